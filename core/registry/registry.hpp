@@ -1,0 +1,77 @@
+// Finds plugin libraries, checks them before anything C++ of theirs is called, and makes plugin objects.
+//
+// Used by the main thread. A library `wayfarer_ID.so` holds the plugin ID; it is looked for in the search folders in order, the first
+// that has it wins, and a match that can't be loaded is an error rather than passed over. Libraries are never unloaded, so descriptors
+// and plugin code live as long as the process.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/config.hpp>
+#include <wayfarer/descriptor.hpp>
+#include <wayfarer/plugin.hpp>
+
+namespace wayfarer::host {
+
+/// "source", "model", "probe", "metric".
+std::string_view name_of(plugin_kind) noexcept;
+
+/// A loaded plugin. Lives as long as the registry that loaded it.
+class plugin {
+ public:
+  plugin(plugin_descriptor const* d, std::filesystem::path library) : d_(d), library_(std::move(library)) {}
+
+  std::string_view id() const noexcept { return d_->id; }
+  plugin_kind kind() const noexcept { return d_->kind; }
+  std::string_view version() const noexcept { return d_->version; }
+  std::string_view build_id() const noexcept { return d_->build_id; }
+  std::string_view summary() const noexcept { return d_->summary; }
+  std::span<param_descriptor const> params() const noexcept { return {d_->params, d_->param_count}; }
+  std::span<port_descriptor const> ports() const noexcept { return {d_->ports, d_->port_count}; }
+  param_descriptor const* find_param(std::string_view name) const noexcept;
+  port_descriptor const* find_port(std::string_view name) const noexcept;
+  std::filesystem::path const& library() const noexcept { return library_; }
+
+  /// The plugin's constructor. `Interface` must fit its kind. Whatever it throws comes out unchanged.
+  template <class Interface>
+  std::unique_ptr<Interface> create(config const& c) const {
+    return std::unique_ptr<Interface>(static_cast<Interface*>(d_->create(c)));
+  }
+
+ private:
+  plugin_descriptor const* d_;
+  std::filesystem::path library_;
+};
+
+class registry {
+ public:
+  /// Search folders: `extra` (from --plugin-path), then WAYFARER_PLUGIN_PATH (':'-separated), then the folder of bundled plugins
+  /// (../lib/wayfarer/plugins from the executable, or `plugins` beside it in a build tree). Folders that don't exist are skipped,
+  /// except those in `extra`: usage_error.
+  explicit registry(std::vector<std::filesystem::path> const& extra = {});
+  ~registry();
+
+  /// The plugin of that id, loading its library if need be; null if no folder has one. Throws plugin_error, naming the library and
+  /// what to do, if the first match can't be used.
+  plugin const* find(std::string_view id);
+  /// Ids of all libraries in the search folders, sorted, without loading them.
+  std::vector<std::string> ids() const;
+  /// Libraries hidden by one of the same id in an earlier folder.
+  std::vector<std::filesystem::path> shadowed() const;
+  std::vector<std::filesystem::path> const& folders() const noexcept { return folders_; }
+
+ private:
+  struct loaded;
+  std::vector<std::filesystem::path> folders_;
+  std::unique_ptr<loaded> loaded_;
+};
+
+/// What a library says of itself: reads and checks the file, loads it, checks its descriptor. Throws plugin_error.
+plugin load_plugin(std::filesystem::path const& library);
+
+}  // namespace wayfarer::host

@@ -1,0 +1,90 @@
+// The result file: the only code that touches HDF5.
+//
+// All of it runs on one thread at a time (one lock inside guards the library). A writer works on a temporary name beside the final
+// one and renames it when the file is whole and on disk, so that the final name only ever holds a complete result. Layout:
+// docs/file-format.md.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <wayfarer/results.hpp>
+
+namespace wayfarer::host {
+
+/// Call first in main: HDF5 must not run its own exit handler (it crashes after a full disk), print its errors, or load filters.
+void initialise_store();
+
+struct node_record {
+  std::string name;            ///< "structure"
+  std::string plugin, kind, plugin_version, build_id;
+  std::string parameters;      ///< canonical JSON
+  std::string key;             ///< SHA-256 over everything that determines the node's result
+  double seconds = 0;          ///< written under /_run: it differs from run to run
+};
+
+struct input_file {
+  std::string node, name, sha256;
+  std::uint64_t bytes = 0;
+};
+
+struct run_record {
+  std::string pipeline_text, plan_json;
+  std::vector<std::pair<std::string, std::string>> versions;     ///< name, version
+  std::vector<std::pair<std::string, std::string>> environment;  ///< processor, compiler, ...: nothing that names a person or host
+  std::vector<input_file> inputs;
+  std::vector<std::string> warnings;
+  results expectations;                                          ///< columns, one row for each expectation
+  std::size_t threads = 1;
+  std::string started, ended;  ///< UTC, ISO 8601
+  std::uint64_t peak_memory = 0;
+};
+
+class result_writer {
+ public:
+  /// Opens a temporary file beside `path`. Throws resource_error, saying why and what to do, if that can't be done.
+  result_writer(std::filesystem::path path, std::string_view title, std::uint64_t seed);
+  ~result_writer();  ///< removes the temporary file unless committed
+  result_writer(result_writer const&) = delete;
+
+  /// Writes one node's datasets. Throws resource_error (disk full), plugin_error (a dataset that breaks its own declaration).
+  void write(node_record const&, results const&);
+  /// Writes /_run and `complete`, closes, syncs, renames.
+  void commit(run_record const&, std::vector<node_record> const& seconds);
+  /// Datasets and bytes of the file, known after commit.
+  std::size_t datasets() const noexcept;
+  std::uint64_t bytes() const noexcept;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// A result file read back, for `show` and `compare`. The file may be hostile: see read_in_child.
+class result_reader {
+ public:
+  explicit result_reader(std::filesystem::path path);  ///< data_error if it is no complete result of ours
+  ~result_reader();
+  std::string title() const;
+  std::vector<std::string> nodes() const;  ///< in the order written
+  node_record node(std::string_view name) const;
+  std::vector<std::string> datasets(std::string_view node) const;
+  dataset read(std::string_view node, std::string_view dataset) const;
+  /// Expectations etc. of the run: text datasets below /_run, by name; "" if absent.
+  std::string run_text(std::string_view name) const;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// Runs `body` in a child process with bounded memory and time, since libhdf5 is known to crash on crafted files; returns its
+/// exit code, or prints what happened to standard error and returns 3 if the child died.
+int read_in_child(std::filesystem::path const& file, int (*body)(void*), void* argument);
+
+}  // namespace wayfarer::host

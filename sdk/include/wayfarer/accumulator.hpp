@@ -1,0 +1,49 @@
+// What a probe adds to while items go by: named float64 tensors, one accumulator for each block of items.
+//
+// The host makes one for every block, hands it to `observe` on whichever thread runs the block, and merges the blocks' accumulators
+// in block order. That makes memory bounded and the result independent of threads. Two sorts of field:
+//   define       a tensor of fixed shape that starts at zero; blocks are added (or merged by the probe's own `merge`)
+//   define_rows  one row for each item of the block; blocks are put one after another along the dimension "item"
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/export.hpp>
+#include <wayfarer/tensor.hpp>
+
+namespace wayfarer {
+
+class WAYFARER_API accumulator {
+ public:
+  struct field {
+    tensor values;
+    bool rows = false;
+  };
+
+  /// `items`: how many items the block has.
+  explicit accumulator(std::size_t items = 0) : items_(items) {}
+
+  /// A field of this shape, zeros. Called by a probe's `shape` only.
+  void define(std::string name, dims shape);
+  /// A field with one row of this shape for each item; its first dimension is "item".
+  void define_rows(std::string name, dims row_shape, dtype type = dtype::f64);
+
+  /// The field of that name; throws plugin_error, with near names, if there is none.
+  tensor const& operator[](std::string_view name) const;
+  std::map<std::string, field, std::less<>> const& fields() const noexcept { return fields_; }
+  std::size_t items() const noexcept { return items_; }
+  std::size_t bytes() const noexcept;
+
+  /// The default merge: adds sums, appends rows. `from` observed the items that follow those of `this`.
+  void append(accumulator const& from);
+
+ private:
+  std::size_t items_;
+  std::map<std::string, field, std::less<>> fields_;
+};
+
+}  // namespace wayfarer

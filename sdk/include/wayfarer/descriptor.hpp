@@ -1,0 +1,62 @@
+// What a plugin library says of itself, as plain data that the host can check before it calls anything C++.
+//
+// Written by the WAYFARER_* macros of plugin.hpp; plugin authors never fill one in by hand. Everything is constant-initialised: no
+// constructor runs, and all pointers point into the library itself. The layout is frozen within a major version: fields are only
+// ever added at the end (before `tail`), with `size` telling which are there.
+#pragma once
+
+#include <cstdint>
+
+namespace wayfarer {
+
+class config;
+struct plugin_base;
+
+enum class plugin_kind : std::uint32_t { source = 1, model = 2, probe = 3, metric = 4 };
+enum class param_type : std::uint32_t { boolean = 1, integer, real, text, path, text_list, integer_list, real_list };
+enum class port_kind : std::uint32_t { source = 1, model = 2, results = 3 };
+
+struct param_descriptor {
+  char const* name;          ///< dotted for a nested group: "train.epochs"
+  char const* doc;           ///< one line
+  char const* unit;          ///< "" if it has none
+  char const* default_text;  ///< text and lists; list elements are separated by '\x1f'
+  char const* choices;       ///< '|'-separated words, "" if any value may be given
+  double default_number;     ///< boolean, integer, real
+  double minimum, maximum;   ///< -inf and +inf where there is no bound; for lists, of each element
+  param_type type;
+  std::uint32_t required;  ///< 1: there is no default
+};
+
+struct port_descriptor {
+  char const* name;  ///< dotted for a nested group: "train.source"
+  char const* doc;
+  port_kind kind;
+  std::uint32_t optional;
+};
+
+inline constexpr char descriptor_magic[16] = "wayfarer-plugin";
+inline constexpr std::uint32_t descriptor_tail = 0x57464e44;
+
+struct plugin_descriptor {
+  char magic[16];
+  std::uint32_t size;  ///< sizeof(plugin_descriptor) in the plugin's SDK
+  std::uint32_t sdk_major, sdk_minor;
+  plugin_kind kind;
+  char const* abi_tag;
+  char const* build_id;
+  char const* id;
+  char const* version;
+  char const* summary;
+  param_descriptor const* params;
+  port_descriptor const* ports;
+  std::uint32_t param_count, port_count;
+  plugin_base* (*create)(config const&);  ///< may throw; the host owns the result
+  std::uint32_t tail;
+};
+
+/// Name of the one symbol that a plugin library exports: extern "C" plugin_descriptor const* wayfarer_plugin().
+inline constexpr char descriptor_symbol[] = "wayfarer_plugin";
+using descriptor_function = plugin_descriptor const* (*)();
+
+}  // namespace wayfarer

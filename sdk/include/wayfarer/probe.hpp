@@ -1,0 +1,98 @@
+// Probes: what is measured.
+//
+// The host reads items in blocks, runs the model once a block for all probes that share it, and calls `observe` for each block, from any
+// thread, each time with a fresh accumulator. It merges accumulators in block order and calls `finish` once. A probe of weights
+// alone defines no field, asks for no hook, and only finishes. After a trainable model all of this happens for every snapshot and
+// the results gain the dimension "step".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include <wayfarer/accumulator.hpp>
+#include <wayfarer/config.hpp>
+#include <wayfarer/export.hpp>
+#include <wayfarer/model.hpp>
+#include <wayfarer/plugin.hpp>
+#include <wayfarer/random.hpp>
+#include <wayfarer/results.hpp>
+#include <wayfarer/source.hpp>
+
+namespace wayfarer {
+
+/// One item of a block. A small handle: copy it freely, use it while the block is observed.
+class WAYFARER_API sample_item {
+ public:
+  sample_item(item_block const& items, batch const& tokens, activations const& captured, std::size_t i)
+      : items_(&items), tokens_(&tokens), captured_(&captured), i_(i) {}
+
+  std::size_t index() const noexcept { return items_->first + i_; }      ///< within the source
+  std::size_t row() const noexcept { return i_; }                        ///< within the block: for rows of an accumulator
+  std::span<std::int32_t const> words() const noexcept { return items_->words[i_]; }
+  std::span<std::int32_t const> tokens() const noexcept { return tokens_->tokens[i_]; }
+  tensor const& operator[](std::string_view hook) const { return captured_->at(hook, i_); }
+
+ private:
+  item_block const* items_;
+  batch const* tokens_;
+  activations const* captured_;
+  std::size_t i_;
+};
+
+/// One block of items after its forward pass. `size()` items; `block[i]` is item i.
+class WAYFARER_API sample {
+ public:
+  sample(item_block const& items, batch const& tokens, activations const& captured, std::uint64_t seed)
+      : items_(&items), tokens_(&tokens), captured_(&captured), seed_(seed) {}
+
+  std::size_t size() const noexcept { return items_->count; }
+  sample_item operator[](std::size_t i) const noexcept { return {*items_, *tokens_, *captured_, i}; }
+  item_block const& items() const noexcept { return *items_; }
+  batch const& tokens() const noexcept { return *tokens_; }
+  /// Random numbers of one item, the same whatever block it is in: split invariance depends on using these.
+  random_stream random(std::string_view purpose, sample_item const& item) const noexcept { return {seed_, purpose, item.index()}; }
+
+ private:
+  item_block const* items_;
+  batch const* tokens_;
+  activations const* captured_;
+  std::uint64_t seed_;
+};
+
+/// What a probe is wired to. `model()` and `data()` throw plugin_error where the node has no such port.
+class WAYFARER_API probe_context {
+ public:
+  probe_context(wayfarer::model const* m, source const* s, item_range items, std::size_t step) : model_(m), source_(s), items_(items), step_(step) {}
+  wayfarer::model const& model() const;
+  source const& data() const;
+  bool has_model() const noexcept { return model_ != nullptr; }
+  bool has_data() const noexcept { return source_ != nullptr; }
+  item_range items() const noexcept { return items_; }  ///< what is observed
+  std::size_t step() const noexcept { return step_; }   ///< of the snapshot, 0 for a model that does not learn
+
+ private:
+  wayfarer::model const* model_;
+  source const* source_;
+  item_range items_;
+  std::size_t step_;
+};
+
+struct WAYFARER_API probe : plugin_base {
+  ~probe() override;
+  /// The hooks that `observe` reads. Asked before any weight is loaded.
+  virtual hook_set needs(model_info const&) const { return {}; }
+  /// Whether `observe` wants a forward pass at all; without one, blocks come with words and tokens only.
+  virtual bool observes() const { return true; }
+  /// Defines the accumulator's fields.
+  virtual void shape(accumulator&, probe_context const&) const {}
+  /// Adds one block.
+  virtual void observe(accumulator&, sample const&, probe_context const&) const {}
+  /// Adds the accumulator of the items that follow. Must be associative.
+  virtual void merge(accumulator& into, accumulator const& from) const { into.append(from); }
+  /// Turns the sums into results.
+  virtual void finish(accumulator const&, results&, probe_context const&) const = 0;
+};
+
+}  // namespace wayfarer

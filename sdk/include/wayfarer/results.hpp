@@ -1,0 +1,87 @@
+// What a node leaves behind: named datasets with named dimensions, written to the result file as they are.
+//
+// A probe fills it in `finish`, a metric in `measure`, a trainable model in `train`:
+//     out.add("mean_cosine", values).dims("layer").about("mean cosine between random tokens");
+// Owned by the host; used by one thread at a time. References returned by `add` live as long as the results.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/export.hpp>
+#include <wayfarer/tensor.hpp>
+
+namespace wayfarer {
+
+/// One dataset: numbers or strings, with what a reader needs to understand them.
+class WAYFARER_API dataset {
+ public:
+  dataset() = default;
+  explicit dataset(tensor values) : values_(std::move(values)) {}
+  explicit dataset(std::vector<std::string> texts) : texts_(std::move(texts)), is_text_(true) { shape_ = {{"item", texts_.size()}}; }
+
+  /// Names of the dimensions, outermost first; as many as the values have.
+  template <class... Name>
+  dataset& dims(Name&&... names) {
+    return rename({std::string(std::forward<Name>(names))...});
+  }
+  dataset& rename(std::vector<std::string> names);
+  dataset& about(std::string text) { return about_ = std::move(text), *this; }
+  dataset& units(std::string text) { return units_ = std::move(text), *this; }
+  /// Coordinate of a dimension: one label or number for each index. Datasets of a node that share a dimension share its coordinate.
+  dataset& labels(std::string_view dimension, std::vector<std::string> labels);
+  dataset& coordinate(std::string_view dimension, tensor values);
+
+  bool is_text() const noexcept { return is_text_; }
+  tensor const& values() const noexcept { return values_; }
+  std::vector<std::string> const& texts() const noexcept { return texts_; }
+  wayfarer::dims const& shape() const noexcept { return is_text_ ? shape_ : values_.shape(); }
+  std::string const& about() const noexcept { return about_; }
+  std::string const& units() const noexcept { return units_; }
+  std::map<std::string, std::vector<std::string>, std::less<>> const& label_map() const noexcept { return labels_; }
+  std::map<std::string, tensor, std::less<>> const& coordinate_map() const noexcept { return coordinates_; }
+  /// The labels of a dimension, or null.
+  std::vector<std::string> const* find_labels(std::string_view dimension) const;
+  /// The number of a scalar dataset. Throws plugin_error if it is not one.
+  double scalar() const;
+
+ private:
+  tensor values_;
+  std::vector<std::string> texts_;
+  wayfarer::dims shape_;
+  bool is_text_ = false;
+  std::string about_, units_;
+  std::map<std::string, std::vector<std::string>, std::less<>> labels_;
+  std::map<std::string, tensor, std::less<>> coordinates_;
+};
+
+class WAYFARER_API results {
+ public:
+  /// A new dataset; names are [a-z0-9_.]+, '/' makes a group. Throws plugin_error for a name that is taken or malformed.
+  dataset& add(std::string name, tensor values);
+  dataset& add(std::string name, double value) { return add(std::move(name), tensor(value)); }
+  dataset& add(std::string name, std::vector<std::string> texts);
+  dataset& add(std::string name, dataset whole);
+
+  dataset const* find(std::string_view name) const;
+  /// The dataset of that name; throws plugin_error, with near names, if there is none.
+  dataset const& at(std::string_view name) const;
+  /// In the order in which they were added.
+  std::vector<std::string> const& names() const noexcept { return order_; }
+  bool empty() const noexcept { return order_.empty(); }
+  /// One line for people, shown by the run: "5,000 updates, loss 3.371".
+  void summarise(std::string line) { summary_ = std::move(line); }
+  std::string const& summary() const noexcept { return summary_; }
+
+ private:
+  std::vector<std::string> order_;
+  std::map<std::string, std::unique_ptr<dataset>, std::less<>> all_;
+  std::string summary_;
+};
+
+}  // namespace wayfarer

@@ -1,0 +1,83 @@
+// The out-of-line parts of the plugin interfaces; their destructors stand here so that each class has one home for its vtable.
+#include <algorithm>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/metric.hpp>
+#include <wayfarer/model.hpp>
+#include <wayfarer/probe.hpp>
+#include <wayfarer/source.hpp>
+
+namespace wayfarer {
+
+plugin_base::~plugin_base() = default;
+source::~source() = default;
+model::~model() = default;
+trainable_model::~trainable_model() = default;
+probe::~probe() = default;
+metric::~metric() = default;
+
+hook_info const* model_info::find_hook(std::string_view name) const noexcept {
+  auto const at = std::find_if(hooks.begin(), hooks.end(), [&](hook_info const& h) { return h.name == name; });
+  return at == hooks.end() ? nullptr : &*at;
+}
+
+hook_set model_info::hooks_for(std::span<std::string const> patterns) const {
+  std::vector<bool> wanted(hooks.size());
+  for (auto const& pattern : patterns) {
+    bool any = false;
+    for (std::size_t i = 0; i < hooks.size(); ++i)
+      if (matches(pattern, hooks[i].name)) wanted[i] = any = true;
+    if (!any) {
+      std::vector<std::string> known;
+      for (auto const& h : hooks) known.push_back(h.name);
+      throw usage_error(architecture + " has no hook '" + pattern + "'" + did_you_mean(pattern, known));
+    }
+  }
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < hooks.size(); ++i)
+    if (wanted[i]) names.push_back(hooks[i].name);
+  return hook_set(std::move(names));
+}
+
+void activations::put(std::string hook, std::vector<tensor> per_item) { all_.insert_or_assign(std::move(hook), std::move(per_item)); }
+
+tensor const& activations::at(std::string_view hook, std::size_t item) const {
+  auto const found = all_.find(hook);
+  if (found == all_.end()) throw plugin_error("hook '" + std::string(hook) + "' was not captured; name it in needs()");
+  return found->second.at(item);
+}
+
+std::size_t activations::bytes() const noexcept {
+  std::size_t n = 0;
+  for (auto const& [name, items] : all_)
+    for (auto const& t : items) n += t.bytes();
+  return n;
+}
+
+model const& probe_context::model() const {
+  if (!model_) throw plugin_error("this probe declares no model port, or the pipeline leaves it open");
+  return *model_;
+}
+
+source const& probe_context::data() const {
+  if (!source_) throw plugin_error("this probe declares no source port, or the pipeline leaves it open");
+  return *source_;
+}
+
+void metric_input::put(std::string port, std::string name, results const* node, dataset const* one) {
+  all_.insert_or_assign(std::move(port), wire{std::move(name), node, one});
+}
+
+dataset const& metric_input::at(std::string_view port, std::string_view name) const {
+  auto const found = all_.find(port);
+  if (found == all_.end()) throw plugin_error("the metric has no port '" + std::string(port) + "'");
+  wire const& w = found->second;
+  if (w.one) return *w.one;
+  if (name.empty())
+    throw usage_error("'" + std::string(port) + "' must name one dataset, such as " + w.name + "/" +
+                      (w.node->names().empty() ? std::string("NAME") : w.node->names().front()));
+  if (auto const* d = w.node->find(name)) return *d;
+  throw usage_error("'" + w.name + "' has no dataset '" + std::string(name) + "'" + did_you_mean(name, w.node->names()));
+}
+
+}  // namespace wayfarer

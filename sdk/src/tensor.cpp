@@ -1,0 +1,297 @@
+#include <wayfarer/tensor.hpp>
+
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <new>
+
+#include <wayfarer/error.hpp>
+
+namespace wayfarer {
+
+std::size_t size_of(dtype t) noexcept {
+  switch (t) {
+    case dtype::f64: case dtype::i64: return 8;
+    case dtype::f32: case dtype::i32: return 4;
+    case dtype::f16: case dtype::bf16: return 2;
+    case dtype::u8: break;
+  }
+  return 1;
+}
+
+std::string_view name_of(dtype t) noexcept {
+  switch (t) {
+    case dtype::f32: return "float32";
+    case dtype::f64: return "float64";
+    case dtype::f16: return "float16";
+    case dtype::bf16: return "bfloat16";
+    case dtype::i32: return "int32";
+    case dtype::i64: return "int64";
+    case dtype::u8: break;
+  }
+  return "uint8";
+}
+
+std::size_t element_count(dims const& d) {
+  std::size_t n = 1;
+  for (auto const& one : d)
+    if (__builtin_mul_overflow(n, one.size, &n)) throw resource_error("an array of " + describe(d) + " is too large");
+  return n;
+}
+
+std::string describe(dims const& d) {
+  if (d.empty()) return "scalar";
+  std::string out;
+  for (auto const& one : d) out += (out.empty() ? "" : " x ") + one.name + " " + std::to_string(one.size);
+  return out;
+}
+
+namespace {
+
+std::vector<std::ptrdiff_t> row_major(dims const& d) {
+  std::vector<std::ptrdiff_t> s(d.size());
+  std::ptrdiff_t n = 1;
+  for (std::size_t i = d.size(); i-- > 0;) s[i] = n, n *= static_cast<std::ptrdiff_t>(d[i].size);
+  return s;
+}
+
+void check_rank(dims const& d) {
+  if (d.size() > tensor_view<float>::max_rank) throw plugin_error("a tensor has at most 6 dimensions, not " + describe(d));
+}
+
+float half_to_float(std::uint16_t h) {
+  std::uint32_t const sign = static_cast<std::uint32_t>(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu, fraction = h & 0x3ffu;
+  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
+  if (exponent == 0) {
+    float const magnitude = static_cast<float>(fraction) * 0x1.0p-24f;
+    return sign ? -magnitude : magnitude;
+  }
+  return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+double read_element(void const* data, std::ptrdiff_t i, dtype t) {
+  switch (t) {
+    case dtype::f32: return static_cast<float const*>(data)[i];
+    case dtype::f64: return static_cast<double const*>(data)[i];
+    case dtype::i32: return static_cast<std::int32_t const*>(data)[i];
+    case dtype::i64: return static_cast<double>(static_cast<std::int64_t const*>(data)[i]);
+    case dtype::u8: return static_cast<std::uint8_t const*>(data)[i];
+    case dtype::f16: return half_to_float(static_cast<std::uint16_t const*>(data)[i]);
+    case dtype::bf16: break;
+  }
+  return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint16_t const*>(data)[i]) << 16);
+}
+
+void write_element(void* data, std::size_t i, dtype t, double v) {
+  switch (t) {
+    case dtype::f32: static_cast<float*>(data)[i] = static_cast<float>(v); return;
+    case dtype::f64: static_cast<double*>(data)[i] = v; return;
+    case dtype::i32: static_cast<std::int32_t*>(data)[i] = static_cast<std::int32_t>(v); return;
+    case dtype::i64: static_cast<std::int64_t*>(data)[i] = static_cast<std::int64_t>(v); return;
+    case dtype::u8: static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(v); return;
+    case dtype::f16: case dtype::bf16: throw plugin_error("16-bit tensors are read, not made");
+  }
+}
+
+/// Calls visit(offset) for every element in row-major order.
+template <class Visit>
+void for_each_offset(dims const& d, std::vector<std::ptrdiff_t> const& strides, Visit&& visit) {
+  std::size_t const n = element_count(d);
+  std::vector<std::size_t> at(d.size());
+  std::ptrdiff_t offset = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    visit(offset);
+    for (std::size_t a = d.size(); a-- > 0;) {
+      offset += strides[a];
+      if (++at[a] < d[a].size) break;
+      offset -= strides[a] * static_cast<std::ptrdiff_t>(d[a].size);
+      at[a] = 0;
+    }
+  }
+}
+
+}  // namespace
+
+tensor::tensor(wayfarer::dtype t, dims d) : type_(t), writable_(true), dims_(std::move(d)) {
+  check_rank(dims_);
+  std::size_t bytes = element_count(dims_);
+  if (__builtin_mul_overflow(bytes, size_of(t), &bytes)) throw resource_error("an array of " + describe(dims_) + " is too large");
+  // 64-byte alignment for vector loads; at least one line, so that an empty tensor still has an address.
+  std::size_t const padded = (bytes + 127) / 64 * 64;
+  if (padded < bytes) throw resource_error("an array of " + describe(dims_) + " is too large");
+  void* p = std::aligned_alloc(64, padded);
+  if (!p) throw resource_error("no memory for an array of " + describe(dims_) + " " + std::string(name_of(t)) + " (" + std::to_string(bytes) + " bytes)");
+  std::memset(p, 0, padded);
+  keep_ = std::shared_ptr<void const>(p, [](void const* q) { std::free(const_cast<void*>(q)); });
+  data_ = p;
+  strides_ = row_major(dims_);
+}
+
+tensor::tensor(double value) : tensor(dtype::f64, {}) { (*this)() = value; }
+
+tensor tensor::look(wayfarer::dtype t, void const* data, dims d, std::shared_ptr<void const> keep, std::vector<std::ptrdiff_t> strides) {
+  check_rank(d);
+  tensor v;
+  v.type_ = t;
+  v.data_ = data;
+  v.keep_ = std::move(keep);
+  v.strides_ = strides.empty() ? row_major(d) : std::move(strides);
+  v.dims_ = std::move(d);
+  if (v.strides_.size() != v.dims_.size()) throw plugin_error("as many strides as dimensions, please: " + describe(v.dims_));
+  return v;
+}
+
+std::size_t tensor::size(std::string_view name) const {
+  for (auto const& d : dims_)
+    if (d.name == name) return d.size;
+  throw plugin_error("no dimension '" + std::string(name) + "' in " + describe(dims_));
+}
+
+std::size_t tensor::count() const noexcept {
+  if (!defined()) return 0;
+  std::size_t n = 1;
+  for (auto const& d : dims_) n *= d.size;
+  return n;
+}
+
+bool tensor::contiguous() const noexcept {
+  std::ptrdiff_t n = 1;
+  for (std::size_t i = dims_.size(); i-- > 0;) {
+    if (dims_[i].size != 1 && strides_[i] != n) return false;
+    n *= static_cast<std::ptrdiff_t>(dims_[i].size);
+  }
+  return true;
+}
+
+void tensor::fill_from(void const* from, std::size_t bytes) {
+  if (bytes != this->bytes()) throw plugin_error("values and dimensions disagree: " + describe(dims_));
+  if (bytes != 0) std::memcpy(const_cast<void*>(data_), from, bytes);
+}
+
+void tensor::check_type(wayfarer::dtype wanted, bool writing) const {
+  if (!defined()) throw plugin_error("an empty tensor was read");
+  if (type_ != wanted)
+    throw plugin_error("a tensor of " + std::string(name_of(type_)) + " was read as " + std::string(name_of(wanted)) + "; convert it with to()");
+  if (writing && !writable_) throw plugin_error("a read-only view was opened for writing; read it as const, or clone() it");
+}
+
+void tensor::check_contiguous() const {
+  if (!contiguous()) throw plugin_error("a strided view was read as one run of values; clone() it first: " + describe(dims_));
+}
+
+std::size_t tensor::checked_offset(std::span<std::size_t const> at, wayfarer::dtype wanted) const {
+  check_type(wanted, false);
+  if (at.size() != dims_.size()) throw plugin_error(std::to_string(at.size()) + " indices for " + describe(dims_));
+  std::ptrdiff_t offset = 0;
+  for (std::size_t i = 0; i < at.size(); ++i) {
+    if (at[i] >= dims_[i].size) throw plugin_error("index " + std::to_string(at[i]) + " is beyond dimension '" + dims_[i].name + "' of " + describe(dims_));
+    offset += static_cast<std::ptrdiff_t>(at[i]) * strides_[i];
+  }
+  return static_cast<std::size_t>(offset);
+}
+
+double tensor::get(std::initializer_list<std::size_t> index) const {
+  return read_element(data_, static_cast<std::ptrdiff_t>(checked_offset({index.begin(), index.size()}, type_)), type_);
+}
+
+tensor tensor::operator[](std::size_t i) const {
+  if (dims_.empty() || i >= dims_[0].size) throw plugin_error("index " + std::to_string(i) + " is beyond " + describe(dims_));
+  tensor v = *this;
+  v.data_ = static_cast<std::byte const*>(data_) + static_cast<std::ptrdiff_t>(i) * strides_[0] * static_cast<std::ptrdiff_t>(size_of(type_));
+  v.dims_.erase(v.dims_.begin());
+  v.strides_.erase(v.strides_.begin());
+  return v;
+}
+
+tensor tensor::slice(std::size_t axis, std::size_t first, std::size_t last) const {
+  if (axis >= dims_.size() || first > last || last > dims_[axis].size) throw plugin_error("a slice lies outside " + describe(dims_));
+  tensor v = *this;
+  v.data_ = static_cast<std::byte const*>(data_) + static_cast<std::ptrdiff_t>(first) * strides_[axis] * static_cast<std::ptrdiff_t>(size_of(type_));
+  v.dims_[axis].size = last - first;
+  return v;
+}
+
+tensor tensor::transposed() const {
+  if (dims_.size() < 2) throw plugin_error("only a matrix can be transposed, not " + describe(dims_));
+  tensor v = *this;
+  std::swap(v.dims_[dims_.size() - 2], v.dims_[dims_.size() - 1]);
+  std::swap(v.strides_[dims_.size() - 2], v.strides_[dims_.size() - 1]);
+  return v;
+}
+
+tensor tensor::reshaped(dims d) const {
+  check_contiguous();
+  check_rank(d);
+  if (element_count(d) != count()) throw plugin_error("can't see " + describe(dims_) + " as " + describe(d));
+  tensor v = *this;
+  v.strides_ = row_major(d);
+  v.dims_ = std::move(d);
+  return v;
+}
+
+tensor tensor::named(std::vector<std::string> names) const {
+  if (names.size() != dims_.size()) throw plugin_error(std::to_string(names.size()) + " names for " + describe(dims_));
+  tensor v = *this;
+  for (std::size_t i = 0; i < names.size(); ++i) v.dims_[i].name = std::move(names[i]);
+  return v;
+}
+
+tensor tensor::clone() const {
+  tensor out(type_, dims_);
+  auto* to = static_cast<std::byte*>(const_cast<void*>(out.data_));
+  std::size_t const width = size_of(type_);
+  auto const* from = static_cast<std::byte const*>(data_);
+  if (contiguous()) {
+    if (count() != 0) std::memcpy(to, from, bytes());
+    return out;
+  }
+  for_each_offset(dims_, strides_, [&](std::ptrdiff_t offset) {
+    std::memcpy(to, from + offset * static_cast<std::ptrdiff_t>(width), width);
+    to += width;
+  });
+  return out;
+}
+
+tensor tensor::to(wayfarer::dtype wanted) const {
+  if (!defined()) return *this;
+  if (type_ == wanted) return contiguous() ? *this : clone();
+  tensor out(wanted, dims_);
+  std::size_t i = 0;
+  for_each_offset(dims_, strides_,
+                  [&](std::ptrdiff_t offset) { write_element(const_cast<void*>(out.data_), i++, wanted, read_element(data_, offset, type_)); });
+  return out;
+}
+
+namespace {
+
+template <class Op>
+tensor elementwise(tensor const& a, tensor const& b, Op op) {
+  tensor const x = a.to(dtype::f64), y = b.to(dtype::f64);
+  bool const scalar = y.rank() == 0;
+  if (!scalar && x.shape() != y.shape()) throw plugin_error("shapes differ: " + describe(x.shape()) + " and " + describe(y.shape()));
+  tensor out(dtype::f64, x.shape());
+  auto const to = out.values<double>();
+  auto const from = x.values<double const>(), other = y.values<double const>();
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] = op(from[i], other[scalar ? 0 : i]);
+  return out;
+}
+
+}  // namespace
+
+tensor operator+(tensor const& a, tensor const& b) { return elementwise(a, b, std::plus<>()); }
+tensor operator-(tensor const& a, tensor const& b) { return elementwise(a, b, std::minus<>()); }
+tensor operator*(tensor const& a, tensor const& b) { return elementwise(a, b, std::multiplies<>()); }
+tensor operator/(tensor const& a, tensor const& b) { return elementwise(a, b, std::divides<>()); }
+tensor operator*(tensor const& a, double b) { return elementwise(a, tensor(b), std::multiplies<>()); }
+tensor operator/(tensor const& a, double b) { return elementwise(a, tensor(b), std::divides<>()); }
+
+void add_into(tensor const& into, tensor const& from) {
+  if (into.shape() != from.shape()) throw plugin_error("shapes differ: " + describe(into.shape()) + " and " + describe(from.shape()));
+  auto const to = into.values<double>();
+  auto const more = from.values<double const>();
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] += more[i];
+}
+
+}  // namespace wayfarer
