@@ -2,9 +2,10 @@
 //
 // Written by the WAYFARER_* macros of plugin.hpp; plugin authors never fill one in by hand. Everything is constant-initialised: no
 // constructor runs, and all pointers point into the library itself. The layout is frozen within a major version: fields are only
-// ever added at the end (before `tail`), with `size` telling which are there.
+// ever added at the end (before `tail`), with `size` telling which are there. docs/plugin-abi.md has the table and the rules.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace wayfarer {
@@ -20,7 +21,7 @@ struct param_descriptor {
   char const* name;          ///< dotted for a nested group: "train.epochs"
   char const* doc;           ///< one line
   char const* unit;          ///< "" if it has none
-  char const* default_text;  ///< text and lists; list elements are separated by '\x1f'
+  char const* default_text;  ///< text and lists; texts are separated by '\x1f', numbers by spaces
   char const* choices;       ///< '|'-separated words, "" if any value may be given
   double default_number;     ///< boolean, integer, real
   double minimum, maximum;   ///< -inf and +inf where there is no bound; for lists, of each element
@@ -36,7 +37,8 @@ struct port_descriptor {
 };
 
 inline constexpr char descriptor_magic[16] = "wayfarer-plugin";
-inline constexpr std::uint32_t descriptor_tail = 0x57464e44;
+/// The last eight bytes: "wf-tail\0" read as a little-endian number.
+inline constexpr std::uint64_t descriptor_tail = 0x006c6961742d6677;
 
 struct plugin_descriptor {
   char magic[16];
@@ -52,8 +54,11 @@ struct plugin_descriptor {
   port_descriptor const* ports;
   std::uint32_t param_count, port_count;
   plugin_base* (*create)(config const&);  ///< may throw; the host owns the result
-  std::uint32_t tail;
+  std::uint64_t tail;                     ///< at size - 8: the descriptor is all there
 };
+static_assert(sizeof(param_descriptor) == 72 && sizeof(port_descriptor) == 24 && sizeof(plugin_descriptor) == 112 &&
+                  offsetof(plugin_descriptor, params) == 72 && offsetof(plugin_descriptor, create) == 96,
+              "the layout is frozen within a major version");
 
 /// Name of the one symbol that a plugin library exports: extern "C" plugin_descriptor const* wayfarer_plugin().
 inline constexpr char descriptor_symbol[] = "wayfarer_plugin";

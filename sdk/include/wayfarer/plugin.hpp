@@ -3,16 +3,18 @@
 //     WAYFARER_PROBE(anisotropy, "1.0.0", "Mean cosine between tokens of different items, per layer",
 //         wf::port::model("model"), wf::port::source("source"),
 //         wf::param("hooks", wf::strings("blocks.*.hook_resid_post"), "hooks to read, in layer order"),
-//         wf::param("pairs", 1000, "random pairs a block").at_least(1))
+//         wf::param("pairs", 1000, "random pairs a block").at_least(1));
 //
-// The class name is the plugin's id. The macro writes the constant descriptor (descriptor.hpp) and the library's one exported symbol.
+// At global scope, once a library; a plugin without parameters and ports ends after its summary. The class name is the plugin's id. The macro writes the constant descriptor (descriptor.hpp) and the library's one exported symbol.
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string_view>
+#include <type_traits>
 
 #include <wayfarer/config.hpp>
 #include <wayfarer/descriptor.hpp>
@@ -33,16 +35,16 @@ struct WAYFARER_API plugin_base {
 /// Default of a list of texts, at most 512 characters in all.
 struct strings {
   char text[512] = {};
-  template <class... T>
-  constexpr explicit strings(T const&... items) {
+  constexpr strings() = default;
+  template <std::convertible_to<std::string_view>... More>
+  consteval explicit strings(std::string_view first, More const&... more) {
     std::size_t n = 0;
-    bool first = true;
-    [[maybe_unused]] auto put = [&](std::string_view s) {
-      if (!first) text[n++] = '\x1f';
-      first = false;
+    auto put = [&](std::string_view s) {
       for (char c : s) text[n++] = c;
     };
-    (put(items), ...);
+    put(first);
+    ((text[n++] = '\x1f', put(more)), ...);
+    text[n] = 0;  // a list that is too long does not compile
   }
 };
 /// Default of a list of numbers, written as text: wf::integers("0 1 1001"), wf::reals("0.5 1").
@@ -58,10 +60,14 @@ struct reals {
 /// Declares one parameter. The type of the default is the type of the parameter.
 struct param {
   param_descriptor d;
-  strings list{};
+  strings list;
 
   constexpr param(char const* name, bool value, char const* doc) : param(name, doc, param_type::boolean) { d.default_number = value ? 1 : 0; }
-  constexpr param(char const* name, int value, char const* doc) : param(name, doc, param_type::integer) { d.default_number = value; }
+  template <std::integral Integer>
+    requires(!std::same_as<Integer, bool>)
+  constexpr param(char const* name, Integer value, char const* doc) : param(name, doc, param_type::integer) {
+    d.default_number = static_cast<double>(value);
+  }
   constexpr param(char const* name, double value, char const* doc) : param(name, doc, param_type::real) { d.default_number = value; }
   constexpr param(char const* name, char const* value, char const* doc) : param(name, doc, param_type::text) { d.default_text = value; }
   constexpr param(char const* name, strings value, char const* doc) : param(name, doc, param_type::text_list) { list = value; }
@@ -115,9 +121,11 @@ inline constexpr std::size_t is_param = std::is_same_v<T, param> ? 1 : 0;
 
 template <class... Part>
 consteval auto make_table(Part... parts) {
-  plugin_table<(is_param<Part> + ... + 0), sizeof...(Part) - (is_param<Part> + ... + 0)> t;
+  static_assert(((std::is_same_v<Part, param> || std::is_same_v<Part, port>) && ...), "a plugin declares wf::param and wf::port only");
+  constexpr std::size_t params = (is_param<Part> + ... + 0);
+  plugin_table<params, sizeof...(Part) - params> t;
   std::size_t i = 0, j = 0;
-  auto put = [&](auto const& part) {
+  [[maybe_unused]] auto put = [&](auto const& part) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, param>) {
       t.params[i] = part.d;
       t.lists[i++] = part.list;
@@ -151,7 +159,7 @@ consteval auto point_lists() {
   constexpr auto wayfarer_params_ = ::wayfarer::detail::point_lists<wayfarer_table_>();                                              \
   ::wayfarer::plugin_base* wayfarer_create_(::wayfarer::config const& c) { return static_cast<::wayfarer::interface_*>(new type_(c)); } \
   constexpr ::wayfarer::plugin_descriptor wayfarer_descriptor_ = {                                                                   \
-      {'w', 'a', 'y', 'f', 'a', 'r', 'e', 'r', '-', 'p', 'l', 'u', 'g', 'i', 'n', 0},                                                \
+      "wayfarer-plugin",                                                                                                             \
       sizeof(::wayfarer::plugin_descriptor), WAYFARER_SDK_MAJOR, WAYFARER_SDK_MINOR, ::wayfarer::plugin_kind::kind_,                 \
       WAYFARER_ABI_TAG, WAYFARER_BUILD_ID, #type_, version_, summary_, wayfarer_params_.data(), wayfarer_table_.ports.data(),        \
       wayfarer_table_.param_count, wayfarer_table_.port_count, &wayfarer_create_, ::wayfarer::descriptor_tail};                      \
