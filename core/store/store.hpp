@@ -83,6 +83,9 @@ class result_reader {
   std::unique_ptr<state> state_;
 };
 
+/// Version of the HDF5 library in use, "1.10.8".
+std::string hdf5_version();
+
 /// Runs `body` in a child process with bounded memory and time, since libhdf5 is known to crash on crafted files; returns its
 /// exit code, or prints what happened to standard error and returns 3 if the child died.
 int read_in_child(std::filesystem::path const& file, int (*body)(void*), void* argument);

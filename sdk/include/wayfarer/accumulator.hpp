@@ -22,6 +22,7 @@ class WAYFARER_API accumulator {
   struct field {
     tensor values;
     bool rows = false;
+    std::vector<tensor> later;  ///< rows appended but not yet joined to `values`: joining once keeps appending linear
   };
 
   /// `items`: how many items the block has.
@@ -43,7 +44,7 @@ class WAYFARER_API accumulator {
 
  private:
   std::size_t items_;
-  std::map<std::string, field, std::less<>> fields_;
+  mutable std::map<std::string, field, std::less<>> fields_;  // mutable: reading joins rows
 };
 
 }  // namespace wayfarer

@@ -81,11 +81,10 @@ class WAYFARER_API probe_context {
 
 struct WAYFARER_API probe : plugin_base {
   ~probe() override;
-  /// The hooks that `observe` reads. Asked before any weight is loaded.
+  /// The hooks that `observe` reads. Asked before any weight is loaded. Without hooks there is no forward pass: blocks then come with
+  /// words and tokens alone.
   virtual hook_set needs(model_info const&) const { return {}; }
-  /// Whether `observe` wants a forward pass at all; without one, blocks come with words and tokens only.
-  virtual bool observes() const { return true; }
-  /// Defines the accumulator's fields.
+  /// Defines the accumulator's fields. A probe that defines none is shown no item: it reads weights, and only finishes.
   virtual void shape(accumulator&, probe_context const&) const {}
   /// Adds one block.
   virtual void observe(accumulator&, sample const&, probe_context const&) const {}

@@ -1,0 +1,76 @@
+// The program: finds the verb, runs it, turns errors into a message and an exit code.
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+#include <wayfarer/version.hpp>
+
+#include "cli/verbs.hpp"
+#include "store/store.hpp"
+
+namespace {
+
+struct verb {
+  char const* name;
+  char const* about;
+  int (*run)(wayfarer::host::words const&);
+};
+
+using namespace wayfarer::host;
+
+constexpr verb verbs[] = {
+    {"run", "run a pipeline file and write its result file", run_verb},
+    {"check", "check a pipeline file without running it", check_verb},
+    {"graph", "print a pipeline as a Graphviz drawing", graph_verb},
+    {"plugins", "list plugins, or describe one", plugins_verb},
+    {"show", "show what a result file holds", show_verb},
+    {"compare", "tell how two result files differ", compare_verb},
+};
+
+void help() {
+  std::printf("Usage: wayfarer VERB [ARGUMENTS]\n\nMeasures language models as movement through embedding space.\n\n");
+  for (auto const& v : verbs) std::printf("  %-9s %s\n", v.name, v.about);
+  std::printf("\n'wayfarer VERB --help' tells more. Exit codes: 0 done, 1 differences or missed expectations, 2 wrong usage,\n"
+              "3 bad data, 4 plugin at fault, 5 out of resources.\n");
+}
+
+int dispatch(std::vector<std::string> const& arguments) {
+  if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
+    help();
+    return arguments.empty() ? 2 : 0;
+  }
+  if (arguments[0] == "--version") {
+    std::printf("wayfarer %s (%s)\n", WAYFARER_VERSION, WAYFARER_BUILD_ID);
+    return 0;
+  }
+  std::vector<std::string> known;
+  for (auto const& v : verbs) {
+    if (arguments[0] == v.name) return v.run({arguments.begin() + 1, arguments.end()});
+    known.emplace_back(v.name);
+  }
+  throw wayfarer::usage_error("no verb '" + arguments[0] + "'" + wayfarer::did_you_mean(arguments[0], known) + "\n'wayfarer --help' lists them");
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  try {
+    initialise_store();
+    int const code = dispatch({words + 1, words + count});
+    if (std::fflush(stdout) != 0) throw wayfarer::resource_error(std::string("can't write to standard output: ") + std::strerror(errno));
+    return code;
+  } catch (wayfarer::error const& e) {
+    std::fprintf(stderr, "wayfarer: %s\n", e.what());
+    return e.exit_code();
+  } catch (std::bad_alloc const&) {
+    std::fprintf(stderr, "wayfarer: memory ran out; use fewer --threads or a smaller --memory-budget\n");
+    return 5;
+  } catch (std::exception const& e) {
+    std::fprintf(stderr, "wayfarer: %s\n", e.what());
+    return 70;
+  }
+}

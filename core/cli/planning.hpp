@@ -1,0 +1,29 @@
+// What run, check and graph share: the options that choose plugins and change a pipeline, and reading it with all its problems.
+#pragma once
+
+#include <vector>
+
+#include "cli/options.hpp"
+#include "engine/instances.hpp"
+#include "pipeline/plan.hpp"
+#include "registry/registry.hpp"
+
+namespace wayfarer::host {
+
+/// Adds FILE, --set and --plugin-path.
+void add_plan_options(verb_options&);
+/// A registry over the folders of --plugin-path and the usual ones.
+registry open_registry(verb_options const&);
+
+/// A plan with its objects, and whatever is wrong with either.
+struct planned {
+  plan what;
+  std::vector<instance> objects;
+  std::vector<problem> problems;
+};
+planned read_planned(verb_options const&, registry&);
+
+/// Prints all problems to standard error; the exit code that they ask for, 0 if there are none.
+int report_problems(planned const&);
+
+}  // namespace wayfarer::host

@@ -1,0 +1,44 @@
+// wayfarer run: the whole way from a pipeline file to a result file.
+#include <cstdio>
+
+#include "cli/planning.hpp"
+#include "engine/engine.hpp"
+
+namespace wayfarer::host {
+namespace po = boost::program_options;
+
+int run_verb(words const& arguments) {
+  verb_options o("run FILE [OPTIONS]", "Runs the pipeline in FILE and writes one HDF5 file with all results and where they came from.",
+                 {"wayfarer run runs/topic-values.yaml", "wayfarer run runs/topic-values.yaml --out values.h5 --set learner.train.updates=2000",
+                  "wayfarer run runs/topic-values.yaml --threads 1 --strict"});
+  add_plan_options(o);
+  o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"), "the result file; default: the pipeline's name with .h5, in this folder")(
+      "threads", po::value<int>()->default_value(0)->value_name("N"), "threads to use, 0 for all there are; results don't depend on it")(
+      "memory-budget", po::value<std::string>()->value_name("SIZE"), "most memory for activations in flight, such as 512M or 2G")(
+      "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress");
+  if (!o.parse(arguments)) return 0;
+  int const threads = o.get<int>("threads");
+  if (threads < 0 || threads > 1024) throw usage_error("--threads must be from 0 to 1024");
+
+  registry plugins = open_registry(o);
+  planned p = read_planned(o, plugins);
+  if (int const code = report_problems(p)) {
+    std::fprintf(stderr, "nothing was run\n");
+    return code;
+  }
+  run_options options;
+  options.out = o.has("out") ? std::filesystem::path(o.get<std::string>("out")) : p.what.file.stem().concat(".h5");
+  options.threads = static_cast<std::size_t>(threads);
+  if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));
+
+  console talk(o.has("quiet"));
+  run_outcome const outcome = run_plan(p.what, p.objects, options, talk);
+  std::size_t missed = 0;
+  for (auto const& v : outcome.verdicts) missed += !v.within && !v.wanted->recalled;
+  if (!outcome.verdicts.empty()) std::printf("%s\n", format_verdicts(outcome.verdicts).c_str());
+  std::printf("%s: %zu datasets, %s\n", options.out.string().c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
+  if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
+  return missed != 0 && o.has("strict") ? 1 : 0;
+}
+
+}  // namespace wayfarer::host

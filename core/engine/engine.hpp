@@ -1,0 +1,36 @@
+// Runs a plan: a oneTBB flow graph with one node for each plan node and one serial writer.
+//
+// Called once by the main thread. Nodes run as soon as what they are wired to is done; probes that can share a forward pass share
+// one sweep. Results reach the writer in plan order, whatever order they are made in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "engine/console.hpp"
+#include "engine/expectations.hpp"
+#include "engine/instances.hpp"
+#include "pipeline/plan.hpp"
+
+namespace wayfarer::host {
+
+struct run_options {
+  std::filesystem::path out;
+  std::size_t threads = 0;           ///< 0: as many as the process may use
+  std::uint64_t memory_budget = 0;   ///< bytes for blocks in flight, 0: no limit but two blocks a thread
+};
+
+/// What a run leaves for its last lines.
+struct run_outcome {
+  std::vector<verdict> verdicts;
+  std::size_t datasets = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// Runs all nodes and writes the result file. Throws the first error in plan order, after everything has come to rest; no file is
+/// left then, and an older one of that name stays as it was.
+run_outcome run_plan(plan const&, std::vector<instance>&, run_options const&, console&);
+
+}  // namespace wayfarer::host

@@ -1,0 +1,94 @@
+#include "engine/provenance.hpp"
+
+#include <algorithm>
+#include <ctime>
+#include <fstream>
+
+#include <boost/version.hpp>
+#include <oneapi/tbb/version.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+#include <wayfarer/digest.hpp>
+#include <wayfarer/json.hpp>
+
+namespace wayfarer::host {
+namespace fs = std::filesystem;
+
+std::vector<input_file> digest_inputs(plan const& p) {
+  std::vector<input_file> all;
+  for (auto const& node : p.nodes) {
+    if (!node.what) continue;
+    for (auto const& d : node.what->params()) {
+      if (d.type != param_type::path || !node.parameters.has(d.name)) continue;
+      fs::path const given = node.parameters[d.name].text();
+      if (given.empty()) continue;
+      std::vector<fs::path> files;
+      std::error_code ignored;
+      if (fs::is_directory(given, ignored)) {
+        for (auto const& entry : fs::directory_iterator(given, ignored))
+          if (entry.is_regular_file(ignored)) files.push_back(entry.path());
+        std::sort(files.begin(), files.end());
+      } else if (fs::is_regular_file(given, ignored)) {
+        files.push_back(given);
+      }
+      for (auto const& f : files) all.push_back({node.name, f.filename().string(), sha256_file(f), fs::file_size(f)});
+    }
+  }
+  return all;
+}
+
+std::vector<std::string> node_keys(plan const& p, std::vector<input_file> const& inputs) {
+  std::vector<std::string> keys;
+  for (auto const& node : p.nodes) {
+    json_value facts = json_value::object();
+    facts.set("plugin", node.what->id()).set("version", node.what->version()).set("build", node.what->build_id());
+    facts.set("parameters", canonical_json(node)).set("seed", std::to_string(node.parameters.seed()));
+    json_value wires = json_value::array(), files = json_value::array();
+    for (auto const& w : node.wires) wires.push_back(w.port + "=" + keys.at(w.node) + "/" + w.dataset);
+    for (auto const& f : inputs)
+      if (f.node == node.name) files.push_back(f.name + "=" + f.sha256);
+    facts.set("inputs", wires).set("files", files);
+    keys.push_back(sha256_hex(to_json(facts)));
+  }
+  return keys;
+}
+
+std::vector<std::pair<std::string, std::string>> library_versions() {
+  return {{"wayfarer", WAYFARER_VERSION},
+          {"build", WAYFARER_BUILD_ID},
+          {"compiler", __VERSION__},
+          {"boost", BOOST_LIB_VERSION},
+          {"onetbb", TBB_VERSION_STRING},
+          {"hdf5", hdf5_version()}};
+}
+
+std::vector<std::pair<std::string, std::string>> environment() {
+  std::vector<std::pair<std::string, std::string>> out;
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) {
+      out.emplace_back("processor", line.substr(std::min(line.size(), line.find(':') + 2)));
+      break;
+    }
+  utsname system{};
+  if (uname(&system) == 0) out.emplace_back("system", std::string(system.sysname) + " " + system.release + " " + system.machine);
+  return out;
+}
+
+std::string utc_now() {
+  std::time_t const now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::uint64_t peak_memory_bytes() {
+  rusage use{};
+  getrusage(RUSAGE_SELF, &use);
+  return static_cast<std::uint64_t>(use.ru_maxrss) * 1024;
+}
+
+}  // namespace wayfarer::host

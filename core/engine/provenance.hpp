@@ -1,0 +1,27 @@
+// Where a result came from: digests of the files it read, the key of each node, and what it ran on. Main thread, before the run.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pipeline/plan.hpp"
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+
+/// Every file that a parameter of type path names, with size and SHA-256; of a folder, the files directly inside, sorted by name.
+std::vector<input_file> digest_inputs(plan const&);
+
+/// For each node the SHA-256 over all that determines its result: plugin, version, build id, canonical parameters, seed, the host's
+/// keys, the keys of its inputs and the digests of its files.
+std::vector<std::string> node_keys(plan const&, std::vector<input_file> const&);
+
+/// Versions of Wayfarer and of the libraries that numbers or files depend on.
+std::vector<std::pair<std::string, std::string>> library_versions();
+/// Processor and compiler; nothing that names a person, a host or a folder.
+std::vector<std::pair<std::string, std::string>> environment();
+
+std::string utc_now();
+std::uint64_t peak_memory_bytes();
+
+}  // namespace wayfarer::host

@@ -1,0 +1,38 @@
+// One pass over items for all probes that share model, source, range and cut: read a block, run the model once, let every probe
+// observe it, merge in block order.
+//
+// A bounded number of blocks is in flight, each with its own buffers; block size depends on the plan alone, so results don't depend
+// on threads. Called by one engine task; uses the run's threads inside.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <wayfarer/model.hpp>
+#include <wayfarer/probe.hpp>
+#include <wayfarer/progress.hpp>
+
+namespace wayfarer::host {
+
+/// One probe of a sweep.
+struct observer {
+  probe const* what;
+  hook_set hooks;
+  accumulator sums;  ///< filled by the sweep
+};
+
+struct sweep_plan {
+  model const* over = nullptr;  ///< null: items alone
+  source const* data = nullptr;
+  item_range items;
+  std::size_t block = 64, max_tokens = 0;
+  std::uint64_t seed = 0;
+  std::size_t step = 0;
+  std::size_t in_flight = 2;
+};
+
+/// Observes every item once. Errors carry the range of items in which they arose.
+void sweep(sweep_plan const&, std::vector<observer>&, progress&);
+
+}  // namespace wayfarer::host

@@ -1,0 +1,391 @@
+#include <wayfarer/safetensors.hpp>
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
+#include <wayfarer/json.hpp>
+
+namespace wayfarer {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian and is used in place");
+
+namespace {
+
+constexpr std::size_t max_header = 100'000'000, max_tensors = 1'000'000, max_rank = 16, max_name = 512, max_shards = 4096;
+constexpr std::string_view metadata_key = "__metadata__";
+
+struct type_name {
+  std::string_view name;
+  wayfarer::dtype type;
+};
+// What is written for a type is its first row.
+constexpr std::array type_names = {type_name{"F32", dtype::f32},   type_name{"F64", dtype::f64}, type_name{"F16", dtype::f16},
+                                   type_name{"BF16", dtype::bf16}, type_name{"I32", dtype::i32}, type_name{"I64", dtype::i64},
+                                   type_name{"U8", dtype::u8},     type_name{"BOOL", dtype::u8}};
+
+bool legal_name(std::string_view name) {
+  return !name.empty() && name.size() <= max_name &&
+         std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+/// What the file is if it isn't safetensors, for the commonest mix-ups. Asked only after a check has failed: a header of 640
+/// bytes makes a legal file begin like a pickle.
+std::string_view mistaken_for(std::string_view start) {
+  auto const pickle = [&] { return start.size() >= 2 && start[0] == '\x80' && start[1] >= 0 && start[1] <= 5; };
+  if (start.starts_with("PK\x03\x04") || pickle())
+    return "is a pickle, which could run code when it is read; convert it with Python: safetensors.torch.save_file("
+           "torch.load(FILE, weights_only=True), \"model.safetensors\")";
+  if (start.starts_with("version https://git-lfs")) return "is a Git LFS pointer, not the file itself; get it with: git lfs pull";
+  if (start.starts_with("\x89HDF\r\n")) return "is an HDF5 file, not a safetensors file";
+  if (start.starts_with("GGUF")) return "is a GGUF file, not a safetensors file";
+  return {};
+}
+
+/// Bytes of a tensor, or nothing on overflow: of the sizes that are not 0, since strides are made from those alone.
+std::optional<std::size_t> checked_bytes(std::span<std::size_t const> shape, std::size_t element) {
+  std::ptrdiff_t bytes = static_cast<std::ptrdiff_t>(element);
+  bool empty = false;
+  for (std::size_t s : shape) {
+    if (s == 0)
+      empty = true;
+    else if (__builtin_mul_overflow(bytes, s, &bytes))
+      return std::nullopt;
+  }
+  return empty ? 0 : static_cast<std::size_t>(bytes);
+}
+
+safetensors_entry read_entry(std::string const& name, json_value const& v, std::size_t data_bytes) {
+  if (!legal_name(name)) v.fail("tensor names are 1 to 512 bytes long, without control characters");
+  safetensors_entry entry;
+  entry.name = name;
+  for (auto const& [key, value] : v.members())
+    if (key != "dtype" && key != "shape" && key != "data_offsets")
+      value.fail("unknown field; a tensor has dtype, shape and data_offsets");
+
+  json_value const type = v.at("dtype");
+  auto const known = std::find_if(type_names.begin(), type_names.end(), [&](type_name t) { return t.name == type.as_string(); });
+  if (known == type_names.end())
+    type.fail("type " + in_quotes(type.as_string()) + " is not supported; F64, F32, F16, BF16, I64, I32, U8 and BOOL are");
+  entry.type = known->type;
+
+  json_value const shape = v.at("shape");
+  for (json_value size : shape.elements()) {
+    if (entry.shape.size() == max_rank) shape.fail("more than " + std::to_string(max_rank) + " dimensions");
+    entry.shape.push_back(size.as_unsigned(std::numeric_limits<std::int64_t>::max()));
+  }
+
+  json_value const offsets = v.at("data_offsets");
+  if (offsets.kind() != json_kind::array || offsets.size() != 2) offsets.fail("expected [begin, end]");
+  entry.begin = offsets.at(0).as_unsigned(data_bytes);
+  entry.end = offsets.at(1).as_unsigned(data_bytes);
+  if (entry.end < entry.begin) offsets.fail("end is before begin");
+
+  auto const bytes = checked_bytes(entry.shape, size_of(entry.type));
+  if (!bytes) shape.fail("number of bytes overflows 64 bits");
+  if (*bytes != entry.end - entry.begin)
+    v.fail("dtype and shape make " + std::to_string(*bytes) + " bytes, data_offsets " + std::to_string(entry.end - entry.begin));
+  return entry;
+}
+
+std::map<std::string, std::string> read_metadata(json_value const& v) {
+  std::map<std::string, std::string> out;
+  for (auto const& [key, value] : v.members()) out.emplace(key, value.as_string());
+  return out;
+}
+
+}  // namespace
+
+// ---- one file ----
+
+struct safetensors_file::contents {
+  std::string path;
+  std::shared_ptr<void const> keep;
+  std::span<std::byte const> data;
+  std::vector<safetensors_entry> entries;
+  std::unordered_map<std::string_view, std::size_t> by_name;  // views of the entries' names
+  std::map<std::string, std::string> metadata;
+};
+
+safetensors_file safetensors_file::view(std::span<std::byte const> bytes, std::string name, std::shared_ptr<void const> keep) {
+  auto c = std::make_shared<contents>();
+  c->path = std::move(name);
+  c->keep = std::move(keep);
+
+  std::string_view const text(reinterpret_cast<char const*>(bytes.data()), bytes.size());
+  auto const refuse = [&](std::string const& why) {
+    std::string_view const other = mistaken_for(text.substr(0, 64));
+    throw data_error(c->path + ": " + (other.empty() ? "not a safetensors file: " + why : std::string(other)));
+  };
+  if (text.size() < 8) refuse("it has " + std::to_string(text.size()) + " bytes, the length of its header alone takes 8");
+  std::uint64_t length = 0;
+  std::memcpy(&length, text.data(), 8);
+  if (length > max_header)
+    refuse("a header of " + std::to_string(length) + " bytes; at most " + std::to_string(max_header) + " are read");
+  if (length > text.size() - 8)
+    refuse("its header should have " + std::to_string(length) + " bytes, but only " + std::to_string(text.size() - 8) +
+           " follow (truncated?)");
+  std::string_view const header = text.substr(8, length);
+  if (!header.starts_with('{')) refuse("its header doesn't begin with '{'");
+  c->data = bytes.subspan(8 + length);
+
+  // A tensor takes at least 50 bytes for 6 values, and 2 bytes more for a dimension.
+  json_limits const limits{max_header, 3, 1024 + header.size() / 5};
+  json_value const root = parse_json(header, c->path + " (header)", limits);
+  if (root.size() > max_tensors + 1) root.fail("more than " + std::to_string(max_tensors) + " tensors");
+  c->entries.reserve(root.size());
+  for (auto const& [key, value] : root.members()) {
+    if (key == metadata_key)
+      c->metadata = read_metadata(value);
+    else
+      c->entries.push_back(read_entry(key, value, c->data.size()));
+  }
+
+  // Every byte of the data belongs to exactly one tensor: nothing can hide between them or behind them.
+  std::vector<safetensors_entry const*> order;
+  for (safetensors_entry const& e : c->entries) order.push_back(&e);
+  std::sort(order.begin(), order.end(),
+            [](auto const* a, auto const* b) { return std::pair(a->begin, a->end) < std::pair(b->begin, b->end); });
+  std::size_t reached = 0;
+  for (safetensors_entry const* e : order) {
+    if (e->begin != reached)
+      root.at(e->name).fail("data begins at byte " + std::to_string(e->begin) + " of the data, where " + std::to_string(reached) +
+                            (e->begin < reached ? " is next: overlaps another tensor" : " is next: leaves a hole"));
+    reached = e->end;
+  }
+  if (reached != c->data.size())
+    throw data_error(c->path + ": " + std::to_string(c->data.size() - reached) +
+                     " bytes follow the last tensor, which ends at byte " + std::to_string(8 + length + reached));
+
+  for (std::size_t i = 0; i < c->entries.size(); ++i) c->by_name.emplace(c->entries[i].name, i);
+  return safetensors_file(std::move(c));
+}
+
+safetensors_file safetensors_file::open(std::string const& path) {
+  auto const file = mapped_file::open(path);
+  safetensors_file result = view(file->bytes(), path, file);
+  file->check_unchanged();
+  return result;
+}
+
+std::string const& safetensors_file::path() const noexcept {
+  return contents_->path;
+}
+std::span<safetensors_entry const> safetensors_file::entries() const noexcept {
+  return contents_->entries;
+}
+std::map<std::string, std::string> const& safetensors_file::metadata() const noexcept {
+  return contents_->metadata;
+}
+
+std::vector<std::string> safetensors_file::names() const {
+  std::vector<std::string> out;
+  for (safetensors_entry const& e : contents_->entries) out.push_back(e.name);
+  return out;
+}
+
+safetensors_entry const* safetensors_file::find(std::string_view name) const noexcept {
+  auto const found = contents_->by_name.find(name);
+  return found == contents_->by_name.end() ? nullptr : &contents_->entries[found->second];
+}
+
+tensor safetensors_file::tensor(std::string_view name, std::vector<std::string> const& dim_names) const {
+  safetensors_entry const* const e = find(name);
+  auto const fail = [&](std::string const& why) { throw data_error(contents_->path + ": " + why); };
+  if (!e) fail("no tensor " + in_quotes(name) + " among its " + std::to_string(contents_->entries.size()));
+  constexpr std::size_t most = tensor_view<float>::max_rank;
+  if (e->shape.size() > most)
+    fail(in_quotes(name) + " has " + std::to_string(e->shape.size()) + " dimensions; at most " + std::to_string(most) +
+         " are supported");
+  if (!dim_names.empty() && dim_names.size() != e->shape.size())
+    fail(in_quotes(name) + " has " + std::to_string(e->shape.size()) + " dimensions, not " + std::to_string(dim_names.size()));
+
+  dims d;
+  for (std::size_t i = 0; i < e->shape.size(); ++i)
+    d.push_back({dim_names.empty() ? std::to_string(i) : dim_names[i], e->shape[i]});
+
+  std::span<std::byte const> const bytes = contents_->data.subspan(e->begin, e->end - e->begin);
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % size_of(e->type) == 0)
+    return wayfarer::tensor::look(e->type, bytes.data(), std::move(d), contents_->keep);
+  // Legal: the format aligns nothing but the header. operator new[] aligns for every type.
+  std::shared_ptr<std::byte[]> const copy(new std::byte[std::max<std::size_t>(bytes.size(), 1)]);
+  std::copy(bytes.begin(), bytes.end(), copy.get());
+  return wayfarer::tensor::look(e->type, copy.get(), std::move(d), copy);
+}
+
+// ---- many files ----
+
+struct checkpoint::contents {
+  std::string path;
+  std::vector<std::string> files;
+  std::vector<safetensors_file> shards;
+  std::vector<std::string> names;
+  std::unordered_map<std::string_view, std::size_t> shard_of;  // views of the shards' entries
+};
+
+namespace {
+
+bool exists(std::string const& path) {
+  struct stat s {};
+  return ::stat(path.c_str(), &s) == 0;
+}
+
+bool is_folder(std::string const& path) {
+  struct stat s {};
+  return ::stat(path.c_str(), &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+bool plain_shard_name(std::string_view name) {
+  return legal_name(name) && name.size() <= 255 && name[0] != '.' && name.find_first_of("/\\") == name.npos &&
+         name.ends_with(".safetensors");
+}
+
+}  // namespace
+
+checkpoint open_checkpoint(std::string const& path) {
+  auto c = std::make_shared<checkpoint::contents>();
+  c->path = path;
+  std::string const folder = path + (path.ends_with('/') ? "" : "/"), index_path = folder + "model.safetensors.index.json";
+  std::optional<json_value> weight_map;
+  std::vector<std::string> shard_names;
+
+  if (!is_folder(path)) {
+    c->files.push_back(path);
+  } else if (exists(folder + "model.safetensors")) {
+    c->files.push_back(folder + "model.safetensors");
+  } else if (exists(index_path)) {
+    weight_map = read_json(index_path, {std::size_t{64} << 20, 16, 2'000'000}).at("weight_map");
+    std::unordered_set<std::string_view> seen;
+    for (auto const& [name, shard] : weight_map->members()) {
+      std::string const& file = shard.as_string();
+      if (!plain_shard_name(file))
+        shard.fail("expected the name of a .safetensors file in the same folder, got " + in_quotes(file));
+      if (!seen.insert(file).second) continue;
+      if (shard_names.size() == max_shards) weight_map->fail("more than " + std::to_string(max_shards) + " files");
+      shard_names.push_back(file);
+      c->files.push_back(folder + file);
+    }
+  } else {
+    for (char const* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.ckpt", "consolidated.00.pth"})
+      if (exists(folder + pickle)) throw data_error(folder + pickle + ": " + std::string(mistaken_for("PK\x03\x04")));
+    throw data_error(path + ": no model.safetensors and no model.safetensors.index.json in this folder");
+  }
+
+  for (std::string const& file : c->files) c->shards.push_back(safetensors_file::open(file));
+  for (std::size_t i = 0; i < c->shards.size(); ++i) {
+    for (safetensors_entry const& e : c->shards[i].entries()) {
+      if (auto const [at, fresh] = c->shard_of.emplace(e.name, i); !fresh)
+        throw data_error(c->files[i] + ": tensor " + in_quotes(e.name) + " is also in " + c->files[at->second]);
+      if (weight_map) {
+        auto const listed = weight_map->find(e.name);
+        if (!listed) throw data_error(c->files[i] + ": tensor " + in_quotes(e.name) + " is not in the index " + index_path);
+        if (listed->as_string() != shard_names[i]) listed->fail("tensor is in " + in_quotes(shard_names[i]) + " instead");
+      } else {
+        c->names.push_back(e.name);
+      }
+    }
+  }
+  if (weight_map) {
+    for (auto const& [name, shard] : weight_map->members()) {
+      if (!c->shard_of.contains(name)) shard.fail("no such tensor in " + in_quotes(shard.as_string()));
+      c->names.push_back(name);
+    }
+    c->files.push_back(index_path);
+  }
+  return checkpoint(std::move(c));
+}
+
+std::string const& checkpoint::path() const noexcept {
+  return contents_->path;
+}
+std::vector<std::string> const& checkpoint::files() const noexcept {
+  return contents_->files;
+}
+std::vector<std::string> checkpoint::names() const {
+  return contents_->names;
+}
+
+safetensors_entry const* checkpoint::find(std::string_view name) const noexcept {
+  auto const found = contents_->shard_of.find(name);
+  return found == contents_->shard_of.end() ? nullptr : contents_->shards[found->second].find(name);
+}
+
+tensor checkpoint::tensor(std::string_view name, std::vector<std::string> const& dim_names) const {
+  auto const found = contents_->shard_of.find(name);
+  if (found == contents_->shard_of.end())
+    throw data_error(contents_->path + ": no tensor " + in_quotes(name) + " among its " +
+                     std::to_string(contents_->names.size()));
+  return contents_->shards[found->second].tensor(name, dim_names);
+}
+
+std::map<std::string, std::string> const& checkpoint::metadata() const noexcept {
+  static std::map<std::string, std::string> const none;
+  return contents_->shards.empty() ? none : contents_->shards.front().metadata();
+}
+
+// ---- writing ----
+
+void write_safetensors(std::string const& path, std::span<std::pair<std::string, tensor> const> tensors,
+                       std::map<std::string, std::string> const& metadata) {
+  auto const fail = [&](std::string const& why) { throw data_error(path + ": can't write: " + why); };
+  if (tensors.size() > max_tensors) fail("more than " + std::to_string(max_tensors) + " tensors");
+
+  // Larger elements first: each tensor then begins at a multiple of its element size.
+  std::vector<std::size_t> layout(tensors.size()), begin(tensors.size());
+  std::iota(layout.begin(), layout.end(), std::size_t{0});
+  std::stable_sort(layout.begin(), layout.end(), [&](std::size_t a, std::size_t b) {
+    return size_of(tensors[a].second.type()) > size_of(tensors[b].second.type());
+  });
+  std::size_t reached = 0;
+  for (std::size_t i : layout) {
+    begin[i] = reached;
+    reached += tensors[i].second.bytes();
+  }
+
+  std::string header = "{";
+  if (!metadata.empty()) {
+    auto all = json_value::object();
+    for (auto const& [key, value] : metadata) all.set(key, value);
+    header += to_json(std::string_view(metadata_key)) + ":" + to_json(all);
+  }
+  std::unordered_set<std::string_view> seen;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    auto const& [name, t] = tensors[i];
+    if (!legal_name(name) || !is_utf8(name) || name == metadata_key) fail(in_quotes(name) + " can't be the name of a tensor");
+    if (!seen.insert(name).second) fail("two tensors are called " + in_quotes(name));
+    if (!t.defined()) fail("tensor " + in_quotes(name) + " is empty-handed: it was never given a shape");
+    auto shape = json_value::array();
+    for (dim const& d : t.shape()) shape.push_back(d.size);
+    auto const type = std::find_if(type_names.begin(), type_names.end(), [&](type_name n) { return n.type == t.type(); });
+    if (header.size() > 1) header += ',';
+    header +=
+        to_json(name) + ":" +
+        to_json(json_value::object(
+            {{"dtype", type->name}, {"shape", shape}, {"data_offsets", json_value::array({begin[i], begin[i] + t.bytes()})}}));
+  }
+  header += '}';
+  header.append((8 - header.size() % 8) % 8, ' ');
+  if (header.size() > max_header) fail("its header would have " + std::to_string(header.size()) + " bytes");
+
+  atomic_file file(path);
+  std::uint64_t const length = header.size();
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(header);
+  for (std::size_t i : layout) {
+    tensor const whole = tensors[i].second.contiguous() ? tensors[i].second : tensors[i].second.clone();
+    file.write(std::span(static_cast<std::byte const*>(whole.raw()), whole.bytes()));
+  }
+  file.commit();
+}
+
+}  // namespace wayfarer
