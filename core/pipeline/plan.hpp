@@ -29,6 +29,8 @@ struct place {
 struct problem {
   place at;
   std::string message;
+  int exit_code = 2;        ///< 4: the plugin is at fault, not the file
+  std::string option = {};  ///< "--set node.key=value" if that is where it came from; `at` is 0 then
 };
 
 /// A port and what it is wired to.
@@ -43,8 +45,10 @@ struct wire {
 struct plan_node {
   std::string name;
   place at;
+  plugin_kind kind{};            ///< what the file says it is, even where `what` is null
   plugin const* what = nullptr;  ///< null if the node has a problem that leaves it unknown
-  config parameters;             ///< complete: defaults are in
+  config parameters;             ///< complete: defaults are in, paths are resolved, and the seed is set
+  std::map<std::string, std::string, std::less<>> given_paths;  ///< parameters of type path as they were written
   std::vector<wire> wires;
   /// Keys that the host itself takes from a probe that reads items.
   std::optional<item_range> items;  ///< `items: 0:500`; absent: all. last may exceed the source's size: cut with no error
@@ -79,16 +83,30 @@ struct plan {
   std::vector<std::pair<std::string, std::string>> overrides;  ///< --set, as given
 };
 
-/// Reads and checks a pipeline file. Problems, sorted by place, are added to `problems`; the plan holds whatever was sound.
+/// Most bytes of a pipeline file.
+inline constexpr std::size_t max_pipeline_bytes = std::size_t{4} << 20;
+
+/// Reads and checks a pipeline file. Problems, sorted by place, are added to `problems`; the plan holds whatever was sound. `overrides`
+/// are the values of --set: "node.key=value", "seed=N" or "title=TEXT".
 /// Throws data_error only if the file can't be read at all.
 plan read_plan(std::filesystem::path const& file, std::vector<std::string> const& overrides, registry& plugins,
                std::vector<problem>& problems);
+/// The same for text that is at hand; `file` is what messages say and what relative paths start from.
+plan plan_of_text(std::filesystem::path const& file, std::string text, std::vector<std::string> const& overrides, registry& plugins,
+                  std::vector<problem>& problems);
 
-/// "bad.yaml:4:22: lda has no parameter 'topcs'; did you mean 'topics'?" for each, and a last line with their number.
+/// "bad.yaml:4:22: lda has no parameter 'topcs'; did you mean 'topics'?" for each, and the last line
+/// "3 errors; nothing was run", without a line end.
 std::string format_problems(std::filesystem::path const& file, std::vector<problem> const&);
+/// What the program ends with: 0 if there are none, else the lowest, since a wrong pipeline (2) outweighs what may only follow from it.
+int exit_code_of(std::vector<problem> const&) noexcept;
 
-/// The complete configuration as JSON with sorted keys: same plan, same text.
+/// The complete configuration as JSON with sorted keys: same plan, same text. Paths stand as they were written, so that the text does
+/// not depend on the machine.
 std::string canonical_json(plan const&);
+/// The parameters of one node, with paths as they were written: what the result file keeps.
+std::string canonical_json(plan_node const&);
+/// Values as they are, with paths resolved.
 std::string canonical_json(config const&);
 
 /// Graphviz DOT of the plan.

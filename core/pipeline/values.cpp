@@ -1,0 +1,261 @@
+#include "pipeline/values.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <type_traits>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+
+namespace wayfarer::host {
+namespace {
+
+bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+// Text without a leading '+' and without '_' between digits; nothing if a '_' stands anywhere else.
+std::optional<std::string> plain_number(std::string_view text) {
+  if (text.starts_with('+')) text.remove_prefix(1);
+  // from_chars takes "inf" and "nan" too; a number here begins like one.
+  auto const body = text.starts_with('-') ? text.substr(1) : text;
+  if (body.empty() || !(is_digit(body[0]) || (body[0] == '.' && body.size() > 1 && is_digit(body[1])))) return {};
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '_') {
+      out += text[i];
+    } else if (i == 0 || i + 1 == text.size() || !is_digit(text[i - 1]) || !is_digit(text[i + 1])) {
+      return {};
+    }
+  }
+  return out;
+}
+
+template <class Number>
+std::optional<Number> whole(std::string const& text) {
+  Number n{};
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc{} || end != text.data() + text.size()) return {};
+  return n;
+}
+
+std::string number_text(double v) {
+  char buffer[32];
+  // Bounds are written in schemas as people write them: no exponent where digits do.
+  auto const format = v == std::trunc(v) && std::abs(v) < 1e15 ? std::chars_format::fixed : std::chars_format::general;
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, v, format).ptr};
+}
+
+std::string bounds(param_descriptor const& p) {
+  bool const low = std::isfinite(p.minimum), high = std::isfinite(p.maximum);
+  if (low && high) return " from " + number_text(p.minimum) + " to " + number_text(p.maximum);
+  if (low) return " of at least " + number_text(p.minimum);
+  if (high) return " of at most " + number_text(p.maximum);
+  return "";
+}
+
+std::vector<std::string> split(std::string_view text, std::string_view separators) {
+  std::vector<std::string> parts;
+  std::string part;
+  for (char c : text) {
+    if (separators.find(c) == std::string_view::npos) {
+      part += c;
+    } else {
+      parts.push_back(std::move(part));
+      part.clear();
+    }
+  }
+  if (!text.empty()) parts.push_back(std::move(part));
+  return parts;
+}
+
+std::vector<std::string> choices_of(param_descriptor const& p) { return split(p.choices, "|"); }
+
+bool is_list(param_type t) noexcept {
+  return t == param_type::text_list || t == param_type::integer_list || t == param_type::real_list;
+}
+
+param_type element_of(param_type t) noexcept {
+  switch (t) {
+    case param_type::text_list: return param_type::text;
+    case param_type::integer_list: return param_type::integer;
+    case param_type::real_list: return param_type::real;
+    default: return t;
+  }
+}
+
+std::string expected_one(param_descriptor const& p, param_type type) {
+  switch (type) {
+    case param_type::boolean: return "true or false";
+    case param_type::integer: return "an integer" + bounds(p);
+    case param_type::real: return "a number" + bounds(p);
+    case param_type::path: return "a path";
+    default: break;
+  }
+  auto const choices = choices_of(p);
+  return choices.empty() ? "a text" : "one of " + enumerate_words(choices, " or ");
+}
+
+// One scalar. Nothing if it does not fit; `hint` may then get more to say.
+std::optional<param_value> scalar(param_descriptor const& p, param_type type, yaml_value const& v, std::string& hint) {
+  if (v.kind != yaml_kind::scalar) return {};
+  bool const number_or_flag = type == param_type::boolean || type == param_type::integer || type == param_type::real;
+  if (number_or_flag && v.quoted) {
+    hint = "; leave the quotes out";
+    return {};
+  }
+  auto const in_range = [&](double x) { return x >= p.minimum && x <= p.maximum; };
+  switch (type) {
+    case param_type::boolean:
+      if (auto const b = boolean_of(v.text)) return param_value(*b);
+      return {};
+    case param_type::integer:
+      if (auto const i = integer_of(v.text); i && in_range(static_cast<double>(*i))) return param_value(*i);
+      return {};
+    case param_type::real:
+      if (auto const r = real_of(v.text); r && in_range(*r)) return param_value(*r);
+      return {};
+    default: break;
+  }
+  if (auto const choices = choices_of(p); !choices.empty()) {
+    bool known = false;
+    for (auto const& c : choices) known |= c == v.text;
+    if (!known) {
+      hint = did_you_mean(v.text, choices);
+      return {};
+    }
+  }
+  return param_value(v.text);
+}
+
+template <class T>
+param_value pack(std::vector<param_value> const& all) {
+  std::vector<T> values;
+  values.reserve(all.size());
+  for (auto const& v : all) values.push_back(std::get<T>(v.get()));
+  return param_value(std::move(values));
+}
+
+param_value pack(param_type type, std::vector<param_value> const& all) {
+  if (type == param_type::integer_list) return pack<std::int64_t>(all);
+  if (type == param_type::real_list) return pack<double>(all);
+  return pack<std::string>(all);
+}
+
+[[noreturn]] void bad_default(param_descriptor const& p) {
+  throw plugin_error("the default of its parameter '" + std::string(p.name) + "' is not " + expected(p) +
+                     "; ask the plugin's author to mend the schema");
+}
+
+}  // namespace
+
+std::optional<std::int64_t> integer_of(std::string_view text) {
+  auto const plain = plain_number(text);
+  if (!plain) return {};
+  if (auto const i = whole<std::int64_t>(*plain)) return i;
+  // "1e4": exact as a double up to 2^53.
+  auto const r = whole<double>(*plain);
+  if (!r || *r != std::trunc(*r) || std::abs(*r) > 9007199254740992.0) return {};
+  return static_cast<std::int64_t>(*r);
+}
+
+std::optional<double> real_of(std::string_view text) {
+  auto const plain = plain_number(text);
+  if (!plain) return {};
+  auto const r = whole<double>(*plain);
+  return r && std::isfinite(*r) ? r : std::nullopt;
+}
+
+std::optional<bool> boolean_of(std::string_view text) {
+  std::string lower;
+  for (char c : text) lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (lower == "true" || lower == "yes" || lower == "on") return true;
+  if (lower == "false" || lower == "no" || lower == "off") return false;
+  return {};
+}
+
+std::string found(yaml_value const& v) {
+  switch (v.kind) {
+    case yaml_kind::null: return "nothing";
+    case yaml_kind::list: return "a list";
+    case yaml_kind::map: return "a map";
+    case yaml_kind::scalar: break;
+  }
+  return single_quoted(v.text);
+}
+
+std::string expected(param_descriptor const& p) {
+  if (!is_list(p.type)) return expected_one(p, p.type);
+  return "a list, each " + expected_one(p, element_of(p.type));
+}
+
+std::optional<param_value> convert(param_descriptor const& p, yaml_value const& v, std::vector<value_problem>& problems) {
+  auto const say = [&](yaml_value const& at, std::string const& wanted, std::string const& hint) {
+    problems.push_back({at.from, "'" + std::string(p.name) + "' must be " + wanted + ", got " + found(at) + hint});
+  };
+  if (!is_list(p.type)) {
+    std::string hint;
+    auto value = scalar(p, p.type, v, hint);
+    if (!value) say(v, expected(p), hint);
+    return value;
+  }
+  auto const type = element_of(p.type);
+  std::vector<param_value> all;
+  bool good = true;
+  auto const add = [&](yaml_value const& one) {
+    std::string hint;
+    if (auto value = scalar(p, type, one, hint)) {
+      all.push_back(std::move(*value));
+    } else {
+      say(one, expected(p), hint);
+      good = false;
+    }
+  };
+  if (v.kind == yaml_kind::list) {
+    for (auto const& one : v.items) add(one);
+  } else {
+    add(v);  // a list of one may be written without brackets
+  }
+  if (!good) return {};
+  return pack(p.type, all);
+}
+
+param_value default_of(param_descriptor const& p) {
+  switch (p.type) {
+    case param_type::boolean: return param_value(p.default_number != 0);
+    case param_type::integer:
+      if (!(std::abs(p.default_number) <= 9007199254740992.0)) bad_default(p);
+      return param_value(static_cast<std::int64_t>(p.default_number));
+    case param_type::real:
+      if (!std::isfinite(p.default_number)) bad_default(p);
+      return param_value(p.default_number);
+    case param_type::text:
+    case param_type::path: return param_value(std::string(p.default_text));
+    case param_type::text_list: return param_value(split(p.default_text, "\x1f"));
+    case param_type::integer_list:
+    case param_type::real_list: break;
+  }
+  std::vector<param_value> all;
+  for (auto const& part : split(p.default_text, "\x1f ,")) {
+    if (part.empty()) continue;
+    if (p.type == param_type::integer_list) {
+      auto const i = integer_of(part);
+      if (!i) bad_default(p);
+      all.push_back(param_value(*i));
+    } else {
+      auto const r = real_of(part);
+      if (!r) bad_default(p);
+      all.push_back(param_value(*r));
+    }
+  }
+  return pack(p.type, all);
+}
+
+std::string enumerate_words(std::vector<std::string> const& words, std::string_view last) {
+  std::string out;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) out += i + 1 == words.size() ? last : std::string_view(", ");
+    out += words[i];
+  }
+  return out;
+}
+
+}  // namespace wayfarer::host

@@ -1,0 +1,45 @@
+// Turning what a pipeline file says into the typed value that a plugin's schema asks for.
+//
+// Used by the main thread while a plan is read. Failures are messages without a place: the caller knows where the value stands.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/config.hpp>
+#include <wayfarer/descriptor.hpp>
+
+#include "pipeline/yaml.hpp"
+
+namespace wayfarer::host {
+
+/// "10000", "10_000", "1e4": a number without fraction that fits 64 bits. Nothing otherwise.
+std::optional<std::int64_t> integer_of(std::string_view text);
+/// Any finite number; '_' may stand between digits.
+std::optional<double> real_of(std::string_view text);
+/// true, false, yes, no, on, off.
+std::optional<bool> boolean_of(std::string_view text);
+
+/// What was found, for "..., got 'ten'".
+std::string found(yaml_value const&);
+/// What a parameter takes: "an integer from 1 to 1000000".
+std::string expected(param_descriptor const&);
+
+/// What is wrong with a value, and where: list elements have places of their own.
+struct value_problem {
+  origin from;
+  std::string message;
+};
+
+/// The value as the schema wants it. Nothing, with at least one problem added, if it does not fit.
+std::optional<param_value> convert(param_descriptor const&, yaml_value const&, std::vector<value_problem>& problems);
+/// The schema's default. Throws plugin_error if the plugin's own text can't be read.
+param_value default_of(param_descriptor const&);
+
+/// "a, b and c".
+std::string enumerate_words(std::vector<std::string> const& words, std::string_view last = " and ");
+
+}  // namespace wayfarer::host

@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <type_traits>
+
+#include <wayfarer/json.hpp>
+
+#include "pipeline/plan.hpp"
+
+namespace wayfarer::host {
+namespace {
+
+json_value json_of(param_value const& v) {
+  return std::visit(
+      [](auto const& x) {
+        using value = std::remove_cvref_t<decltype(x)>;
+        if constexpr (std::is_arithmetic_v<value> || std::is_same_v<value, std::string>) {
+          return json_value(x);
+        } else {
+          auto list = json_value::array();
+          for (auto const& one : x) list.push_back(json_value(one));
+          return list;
+        }
+      },
+      v.get());
+}
+
+json_value json_of(config const& c) {
+  auto out = json_value::object();
+  for (auto const& [name, value] : c.values()) out.set(name, json_of(value));
+  return out;
+}
+
+json_value parameters_of(plan_node const& n) {
+  auto out = json_of(n.parameters);
+  for (auto const& [name, given] : n.given_paths) out.set(name, json_value(given));
+  return out;
+}
+
+std::string target_of(plan const& p, wire const& w) {
+  auto const& name = p.nodes[w.node].name;
+  return w.dataset.empty() ? name : name + "/" + w.dataset;
+}
+
+json_value json_of(plan const& p, plan_node const& n) {
+  auto out = json_value::object({{"kind", json_value(name_of(n.kind))},
+                                 {"plugin", n.what ? json_value(n.what->id()) : json_value()},
+                                 {"parameters", parameters_of(n)},
+                                 {"seed", json_value(n.parameters.seed())}});
+  auto ports = json_value::object();
+  for (auto const& w : n.wires) ports.set(w.port, json_value(target_of(p, w)));
+  out.set("ports", ports);
+  if (n.items) out.set("items", json_value(std::to_string(n.items->first) + ":" + std::to_string(n.items->last)));
+  if (n.max_tokens) out.set("max_tokens", json_value(n.max_tokens));
+  if (n.block) out.set("block", json_value(n.block));
+  return out;
+}
+
+json_value json_of(expectation const& e) {
+  auto out = json_value::object({{"what", json_value(e.what)}, {"source", json_value(e.source)}, {"recalled", json_value(e.recalled)}});
+  if (e.at_least) out.set("at_least", json_value(*e.at_least));
+  if (e.at_most) out.set("at_most", json_value(*e.at_most));
+  if (e.near) out.set("near", json_value(*e.near)).set("within", json_value(e.within));
+  auto at = json_value::object();
+  for (auto const& [dimension, coordinate] : e.select) at.set(dimension, json_value(coordinate));
+  out.set("at", at);
+  return out;
+}
+
+std::string dot_text(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string_view shape_of(plugin_kind k) noexcept {
+  switch (k) {
+    case plugin_kind::source: return "cylinder";
+    case plugin_kind::model: return "box3d";
+    case plugin_kind::probe: return "ellipse";
+    case plugin_kind::metric: break;
+  }
+  return "hexagon";
+}
+
+}  // namespace
+
+std::string format_problems(std::filesystem::path const& file, std::vector<problem> const& problems) {
+  std::string out;
+  for (auto const& p : problems) {
+    out += p.option.empty() ? located(file.string(), p.at.line, p.at.column, p.message) : p.option + ": " + p.message;
+    out += '\n';
+  }
+  return out + std::to_string(problems.size()) + (problems.size() == 1 ? " error" : " errors") + "; nothing was run";
+}
+
+int exit_code_of(std::vector<problem> const& problems) noexcept {
+  int code = 0;
+  for (auto const& p : problems) code = code == 0 ? p.exit_code : std::min(code, p.exit_code);
+  return code;
+}
+
+std::string canonical_json(plan const& p) {
+  auto nodes = json_value::object();
+  for (auto const& n : p.nodes) nodes.set(n.name, json_of(p, n));
+  auto expect = json_value::array();
+  for (auto const& e : p.expectations) expect.push_back(json_of(e));
+  return to_json(json_value::object({{"title", json_value(p.title)}, {"seed", json_value(p.seed)}, {"nodes", nodes}, {"expect", expect}}), 0,
+                 json_order::sorted);
+}
+
+std::string canonical_json(plan_node const& n) { return to_json(parameters_of(n), 0, json_order::sorted); }
+
+std::string canonical_json(config const& c) { return to_json(json_of(c), 0, json_order::sorted); }
+
+std::string to_dot(plan const& p) {
+  std::string out = "digraph pipeline {\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n";
+  if (!p.title.empty()) out += "  label=" + dot_text(p.title) + ";\n  labelloc=t;\n";
+  for (auto const& n : p.nodes) {
+    auto const plugin = n.what ? std::string(n.what->id()) : std::string("?");
+    out += "  " + dot_text(n.name) + " [shape=" + std::string(shape_of(n.kind)) + ", label=" +
+           dot_text(n.name + "\n" + std::string(name_of(n.kind)) + " " + plugin) + "];\n";
+  }
+  for (auto const& n : p.nodes)
+    for (auto const& w : n.wires)
+      out += "  " + dot_text(p.nodes[w.node].name) + " -> " + dot_text(n.name) + " [label=" +
+             dot_text(w.dataset.empty() ? w.port : w.port + "\n" + w.dataset) + "];\n";
+  return out + "}\n";
+}
+
+}  // namespace wayfarer::host
