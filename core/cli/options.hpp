@@ -48,7 +48,12 @@ std::string format_count(std::uint64_t n);
 /// Whether standard output may carry colours: a terminal, and NO_COLOR not set.
 bool colours();
 
-/// A table for people: columns aligned, numbers to the right.
+/// Text from a file, fit for a terminal: control characters and bytes that are no UTF-8 become "\xNN".
+std::string printable(std::string_view text);
+/// A number in at most six digits, for people.
+std::string format_number(double);
+
+/// A table for people: columns aligned, numbers to the right. Cells are made printable.
 std::string format_table(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows);
 
 }  // namespace wayfarer::host

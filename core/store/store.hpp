@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -70,12 +71,16 @@ class result_reader {
  public:
   explicit result_reader(std::filesystem::path path);  ///< data_error if it is no complete result of ours
   ~result_reader();
+  result_reader(result_reader const&) = delete;
   std::string title() const;
+  std::uint64_t seed() const;
   std::vector<std::string> nodes() const;  ///< in the order written
   node_record node(std::string_view name) const;
+  /// Datasets of a node, or of the run for "_run", in the order written; names hold '/' where there are groups. Coordinates of
+  /// dimensions are not among them.
   std::vector<std::string> datasets(std::string_view node) const;
-  dataset read(std::string_view node, std::string_view dataset) const;
-  /// Expectations etc. of the run: text datasets below /_run, by name; "" if absent.
+  wayfarer::dataset read(std::string_view node, std::string_view dataset) const;
+  /// Text of one dataset below /_run, by name; "" if absent.
   std::string run_text(std::string_view name) const;
 
  private:
@@ -83,11 +88,12 @@ class result_reader {
   std::unique_ptr<state> state_;
 };
 
-/// Version of the HDF5 library in use, "1.10.8".
-std::string hdf5_version();
+/// Whether a dataset below /_run ("threads", "environment/value") differs between runs of one pipeline by its nature.
+bool varies_between_runs(std::string_view run_dataset) noexcept;
 
-/// Runs `body` in a child process with bounded memory and time, since libhdf5 is known to crash on crafted files; returns its
-/// exit code, or prints what happened to standard error and returns 3 if the child died.
-int read_in_child(std::filesystem::path const& file, int (*body)(void*), void* argument);
+/// Runs `body`, which reads these files, in a child process with bounded memory and time, since libhdf5 is known to crash on crafted
+/// files. Returns what `body` returned; throws again here what it threw, with its type; throws data_error if the child died. What
+/// the body prints goes out as usual. To be called while no other thread uses the store.
+int read_in_child(std::vector<std::filesystem::path> const& files, std::function<int()> const& body);
 
 }  // namespace wayfarer::host

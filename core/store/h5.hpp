@@ -1,0 +1,147 @@
+// A thin layer over HDF5's C library: handles that close themselves, and one checked function for each call that the store uses.
+//
+// Only the store includes this. Every function throws `failure` with what HDF5 itself said. Whoever calls holds a `session`: HDF5 is
+// one critical section, its high-level part (dimension scales) takes no lock of its own, and error printing is switched off by thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <hdf5.h>
+
+#include <wayfarer/tensor.hpp>
+
+namespace wayfarer::host::h5 {
+
+/// What HDF5 said; the writer makes a resource_error of it, the reader a data_error.
+class failure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The right to call HDF5. Nested sessions of one thread are allowed.
+class session {
+ public:
+  session();
+
+ private:
+  std::unique_lock<std::recursive_mutex> lock_;
+};
+
+/// Throws `failure` "what: HDF5's reason" from the current error stack.
+[[noreturn]] void fail(std::string_view what);
+
+/// Owns one identifier. The destructor can't report that closing failed, so whoever wrote through a handle calls `close`.
+template <auto Close>
+class handle {
+ public:
+  handle() = default;
+  explicit handle(hid_t id) noexcept : id_(id) {}
+  handle(handle&& other) noexcept : id_(std::exchange(other.id_, H5I_INVALID_HID)) {}
+  handle& operator=(handle&& other) noexcept {
+    std::swap(id_, other.id_);
+    return *this;
+  }
+  ~handle() {
+    if (id_ >= 0) Close(id_);
+  }
+  hid_t get() const noexcept { return id_; }
+  explicit operator bool() const noexcept { return id_ >= 0; }
+  void close() {
+    if (id_ >= 0 && Close(std::exchange(id_, H5I_INVALID_HID)) < 0) fail("closing");
+  }
+
+ private:
+  hid_t id_ = H5I_INVALID_HID;
+};
+
+using file = handle<H5Fclose>;
+using group = handle<H5Gclose>;
+using dataset = handle<H5Dclose>;
+using attribute = handle<H5Aclose>;
+using datatype = handle<H5Tclose>;
+using dataspace = handle<H5Sclose>;
+using properties = handle<H5Pclose>;
+using object = handle<H5Oclose>;
+
+// ---- types and spaces ----
+
+/// 16-bit numbers are stored as what they are: IEEE half, and bfloat16 as a float of 8 exponent and 7 fraction bits.
+datatype type_of(dtype);
+/// 64 bits without a sign, which no tensor holds.
+datatype unsigned_type();
+/// Variable-length UTF-8 text.
+datatype text_type();
+/// Rank 0 without sizes.
+dataspace space_of(std::vector<hsize_t> const& sizes);
+
+// ---- writing ----
+
+/// Creates a file that must not exist, in the 1.8 format, without time stamps, and with links kept in the order of creation.
+file create_file(std::string const& path);
+group create_group(hid_t in, std::string const& name);
+/// `chunk` empty: one contiguous piece.
+dataset create_dataset(hid_t in, std::string const& name, datatype const&, dataspace const&, std::vector<hsize_t> const& chunk = {});
+void write(dataset const&, datatype const& memory_type, void const* values);
+void write_attribute(hid_t on, std::string const& name, datatype const&, void const* value);
+void write_attribute(hid_t on, std::string const& name, std::string const& text);
+/// Writes the value of an attribute that is there already.
+void rewrite_attribute(hid_t on, std::string const& name, datatype const&, void const* value);
+void make_scale(dataset const&, std::string const& name);
+void attach_scale(dataset const& to, dataset const& scale, unsigned axis);
+void set_label(dataset const&, unsigned axis, std::string const& label);
+/// Identifiers of the file that are open, the file's own included.
+std::size_t open_objects(file const&);
+
+// ---- reading ----
+
+/// Opens for reading. Links that lead out of the file are not followed.
+file open_file(std::string const& path);
+struct link {
+  std::string name;
+  bool hard = false;
+};
+/// The links of a group in the order of creation. Throws `failure` for more than `most`.
+std::vector<link> links(hid_t in, std::size_t most);
+bool has_link(hid_t in, std::string const& name);
+link get_link(hid_t in, std::string const& name);
+object open_object(hid_t in, std::string const& name);
+bool is_group(hid_t);
+bool is_dataset(hid_t);
+
+bool has_attribute(hid_t on, std::string const& name);
+attribute open_attribute(hid_t on, std::string const& name);
+datatype attribute_type(attribute const&);
+dataspace attribute_space(attribute const&);
+void read(attribute const&, datatype const& memory_type, void* into);
+datatype dataset_type(hid_t);
+dataspace dataset_space(hid_t);
+properties creation_properties(hid_t);
+std::vector<hsize_t> sizes(dataspace const&);
+bool is_simple(dataspace const&);
+H5T_class_t class_of(datatype const&);
+std::size_t size_of(datatype const&);
+bool is_variable_text(datatype const&);
+bool equal(datatype const&, datatype const&);
+H5D_layout_t layout(properties const&);
+int external_files(properties const&);
+int filters(properties const&);
+hsize_t stored_bytes(hid_t);
+void read(hid_t from, datatype const& memory_type, void* into);
+/// Memory that reading these variable-length values takes.
+hsize_t text_bytes(hid_t from, datatype const&, dataspace const&);
+/// Frees what `read` allocated for variable-length values.
+void reclaim(datatype const&, dataspace const&, void* values) noexcept;
+
+bool is_scale(hid_t);
+std::string get_label(hid_t of, unsigned axis);
+/// The first scale attached to an axis; empty if there is none.
+object attached_scale(hid_t to, unsigned axis);
+
+}  // namespace wayfarer::host::h5

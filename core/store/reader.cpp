@@ -1,0 +1,346 @@
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+#include <wayfarer/json.hpp>
+
+#include "store/h5.hpp"
+#include "store/schema.hpp"
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+
+namespace {
+
+/// Far beyond any result of ours; a crafted file must not keep us busy for longer.
+constexpr std::size_t most_links = 100'000, most_depth = 8, most_rank = 6;
+
+/// Counts what `h5::read` allocates as belonging to `texts`, and frees it.
+struct text_values {
+  h5::datatype const& type;
+  h5::dataspace const& space;
+  std::vector<char*> texts;
+  ~text_values() {
+    if (!texts.empty()) h5::reclaim(type, space, texts.data());
+  }
+};
+
+}  // namespace
+
+bool varies_between_runs(std::string_view name) noexcept {
+  return std::any_of(std::begin(schema::varying), std::end(schema::varying), [&](std::string_view v) {
+    return name.starts_with(v) && (name.size() == v.size() || name[v.size()] == '/');
+  });
+}
+
+struct result_reader::state {
+  std::filesystem::path path;
+  std::uint64_t file_bytes = 0;
+  h5::file file;
+
+  ~state() {
+    h5::session const s;
+    h5::file const closing(std::move(file));
+  }
+
+  [[noreturn]] void fail(std::string const& where, std::string const& what) const {
+    throw data_error(path.string() + (where.empty() ? "" : ": " + where) + ": " + what);
+  }
+
+  /// Runs `step` with HDF5's failures turned into data errors that name the file and `where`.
+  template <class Step>
+  auto guarded(std::string const& where, Step step) const {
+    h5::session const s;
+    try {
+      return step();
+    } catch (h5::failure const& f) {
+      fail(where, std::string(f.what()) + " (damaged?)");
+    } catch (resource_error const& e) {
+      fail(where, e.what());
+    } catch (plugin_error const& e) {
+      // Tensors and datasets blame a plugin for shapes that contradict each other; here it is the file.
+      fail(where, e.what());
+    }
+  }
+
+  /// Opens step by step, so that no link on the way leads out of the file.
+  h5::object open(std::string_view below) const {
+    h5::object at;
+    hid_t in = file.get();
+    std::string const all(below);
+    for (std::size_t from = 0; from <= all.size();) {
+      std::size_t const to = std::min(all.find('/', from), all.size());
+      std::string const part = all.substr(from, to - from);
+      if (part.empty() || part == "." || !(at ? h5::is_group(at.get()) : true) || !h5::has_link(in, part)) return {};
+      if (!h5::get_link(in, part).hard) fail(all, "is a soft or external link, which no result of wayfarer holds");
+      at = h5::open_object(in, part);
+      in = at.get();
+      from = to + 1;
+    }
+    return at;
+  }
+
+  h5::object open_group(std::string_view name) const {
+    auto g = open(name);
+    if (!g || !h5::is_group(g.get()))
+      fail("", "has no node '" + std::string(name) + "'" + did_you_mean(name, node_names()));
+    return g;
+  }
+
+  std::vector<std::string> node_names() const {
+    std::vector<std::string> out;
+    for (h5::link const& l : h5::links(file.get(), most_links)) {
+      if (!l.hard) fail(l.name, "is a soft or external link, which no result of wayfarer holds");
+      if (l.name != schema::run_group && h5::is_group(h5::open_object(file.get(), l.name).get())) out.push_back(l.name);
+    }
+    return out;
+  }
+
+  /// What HDF5 would allocate for reading, checked against the size of the file: nothing is compressed, so values can't be more.
+  std::size_t checked_count(std::vector<hsize_t> const& sizes, std::size_t each, std::string const& where) const {
+    std::uint64_t count = 1;
+    for (hsize_t const s : sizes)
+      if (__builtin_mul_overflow(count, s, &count)) fail(where, "claims more values than fit any file");
+    if (count > file_bytes / each)
+      fail(where, "claims " + std::to_string(count) + " values, more than the file's " + std::to_string(file_bytes) + " bytes can hold");
+    return count;
+  }
+
+  std::string text_attribute(hid_t on, std::string const& name, std::string const& where) const {
+    if (!h5::has_attribute(on, name)) return "";
+    auto const a = h5::open_attribute(on, name);
+    auto const stored = h5::attribute_type(a);
+    auto const space = h5::attribute_space(a);
+    if (!h5::is_variable_text(stored) || !h5::is_simple(space) || !h5::sizes(space).empty())
+      fail(where, "attribute '" + name + "' is no text");
+    auto const type = h5::text_type();
+    text_values value{type, space, {nullptr}};
+    h5::read(a, type, value.texts.data());
+    return value.texts[0] ? value.texts[0] : "";
+  }
+
+  std::uint64_t number_attribute(hid_t on, std::string const& name, std::string const& where) const {
+    if (!h5::has_attribute(on, name)) fail(where, "attribute '" + name + "' is missing");
+    auto const a = h5::open_attribute(on, name);
+    auto const space = h5::attribute_space(a);
+    if (h5::class_of(h5::attribute_type(a)) != H5T_INTEGER || !h5::is_simple(space) || !h5::sizes(space).empty())
+      fail(where, "attribute '" + name + "' is no integer");
+    std::uint64_t value = 0;
+    h5::read(a, h5::unsigned_type(), &value);
+    return value;
+  }
+
+  void walk(hid_t group, std::string const& prefix, std::size_t depth, std::vector<std::string>& out) const {
+    if (depth > most_depth) fail(prefix, "groups are nested too deep");
+    for (h5::link const& l : h5::links(group, most_links)) {
+      std::string const name = prefix + l.name;
+      if (!l.hard) fail(name, "is a soft or external link, which no result of wayfarer holds");
+      if (out.size() >= most_links) fail(prefix, "holds too many datasets");
+      auto const o = h5::open_object(group, l.name);
+      if (h5::is_group(o.get())) walk(o.get(), name + "/", depth + 1, out);
+      else if (!h5::is_dataset(o.get())) fail(name, "is neither a group nor a dataset");
+      else if (name != schema::long_parameters && !h5::has_attribute(o.get(), schema::role)) out.push_back(name);
+    }
+  }
+
+  /// Refuses what would make HDF5 read other files, run filters, or allocate more than the file can fill.
+  std::vector<hsize_t> check_layout(hid_t d, std::string const& where) const {
+    auto const how = h5::creation_properties(d);
+    auto const layout = h5::layout(how);
+    if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
+      fail(where, "is a virtual dataset, which may lead out of the file");
+    if (layout == H5D_CONTIGUOUS && h5::external_files(how) != 0) fail(where, "keeps its values in another file");
+    if (h5::filters(how) != 0) fail(where, "is compressed or filtered, which no result of wayfarer is");
+    auto const space = h5::dataset_space(d);
+    if (!h5::is_simple(space)) fail(where, "has no shape");
+    auto sizes = h5::sizes(space);
+    if (sizes.size() > most_rank) fail(where, "has more than " + std::to_string(most_rank) + " dimensions");
+    auto const type = h5::dataset_type(d);
+    std::size_t const each = h5::size_of(type);
+    if (each == 0 || each > 16) fail(where, "holds values of an unknown type");
+    std::size_t const count = checked_count(sizes, each, where);
+    // Values that were never written would be read as whatever the memory held.
+    if (layout != H5D_COMPACT && h5::stored_bytes(d) < count * each) fail(where, "holds fewer values than its shape says");
+    return sizes;
+  }
+
+  std::vector<std::string> read_texts(hid_t d, std::size_t count, std::string const& where) const {
+    if (count == 0) return {};
+    auto const space = h5::dataset_space(d);
+    auto const type = h5::text_type();
+    // Crafted entries may all point to one long text.
+    if (h5::text_bytes(d, type, space) > 2 * file_bytes) fail(where, "holds texts longer than the file");
+    text_values values{type, space, std::vector<char*>(count)};
+    h5::read(d, type, values.texts.data());
+    std::vector<std::string> out;
+    out.reserve(count);
+    for (char const* t : values.texts) out.emplace_back(t ? t : "");
+    return out;
+  }
+
+  tensor read_numbers(hid_t d, dims shape, std::string const& where) const {
+    auto const stored = h5::dataset_type(d);
+    auto const size = h5::size_of(stored);
+    dtype type = dtype::i64;
+    if (h5::class_of(stored) == H5T_FLOAT) {
+      if (size == 8) type = dtype::f64;
+      else if (size == 4) type = dtype::f32;
+      else if (h5::equal(stored, h5::type_of(dtype::f16))) type = dtype::f16;
+      else if (h5::equal(stored, h5::type_of(dtype::bf16))) type = dtype::bf16;
+      else fail(where, "holds floating-point numbers of an unknown format");
+    } else if (h5::class_of(stored) == H5T_INTEGER) {
+      if (size == 4) type = dtype::i32;
+      else if (size == 1) type = dtype::u8;
+      else if (size != 8) fail(where, "holds integers of an unknown format");
+    } else {
+      fail(where, "holds neither numbers nor texts");
+    }
+    tensor out(type, std::move(shape));
+    if (out.count() > 0) h5::read(d, h5::type_of(type), const_cast<void*>(out.raw()));
+    return out;
+  }
+
+  /// A dataset without its coordinates. `labels`: names of dimensions.
+  wayfarer::dataset read_plain(hid_t d, std::string const& where, std::vector<std::string> const& names) const {
+    auto const sizes = check_layout(d, where);
+    auto const type = h5::dataset_type(d);
+    if (h5::class_of(type) == H5T_STRING) {
+      if (!h5::is_variable_text(type) || sizes.size() > 1) fail(where, "holds texts in a form that wayfarer doesn't write");
+      wayfarer::dataset out(read_texts(d, sizes.empty() ? 1 : sizes[0], where));
+      if (!sizes.empty() && !names.empty()) out.rename(names);
+      return out;
+    }
+    dims shape;
+    for (std::size_t i = 0; i < sizes.size(); ++i) shape.push_back({i < names.size() ? names[i] : "", sizes[i]});
+    return wayfarer::dataset(read_numbers(d, std::move(shape), where));
+  }
+
+  wayfarer::dataset read(std::string const& where) const {
+    auto const d = open(where);
+    if (!d || !h5::is_dataset(d.get())) {
+      auto const slash = where.find('/');
+      std::vector<std::string> known;
+      if (auto const g = open(where.substr(0, slash)); g && h5::is_group(g.get())) walk(g.get(), "", 0, known);
+      else fail("", "has no node '" + where.substr(0, slash) + "'" + did_you_mean(where.substr(0, slash), node_names()));
+      std::string const wanted = slash == where.npos ? "" : where.substr(slash + 1);
+      fail(where.substr(0, slash), "has no dataset '" + wanted + "'" + did_you_mean(wanted, known));
+    }
+    auto const sizes = check_layout(d.get(), where);
+    std::vector<std::string> names;
+    for (unsigned axis = 0; axis < sizes.size(); ++axis) {
+      names.push_back(h5::get_label(d.get(), axis));
+      if (names.back().empty()) fail(where, "has a dimension without a name");
+    }
+    auto out = read_plain(d.get(), where, names);
+    out.about(text_attribute(d.get(), "description", where)).units(text_attribute(d.get(), "units", where));
+    if (h5::is_scale(d.get())) return out;
+    for (unsigned axis = 0; axis < sizes.size(); ++axis) {
+      auto const scale = h5::attached_scale(d.get(), axis);
+      if (!scale || !h5::is_dataset(scale.get()) || text_attribute(scale.get(), schema::role, where) == schema::role_index) continue;
+      std::string const about = where + ": coordinate of '" + names[axis] + "'";
+      auto const c = read_plain(scale.get(), about, {names[axis]});
+      if (c.shape().size() != 1 || c.shape()[0].size != sizes[axis]) fail(about, "has another size than the dimension");
+      // Of a dimension that occurs twice with two sizes, the first is the one that a dataset can give a coordinate.
+      auto const first = std::find(names.begin(), names.end(), names[axis]) - names.begin();
+      if (sizes[static_cast<std::size_t>(first)] != sizes[axis]) continue;
+      if (c.is_text()) out.labels(names[axis], c.texts());
+      else out.coordinate(names[axis], c.values());
+    }
+    return out;
+  }
+};
+
+result_reader::result_reader(std::filesystem::path path) : state_(std::make_unique<state>()) {
+  state& s = *state_;
+  s.path = std::move(path);
+  struct stat status {};
+  if (::stat(s.path.c_str(), &status) != 0) s.fail("", std::generic_category().message(errno));
+  if (!S_ISREG(status.st_mode)) s.fail("", "is no regular file");
+  s.file_bytes = static_cast<std::uint64_t>(status.st_size);
+  h5::session const session;
+  try {
+    s.file = h5::open_file(s.path.string());
+  } catch (h5::failure const& f) {
+    s.fail("", std::string("is no result file, or a damaged one: ") + f.what());
+  }
+  s.guarded("", [&] {
+    hid_t const root = s.file.get();
+    if (!h5::has_attribute(root, "format") || s.text_attribute(root, "format", "") != schema::format)
+      s.fail("", "is an HDF5 file, but no result of wayfarer");
+    auto const version = s.number_attribute(root, "format_version", "");
+    if (version != schema::format_version)
+      s.fail("", "has format version " + std::to_string(version) + "; this wayfarer reads version " +
+                     std::to_string(schema::format_version) + (version > schema::format_version ? ": use a newer one" : ""));
+    if (s.number_attribute(root, "complete", "") != 1) s.fail("", "is not complete: the run that wrote it did not finish");
+  });
+}
+
+result_reader::~result_reader() = default;
+
+std::string result_reader::title() const {
+  return state_->guarded("title", [&] { return state_->text_attribute(state_->file.get(), "title", ""); });
+}
+
+std::uint64_t result_reader::seed() const {
+  return state_->guarded("seed", [&] { return state_->number_attribute(state_->file.get(), "seed", ""); });
+}
+
+std::vector<std::string> result_reader::nodes() const {
+  return state_->guarded("", [&] { return state_->node_names(); });
+}
+
+node_record result_reader::node(std::string_view name) const {
+  std::string const where(name);
+  return state_->guarded(where, [&] {
+    state const& s = *state_;
+    auto const g = s.open_group(name);
+    auto const text = [&](char const* attribute) { return s.text_attribute(g.get(), attribute, where); };
+    if (s.number_attribute(g.get(), "complete", where) != 1) s.fail(where, "is not complete");
+    node_record out{where,       text("plugin"), text("kind"), text("plugin_version"), text("build_id"), text("parameters"),
+                    text("key"), 0};
+    if (h5::has_link(g.get(), schema::long_parameters)) {
+      auto const whole = s.read_plain(s.open(where + "/" + schema::long_parameters).get(), where + "/" + schema::long_parameters, {});
+      if (!whole.is_text() || whole.texts().size() != 1) s.fail(where, "its parameters are no text");
+      out.parameters = whole.texts()[0];
+    }
+    if (auto const o = s.open(std::string(schema::run_group) + "/seconds")) {
+      auto const times = s.read(std::string(schema::run_group) + "/seconds");
+      auto const* names = times.find_labels("node");
+      if (names && !times.is_text() && times.values().type() == dtype::f64)
+        if (auto const at = std::find(names->begin(), names->end(), where); at != names->end())
+          out.seconds = times.values()(at - names->begin());
+    }
+    return out;
+  });
+}
+
+std::vector<std::string> result_reader::datasets(std::string_view node) const {
+  return state_->guarded(std::string(node), [&] {
+    std::vector<std::string> out;
+    state_->walk(state_->open_group(node).get(), "", 0, out);
+    return out;
+  });
+}
+
+wayfarer::dataset result_reader::read(std::string_view node, std::string_view dataset) const {
+  std::string const where = std::string(node) + "/" + std::string(dataset);
+  return state_->guarded(where, [&] { return state_->read(where); });
+}
+
+std::string result_reader::run_text(std::string_view name) const {
+  std::string const where = std::string(schema::run_group) + "/" + std::string(name);
+  return state_->guarded(where, [&]() -> std::string {
+    auto const d = state_->open(where);
+    if (!d) return "";
+    if (!h5::is_dataset(d.get())) state_->fail(where, "is no text");
+    auto const whole = state_->read_plain(d.get(), where, {});
+    if (!whole.is_text() || whole.texts().size() != 1) state_->fail(where, "is no text");
+    return whole.texts()[0];
+  });
+}
+
+}  // namespace wayfarer::host
