@@ -13,8 +13,8 @@ function(wayfarer_add_plugin id)
   target_compile_definitions(${id}_internal PRIVATE WAYFARER_BUILD_ID="${WAYFARER_BUILD_ID}")
   set_target_properties(${id}_internal PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
-  add_library(${id} MODULE)
-  target_link_libraries(${id} PRIVATE -Wl,--whole-archive ${id}_internal -Wl,--no-whole-archive)
+  add_library(${id} MODULE $<TARGET_OBJECTS:${id}_internal>)
+  target_link_libraries(${id} PRIVATE ${id}_internal)
   # libasan and libtsan leave symbols to be resolved in the program, which -z defs would refuse.
   if(NOT WAYFARER_SANITIZE)
     target_link_options(${id} PRIVATE -Wl,-z,defs)
