@@ -18,8 +18,12 @@
 
 namespace wayfarer::host {
 
-/// "source", "model", "probe", "metric".
+/// "source", "model", "probe", "metric"; "" for what is none of them.
 std::string_view name_of(plugin_kind) noexcept;
+/// "boolean", "integer", ..., "text list"; "" likewise.
+std::string_view name_of(param_type) noexcept;
+/// "source", "model", "results"; "" likewise.
+std::string_view name_of(port_kind) noexcept;
 
 /// A loaded plugin. Lives as long as the registry that loaded it.
 class plugin {
@@ -37,24 +41,30 @@ class plugin {
   port_descriptor const* find_port(std::string_view name) const noexcept;
   std::filesystem::path const& library() const noexcept { return library_; }
 
+  /// The SDK that it was built against: "0.1".
+  std::string sdk() const { return std::to_string(d_->sdk_major) + "." + std::to_string(d_->sdk_minor); }
+
   /// The plugin's constructor. `Interface` must fit its kind. Whatever it throws comes out unchanged.
   template <class Interface>
   std::unique_ptr<Interface> create(config const& c) const {
-    return std::unique_ptr<Interface>(static_cast<Interface*>(d_->create(c)));
+    return std::unique_ptr<Interface>(static_cast<Interface*>(construct(c)));
   }
 
  private:
+  plugin_base* construct(config const&) const;
   plugin_descriptor const* d_;
   std::filesystem::path library_;
 };
 
 class registry {
  public:
-  /// Search folders: `extra` (from --plugin-path), then WAYFARER_PLUGIN_PATH (':'-separated), then the folder of bundled plugins
-  /// (../lib/wayfarer/plugins from the executable, or `plugins` beside it in a build tree). Folders that don't exist are skipped,
-  /// except those in `extra`: usage_error.
+  /// Search folders: `extra` (from --plugin-path), then WAYFARER_PLUGIN_PATH (':'-separated, absolute), then the folder of bundled
+  /// plugins (../lib/wayfarer/plugins from the executable, else wayfarer/plugins beside the SDK's own library). Folders that don't
+  /// exist are skipped, except those in `extra`: usage_error.
   explicit registry(std::vector<std::filesystem::path> const& extra = {});
   ~registry();
+  registry(registry&&) noexcept;
+  registry& operator=(registry&&) noexcept;
 
   /// The plugin of that id, loading its library if need be; null if no folder has one. Throws plugin_error, naming the library and
   /// what to do, if the first match can't be used.

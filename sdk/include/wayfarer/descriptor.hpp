@@ -62,6 +62,5 @@ static_assert(sizeof(param_descriptor) == 72 && sizeof(port_descriptor) == 24 &&
 
 /// Name of the one symbol that a plugin library exports: extern "C" plugin_descriptor const* wayfarer_plugin().
 inline constexpr char descriptor_symbol[] = "wayfarer_plugin";
-using descriptor_function = plugin_descriptor const* (*)();
 
 }  // namespace wayfarer

@@ -1,0 +1,117 @@
+// Loading one library: file, then dynamic loader, then descriptor, each refused with its own message.
+#include <dlfcn.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <exception>
+#include <string>
+#include <vector>
+
+#define BOOST_DLL_USE_STD_FS
+#include <boost/dll/shared_library.hpp>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/version.hpp>
+
+#include "registry/descriptor_check.hpp"
+#include "registry/library_file.hpp"
+#include "registry/registry.hpp"
+
+namespace wayfarer::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A library that is in the process for good. Its descriptor stays open: the dynamic loader remembers the name /proc/self/fd/N and
+/// would take the next file with that number for this one.
+struct resident {
+  dev_t device;
+  ino_t inode;
+  boost::dll::shared_library library;
+  std::string refusal;  ///< why it is half there and never to be used; "" for a good one
+};
+
+/// Never destroyed, so that nothing is ever unloaded: a task or a thread-local of a plugin may outlive main.
+std::vector<resident>& residents() {
+  static auto& all = *new std::vector<resident>;
+  return all;
+}
+
+[[noreturn]] void refuse(fs::path const& library, std::string const& why) { throw plugin_error(library.string() + ": " + why); }
+
+std::string host_sdk() { return "SDK " + std::to_string(WAYFARER_SDK_MAJOR) + "." + std::to_string(WAYFARER_SDK_MINOR); }
+
+/// The loader's own words, with the library's name where it says /proc/self/fd/N.
+std::string loader_message(std::string const& link, fs::path const& library) {
+  char const* const said = ::dlerror();
+  std::string text = said ? said : "no reason given";
+  for (std::size_t at; (at = text.find(link)) != text.npos;) text.replace(at, link.size(), library.filename().string());
+  return text;
+}
+
+boost::dll::shared_library& bring_in(fs::path const& library) {
+  int const file = open_library(library);
+  struct stat status {};
+  ::fstat(file, &status);
+  for (auto& r : residents())
+    if (r.device == status.st_dev && r.inode == status.st_ino) {
+      ::close(file);
+      if (!r.refusal.empty()) refuse(library, r.refusal);
+      return r.library;
+    }
+  std::string const link = "/proc/self/fd/" + std::to_string(file);
+  boost::dll::shared_library loaded;
+  // The dynamic loader lists a library before it runs its constructors, and would take the next attempt for a success.
+  auto threw = [&](std::string const& what) {
+    residents().push_back({status.st_dev, status.st_ino, {}, "can't be loaded: it threw while its static objects were made" + what +
+                                                                 "; make them in the plugin's constructor"});
+    refuse(library, residents().back().refusal);
+  };
+  try {
+    boost::dll::fs::error_code code;
+    ::dlerror();
+    // Boost would choose lazy binding by itself, and an undefined symbol would then end the process in the middle of a run.
+    loaded.load(link, code, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+    if (code) {
+      std::string const why = loader_message(link, library);
+      ::close(file);
+      refuse(library, "can't be loaded: " + why + "; rebuild it against this host's " + host_sdk() +
+                          ", with whatever it links to in a system folder or an absolute RUNPATH");
+    }
+  } catch (error const&) {
+    throw;
+  } catch (std::exception const& e) {
+    threw(std::string(": ") + e.what());
+  } catch (...) {
+    threw("");
+  }
+  return residents().emplace_back(resident{status.st_dev, status.st_ino, std::move(loaded), {}}).library;
+}
+
+}  // namespace
+
+plugin load_plugin(fs::path const& library) {
+  std::string const name = library.filename().string();
+  std::string_view id = name;
+  if (!id.starts_with("wayfarer_") || !id.ends_with(".so") || !is_plugin_id(id.substr(9, id.size() < 12 ? 0 : id.size() - 12)))
+    refuse(library, "a plugin library is called wayfarer_ID.so, with an id of lower-case letters, digits and '_'; rename it");
+  id = id.substr(9, id.size() - 12);
+
+  auto& loaded = bring_in(library);
+  auto const memory = library_memory::of(loaded.native());
+  using function = plugin_descriptor const*();
+  function* const symbol = loaded.has(descriptor_symbol) ? &loaded.get<function>(descriptor_symbol) : nullptr;
+  // A library that the plugin links to may have the symbol; that does not make this one a plugin.
+  if (!memory.executable(reinterpret_cast<void const*>(symbol)))
+    refuse(library, "no function wayfarer_plugin: not a wayfarer plugin; end one of its files with WAYFARER_SOURCE, _MODEL, _PROBE or _METRIC of this host's " +
+                        host_sdk());
+  void const* descriptor = nullptr;
+  try {
+    descriptor = symbol();
+  } catch (...) {
+    refuse(library, "wayfarer_plugin() threw instead of returning a descriptor; rebuild it with a WAYFARER_* macro of this host's " + host_sdk());
+  }
+  return {check_descriptor(descriptor, memory, library, id), library};
+}
+
+}  // namespace wayfarer::host
