@@ -54,6 +54,7 @@ namespace {
 
 bool well_formed(std::string_view name) {
   if (name.empty() || name.size() > 255 || name.front() == '/' || name.back() == '/' || name.find("//") != name.npos) return false;
+  if (name.front() == '.' || name.find("/.") != name.npos) return false;
   return std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/' || c == '-';
   });
@@ -65,7 +66,7 @@ dataset& results::add(std::string name, tensor values) { return add(std::move(na
 dataset& results::add(std::string name, std::vector<std::string> texts) { return add(std::move(name), dataset(std::move(texts))); }
 
 dataset& results::add(std::string name, dataset whole) {
-  if (!well_formed(name)) throw plugin_error("'" + name + "' is no name for a dataset: letters, digits, '_', '.', '-' and '/' between them");
+  if (!well_formed(name)) throw plugin_error("'" + name + "' is no name for a dataset: letters, digits, '_', '.', '-' inside them, and '/' between them");
   if (all_.contains(name)) throw plugin_error("the dataset '" + name + "' is there already");
   order_.push_back(name);
   auto& slot = all_[std::move(name)];

@@ -22,7 +22,7 @@ class WAYFARER_API accumulator {
   struct field {
     tensor values;
     bool rows = false;
-    std::vector<tensor> later;  ///< rows appended but not yet joined to `values`: joining once keeps appending linear
+    std::vector<tensor> later{};  ///< rows appended but not yet joined to `values`: joining once keeps appending linear
   };
 
   /// `items`: how many items the block has.

@@ -25,7 +25,7 @@ WAYFARER_API tensor matmul(tensor const& a, tensor const& b);
 WAYFARER_API tensor gram(tensor const& a);
 
 /// Mean and spread of some numbers.
-struct moments {
+struct WAYFARER_API moments {
   double count = 0, mean = 0, deviation = 0;  ///< deviation: of the sample, divisor count - 1
   double minimum = 0, maximum = 0;
   double standard_error() const noexcept;
