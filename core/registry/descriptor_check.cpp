@@ -136,7 +136,11 @@ class checker {
       auto const u = static_cast<unsigned char>(c);
       return (u >= 0x20 && u != 0x7f) || (list && c == '\x1f');
     });
-    if (!plain || !is_utf8(s)) broken(what + " is not one line of plain UTF-8 text: " + in_quotes(s));
+    // U+0080..U+009F are control characters too: terminals obey some of them.
+    bool const control = std::adjacent_find(s.begin(), s.end(), [](char a, char b) {
+                           return a == '\xc2' && static_cast<unsigned char>(b) < 0xa0;
+                         }) != s.end();
+    if (!plain || control || !is_utf8(s)) broken(what + " is not one line of plain UTF-8 text: " + in_quotes(s));
     return s;
   }
 
