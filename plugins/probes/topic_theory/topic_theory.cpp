@@ -1,0 +1,98 @@
+// The value matrix that training would reach on infinitely many, infinitely long documents: every entry of W^V is free, and the loss is
+// exact, from the moments of the word frequencies over all choices of tau topics. What the theorem on W^V says in three constants,
+// this finds by descent or by solving the normal equations. Paper notes, c2 and "population mode".
+#include <algorithm>
+#include <cstddef>
+
+#include <Eigen/Cholesky>
+#include <Eigen/Core>
+#include <Eigen/Eigenvalues>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/probe.hpp>
+
+namespace wf = wayfarer;
+
+using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+struct topic_theory final : wf::probe {
+  explicit topic_theory(wf::config const& c)
+      : T_(c["topics"]), v_(c["words_per_topic"]), tau_(c["topics_per_document"]), mask_(c["mask_probability"]), keep_(c["keep_probability"]),
+        random_(c["random_probability"]), included_(c["masked_keys"].text() == "included"), descent_(c["solver"].text() == "gradient_descent"),
+        l2_(c["l2"]), updates_(c["updates"]) {
+    if (tau_ > T_) throw wf::usage_error("topic_theory: topics_per_document is more than topics");
+    if (keep_ + random_ > 1) throw wf::usage_error("topic_theory: keep_probability and random_probability add up to more than 1");
+    if (!descent_ && l2_ <= 0) throw wf::usage_error("topic_theory: the normal equations need l2 above 0, since the optimum alone is not unique");
+    if (T_ * v_ > 4096) throw wf::usage_error("topic_theory solves for a full matrix of at most 4096 words");
+  }
+
+  void finish(wf::accumulator const&, wf::results& out, wf::probe_context const&) const override {
+    // Token 0 is [MASK]; p: frequencies of what is seen, q: of what is to be predicted.
+    auto const tokens = static_cast<Eigen::Index>(T_ * v_ + 1);
+    double const T = static_cast<double>(T_), v = static_cast<double>(v_), tau = static_cast<double>(tau_);
+    double const kappa = included_ ? 1 - (1 - keep_) * mask_ : 1, noise = included_ ? mask_ * random_ / (T * v) : 0;
+    double const mask = included_ ? mask_ * (1 - keep_ - random_) : 0;
+    double const square = 1 / (tau * T), product = T_ > 1 ? (tau - 1) / (tau * T * (T - 1)) : 0;  // E theta_t^2, E theta_t theta_t'
+    matrix seen(tokens, tokens), target = matrix::Zero(tokens, tokens);                          // E p p^T, E q p^T
+    double const mean = kappa / (T * v) + noise;
+    for (Eigen::Index i = 0; i < tokens; ++i)
+      for (Eigen::Index l = 0; l < tokens; ++l) {
+        if (i == 0 || l == 0) {
+          seen(i, l) = i == l ? mask * mask : mask * mean;
+          if (i > 0) target(i, l) = mask / (T * v);
+          continue;
+        }
+        double const theta2 = (i - 1) / static_cast<Eigen::Index>(v_) == (l - 1) / static_cast<Eigen::Index>(v_) ? square : product;
+        seen(i, l) = kappa * kappa * theta2 / (v * v) + 2 * kappa * noise / (T * v) + noise * noise;
+        target(i, l) = kappa * theta2 / (v * v) + noise / (T * v);
+      }
+
+    matrix const value = descent_ ? descend(seen, target) : solve(seen, target);
+    double const least = 1 - 1 / (tau * v);
+    double const loss = 1 + (value * seen).cwiseProduct(value).sum() - 2 * value.cwiseProduct(target).sum();
+
+    wf::tensor w(wf::dtype::f64, {{"token_out", T_ * v_ + 1}, {"token_in", T_ * v_ + 1}});
+    std::copy(value.data(), value.data() + value.size(), w.values<double>().begin());
+    out.add("value", w).about("W^V: what seeing token_in adds to the score of token_out; token 0 is [MASK]");
+    out.add("loss", loss).about("squared loss per masked token, summed over the vocabulary");
+    out.add("excess_loss", loss - least).about("loss above the irreducible 1 - 1/(tau v)");
+  }
+
+ private:
+  /// argmin_W E|W p - q|^2 + l2 |W|^2.
+  matrix solve(matrix seen, matrix const& target) const {
+    seen.diagonal().array() += l2_;
+    return seen.ldlt().solve(target.transpose()).transpose();
+  }
+
+  /// The same from W = 0 by gradient descent, in steps of one over the largest curvature.
+  matrix descend(matrix seen, matrix const& target) const {
+    seen.diagonal().array() += l2_;
+    double const steepest = Eigen::SelfAdjointEigenSolver<matrix>(seen, Eigen::EigenvaluesOnly).eigenvalues().maxCoeff();
+    matrix w = matrix::Zero(target.rows(), target.cols());
+    for (std::size_t u = 0; u < updates_; ++u) {
+      matrix step = target;
+      step.noalias() -= w * seen;
+      w += step / steepest;
+    }
+    return w;
+  }
+
+  std::size_t T_, v_, tau_;
+  double mask_, keep_, random_;
+  bool included_, descent_;
+  double l2_;
+  std::size_t updates_;
+};
+
+WAYFARER_PROBE(topic_theory, "1.0.0", "Value matrix of the population optimum, every entry free: the numerical side of the theorem on W^V",
+    wf::param("topics", 10, "T").at_least(1),
+    wf::param("words_per_topic", 10, "v").at_least(1),
+    wf::param("topics_per_document", 4, "tau").at_least(1),
+    wf::param("mask_probability", 0.15, "p_m: chance that a position is to be predicted").between(0, 1),
+    wf::param("keep_probability", 0.1, "p_c: chance that such a position shows the word itself").between(0, 1),
+    wf::param("random_probability", 0.1, "p_r: chance that it shows a random word").between(0, 1),
+    wf::param("masked_keys", "included", "whether masked positions are attended to").one_of("included|excluded"),
+    wf::param("solver", "ridge", "normal equations, or gradient descent from zero").one_of("ridge|gradient_descent"),
+    wf::param("l2", 1e-8, "penalty on |W|^2 beside the loss").at_least(0),
+    wf::param("updates", 1000, "of the gradient descent").at_least(1));
