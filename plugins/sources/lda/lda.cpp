@@ -5,11 +5,11 @@
 // whenever it is asked for, so memory does not depend on the number of documents. With `path` the documents of a file take the place of
 // generated ones and the topics stay what the parameters say.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <memory>
-#include <numeric>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <wayfarer/random.hpp>
@@ -20,67 +20,6 @@
 namespace {
 
 namespace wf = wayfarer;
-
-/// Draws the first word of a random topic in constant time from one 32-bit number (alias method, Walker 1977; Vose 1991): the number
-/// picks a column, and what is left of it chooses between the two topics that share the column. Probabilities are multiples of
-/// columns / 2^32.
-class topic_table {
- public:
-  explicit topic_table(std::uint32_t words_per_topic) : words_per_topic_(words_per_topic) {}
-
-  /// Topic t with probability weights[t] / sum. At least one weight is above 0.
-  void set(std::vector<double> const& weights) {
-    std::size_t const n = weights.size();
-    double const scale = static_cast<double>(n) / std::accumulate(weights.begin(), weights.end(), 0.0);
-    cut_.resize(n), first_word_.resize(2 * n), left_.resize(n);
-    small_.clear(), large_.clear();
-    for (std::size_t t = 0; t < n; ++t) {
-      left_[t] = weights[t] * scale;
-      (left_[t] < 1 ? small_ : large_).push_back(static_cast<std::uint32_t>(t));
-    }
-    while (!small_.empty() && !large_.empty()) {
-      std::uint32_t const s = small_.back(), l = large_.back();
-      small_.pop_back();
-      column(s, left_[s], l);
-      left_[l] -= 1 - left_[s];
-      if (left_[l] < 1) {
-        large_.pop_back();
-        small_.push_back(l);
-      }
-    }
-    // What rounding leaves over is full columns.
-    for (auto const* rest : {&small_, &large_})
-      for (std::uint32_t const t : *rest) column(t, 1, t);
-  }
-
-  /// One of these topics, all equally probable.
-  void set(std::vector<std::uint32_t> const& topics, std::size_t n) {
-    cut_.resize(n), first_word_.resize(2 * n);
-    for (std::size_t i = 0; i < n; ++i) {
-      cut_[i] = 0;
-      first_word_[2 * i] = first_word_[2 * i + 1] = static_cast<std::int32_t>(topics[i] * words_per_topic_);
-    }
-  }
-
-  std::int32_t first_word(std::uint32_t bits) const noexcept {
-    std::uint64_t const m = std::uint64_t{bits} * cut_.size();
-    std::size_t const c = m >> 32;
-    return first_word_[2 * c + (static_cast<std::uint32_t>(m) >= cut_[c])];
-  }
-
- private:
-  void column(std::uint32_t t, double share, std::uint32_t other) {
-    cut_[t] = static_cast<std::uint32_t>(std::clamp(share * 0x1p32, 0.0, 0x1p32 - 1));
-    first_word_[2 * t] = static_cast<std::int32_t>(t * words_per_topic_);
-    first_word_[2 * t + 1] = static_cast<std::int32_t>((share < 1 ? other : t) * words_per_topic_);
-  }
-
-  std::uint32_t words_per_topic_;
-  std::vector<std::uint32_t> cut_;
-  std::vector<std::int32_t> first_word_;  // of both topics of each column
-  std::vector<double> left_;
-  std::vector<std::uint32_t> small_, large_;
-};
 
 struct lda final : wf::source {
   explicit lda(wf::config const& c)
@@ -125,20 +64,14 @@ struct lda final : wf::source {
     auto& words = block.words;
     words.offsets.reserve(range.size() + 1);
     words.values.resize(range.size() * length_max_);
-    topic_table table(words_per_topic_);
-    std::vector<double> theta(topics_);
-    std::vector<std::uint32_t> order(topics_);
+    std::vector<std::int32_t> first_words(std::max(length_max_, topics_));  // of the topics drawn
     std::size_t at = 0;
     for (std::size_t i = range.first; i < range.last; ++i) {
       wf::random_stream draw(seed_, stream_, i);
       std::size_t const length = length_min_ + draw.below(length_max_ - length_min_ + 1);
-      if (tau_ > 0) choose_topics(draw, order, table);
-      else draw_theta(draw, theta, table);
       std::int32_t* const out = words.values.data() + at;
-      for (std::size_t k = 0; k < length; ++k) {
-        std::int32_t const first = table.first_word(draw.bits());
-        out[k] = first + static_cast<std::int32_t>(std::uint64_t{draw.bits()} * words_per_topic_ >> 32);
-      }
+      if (tau_ > 0) mix_evenly(draw, {out, length}, first_words);
+      else mix_by_dirichlet(draw, {out, length}, first_words);
       at += length;
       words.offsets.push_back(at);
     }
@@ -147,20 +80,33 @@ struct lda final : wf::source {
   }
 
  private:
-  /// theta ~ Dirichlet(alpha, ..., alpha), as gamma draws up to a common factor: with a small alpha all of them may underflow, their
-  /// logarithms do not.
-  void draw_theta(wf::random_stream& draw, std::vector<double>& theta, topic_table& table) const {
-    for (double& t : theta) t = draw.log_gamma_draw(alpha_);
-    double const largest = *std::max_element(theta.begin(), theta.end());
-    for (double& t : theta) t = std::exp(t - largest);
-    table.set(theta);
+  /// theta is integrated out: given the topics of the words before it, word k has a topic that was not drawn from them with probability
+  /// T alpha / (T alpha + k), any topic being as good as another, and else that of one of them (Blackwell and MacQueen 1973). Documents
+  /// have exactly the distribution that drawing theta first gives, at a cost that does not depend on the number of topics.
+  void mix_by_dirichlet(wf::random_stream& draw, std::span<std::int32_t> out, std::span<std::int32_t> first_words) const {
+    double const fresh = topics_ * alpha_;
+    for (std::size_t k = 0; k < out.size(); ++k) {
+      double const x = draw.bits() * 0x1p-32 * (fresh + static_cast<double>(k));
+      std::int32_t const first = x < fresh ? static_cast<std::int32_t>(draw.below(topics_) * words_per_topic_)
+                                           : first_words[static_cast<std::size_t>(x - fresh)];
+      first_words[k] = first;
+      out[k] = word_from(first, draw);
+    }
   }
 
-  /// tau topics out of all, each set equally probable: the beginning of a shuffle.
-  void choose_topics(wf::random_stream& draw, std::vector<std::uint32_t>& order, topic_table& table) const {
-    std::iota(order.begin(), order.end(), 0u);
-    for (std::uint32_t i = 0; i < tau_; ++i) std::swap(order[i], order[i + draw.below(topics_ - i)]);
-    table.set(order, tau_);
+  /// tau topics out of all, each set equally probable (the beginning of a shuffle), and each word's topic any of them.
+  void mix_evenly(wf::random_stream& draw, std::span<std::int32_t> out, std::span<std::int32_t> first_words) const {
+    for (std::uint32_t t = 0; t < topics_; ++t) first_words[t] = static_cast<std::int32_t>(t * words_per_topic_);
+    for (std::uint32_t i = 0; i < tau_; ++i) std::swap(first_words[i], first_words[i + draw.below(topics_ - i)]);
+    for (std::int32_t& word : out) {
+      std::int32_t const first = first_words[std::uint64_t{draw.bits()} * tau_ >> 32];
+      word = word_from(first, draw);
+    }
+  }
+
+  /// Any word of the topic whose first word this is; as everywhere here, to within 2^-32 of even.
+  std::int32_t word_from(std::int32_t first, wf::random_stream& draw) const noexcept {
+    return first + static_cast<std::int32_t>(std::uint64_t{draw.bits()} * words_per_topic_ >> 32);
   }
 
   std::uint32_t topics_, words_per_topic_, length_min_, length_max_, tau_;
@@ -177,8 +123,8 @@ WAYFARER_SOURCE(lda, "1.0.0", "Documents from latent Dirichlet allocation with d
     wf::param("topics", 10, "topics").between(1, 1 << 24),
     wf::param("words_per_topic", 10, "words of a topic, all equally probable; no word is in two topics").between(1, 1 << 24),
     wf::param("documents", 10000, "documents to generate; those of a file are always all read").between(1, 2147483647),
-    wf::param("length_min", 100, "shortest document; lengths are uniform").in("words").between(0, 1 << 24),
-    wf::param("length_max", 150, "longest document").in("words").between(1, 1 << 24),
+    wf::param("length_min", 100, "shortest document; lengths are uniform").in("words").between(0, 1 << 20),
+    wf::param("length_max", 150, "longest document").in("words").between(1, 1 << 20),
     wf::param("alpha", 0.1, "Dirichlet parameter of each topic's weight in a document").between(1e-6, 1e6),
     wf::param("topics_per_document", 0, "tau: mix this many distinct topics evenly instead of drawing weights; 0: use alpha").at_least(0),
     wf::param("seed", 0, "seed of the documents; if it is not given, the pipeline's").at_least(0),
