@@ -85,13 +85,16 @@ struct json_value::node {
   using elements = std::vector<node>;
   using object = std::vector<member>;
   // In the order of json_kind, but for the unsigned integers above the signed range.
-  std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string, elements, object> is = nullptr;
+  std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string, elements, object> is;
 
-  static node integer(bool negative, std::uint64_t bits) {
-    if (negative || bits <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-      return {static_cast<std::int64_t>(bits)};
-    return {bits};
-  }
+  // Out of line: `member` isn't complete here.
+  node() noexcept;
+  template <class T>
+  explicit node(T value) noexcept : is(std::move(value)) {}
+  node(node const&);
+  node(node&&) noexcept;
+  node& operator=(node&&) noexcept;
+  ~node();
 };
 
 /// Members stay in the order of insertion. `nth` serves the lookup without an index of its own: members[i].nth is the position of
@@ -101,6 +104,20 @@ struct json_value::node::member {
   node value;
   std::uint32_t nth = 0;
 };
+
+json_value::node::node() noexcept = default;
+json_value::node::node(node const& other) {
+  // Not the variant's own copy: libstdc++ 12 runs into undefined behaviour when that one runs out of memory.
+  std::visit(
+      [this](auto const& x) {
+        auto copy = x;
+        is = std::move(copy);
+      },
+      other.is);
+}
+json_value::node::node(node&&) noexcept = default;
+json_value::node& json_value::node::operator=(node&&) noexcept = default;
+json_value::node::~node() = default;
 
 struct json_value::document {
   std::string name;
@@ -118,6 +135,12 @@ struct json_access {
   static json_value make(std::shared_ptr<document const> d) {
     node const* const root = &d->root;
     return {std::move(d), root};
+  }
+
+  static node integer(bool negative, std::uint64_t bits) {
+    if (negative || bits <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+      return node(static_cast<std::int64_t>(bits));
+    return node(bits);
   }
 
   static json_kind kind(node const& n) {
@@ -374,19 +397,19 @@ class json_access::reader {
     return document_;
   }
 
-  bool null() { return add({nullptr}); }
-  bool boolean(bool x) { return add({x}); }
-  bool number_integer(std::int64_t x) { return add({x}); }
-  bool number_unsigned(std::uint64_t x) { return add(node::integer(false, x)); }
+  bool null() { return add(node(nullptr)); }
+  bool boolean(bool x) { return add(node(x)); }
+  bool number_integer(std::int64_t x) { return add(node(x)); }
+  bool number_unsigned(std::uint64_t x) { return add(integer(false, x)); }
   bool number_float(double x, std::string const& token) {
     // nlohmann turns an integer that doesn't fit into a double without a word.
     if (token.find_first_of(".eE") == token.npos) fail(before(), "integer " + in_quotes(token) + " doesn't fit 64 bits");
-    return add({x});
+    return add(node(x));
   }
-  bool string(std::string& s) { return add({std::move(s)}); }
+  bool string(std::string& s) { return add(node(std::move(s))); }
   bool binary(nlohmann::json::binary_t&) { return false; }
 
-  bool start_object(std::size_t) { return open({node::object{}}); }
+  bool start_object(std::size_t) { return open(node(object{})); }
   bool key(std::string& k) {
     auto& o = std::get<object>(open_.back()->is);
     if (o.size() == std::numeric_limits<std::uint32_t>::max()) fail(before(), "has too many members");
@@ -412,7 +435,7 @@ class json_access::reader {
     open_.pop_back();
     return true;
   }
-  bool start_array(std::size_t) { return open({node::elements{}}); }
+  bool start_array(std::size_t) { return open(node(elements{})); }
   bool end_array() {
     open_.pop_back();
     return true;
@@ -500,23 +523,23 @@ json_value::json_value(node&& n) {
   document_ = std::move(d);
 }
 
-json_value::json_value(bool_tag, bool x) : json_value(node{x}) {}
-json_value::json_value(number_tag, bool negative, std::uint64_t bits) : json_value(node::integer(negative, bits)) {}
-json_value::json_value(double x) : json_value(node{x}) {
+json_value::json_value(bool_tag, bool x) : json_value(node(x)) {}
+json_value::json_value(number_tag, bool negative, std::uint64_t bits) : json_value(json_access::integer(negative, bits)) {}
+json_value::json_value(double x) : json_value(node(x)) {
   if (!std::isfinite(x)) throw data_error("JSON can't hold infinities or NaN");
 }
-json_value::json_value(std::string s) : json_value(node{std::move(s)}) {
+json_value::json_value(std::string s) : json_value(node(std::move(s))) {
   if (!is_utf8(std::get<std::string>(at_->is))) throw data_error(in_quotes(as_string()) + " is not UTF-8, so it can't be JSON");
 }
 
 json_value json_value::array(std::initializer_list<json_value> values) {
-  json_value v(node{node::elements{}});
+  json_value v(node(node::elements{}));
   for (json_value const& x : values) v.push_back(x);
   return v;
 }
 
 json_value json_value::object(std::initializer_list<std::pair<std::string_view, json_value>> members) {
-  json_value v(node{node::object{}});
+  json_value v(node(node::object{}));
   for (auto const& [key, value] : members) v.set(key, value);
   return v;
 }

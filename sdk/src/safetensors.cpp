@@ -366,7 +366,8 @@ void write_safetensors(std::string const& path, std::span<std::pair<std::string,
     if (!t.defined()) fail("tensor " + in_quotes(name) + " is empty-handed: it was never given a shape");
     auto shape = json_value::array();
     for (dim const& d : t.shape()) shape.push_back(d.size);
-    auto const type = std::find_if(type_names.begin(), type_names.end(), [&](type_name n) { return n.type == t.type(); });
+    auto const type =
+        std::find_if(type_names.begin(), type_names.end(), [type = t.type()](type_name n) { return n.type == type; });
     if (header.size() > 1) header += ',';
     header +=
         to_json(name) + ":" +
