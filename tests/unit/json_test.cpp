@@ -219,8 +219,8 @@ TEST(json, writes_canonically) {
   EXPECT_EQ(to_json(json_value(0.1)), "0.1");
   EXPECT_EQ(to_json(json_value(std::numeric_limits<std::int64_t>::min())), "-9223372036854775808");
   EXPECT_EQ(to_json(json_value(std::numeric_limits<std::uint64_t>::max())), "18446744073709551615");
-  refusal([] { json_value(std::numeric_limits<double>::infinity()); });
-  refusal([] { json_value(std::numeric_limits<double>::quiet_NaN()); });
+  refusal([] { json_value{std::numeric_limits<double>::infinity()}; });
+  refusal([] { json_value{std::numeric_limits<double>::quiet_NaN()}; });
 }
 
 TEST(json, doubles_survive_the_round_trip) {
