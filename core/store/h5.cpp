@@ -8,6 +8,12 @@
 
 namespace wayfarer::host {
 
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
 void initialise_store() {
   // Once, and before anything else of HDF5: it would install its exit handler with the first call.
   static bool const done = [] {

@@ -21,6 +21,9 @@ namespace wayfarer::host {
 /// Call first in main: HDF5 must not run its own exit handler (it crashes after a full disk), print its errors, or load filters.
 void initialise_store();
 
+/// Version of the HDF5 library in use, "1.10.8".
+std::string hdf5_version();
+
 struct node_record {
   std::string name;            ///< "structure"
   std::string plugin, kind, plugin_version, build_id;
