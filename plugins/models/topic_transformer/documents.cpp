@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/masking.hpp>
 #include <wayfarer/random.hpp>
 
 namespace wayfarer::topic_transformer {
@@ -20,22 +21,13 @@ void encode_words(spec const& s, std::span<std::int32_t const> words, std::vecto
   if (s.start_end) ids.push_back(end_id);
 }
 
-void mask_words(spec const& s, std::span<std::int32_t const> words, std::uint64_t seed, std::string_view stream, std::uint64_t index,
-                masked_document& out) {
+void mask_words(spec const& s, std::span<std::int32_t const> words, std::uint64_t seed, std::uint64_t index, masked_document& out) {
   encode_words(s, words, out.truth);
-  std::size_t const n = out.truth.size();
-  random_stream draw(seed, stream, index);
+  std::size_t const n = out.truth.size(), first = s.start_end ? 1 : 0;
+  random_stream draw(seed, "mask", index);
   out.masked.assign(n, 0);
-  bool any = false;
-  for (int attempt = 0; attempt < 100 && !any; ++attempt)
-    for (std::size_t i = 0; i < n; ++i) {
-      if (out.truth[i] < first_word) continue;
-      out.masked[i] = draw.uniform() < s.mask_probability;
-      any |= out.masked[i] != 0;
-    }
+  std::size_t const hidden = draw_mask(draw, s.mask_probability, std::span(out.masked).subspan(first, words.size()));
   out.shown = out.truth;
-  out.visible.assign(n, 1);
-  std::size_t visible = n;
   for (std::size_t i = 0; i < n; ++i) {
     if (!out.masked[i]) continue;
     double const r = draw.uniform();
@@ -44,9 +36,10 @@ void mask_words(spec const& s, std::span<std::int32_t const> words, std::uint64_
       out.shown[i] = static_cast<std::uint16_t>(s.replacement == replacement_kind::all_ids
                                                     ? draw.below(static_cast<std::uint32_t>(s.vocabulary()))
                                                     : first_word + draw.below(static_cast<std::uint32_t>(s.words())));
-    if (s.masked_keys == key_kind::excluded) out.visible[i] = 0, --visible;
   }
-  if (visible == 0) out.visible.assign(n, 1);
+  out.visible.assign(n, 1);
+  if (s.masked_keys == key_kind::excluded && hidden < n)
+    for (std::size_t i = 0; i < n; ++i) out.visible[i] = !out.masked[i];
 }
 
 void count_document(spec const& s, masked_document const& doc, std::vector<std::uint16_t>& out) {
@@ -101,9 +94,8 @@ void count_document(spec const& s, masked_document const& doc, std::vector<std::
   }
 }
 
-document_set::document_set(spec const& s, read_words read, std::size_t size, std::uint64_t seed, std::string stream,
-                           std::size_t cache_bytes)
-    : spec_(s), read_(std::move(read)), size_(size), seed_(seed), stream_(std::move(stream)) {
+document_set::document_set(spec const& s, read_words read, std::size_t size, std::uint64_t seed, std::size_t cache_bytes)
+    : spec_(s), read_(std::move(read)), size_(size), seed_(seed) {
   if (size_ == 0) throw data_error("there is no document to train on");
   if (size_ > 0xffffffffu) throw data_error("at most 4294967295 documents can be trained on");
   if (!has_fast_path(s) || size_ * sizeof(std::uint64_t) > cache_bytes) return;
@@ -116,7 +108,7 @@ document_set::document_set(spec const& s, read_words read, std::size_t size, std
     read_(first, words);
     for (std::size_t i = 0; i < words.size(); ++i) {
       offsets_.push_back(arena_.size());
-      mask_words(spec_, words[i], seed_, stream_, first + i, doc);
+      mask_words(spec_, words[i], seed_, first + i, doc);
       count_document(spec_, doc, arena_);
     }
     // vectors grow by doubling, so what is reserved is what counts
@@ -125,8 +117,6 @@ document_set::document_set(spec const& s, read_words read, std::size_t size, std
       return;
     }
   }
-  // the kernels may read a vector past the last document
-  arena_.resize(arena_.size() + 64);
 }
 
 void document_set::masked(std::span<std::uint32_t const> index, std::vector<masked_document>& out) const {
@@ -134,7 +124,7 @@ void document_set::masked(std::span<std::uint32_t const> index, std::vector<mask
   std::vector<std::vector<std::int32_t>> words(1);
   for (std::size_t i = 0; i < index.size(); ++i) {
     read_(index[i], words);
-    mask_words(spec_, words[0], seed_, stream_, index[i], out[i]);
+    mask_words(spec_, words[0], seed_, index[i], out[i]);
   }
 }
 
@@ -149,11 +139,10 @@ void document_set::counts(std::span<std::uint32_t const> index, std::vector<std:
   std::vector<std::size_t> at(index.size());
   for (std::size_t i = 0; i < index.size(); ++i) {
     read_(index[i], room.words);
-    mask_words(spec_, room.words[0], seed_, stream_, index[i], room.document);
+    mask_words(spec_, room.words[0], seed_, index[i], room.document);
     at[i] = room.arena.size();
     count_document(spec_, room.document, room.arena);
   }
-  room.arena.resize(room.arena.size() + 64);
   for (std::size_t i = 0; i < index.size(); ++i) out[i] = room.arena.data() + at[i];
 }
 

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <functional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "spec.hpp"
@@ -29,10 +28,9 @@ struct masked_document {
 /// Token ids of a document, nothing masked: START and END are added when the spec says so. Throws data_error on a word outside.
 void encode_words(spec const&, std::span<std::int32_t const> words, std::vector<std::uint16_t>& ids);
 
-/// Draws the mask. A draw that masks nothing is repeated, up to 100 times. A document without a single visible key (everything
+/// Draws the mask from the stream ("mask", index) of the seed, as the probe bayes_floor does, so that both speak of the same words. A document without a single visible key (everything
 /// masked, masked keys excluded) attends to all of its positions instead.
-void mask_words(spec const&, std::span<std::int32_t const> words, std::uint64_t seed, std::string_view stream, std::uint64_t index,
-                masked_document& out);
+void mask_words(spec const&, std::span<std::int32_t const> words, std::uint64_t seed, std::uint64_t index, masked_document& out);
 
 /// One document as counts, in one run of 16-bit numbers:
 ///   [0] distinct keys n  [1] rows r  [2] masked tokens  [3] visible keys in total  [4] distinct (row, target) pairs
@@ -43,8 +41,7 @@ void count_document(spec const&, masked_document const&, std::vector<std::uint16
 
 class document_set {
  public:
-  /// `stream` names the random stream of the masks, so that a training and a development set differ under one seed.
-  document_set(spec const&, read_words, std::size_t size, std::uint64_t seed, std::string stream, std::size_t cache_bytes);
+  document_set(spec const&, read_words, std::size_t size, std::uint64_t seed, std::size_t cache_bytes);
 
   std::size_t size() const noexcept { return size_; }
   /// Whether every document's counts fitted into the budget.
@@ -68,7 +65,6 @@ class document_set {
   read_words read_;
   std::size_t size_;
   std::uint64_t seed_;
-  std::string stream_;
   std::vector<std::uint16_t> arena_;
   std::vector<std::uint64_t> offsets_;
 };

@@ -79,7 +79,7 @@ matrix<T> plain_pass<T>::norm_back(matrix<T> const& dy, int weight, int bias, no
 
 template <class T>
 void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std::uint8_t const> visible, at_place const& at,
-                            bool want_logits, matrix<T> const* start) {
+                            reach until, matrix<T> const* start) {
   std::size_t const n = shown.size(), d = spec_.d(), heads = spec_.heads, dh = spec_.d_head();
   auto const here = [&](place p, std::size_t layer, matrix<T>& x) {
     if (at) at(p, layer, x);
@@ -106,6 +106,7 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
     here(place::pos_embed, 0, p);
     x += p;
   }
+  if (until <= reach{0, place::pos_embed}) return;
   if (spec_.embedding_norm) {
     x.rowwise() += get(layout_.token_type).row(0);
     x = norm(x, layout_.norm_w, layout_.norm_b, embed_norm_);
@@ -124,9 +125,8 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
     } else if (at) {
       s.q = matrix<T>::Zero(index(n), index(d)), s.k = s.q;
     }
-    s.v = linear(x, w.w_v, w.b_v);
     if (at) here(place::q, l, s.q), here(place::k, l, s.k);
-    here(place::v, l, s.v);
+    if (until <= reach{l, place::k}) return;
 
     // pattern: [head, query, key], heads one below the other
     matrix<T>& a = s.pattern;
@@ -145,6 +145,9 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
       a.row(i) /= a.row(i).sum();
     }
     here(place::pattern, l, a);
+    if (until <= reach{l, place::pattern}) return;
+    s.v = linear(s.in, w.w_v, w.b_v);
+    here(place::v, l, s.v);
     s.z.resize(index(n), index(d));
     for (std::size_t h = 0; h < heads; ++h)
       s.z.middleCols(index(h * dh), index(dh)).noalias() = a.middleRows(index(h * n), index(n)) * s.v.middleCols(index(h * dh), index(dh));
@@ -174,12 +177,12 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
       }
     }
     here(place::resid_post, l, x);
+    if (until <= reach{l, place::resid_post} && l + 1 < spec_.layers) return;
   }
   out_ = x;
-  if (want_logits) {
-    logits_ = head(out_);
-    here(place::logits, spec_.layers - 1, logits_);
-  }
+  if (until.last != place::logits) return;
+  matrix<T> logits = head(out_);
+  here(place::logits, spec_.layers - 1, logits);
 }
 
 // Logits of some positions: x [m, d_model] -> [m, vocabulary].
@@ -198,7 +201,7 @@ matrix<T> plain_pass<T>::head(matrix<T> const& x) {
 
 template <class T>
 double plain_pass<T>::loss(masked_document const& doc) {
-  forward(doc.shown, doc.visible, {}, false);
+  forward(doc.shown, doc.visible, {}, {spec_.layers - 1, place::resid_post});
   masked_.clear();
   for (std::size_t i = 0; i < doc.masked.size(); ++i)
     if (doc.masked[i]) masked_.push_back(static_cast<int>(i));

@@ -4,6 +4,7 @@
 // its hooks. A pass belongs to one thread and refers to weights that must outlive it; what `at` sees lives until it returns.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,9 +26,10 @@ enum class place {
   embed,         // [pos, d_model] rows of the embedding
   pos_embed,     // [pos, d_model]
   resid_pre,     // [pos, d_model] a layer's input
-  q, k, v, z,    // [pos, head * d_head]; z: attention-weighted values
+  q, k,          // [pos, head * d_head]
   attn_scores,   // [head * query, key] scaled; keys that may not be attended to are -inf
   pattern,       // [head * query, key]
+  v, z,          // [pos, head * d_head]; z: attention-weighted values
   attn_out,      // [pos, d_model] what attention gives, before the residual sum
   resid_mid,     // [pos, d_model] after the residual sum and norm, where the layer has an MLP
   mlp_pre, mlp_post,  // [pos, d_mlp]
@@ -42,11 +44,16 @@ class plain_pass {
   plain_pass(spec const& s, layout const& l, weights<T> const& w) : spec_(s), layout_(l), w_(w) {}
 
   using at_place = std::function<void(place, std::size_t layer, matrix<T>&)>;
+  /// How far a forward pass is wanted: up to this place of this layer.
+  struct reach {
+    std::size_t layer = 0;
+    place last = place::resid_post;
+    friend auto operator<=>(reach const&, reach const&) = default;
+  };
   /// Forward over all positions; `visible` has one flag a key. `at` may be empty and may change what it is shown. With
-  /// `start`, rows [pos, d_model] replace the embedding lookup. Logits only if wanted: [pos, vocabulary].
-  void forward(std::span<std::uint16_t const> shown, std::span<std::uint8_t const> visible, at_place const& at, bool want_logits,
+  /// `start`, rows [pos, d_model] replace the embedding lookup.
+  void forward(std::span<std::uint16_t const> shown, std::span<std::uint8_t const> visible, at_place const& at, reach until,
                matrix<T> const* start = nullptr);
-  matrix<T> const& logits() const noexcept { return logits_; }
 
   /// Forward, and the sum of the losses of the masked tokens.
   double loss(masked_document const&);
@@ -85,7 +92,6 @@ class plain_pass {
   matrix<T> out_;                       // [pos, d_model] of the last layer
   std::vector<int> masked_;             // positions in the loss
   matrix<T> head_in_, head_pre_, head_out_, d_logits_;
-  matrix<T> logits_;
 };
 
 }  // namespace wayfarer::topic_transformer

@@ -88,8 +88,8 @@ closed_form_values closed_form(spec const& s) {
   return {-(a * u + b), u / v + 1 / (kappa * v), u / v};
 }
 
-int layout::add(std::string name, std::size_t rows, std::size_t cols, bool trained) {
-  parameters.push_back({std::move(name), rows, cols, count, trained});
+int layout::add(std::string name, std::size_t rows, std::size_t cols, bool trained, bool linear) {
+  parameters.push_back({std::move(name), rows, cols, count, trained, linear});
   count += rows * cols;
   return static_cast<int>(parameters.size()) - 1;
 }
@@ -102,48 +102,48 @@ int layout::find(std::string_view name) const noexcept {
 
 layout::layout(spec const& s) {
   std::size_t const n = s.vocabulary(), d = s.d(), m = s.mlp();
-  if (s.embedding == embedding_kind::trained) embed = add("embed.weight", n, d);
+  if (s.embedding == embedding_kind::trained) embed = add("embed.W_E", n, d);
   if (s.positions != position_kind::none)
-    position = add("pos_embed.weight", s.max_positions, d, s.positions == position_kind::trained);
+    position = add("pos_embed.W_pos", s.max_positions, d, s.positions == position_kind::trained);
   if (s.embedding_norm) {
-    token_type = add("token_type.weight", 1, d);
-    norm_w = add("embed_norm.weight", 1, d);
-    norm_b = add("embed_norm.bias", 1, d);
+    token_type = add("embed.W_token_type", 1, d);
+    norm_w = add("embed.ln.w", 1, d);
+    norm_b = add("embed.ln.b", 1, d);
   }
   for (std::size_t l = 0; l < s.layers; ++l) {
     layer_slots at;
     std::string const here = "blocks." + std::to_string(l) + ".";
-    auto const linear = [&](int& w, int& b, char const* name, std::size_t out, std::size_t in, bool bias, bool trained = true) {
-      w = add(here + name + ".weight", out, in, trained);
-      if (bias) b = add(here + name + ".bias", 1, out, trained);
+    auto const linear = [&](int& w, int& b, char const* part, char const* name, std::size_t out, std::size_t in, bool bias, bool trained = true) {
+      w = add(here + part + "W_" + name, out, in, trained, true);
+      if (bias) b = add(here + part + "b_" + name, 1, out, trained);
     };
     auto const norm = [&](int& w, int& b, char const* name) {
-      w = add(here + name + ".weight", 1, d);
-      b = add(here + name + ".bias", 1, d);
+      w = add(here + name + ".w", 1, d);
+      b = add(here + name + ".b", 1, d);
     };
     if (s.attention == attention_kind::trained) {
-      linear(at.w_q, at.b_q, "attn.query", d, d, s.bias);
-      linear(at.w_k, at.b_k, "attn.key", d, d, s.bias);
+      linear(at.w_q, at.b_q, "attn.", "Q", d, d, s.bias);
+      linear(at.w_k, at.b_k, "attn.", "K", d, d, s.bias);
     }
-    if (s.value == value_kind::trained) linear(at.w_v, at.b_v, "attn.value", d, d, s.bias);
-    else if (s.value != value_kind::identity) linear(at.w_v, at.b_v, "attn.value", d, d, false, false);
-    if (s.attention_output) linear(at.w_o, at.b_o, "attn.output", d, d, true);
+    if (s.value == value_kind::trained) linear(at.w_v, at.b_v, "attn.", "V", d, d, s.bias);
+    else if (s.value != value_kind::identity) linear(at.w_v, at.b_v, "attn.", "V", d, d, false, false);
+    if (s.attention_output) linear(at.w_o, at.b_o, "attn.", "O", d, d, true);
     if (s.layer_norm) norm(at.norm1_w, at.norm1_b, "ln1");
-    if (s.intermediate) linear(at.w_in, at.b_in, "mlp.in", m, d, true);
+    if (s.intermediate) linear(at.w_in, at.b_in, "mlp.", "in", m, d, true);
     if (s.output) {
-      linear(at.w_out, at.b_out, "mlp.out", d, s.intermediate ? m : d, true);
+      linear(at.w_out, at.b_out, "mlp.", "out", d, s.intermediate ? m : d, true);
       if (s.layer_norm) norm(at.norm2_w, at.norm2_b, "ln2");
     }
     layers.push_back(at);
   }
   if (s.head_transform) {
-    head_w = add("head.weight", d, d);
-    head_b = add("head.bias", 1, d);
-    head_norm_w = add("head_norm.weight", 1, d);
-    head_norm_b = add("head_norm.bias", 1, d);
+    head_w = add("head.W", d, d, true, true);
+    head_b = add("head.b", 1, d);
+    head_norm_w = add("head.ln.w", 1, d);
+    head_norm_b = add("head.ln.b", 1, d);
   }
-  if (s.decoder == decoder_kind::untied) decoder_w = add("unembed.weight", n, d);
-  if (s.decoder_bias) decoder_b = add("unembed.bias", 1, n);
+  if (s.decoder == decoder_kind::untied) decoder_w = add("unembed.W_U", n, d, true, true);
+  if (s.decoder_bias) decoder_b = add("unembed.b_U", 1, n);
 }
 
 namespace {

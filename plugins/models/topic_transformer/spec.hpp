@@ -89,11 +89,12 @@ closed_form_values closed_form(spec const&);
 
 // ---- parameters, by name -------------------------------------------------------------------------------------------------------
 
-/// One parameter array: rows x cols, row-major; a vector has one row. Matrices are [output, input] as in the paper.
+/// One parameter array: rows x cols, row-major; a vector has one row. Maps are [output, input] as in the paper.
 struct parameter {
   std::string name;
   std::size_t rows = 0, cols = 0, offset = 0;
   bool trained = true;
+  bool linear = false;  // a map y = W x, which the outside sees turned, as y = x W
 };
 
 /// Where each array of the model lies; -1 when the model has none (then it is zero, the identity or off, as the spec says).
@@ -112,7 +113,7 @@ struct layout {
   int find(std::string_view name) const noexcept;
 
  private:
-  int add(std::string name, std::size_t rows, std::size_t cols, bool trained = true);
+  int add(std::string name, std::size_t rows, std::size_t cols, bool trained = true, bool linear = false);
 };
 
 /// The numbers of a layout, end to end. T is float or double.

@@ -188,15 +188,15 @@ std::unique_ptr<learner<T>> make_learner(spec const& s, layout const& l, weights
 }
 
 template <class T>
-void train(spec const& s, layout const& l, weights<T>& w, schedule const& plan, document_set const& data, document_set const* held_out,
+std::size_t train(spec const& s, layout const& l, weights<T>& w, schedule const& plan, document_set const& data, document_set const* held_out,
            observer<T> const& tell) {
   flush_denormals const guard;
   auto const learn = make_learner<T>(s, l, w, plan.method);
-  auto const due = [&](std::size_t done, std::size_t every) { return every && ((done - 1) % every == 0 || done == s.updates); };
-  auto const snapshot = [&](std::size_t done) {
-    if (tell.snapshot && std::find(plan.snapshots.begin(), plan.snapshots.end(), done) != plan.snapshots.end()) {
+  auto const due = [&](std::size_t at, std::size_t every) { return every && ((at - 1) % every == 0 || at == s.updates); };
+  auto const snapshot = [&](std::size_t at) {
+    if (tell.snapshot && std::find(plan.snapshots.begin(), plan.snapshots.end(), at) != plan.snapshots.end()) {
       learn->store(w);
-      tell.snapshot(done, w);
+      tell.snapshot(at, w);
     }
   };
   std::vector<std::uint32_t> order(data.size());
@@ -204,8 +204,10 @@ void train(spec const& s, layout const& l, weights<T>& w, schedule const& plan, 
   auto const& first = l.layers.at(0);
   double sum = 0;
   std::size_t summed = 0;
+  bool stopped = false;
+  std::size_t done = 0;
   snapshot(0);
-  for (std::size_t done = 0; done < s.updates;) {
+  while (done < s.updates && !stopped) {
     std::size_t const at = done % batches;
     if (at == 0) shuffled(plan.seed, done / batches, order);
     auto const batch = [&](std::size_t b) {
@@ -226,18 +228,19 @@ void train(spec const& s, layout const& l, weights<T>& w, schedule const& plan, 
     if (tell.held_out && held_out && due(done, plan.held_out_every)) {
       double const loss = learn->loss(*held_out, s.batch);
       learn->store(w);
-      tell.held_out(done, loss, w);
+      stopped = tell.held_out(done, loss, w);
     }
     snapshot(done);
   }
   learn->store(w);
+  return done;
 }
 
 template std::unique_ptr<learner<float>> make_learner(spec const&, layout const&, weights<float> const&, method_kind);
 template std::unique_ptr<learner<double>> make_learner(spec const&, layout const&, weights<double> const&, method_kind);
-template void train(spec const&, layout const&, weights<float>&, schedule const&, document_set const&, document_set const*,
+template std::size_t train(spec const&, layout const&, weights<float>&, schedule const&, document_set const&, document_set const*,
                     observer<float> const&);
-template void train(spec const&, layout const&, weights<double>&, schedule const&, document_set const&, document_set const*,
+template std::size_t train(spec const&, layout const&, weights<double>&, schedule const&, document_set const&, document_set const*,
                     observer<double> const&);
 
 }  // namespace wayfarer::topic_transformer

@@ -27,8 +27,9 @@ template <class T>
 struct observer {
   /// After updates 1, 1 + log_every, ... and the last: mean training loss since the last call, norms of the first layer's W_K, W_Q, W_V.
   std::function<void(std::size_t update, double loss, double k, double q, double v)> log;
-  /// After updates 1, 1 + held_out_every, ... and the last: unweighted mean of the losses of batches of held-out documents.
-  std::function<void(std::size_t update, double loss, weights<T> const&)> held_out;
+  /// After updates 1, 1 + held_out_every, ... and the last: unweighted mean of the losses of batches of held-out documents. True
+  /// stops the training.
+  std::function<bool(std::size_t update, double loss, weights<T> const&)> held_out;
   std::function<void(std::size_t update, weights<T> const&)> snapshot;
 };
 
@@ -48,9 +49,9 @@ struct learner {
 template <class T>
 std::unique_ptr<learner<T>> make_learner(spec const&, layout const&, weights<T> const& start, method_kind);
 
-/// Trains `w` in place, spec.updates updates.
+/// Trains `w` in place, spec.updates updates unless the observer stops it; returns the number of updates done.
 template <class T>
-void train(spec const&, layout const&, weights<T>& w, schedule const&, document_set const& data, document_set const* held_out,
+std::size_t train(spec const&, layout const&, weights<T>& w, schedule const&, document_set const& data, document_set const* held_out,
            observer<T> const&);
 
 /// Order of the documents in an epoch.
