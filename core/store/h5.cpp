@@ -1,6 +1,8 @@
 #include "store/h5.hpp"
 
 #include <array>
+#include <memory>
+#include <new>
 
 #include <hdf5_hl.h>
 
@@ -51,6 +53,29 @@ Id check(Id result, std::string_view what) {
 }
 
 properties make_properties(hid_t kind) { return properties(check(H5Pcreate(kind), "making a property list")); }
+
+/// Where HDF5 puts the texts that it reads: bounded, since crafted entries may all point to one long text.
+struct text_arena {
+  std::size_t room;
+  std::vector<std::unique_ptr<char[]>> pieces;
+  bool refused = false;
+
+  static void* allocate(std::size_t bytes, void* self) noexcept {
+    auto& arena = *static_cast<text_arena*>(self);
+    try {
+      if (bytes > arena.room) {
+        arena.refused = true;
+        return nullptr;
+      }
+      arena.room -= bytes;
+      return arena.pieces.emplace_back(std::make_unique<char[]>(bytes)).get();
+    } catch (std::bad_alloc const&) {
+      arena.refused = true;
+      return nullptr;
+    }
+  }
+  static void free(void*, void*) noexcept {}
+};
 
 herr_t keep_first(hid_t, unsigned, hid_t scale, void* into) noexcept {
   // The iteration closes its handle afterwards; a second reference outlives that.
@@ -126,7 +151,7 @@ file create_file(std::string const& path) {
   auto const access = make_properties(H5P_FILE_ACCESS);
   check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18), "choosing the file format");
   check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_SEMI), "choosing how to close");
-  return file(check(H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.get(), access.get()), "creating the file"));
+  return file(check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "creating the file"));
 }
 
 group create_group(hid_t in, std::string const& name) {
@@ -140,8 +165,8 @@ dataset create_dataset(hid_t in, std::string const& name, datatype const& type, 
                        std::vector<hsize_t> const& chunk) {
   auto const creation = make_properties(H5P_DATASET_CREATE);
   check(H5Pset_obj_track_times(creation.get(), false), "switching time stamps off");
-  // Everything is written whole, so filling first would only cost time.
-  check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), "switching fill values off");
+  // Everything is written whole, so filling first would only cost time. Texts insist on it.
+  if (class_of(type) != H5T_STRING) check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), "switching fill values off");
   if (!chunk.empty()) check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), "choosing chunks");
   return dataset(check(H5Dcreate2(in, name.c_str(), type.get(), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
                        "creating dataset " + name));
@@ -268,14 +293,28 @@ void read(hid_t d, datatype const& memory_type, void* into) {
   check(H5Dread(d, memory_type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, into), "reading");
 }
 
-hsize_t text_bytes(hid_t d, datatype const& type, dataspace const& space) {
-  hsize_t bytes = 0;
-  check(H5Dvlen_get_buf_size(d, type.get(), space.get(), &bytes), "measuring texts");
-  return bytes;
+std::vector<std::string> read_texts(hid_t d, std::size_t count, std::size_t most_bytes) {
+  text_arena arena{most_bytes, {}};
+  auto const transfer = make_properties(H5P_DATASET_XFER);
+  check(H5Pset_vlen_mem_manager(transfer.get(), text_arena::allocate, &arena, text_arena::free, nullptr), "choosing memory for texts");
+  std::vector<char*> texts(count);
+  auto const type = text_type();
+  if (H5Dread(d, type.get(), H5S_ALL, H5S_ALL, transfer.get(), texts.data()) < 0) {
+    if (arena.refused) throw failure("its texts take more memory than a file of that size may need");
+    fail("reading texts");
+  }
+  std::vector<std::string> out;
+  out.reserve(count);
+  for (char const* t : texts) out.emplace_back(t ? t : "");
+  return out;
 }
 
-void reclaim(datatype const& type, dataspace const& space, void* values) noexcept {
-  H5Dvlen_reclaim(type.get(), space.get(), H5P_DEFAULT, values);
+std::string read_text(attribute const& a) {
+  char* text = nullptr;
+  auto const type = text_type();
+  check(H5Aread(a.get(), type.get(), static_cast<void*>(&text)), "reading an attribute");
+  std::unique_ptr<char, decltype([](char* p) { H5free_memory(p); })> const owned(text);
+  return text ? text : "";
 }
 
 bool is_scale(hid_t d) { return check(H5DSis_scale(d), "looking for dimension scales") > 0; }

@@ -83,7 +83,7 @@ dataspace space_of(std::vector<hsize_t> const& sizes);
 
 // ---- writing ----
 
-/// Creates a file that must not exist, in the 1.8 format, without time stamps, and with links kept in the order of creation.
+/// Makes a file, in place of the one there, in the 1.8 format, without time stamps, and with links kept in the order of creation.
 file create_file(std::string const& path);
 group create_group(hid_t in, std::string const& name);
 /// `chunk` empty: one contiguous piece.
@@ -134,10 +134,10 @@ int external_files(properties const&);
 int filters(properties const&);
 hsize_t stored_bytes(hid_t);
 void read(hid_t from, datatype const& memory_type, void* into);
-/// Memory that reading these variable-length values takes.
-hsize_t text_bytes(hid_t from, datatype const&, dataspace const&);
-/// Frees what `read` allocated for variable-length values.
-void reclaim(datatype const&, dataspace const&, void* values) noexcept;
+/// The variable-length texts of a dataset of `count` elements. Throws `failure` if they take more than `most_bytes`.
+std::vector<std::string> read_texts(hid_t from, std::size_t count, std::size_t most_bytes);
+/// The text of a scalar attribute of variable-length text.
+std::string read_text(attribute const&);
 
 bool is_scale(hid_t);
 std::string get_label(hid_t of, unsigned axis);

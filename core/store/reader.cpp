@@ -19,16 +19,6 @@ namespace {
 /// Far beyond any result of ours; a crafted file must not keep us busy for longer.
 constexpr std::size_t most_links = 100'000, most_depth = 8, most_rank = 6;
 
-/// Counts what `h5::read` allocates as belonging to `texts`, and frees it.
-struct text_values {
-  h5::datatype const& type;
-  h5::dataspace const& space;
-  std::vector<char*> texts;
-  ~text_values() {
-    if (!texts.empty()) h5::reclaim(type, space, texts.data());
-  }
-};
-
 }  // namespace
 
 bool varies_between_runs(std::string_view name) noexcept {
@@ -117,10 +107,7 @@ struct result_reader::state {
     auto const space = h5::attribute_space(a);
     if (!h5::is_variable_text(stored) || !h5::is_simple(space) || !h5::sizes(space).empty())
       fail(where, "attribute '" + name + "' is no text");
-    auto const type = h5::text_type();
-    text_values value{type, space, {nullptr}};
-    h5::read(a, type, value.texts.data());
-    return value.texts[0] ? value.texts[0] : "";
+    return h5::read_text(a);
   }
 
   std::uint64_t number_attribute(hid_t on, std::string const& name, std::string const& where) const {
@@ -168,20 +155,6 @@ struct result_reader::state {
     return sizes;
   }
 
-  std::vector<std::string> read_texts(hid_t d, std::size_t count, std::string const& where) const {
-    if (count == 0) return {};
-    auto const space = h5::dataset_space(d);
-    auto const type = h5::text_type();
-    // Crafted entries may all point to one long text.
-    if (h5::text_bytes(d, type, space) > 2 * file_bytes) fail(where, "holds texts longer than the file");
-    text_values values{type, space, std::vector<char*>(count)};
-    h5::read(d, type, values.texts.data());
-    std::vector<std::string> out;
-    out.reserve(count);
-    for (char const* t : values.texts) out.emplace_back(t ? t : "");
-    return out;
-  }
-
   tensor read_numbers(hid_t d, dims shape, std::string const& where) const {
     auto const stored = h5::dataset_type(d);
     auto const size = h5::size_of(stored);
@@ -210,7 +183,9 @@ struct result_reader::state {
     auto const type = h5::dataset_type(d);
     if (h5::class_of(type) == H5T_STRING) {
       if (!h5::is_variable_text(type) || sizes.size() > 1) fail(where, "holds texts in a form that wayfarer doesn't write");
-      wayfarer::dataset out(read_texts(d, sizes.empty() ? 1 : sizes[0], where));
+      std::size_t const count = sizes.empty() ? 1 : sizes[0];
+      // Each text has its own place in the file, and a byte at its end in memory.
+      wayfarer::dataset out(count == 0 ? std::vector<std::string>{} : h5::read_texts(d, count, file_bytes + count));
       if (!sizes.empty() && !names.empty()) out.rename(names);
       return out;
     }

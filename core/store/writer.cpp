@@ -326,6 +326,14 @@ void write_inputs(hid_t in, std::vector<input_file> const& files) {
 
 }  // namespace
 
+namespace {
+
+/// A file whose closing failed leaves identifiers behind that point to freed memory; walking over all of them is then unsafe.
+/// Guarded by the session.
+bool close_failed = false;
+
+}  // namespace
+
 struct result_writer::state {
   fs::path path, temporary;
   h5::file file;
@@ -347,7 +355,7 @@ struct result_writer::state {
   }
 
   [[noreturn]] void failed(std::string const& what) {
-    broken = true;
+    broken = close_failed = true;
     throw resource_error(path.string() + ": can't write the result: " + what +
                          "; free some space or choose another place with --out (nothing is left under that name by this run)");
   }
@@ -380,10 +388,11 @@ result_writer::result_writer(fs::path path, std::string_view title, std::uint64_
   sweep_litter(s.path);
   fs::path const temporary = folder_of(s.path) / (temporary_prefix(s.path) + std::to_string(::getpid()));
   s.guarded([&] {
-    s.file = h5::create_file(temporary.string());
+    // Made by ourselves first, so that it is certain whose file a failure may remove.
+    s.descriptor = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (s.descriptor < 0) s.failed(errno == EEXIST ? "another writer is at work on it (" + temporary.string() + ")" : reason(errno));
     s.temporary = temporary;
-    s.descriptor = ::open(temporary.c_str(), O_RDWR | O_CLOEXEC);
-    if (s.descriptor < 0) s.failed(reason(errno));
+    s.file = h5::create_file(temporary.string());
     hid_t const root = s.file.get();
     auto const flag = h5::type_of(dtype::u8);
     std::uint8_t const no = 0;
@@ -452,7 +461,8 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
 
     std::uint8_t const yes = 1;
     h5::rewrite_attribute(s.file.get(), "complete", h5::type_of(dtype::u8), &yes);
-    if (std::size_t const open = h5::open_objects(s.file); open != 1)
+    // HDF5 would keep the file open for them and let closing succeed.
+    if (std::size_t const open = close_failed ? 1 : h5::open_objects(s.file); open != 1)
       s.failed(std::to_string(open - 1) + " objects are still open (an error in wayfarer)");
     s.file.close();
     if (::fsync(s.descriptor) != 0) s.failed(reason(errno));

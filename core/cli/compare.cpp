@@ -1,0 +1,200 @@
+// wayfarer compare: what two result files disagree about, with tolerances. For people and for scripts: exit code 0 or 1.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <limits>
+
+#include <wayfarer/error.hpp>
+
+#include "cli/options.hpp"
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+namespace po = boost::program_options;
+
+namespace {
+
+struct tolerance {
+  double relative = 0, absolute = 0;
+};
+
+/// How two datasets of numbers differ: the largest differences, and how many are beyond the tolerance.
+struct difference {
+  std::size_t beyond = 0, first = 0;
+  double absolute = 0, relative = 0;
+
+  void see(std::size_t index, double a, double b, tolerance const& t) {
+    if (a == b || (std::isnan(a) && std::isnan(b))) return;
+    double const d = std::isnan(a) || std::isnan(b) ? std::numeric_limits<double>::infinity() : std::abs(a - b);
+    double const size = std::max(std::abs(a), std::abs(b));
+    absolute = std::max(absolute, d);
+    relative = std::max(relative, std::isfinite(d) ? d / size : d);
+    if (std::isfinite(d) && d <= t.absolute + t.relative * size) return;
+    if (beyond++ == 0) first = index;
+  }
+};
+
+difference differ(tensor const& a, tensor const& b, tolerance const& t) {
+  difference out;
+  if (a.type() == dtype::i64 && b.type() == dtype::i64) {
+    // Beyond 2^53 different integers may be equal as doubles.
+    auto const x = a.values<std::int64_t>(), y = b.values<std::int64_t>();
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      if (x[i] == y[i]) continue;
+      double const p = static_cast<double>(x[i]), q = static_cast<double>(y[i]);
+      out.see(i, p, p == q ? std::nextafter(q, std::numeric_limits<double>::infinity()) : q, t);
+    }
+    return out;
+  }
+  tensor const x = a.to(dtype::f64), y = b.to(dtype::f64);
+  auto const p = x.values<double>(), q = y.values<double>();
+  for (std::size_t i = 0; i < p.size(); ++i) out.see(i, p[i], q[i], t);
+  return out;
+}
+
+/// "[3, 0]": the index of the i-th element.
+std::string place(dims const& shape, std::size_t i) {
+  std::string out;
+  for (std::size_t a = shape.size(); a-- > 0;) {
+    out = std::to_string(i % shape[a].size) + (out.empty() ? "" : ", ") + out;
+    i /= shape[a].size;
+  }
+  return "[" + out + "]";
+}
+
+std::string shortened(std::string_view text) {
+  std::string out = printable(text.substr(0, 60));
+  return "'" + out + (text.size() > 60 ? "...'" : "'");
+}
+
+/// Gathers findings and prints them.
+class comparison {
+ public:
+  comparison(result_reader const& a, result_reader const& b, tolerance t, bool all) : a_(a), b_(b), tolerance_(t), all_(all) {}
+
+  int run() {
+    text("", "title", a_.title(), b_.title());
+    text("", "seed", std::to_string(a_.seed()), std::to_string(b_.seed()));
+    for (auto const& node : in_both("", a_.nodes(), b_.nodes(), "node")) {
+      node_record const x = a_.node(node), y = b_.node(node);
+      text(node, "plugin", x.plugin, y.plugin);
+      text(node, "kind", x.kind, y.kind);
+      text(node, "plugin_version", x.plugin_version, y.plugin_version);
+      text(node, "build_id", x.build_id, y.build_id);
+      text(node, "parameters", x.parameters, y.parameters);
+      text(node, "key", x.key, y.key);
+      group(node);
+    }
+    group("_run");
+    if (findings_.empty()) std::cout << "no difference in " << compared_ << " datasets";
+    else std::cout << format_table({}, findings_) << differences_ << (differences_ == 1 ? " difference" : " differences") << ", " << compared_ << " datasets compared";
+    std::cout << " (times, threads, memory and environment of the runs left aside)\n";
+    return differences_ == 0 ? 0 : 1;
+  }
+
+ private:
+  void differs(std::string const& where, std::string const& what) {
+    ++differences_;
+    findings_.push_back({where, what});
+  }
+
+  void text(std::string const& node, std::string const& what, std::string const& x, std::string const& y) {
+    if (x != y) differs(node.empty() ? what : node, (node.empty() ? "" : what + " ") + shortened(x) + " against " + shortened(y));
+  }
+
+  /// Names that both have, in the order of the first; the others are reported.
+  std::vector<std::string> in_both(std::string const& node, std::vector<std::string> const& x, std::vector<std::string> const& y, std::string const& what) {
+    auto const has = [](std::vector<std::string> const& all, std::string const& name) { return std::find(all.begin(), all.end(), name) != all.end(); };
+    auto const skip = [&](std::string const& name) { return node == "_run" && varies_between_runs(name); };
+    std::string const prefix = node.empty() ? "" : node + "/";
+    std::vector<std::string> out;
+    for (auto const& name : x) {
+      if (skip(name)) continue;
+      if (has(y, name)) out.push_back(name);
+      else differs(prefix + name, what + " only in the first");
+    }
+    for (auto const& name : y)
+      if (!skip(name) && !has(x, name)) differs(prefix + name, what + " only in the second");
+    return out;
+  }
+
+  void group(std::string const& node) {
+    for (auto const& name : in_both(node, a_.datasets(node), b_.datasets(node), "dataset")) {
+      ++compared_;
+      std::size_t const before = differences_;
+      compare(node + "/" + name, a_.read(node, name), b_.read(node, name));
+      if (all_ && differences_ == before) findings_.push_back({node + "/" + name, "same" + note_});
+      note_.clear();
+    }
+  }
+
+  void compare(std::string const& where, dataset const& x, dataset const& y) {
+    if (x.about() != y.about()) differs(where, "description " + shortened(x.about()) + " against " + shortened(y.about()));
+    if (x.units() != y.units()) differs(where, "units " + shortened(x.units()) + " against " + shortened(y.units()));
+    if (x.is_text() != y.is_text()) return differs(where, x.is_text() ? "texts against numbers" : "numbers against texts");
+    if (x.shape() != y.shape()) return differs(where, "shape " + describe(x.shape()) + " against " + describe(y.shape()));
+    coordinates(where, x, y);
+    if (x.is_text()) return texts(where, x.texts(), y.texts());
+    if (x.values().type() != y.values().type())
+      differs(where, std::string(name_of(x.values().type())) + " against " + std::string(name_of(y.values().type())));
+    difference const d = differ(x.values(), y.values(), tolerance_);
+    std::string const largest = "largest difference " + format_number(d.absolute) + ", relative " + format_number(d.relative);
+    if (d.beyond != 0)
+      differs(where, format_count(d.beyond) + " of " + format_count(x.values().count()) + " values differ" +
+                         (x.shape().empty() ? "" : ", first at " + place(x.shape(), d.first)) + "; " + largest);
+    else if (d.absolute > 0) note_ = " within the tolerance; " + largest;
+  }
+
+  void texts(std::string const& where, std::vector<std::string> const& x, std::vector<std::string> const& y) {
+    auto const [p, q] = std::mismatch(x.begin(), x.end(), y.begin(), y.end());
+    if (p == x.end()) return;
+    differs(where, "text [" + std::to_string(p - x.begin()) + "] " + shortened(*p) + " against " + shortened(*q));
+  }
+
+  void coordinates(std::string const& where, dataset const& x, dataset const& y) {
+    for (dim const& d : x.shape()) {
+      auto const *p = x.find_labels(d.name), *q = y.find_labels(d.name);
+      auto const s = x.coordinate_map().find(d.name), t = y.coordinate_map().find(d.name);
+      bool const numbers = s != x.coordinate_map().end(), others = t != y.coordinate_map().end();
+      if ((p != nullptr) != (q != nullptr) || numbers != others) differs(where, "coordinate of " + d.name + " of another kind");
+      else if (p && *p != *q) texts(where + " (coordinate " + d.name + ")", *p, *q);
+      else if (numbers && (s->second.shape() != t->second.shape() || differ(s->second, t->second, tolerance_).beyond != 0))
+        differs(where, "coordinate of " + d.name + " differs");
+    }
+  }
+
+  result_reader const& a_;
+  result_reader const& b_;
+  tolerance tolerance_;
+  bool all_;
+  std::vector<std::vector<std::string>> findings_;
+  std::size_t differences_ = 0, compared_ = 0;
+  std::string note_;
+};
+
+}  // namespace
+
+int compare_verb(words const& arguments) {
+  verb_options o("compare A.h5 B.h5 [OPTIONS]",
+                 "Tells how two result files differ: nodes, datasets, shapes, coordinates and values, and the largest difference of each\n"
+                 "dataset. What differs between runs by its nature (times, threads, memory, environment) is left aside.\n"
+                 "Exit code 0 if nothing differs beyond the tolerance, 1 if something does, 3 if a file can't be read.",
+                 {"wayfarer compare before.h5 after.h5", "wayfarer compare one-thread.h5 two-threads.h5 --all",
+                  "wayfarer compare this-machine.h5 that-machine.h5 --rtol 1e-5 --atol 1e-8"});
+  o.named().add_options()("rtol", po::value<double>()->default_value(0, "0")->value_name("X"), "relative tolerance: of the larger of two values")(
+      "atol", po::value<double>()->default_value(0, "0")->value_name("X"), "absolute tolerance, added to the relative one")(
+      "all", "list the datasets that agree, too");
+  o.positional("A.h5");
+  o.positional("B.h5");
+  if (!o.parse(arguments)) return 0;
+  std::filesystem::path const first = o.required("A.h5"), second = o.required("B.h5");
+  tolerance const t{o.get<double>("rtol"), o.get<double>("atol")};
+  if (!(t.relative >= 0) || !(t.absolute >= 0)) throw usage_error("--rtol and --atol must be at least 0");
+  bool const all = o.has("all");
+  return read_in_child({first, second}, [&] {
+    result_reader const a(first), b(second);
+    return comparison(a, b, t, all).run();
+  });
+}
+
+}  // namespace wayfarer::host

@@ -1,0 +1,549 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <random>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
+
+#include "cli/verbs.hpp"
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+template <class Error, class Action>
+std::string message_of(Action action) {
+  try {
+    action();
+  } catch (Error const& e) {
+    return e.what();
+  } catch (std::exception const& e) {
+    ADD_FAILURE() << "another error: " << e.what();
+    return "";
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+struct store : testing::Test {
+  void SetUp() override {
+    initialise_store();
+    folder = fs::temp_directory_path() / ("wayfarer-store-" + std::to_string(::getpid()) + "-" +
+                                          testing::UnitTest::GetInstance()->current_test_info()->name());
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+  }
+  void TearDown() override { fs::remove_all(folder); }
+
+  std::vector<std::string> files() const {
+    std::vector<std::string> out;
+    for (auto const& e : fs::directory_iterator(folder)) out.push_back(e.path().filename().string());
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+
+  fs::path folder;
+};
+
+std::vector<double> ramp(std::size_t n, double from = 0, double step = 1) {
+  std::vector<double> out(n);
+  for (std::size_t i = 0; i < n; ++i) out[i] = from + step * static_cast<double>(i);
+  return out;
+}
+
+/// bfloat16 and half bits of 1, 2, -0.5.
+tensor sixteen_bits(dtype type) {
+  static std::uint16_t const bf16[] = {0x3f80, 0x4000, 0xbf00}, f16[] = {0x3c00, 0x4000, 0xb800};
+  return tensor::look(type, type == dtype::bf16 ? bf16 : f16, {{"sample", 3}}, std::make_shared<int>(0));
+}
+
+/// One dataset of every sort that a plugin may leave behind.
+results everything() {
+  results r;
+  r.add("value_blocks", tensor::of(ramp(9, -2.5, 0.75), {{"topic", 3}, {"topic", 3}}))
+      .labels("topic", {"sport", "crime", "caf\xc3\xa9"})
+      .about("mean attention value between topics")
+      .units("nat");
+  r.add("norm", tensor::of(ramp(4), {{"step", 4}})).coordinate("step", tensor::of(std::vector<std::int64_t>{1, 10, 100, 1000}, {{"step", 4}}));
+  r.add("loss", tensor::of(std::vector<float>{3.5f, 2.25f, 2.f, 1.875f}, {{"step", 4}})).units("nat").about("training loss");
+  r.add("other_topics", tensor::of(ramp(6), {{"topic", 3}, {"head", 2}})).labels("topic", {"a", "b", "c"});
+  r.add("rectangle", tensor::of(ramp(12), {{"topic", 3}, {"topic", 4}}));
+  r.add("word", std::vector<std::string>{"the", "", "r\xc3\xa9sum\xc3\xa9"}).dims("word");
+  r.add("count", tensor::of(std::vector<std::int32_t>{5, -6, 7}, {{"word", 3}}));
+  r.add("blocks.0.attn/pattern", tensor::of(ramp(8), {{"query", 2}, {"key", 4}}));
+  r.add("blocks.0.attn/found", tensor::of(std::vector<std::uint8_t>{0, 1, 1}, {{"word", 3}}));
+  r.add("mean", 0.125).about("one number");
+  r.add("bf16", sixteen_bits(dtype::bf16));
+  r.add("f16", sixteen_bits(dtype::f16));
+  r.add("big", tensor::of(std::vector<std::int64_t>{std::numeric_limits<std::int64_t>::min(), (std::int64_t{1} << 53) + 1}, {{"pair", 2}}));
+  r.add("strange", tensor::of(std::vector<double>{std::nan(""), INFINITY, -INFINITY, -0.0}, {{"step", 4}}));
+  r.add("none", tensor(dtype::f64, {{"empty", 0}}));
+  r.add("no_texts", std::vector<std::string>{}).dims("empty");
+  tensor const wide = tensor::of(ramp(6), {{"row", 2}, {"column", 3}});
+  r.add("turned", wide.transposed());
+  return r;
+}
+
+results one_table(double first) {
+  results r;
+  r.add("ratio", first);
+  r.add("group", tensor::of(ramp(3, first), {{"topic", 3}}));
+  return r;
+}
+
+node_record structure_node() {
+  return {"structure", "topic_blocks", "probe", "1.2.3", "abc123", R"({"labels":"true"})", std::string(64, 'a'), 0.5};
+}
+
+run_record a_run() {
+  run_record run;
+  run.pipeline_text = "title: t\nnodes: {}\n";
+  run.plan_json = "{}";
+  run.versions = {{"wayfarer", "0.1.0"}, {"hdf5", "1.10.8"}};
+  run.environment = {{"processor", "x86-64"}};
+  run.inputs = {{"documents", "ap.dat", std::string(64, 'b'), 12345}};
+  run.warnings = {"the attention never sharpened"};
+  run.expectations.add("what", std::vector<std::string>{"contrast/ratio"}).dims("expectation");
+  run.expectations.add("measured", tensor::of(std::vector<double>{1.75}, {{"expectation", 1}}));
+  run.threads = 2;
+  run.started = "2026-01-02T03:04:05Z";
+  run.ended = "2026-01-02T03:04:06Z";
+  run.peak_memory = 1 << 20;
+  return run;
+}
+
+/// A whole result file; returns its writer's counts.
+std::pair<std::size_t, std::uint64_t> write_sample(fs::path const& to, results const& r = everything(), run_record const& run = a_run(),
+                                                   double ratio = 1.75) {
+  result_writer w(to, "A title", ~std::uint64_t{0});
+  auto const node = structure_node();
+  w.write(node, r);
+  node_record const contrast{"contrast", "group_contrast", "metric", "1.0.0", "abc123", "{}", std::string(64, 'c'), 0.25};
+  w.write(contrast, one_table(ratio));
+  w.commit(run, {node, contrast});
+  return {w.datasets(), w.bytes()};
+}
+
+std::string bytes_of(fs::path const& p) { return read_text(p.string(), std::size_t{1} << 30); }
+void put(fs::path const& p, std::string const& bytes) { std::ofstream(p, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size())); }
+
+void expect_equal(dataset const& a, dataset const& b) {
+  ASSERT_EQ(a.is_text(), b.is_text());
+  EXPECT_EQ(a.about(), b.about());
+  EXPECT_EQ(a.units(), b.units());
+  ASSERT_EQ(a.shape(), b.shape());
+  if (a.is_text()) {
+    EXPECT_EQ(a.texts(), b.texts());
+    return;
+  }
+  ASSERT_EQ(a.values().type(), b.values().type());
+  tensor const x = a.values().to(a.values().type()), y = b.values();
+  EXPECT_TRUE(x.bytes() == 0 || std::memcmp(x.raw(), y.raw(), x.bytes()) == 0);
+}
+
+TEST_F(store, reads_back_what_was_written) {
+  auto const file = folder / "r.h5";
+  results const given = everything();
+  auto const [datasets, bytes] = write_sample(file, given);
+  EXPECT_EQ(datasets, given.names().size() + 2);
+  EXPECT_EQ(bytes, fs::file_size(file));
+  EXPECT_THAT(files(), ElementsAre("r.h5"));
+
+  result_reader const r(file);
+  EXPECT_EQ(r.title(), "A title");
+  EXPECT_EQ(r.seed(), ~std::uint64_t{0});
+  EXPECT_THAT(r.nodes(), ElementsAre("structure", "contrast"));
+  auto const node = r.node("structure");
+  EXPECT_EQ(node.plugin, "topic_blocks");
+  EXPECT_EQ(node.kind, "probe");
+  EXPECT_EQ(node.plugin_version, "1.2.3");
+  EXPECT_EQ(node.build_id, "abc123");
+  EXPECT_EQ(node.parameters, R"({"labels":"true"})");
+  EXPECT_EQ(node.key, std::string(64, 'a'));
+  EXPECT_EQ(node.seconds, 0.5);
+  EXPECT_THAT(r.datasets("structure"), testing::UnorderedElementsAreArray(given.names()));
+  for (auto const& name : given.names()) {
+    SCOPED_TRACE(name);
+    expect_equal(*given.find(name), r.read("structure", name));
+  }
+
+  EXPECT_EQ(r.run_text("pipeline"), "title: t\nnodes: {}\n");
+  EXPECT_EQ(r.run_text("started"), "2026-01-02T03:04:05Z");
+  EXPECT_EQ(r.run_text("nothing"), "");
+  EXPECT_EQ(r.read("_run", "threads").scalar(), 2);
+  EXPECT_THAT(r.read("_run", "versions/name").texts(), ElementsAre("wayfarer", "hdf5"));
+  EXPECT_THAT(r.read("_run", "versions/value").texts(), ElementsAre("0.1.0", "1.10.8"));
+  EXPECT_EQ(r.read("_run", "inputs/bytes").values().get({0}), 12345);
+  EXPECT_THAT(r.read("_run", "warnings").texts(), ElementsAre("the attention never sharpened"));
+  EXPECT_EQ(r.read("_run", "expectations/measured").values().get({0}), 1.75);
+}
+
+TEST_F(store, datasets_share_coordinates_and_name_clashes_are_resolved) {
+  auto const file = folder / "r.h5";
+  write_sample(file);
+  result_reader const r(file);
+  EXPECT_THAT(*r.read("structure", "value_blocks").find_labels("topic"), ElementsAre("sport", "crime", "caf\xc3\xa9"));
+  EXPECT_THAT(*r.read("structure", "other_topics").find_labels("topic"), ElementsAre("a", "b", "c"));
+  // `loss` only names the dimension; `norm` gave its coordinate.
+  auto const loss = r.read("structure", "loss");
+  ASSERT_TRUE(loss.coordinate_map().contains("step"));
+  EXPECT_EQ(loss.coordinate_map().find("step")->second.get({3}), 1000);
+  // The dataset `word` is the coordinate of the dimension `word`.
+  EXPECT_THAT(*r.read("structure", "count").find_labels("word"), ElementsAre("the", "", "r\xc3\xa9sum\xc3\xa9"));
+  EXPECT_TRUE(r.read("structure", "other_topics").coordinate_map().empty());
+}
+
+TEST_F(store, long_parameters_and_long_texts_survive) {
+  auto node = structure_node();
+  node.parameters = "{\"list\":\"" + std::string(200'000, 'x') + "\"}";
+  {
+    result_writer w(folder / "r.h5", std::string(100'000, 't'), 1);
+    w.write(node, one_table(1));
+    w.commit(a_run(), {});
+  }
+  result_reader const r(folder / "r.h5");
+  EXPECT_EQ(r.node("structure").parameters, node.parameters);
+  EXPECT_EQ(r.title(), std::string(100'000, 't'));
+  EXPECT_THAT(r.datasets("structure"), ElementsAre("ratio", "group"));
+}
+
+TEST_F(store, bytes_that_are_no_text_are_kept_visible) {
+  results r;
+  r.add("token", std::vector<std::string>{"\xe2\x82", std::string("a\0b", 3), "caf\xc3\xa9"}).dims("token");
+  write_sample(folder / "r.h5", r);
+  EXPECT_THAT(result_reader(folder / "r.h5").read("structure", "token").texts(), ElementsAre("\\xe2\\x82", "a\\x00b", "caf\xc3\xa9"));
+}
+
+TEST_F(store, chunked_datasets_survive) {
+  // 24 MiB: beyond the size from which datasets are chunked, with a row count that leaves the last chunk part empty.
+  std::vector<float> numbers(3 * 1021 * 2053);
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(i % 65537) * 0.5f;
+  results r;
+  r.add("large", tensor::of(numbers, {{"layer", 3}, {"row", 1021}, {"column", 2053}}));
+  write_sample(folder / "a.h5", r);
+  write_sample(folder / "b.h5", r);
+  expect_equal(*r.find("large"), result_reader(folder / "a.h5").read("structure", "large"));
+  EXPECT_TRUE(bytes_of(folder / "a.h5") == bytes_of(folder / "b.h5"));
+}
+
+TEST_F(store, same_results_give_the_same_bytes) {
+  write_sample(folder / "a.h5");
+  std::vector<std::string> dirt(1000, std::string(5000, '\xaa'));  // what malloc hands out next is not zero
+  dirt.clear();
+  write_sample(folder / "b.h5");
+  EXPECT_TRUE(bytes_of(folder / "a.h5") == bytes_of(folder / "b.h5"));
+}
+
+TEST_F(store, runs_differ_in_nothing_but_the_run_record) {
+  write_sample(folder / "a.h5");
+  auto run = a_run();
+  run.threads = 4;
+  run.started = "2027-11-12T13:14:15Z";
+  run.ended = "2027-11-12T13:14:16Z";
+  run.peak_memory = 123456789;
+  write_sample(folder / "b.h5", everything(), run);
+  std::string const a = bytes_of(folder / "a.h5"), b = bytes_of(folder / "b.h5");
+  ASSERT_EQ(a.size(), b.size());
+  std::size_t differing = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) differing += a[i] != b[i];
+  EXPECT_GT(differing, 0u);
+  EXPECT_LE(differing, 2 * sizeof(std::int64_t) + 2 * run.started.size());
+  EXPECT_EQ(compare_verb({(folder / "a.h5").string(), (folder / "b.h5").string()}), 0);
+}
+
+TEST_F(store, refuses_datasets_that_break_their_own_declaration) {
+  auto const refused = [&](results const& r) {
+    return message_of<plugin_error>([&] {
+      result_writer w(folder / "r.h5", "", 0);
+      w.write(structure_node(), r);
+    });
+  };
+  results unnamed, both, under, undefined, slash;
+  unnamed.add("x", tensor::of(ramp(2), {{"", 2}}));
+  EXPECT_THAT(refused(unnamed), HasSubstr("structure/x: has a dimension without a name"));
+  both.add("x", tensor::of(ramp(2), {{"d", 2}})).labels("d", {"a", "b"}).coordinate("d", tensor::of(ramp(2), {{"d", 2}}));
+  EXPECT_THAT(refused(both), HasSubstr("labels and numbers"));
+  under.add("x", 1.0);
+  under.add("x/y", 2.0);
+  EXPECT_THAT(refused(under), HasSubstr("structure/x: there are also datasets below that name"));
+  undefined.add("x", tensor());
+  EXPECT_THAT(refused(undefined), HasSubstr("has no values"));
+  slash.add("x", tensor::of(ramp(2), {{"a/b", 2}}));
+  EXPECT_THAT(refused(slash), HasSubstr("'a/b' can't be a dimension's name"));
+  EXPECT_THAT(files(), IsEmpty());
+}
+
+TEST_F(store, nodes_are_written_once_and_only_under_sane_names) {
+  auto const second = message_of<plugin_error>([&] {
+    result_writer w(folder / "r.h5", "", 0);
+    w.write(structure_node(), one_table(1));
+    w.write(structure_node(), one_table(1));
+  });
+  EXPECT_THAT(second, HasSubstr("'structure' were written already"));
+  for (std::string const name : {"", "_run", "a/b", ".."}) {
+    auto node = structure_node();
+    node.name = name;
+    EXPECT_THAT(message_of<plugin_error>([&] { result_writer(folder / "r.h5", "", 0).write(node, one_table(1)); }), HasSubstr("can't be a node's name"));
+  }
+}
+
+TEST_F(store, an_abandoned_writer_leaves_the_old_file) {
+  write_sample(folder / "r.h5");
+  std::string const before = bytes_of(folder / "r.h5");
+  {
+    result_writer w(folder / "r.h5", "new", 1);
+    w.write(structure_node(), one_table(1));
+    EXPECT_EQ(files().size(), 2u);
+  }
+  EXPECT_THAT(files(), ElementsAre("r.h5"));
+  EXPECT_TRUE(bytes_of(folder / "r.h5") == before);
+}
+
+TEST_F(store, litter_of_dead_writers_is_swept_and_nothing_else) {
+  pid_t const dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  ::waitpid(dead, nullptr, 0);
+  put(folder / (".r.h5.tmp." + std::to_string(dead)), "half");
+  put(folder / (".r.h5.tmp." + std::to_string(::getppid())), "of a process that lives");
+  put(folder / (".s.h5.tmp." + std::to_string(dead)), "of another result");
+  put(folder / ".r.h5.tmp.12x", "of nobody");
+  { result_writer const w(folder / "r.h5", "", 0); }
+  EXPECT_THAT(files(), testing::UnorderedElementsAre(".r.h5.tmp." + std::to_string(::getppid()), ".r.h5.tmp.12x", ".s.h5.tmp." + std::to_string(dead)));
+}
+
+TEST_F(store, says_why_a_place_can_not_be_written) {
+  EXPECT_THAT(message_of<resource_error>([&] { result_writer(folder / "none" / "r.h5", "", 0); }), HasSubstr("no such folder"));
+  EXPECT_THAT(message_of<resource_error>([&] { result_writer(folder, "", 0); }), HasSubstr("is a folder"));
+  EXPECT_THAT(message_of<resource_error>([&] { result_writer("/proc/self/r.h5", "", 0); }), HasSubstr("can't write the result"));
+  result_writer const first(folder / "r.h5", "", 0);
+  EXPECT_THAT(message_of<resource_error>([&] { result_writer(folder / "r.h5", "", 0); }), HasSubstr("another writer is at work on it"));
+}
+
+TEST_F(store, a_full_disk_ends_in_a_clear_error_and_no_file) {
+  results r = everything();
+  r.add("bulk", tensor(dtype::f64, {{"n", 300'000}}));
+  std::uint64_t const whole = write_sample(folder / "old.h5", r).second;
+  std::string const before = bytes_of(folder / "old.h5");
+  // A file-size limit fails writes just as a full disk does, and works for everyone. It hits each phase: creating, metadata,
+  // bulk values, and the flush while closing.
+  for (std::uint64_t const room : {std::uint64_t{0}, std::uint64_t{600}, std::uint64_t{5'000}, std::uint64_t{40'000}, whole / 2, whole - 200, whole - 1}) {
+    SCOPED_TRACE(room);
+    pid_t const child = ::fork();
+    if (child == 0) {
+      std::signal(SIGXFSZ, SIG_IGN);
+      rlimit const limit{room, RLIM_INFINITY};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      int code = 10;
+      try {
+        write_sample(folder / "old.h5", r);
+      } catch (resource_error const& e) {
+        code = std::strstr(e.what(), "can't write the result") ? 20 : 11;
+      } catch (...) {
+        code = 12;
+      }
+      if (code == 20 && std::distance(fs::directory_iterator(folder), fs::directory_iterator()) != 1) code = 13;
+      rlimit const none{RLIM_INFINITY, RLIM_INFINITY};
+      ::setrlimit(RLIMIT_FSIZE, &none);
+      try {
+        write_sample(folder / "after.h5", everything());
+        if (result_reader(folder / "after.h5").nodes().size() != 2) code = 14;
+        fs::remove(folder / "after.h5");
+      } catch (std::exception const& e) {
+        std::fprintf(stderr, "%s\n", e.what());
+        code = 15;  // one failed file must not spoil the library
+      }
+      std::exit(code);  // with exit handlers: HDF5's own would crash now
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+    EXPECT_EQ(WEXITSTATUS(status), 20);
+    EXPECT_THAT(files(), ElementsAre("old.h5"));
+    EXPECT_TRUE(bytes_of(folder / "old.h5") == before);
+  }
+}
+
+TEST_F(store, killing_the_writer_never_leaves_half_a_file) {
+  auto const file = folder / "r.h5";
+  auto const start = std::chrono::steady_clock::now();
+  write_sample(file, everything(), a_run(), -1);
+  auto const once = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
+  std::minstd_rand random(7);
+  std::size_t replaced = 0, interrupted = 0;
+  // At least 30 kills, and until some fell before and some after a result was in place.
+  for (int kills = 0; kills < 30 || ((replaced == 0 || interrupted == 0) && kills < 300); ++kills) {
+    pid_t const child = ::fork();
+    if (child == 0) {
+      try {
+        results const r = everything();
+        for (double ratio = kills;; ratio += 1000) write_sample(file, r, a_run(), ratio);
+      } catch (std::exception const& e) {
+        std::fprintf(stderr, "%s\n", e.what());
+      }
+      ::_exit(1);
+    }
+    ::usleep(static_cast<useconds_t>(static_cast<long>(random()) % (4 * once)));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the writer failed by itself";
+    interrupted += files().size() > 1;
+    result_reader const r(file);
+    ASSERT_THAT(r.nodes(), ElementsAre("structure", "contrast"));
+    for (auto const& name : r.datasets("structure")) r.read("structure", name);
+    ASSERT_EQ(r.run_text("pipeline"), a_run().pipeline_text);
+    replaced += r.read("contrast", "ratio").scalar() >= 0;
+  }
+  EXPECT_GT(replaced, 0u) << "no writer lived long enough to finish a file";
+  EXPECT_GT(interrupted, 0u) << "no kill hit a writer while it had a temporary file";
+  write_sample(file);
+  EXPECT_THAT(files(), ElementsAre("r.h5"));
+}
+
+// ---- files that are not to be trusted ----
+
+/// Reads all there is.
+int walk(fs::path const& file) {
+  result_reader const r(file);
+  auto nodes = r.nodes();
+  nodes.push_back("_run");
+  for (auto const& node : nodes) {
+    if (node != "_run") r.node(node);
+    for (auto const& name : r.datasets(node)) r.read(node, name);
+  }
+  r.run_text("pipeline");
+  r.title();
+  return 0;
+}
+
+/// 0 if the file was read, 3 if it was refused; anything else fails the test.
+int outcome(fs::path const& file) {
+  try {
+    return read_in_child({file}, [&] { return walk(file); });
+  } catch (data_error const& e) {
+    EXPECT_THAT(e.what(), HasSubstr(file.string()));
+    return 3;
+  }
+}
+
+TEST_F(store, truncated_files_are_refused) {
+  write_sample(folder / "r.h5");
+  std::string const whole = bytes_of(folder / "r.h5");
+  for (std::size_t i = 0; i < 60; ++i) {
+    std::size_t const length = i < 10 ? i * 7 : whole.size() * i / 61;
+    put(folder / "t.h5", whole.substr(0, length));
+    EXPECT_EQ(outcome(folder / "t.h5"), 3) << length;
+  }
+  put(folder / "t.h5", whole.substr(0, whole.size() - 1));
+  EXPECT_EQ(outcome(folder / "t.h5"), 3);
+}
+
+TEST_F(store, mutated_files_are_read_or_refused_but_never_crash_the_reader) {
+  write_sample(folder / "r.h5");
+  std::string const whole = bytes_of(folder / "r.h5");
+  std::minstd_rand random(11);
+  std::size_t read = 0, refused = 0;
+  for (int i = 0; i < 300; ++i) {
+    std::string bytes = whole;
+    for (int k = 0; k <= i % 4; ++k) bytes[random() % bytes.size()] = static_cast<char>(random() % 256);
+    put(folder / "m.h5", bytes);
+    int const code = outcome(folder / "m.h5");
+    read += code == 0, refused += code == 3;
+  }
+  EXPECT_EQ(read + refused, 300u);
+  EXPECT_GT(read, 0u);
+  EXPECT_GT(refused, 0u);
+}
+
+TEST_F(store, other_files_are_refused_with_their_name_and_reason) {
+  put(folder / "t.h5", "no HDF5 at all");
+  EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "t.h5"); }), HasSubstr("t.h5: is no result file"));
+  EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "none.h5"); }), HasSubstr("none.h5: No such file"));
+  EXPECT_THAT(message_of<data_error>([&] { result_reader r(folder); }), HasSubstr("is no regular file"));
+  write_sample(folder / "r.h5");
+  result_reader const r(folder / "r.h5");
+  EXPECT_THAT(message_of<data_error>([&] { r.read("structure", "los"); }), HasSubstr("has no dataset 'los'; did you mean 'loss'?"));
+  EXPECT_THAT(message_of<data_error>([&] { r.datasets("structur"); }), HasSubstr("has no node 'structur'; did you mean 'structure'?"));
+  EXPECT_THAT(message_of<data_error>([&] { r.read("structure", "../contrast/ratio"); }), HasSubstr("has no dataset"));
+}
+
+TEST_F(store, a_dying_child_is_a_data_error) {
+  auto const f = folder / "r.h5";
+  EXPECT_EQ(read_in_child({f}, [] { return 1; }), 1);
+  EXPECT_THAT(message_of<data_error>([&] { read_in_child({f}, []() -> int { std::raise(SIGKILL); return 0; }); }), HasSubstr("r.h5: damaged or crafted"));
+  EXPECT_THAT(message_of<data_error>([&] { read_in_child({f}, []() -> int { ::_exit(0); }); }), HasSubstr("without a word"));
+  EXPECT_EQ(message_of<usage_error>([&] { read_in_child({f}, []() -> int { throw usage_error("as said there"); }); }), "as said there");
+  EXPECT_EQ(message_of<resource_error>([&] { read_in_child({f}, []() -> int { throw resource_error("as said there"); }); }), "as said there");
+}
+
+int python(std::string const& script, std::vector<std::string> arguments) {
+  pid_t const child = ::fork();
+  if (child == 0) {
+    std::string program = "/usr/bin/python3", path = std::string(WAYFARER_SOURCE_DIR) + script;
+    std::vector<char*> words{program.data(), path.data()};
+    for (auto& a : arguments) words.push_back(a.data());
+    words.push_back(nullptr);
+    ::execv(program.c_str(), words.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+TEST_F(store, h5py_and_xarray_open_a_result) {
+  write_sample(folder / "r.h5");
+  EXPECT_EQ(python("/tests/pipelines/readers_test.py", {(folder / "r.h5").string()}), 0);
+}
+
+TEST_F(store, crafted_files_reach_nothing_outside_themselves) {
+  results r;
+  r.add("secret", tensor::of(ramp(4), {{"n", 4}}));
+  r.add("text", std::vector<std::string>{"a", "b"}).dims("m");
+  write_sample(folder / "r.h5", r);
+  ASSERT_EQ(python("/tests/unit/craft_results.py", {(folder / "r.h5").string(), folder.string()}), 0);
+  std::map<std::string, std::string> const wanted = {
+      {"external_storage.h5", "keeps its values in another file"},
+      {"virtual.h5", "is a virtual dataset"},
+      {"soft_link.h5", "is a soft or external link"},
+      {"external_link.h5", "is a soft or external link"},
+      {"external_link_node.h5", "is a soft or external link"},
+      {"filtered.h5", "is compressed or filtered"},
+      {"huge_shape.h5", "more than the file's"},
+      {"never_written.h5", "holds fewer values than its shape says"},
+      {"cycle.h5", "groups are nested too deep"},
+      {"compound.h5", "holds"},
+      {"fixed_text.h5", "in a form that wayfarer doesn't write"},
+      {"wrong_scale.h5", "has another size than the dimension"},
+      {"newer_version.h5", "use a newer one"},
+      {"incomplete.h5", "is not complete"},
+      {"foreign.h5", "no result of wayfarer"},
+      {"high_rank.h5", "more than 6 dimensions"},
+  };
+  for (auto const& [name, reason] : wanted) {
+    SCOPED_TRACE(name);
+    auto const file = folder / name;
+    ASSERT_TRUE(fs::exists(file));
+    EXPECT_THAT(message_of<data_error>([&] { read_in_child({file}, [&] { return walk(file); }); }), testing::AllOf(HasSubstr(name), HasSubstr(reason)));
+  }
+}
+
+}  // namespace
+}  // namespace wayfarer::host
