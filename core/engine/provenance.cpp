@@ -44,6 +44,8 @@ std::vector<std::string> node_keys(plan const& p, std::vector<input_file> const&
     json_value facts = json_value::object();
     facts.set("plugin", node.what->id()).set("version", node.what->version()).set("build", node.what->build_id());
     facts.set("parameters", canonical_json(node)).set("seed", std::to_string(node.parameters.seed()));
+    if (node.items) facts.set("items", std::to_string(node.items->first) + ":" + std::to_string(node.items->last));
+    facts.set("max_tokens", node.max_tokens).set("block", node.block);
     json_value wires = json_value::array(), files = json_value::array();
     for (auto const& w : node.wires) wires.push_back(w.port + "=" + keys.at(w.node) + "/" + w.dataset);
     for (auto const& f : inputs)
