@@ -39,8 +39,8 @@ void turn(T* to, std::size_t ld_to, T const* from, std::size_t ld_from, std::siz
 }  // namespace
 
 template <class T>
-fast_model<T>::fast_model(spec const& s, layout const& l, weights<T> const& start)
-    : spec_(s), layout_(l), kernel_(kernels<T>()), vocabulary_(s.vocabulary()), d_(s.d()), ld_(padded(d_)), ld_v_(padded(vocabulary_)),
+fast_model<T>::fast_model(spec const& s, layout const& l, weights<T> const& start, kernel_table<T> const& kernel)
+    : spec_(s), layout_(l), kernel_(kernel), vocabulary_(s.vocabulary()), d_(s.d()), ld_(padded(d_)), ld_v_(padded(vocabulary_)),
       one_hot_(s.embedding == embedding_kind::one_hot), norm_(s.embedding_norm) {
   if (!has_fast_path(s)) throw plugin_error("topic_transformer: this model has no table path");
   auto const& here = layout_.layers.at(0);

@@ -44,7 +44,7 @@ template <class T>
 class fast_model {
  public:
   /// `spec` must have a fast path; see has_fast_path.
-  fast_model(spec const&, layout const&, weights<T> const& start);
+  fast_model(spec const&, layout const&, weights<T> const& start, kernel_table<T> const& = kernels<T>());
 
   /// Mean loss of the masked tokens of these documents (counts as documents.hpp makes them); the gradient replaces the last one.
   double gradient(std::vector<std::uint16_t const*> const& documents);
