@@ -86,8 +86,11 @@ class comparison {
       group(node);
     }
     group("_run");
-    if (findings_.empty()) std::cout << "no difference in " << compared_ << " datasets";
-    else std::cout << format_table({}, findings_) << differences_ << (differences_ == 1 ? " difference" : " differences") << ", " << compared_ << " datasets compared";
+    if (findings_.empty())
+      std::cout << "no difference in " << compared_ << " datasets";
+    else
+      std::cout << format_table({}, findings_) << differences_ << (differences_ == 1 ? " difference" : " differences") << ", "
+                << compared_ << " datasets compared";
     std::cout << " (times, threads, memory and environment of the runs left aside)\n";
     return differences_ == 0 ? 0 : 1;
   }
@@ -103,15 +106,20 @@ class comparison {
   }
 
   /// Names that both have, in the order of the first; the others are reported.
-  std::vector<std::string> in_both(std::string const& node, std::vector<std::string> const& x, std::vector<std::string> const& y, std::string const& what) {
-    auto const has = [](std::vector<std::string> const& all, std::string const& name) { return std::find(all.begin(), all.end(), name) != all.end(); };
+  std::vector<std::string> in_both(std::string const& node, std::vector<std::string> const& x, std::vector<std::string> const& y,
+                                   std::string const& what) {
+    auto const has = [](std::vector<std::string> const& all, std::string const& name) {
+      return std::find(all.begin(), all.end(), name) != all.end();
+    };
     auto const skip = [&](std::string const& name) { return node == "_run" && varies_between_runs(name); };
     std::string const prefix = node.empty() ? "" : node + "/";
     std::vector<std::string> out;
     for (auto const& name : x) {
       if (skip(name)) continue;
-      if (has(y, name)) out.push_back(name);
-      else differs(prefix + name, what + " only in the first");
+      if (has(y, name))
+        out.push_back(name);
+      else
+        differs(prefix + name, what + " only in the first");
     }
     for (auto const& name : y)
       if (!skip(name) && !has(x, name)) differs(prefix + name, what + " only in the second");
@@ -142,7 +150,8 @@ class comparison {
     if (d.beyond != 0)
       differs(where, format_count(d.beyond) + " of " + format_count(x.values().count()) + " values differ" +
                          (x.shape().empty() ? "" : ", first at " + place(x.shape(), d.first)) + "; " + largest);
-    else if (d.absolute > 0) note_ = " within the tolerance; " + largest;
+    else if (d.absolute > 0)
+      note_ = " within the tolerance; " + largest;
   }
 
   void texts(std::string const& where, std::vector<std::string> const& x, std::vector<std::string> const& y) {
@@ -156,8 +165,10 @@ class comparison {
       auto const *p = x.find_labels(d.name), *q = y.find_labels(d.name);
       auto const s = x.coordinate_map().find(d.name), t = y.coordinate_map().find(d.name);
       bool const numbers = s != x.coordinate_map().end(), others = t != y.coordinate_map().end();
-      if ((p != nullptr) != (q != nullptr) || numbers != others) differs(where, "coordinate of " + d.name + " of another kind");
-      else if (p && *p != *q) texts(where + " (coordinate " + d.name + ")", *p, *q);
+      if ((p != nullptr) != (q != nullptr) || numbers != others)
+        differs(where, "coordinate of " + d.name + " of another kind");
+      else if (p && *p != *q)
+        texts(where + " (coordinate " + d.name + ")", *p, *q);
       else if (numbers && (s->second.shape() != t->second.shape() || differ(s->second, t->second, tolerance_).beyond != 0))
         differs(where, "coordinate of " + d.name + " differs");
     }
@@ -175,13 +186,15 @@ class comparison {
 }  // namespace
 
 int compare_verb(words const& arguments) {
-  verb_options o("compare A.h5 B.h5 [OPTIONS]",
-                 "Tells how two result files differ: nodes, datasets, shapes, coordinates and values, and the largest difference of each\n"
-                 "dataset. What differs between runs by its nature (times, threads, memory, environment) is left aside.\n"
-                 "Exit code 0 if nothing differs beyond the tolerance, 1 if something does, 3 if a file can't be read.",
-                 {"wayfarer compare before.h5 after.h5", "wayfarer compare one-thread.h5 two-threads.h5 --all",
-                  "wayfarer compare this-machine.h5 that-machine.h5 --rtol 1e-5 --atol 1e-8"});
-  o.named().add_options()("rtol", po::value<double>()->default_value(0, "0")->value_name("X"), "relative tolerance: of the larger of two values")(
+  verb_options o(
+      "compare A.h5 B.h5 [OPTIONS]",
+      "Tells how two result files differ: nodes, datasets, shapes, coordinates and values, and the largest difference of each\n"
+      "dataset. What differs between runs by its nature (times, threads, memory, environment) is left aside.\n"
+      "Exit code 0 if nothing differs beyond the tolerance, 1 if something does, 3 if a file can't be read.",
+      {"wayfarer compare before.h5 after.h5", "wayfarer compare one-thread.h5 two-threads.h5 --all",
+       "wayfarer compare this-machine.h5 that-machine.h5 --rtol 1e-5 --atol 1e-8"});
+  o.named().add_options()("rtol", po::value<double>()->default_value(0, "0")->value_name("X"),
+                          "relative tolerance: of the larger of two values")(
       "atol", po::value<double>()->default_value(0, "0")->value_name("X"), "absolute tolerance, added to the relative one")(
       "all", "list the datasets that agree, too");
   o.positional("A.h5");

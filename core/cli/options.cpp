@@ -19,9 +19,13 @@ namespace po = boost::program_options;
 
 namespace {
 
-std::string first_word(std::string const& usage) { return usage.substr(0, usage.find(' ')); }
+std::string first_word(std::string const& usage) {
+  return usage.substr(0, usage.find(' '));
+}
 
-std::string to_verb_help(std::string const& usage) { return "; see 'wayfarer " + first_word(usage) + " --help'"; }
+std::string to_verb_help(std::string const& usage) {
+  return "; see 'wayfarer " + first_word(usage) + " --help'";
+}
 
 bool is_unsigned(boost::any const& value) {
   return value.type() == typeid(unsigned) || value.type() == typeid(unsigned long) || value.type() == typeid(unsigned long long);
@@ -29,7 +33,8 @@ bool is_unsigned(boost::any const& value) {
 
 /// Columns that a terminal gives to UTF-8 text, one for each character.
 std::size_t width(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 bool looks_numeric(std::string_view cell) {
@@ -64,7 +69,8 @@ bool verb_options::parse(words const& given) {
     for (auto const& option : parsed.options)
       for (std::string const& text : option.value)
         if (text.starts_with('-') && values_.count(option.string_key) && is_unsigned(values_[option.string_key].value()))
-          throw usage_error("--" + option.string_key + " takes a number of at least 0, not '" + printable(text) + "'" + to_verb_help(usage_));
+          throw usage_error("--" + option.string_key + " takes a number of at least 0, not '" + printable(text) + "'" +
+                            to_verb_help(usage_));
     po::notify(values_);
   } catch (po::unknown_option const& e) {
     std::vector<std::string> known;
@@ -74,7 +80,8 @@ bool verb_options::parse(words const& given) {
   } catch (po::too_many_positional_options_error const&) {
     std::string most;
     for (auto const& option : hidden_.options()) most += (most.empty() ? "" : ", ") + option->long_name();
-    throw usage_error("too many arguments: " + (most.empty() ? std::string("none are") : "only " + most) + " expected" + to_verb_help(usage_));
+    throw usage_error("too many arguments: " + (most.empty() ? std::string("none are") : "only " + most) + " expected" +
+                      to_verb_help(usage_));
   } catch (po::error const& e) {
     throw usage_error(printable(e.what()) + to_verb_help(usage_));
   }
@@ -97,7 +104,8 @@ std::string verb_options::required(std::string const& name) const {
 
 std::uint64_t parse_size(std::string_view text) {
   auto const refuse = [&](std::string_view why) -> usage_error {
-    return usage_error("'" + printable(text) + "' is no size: " + std::string(why) + "; write bytes, or K, M, G, T after the number, as in 512M");
+    return usage_error("'" + printable(text) + "' is no size: " + std::string(why) +
+                       "; write bytes, or K, M, G, T after the number, as in 512M");
   };
   std::uint64_t number = 0;
   auto const [rest, bad] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -127,9 +135,10 @@ std::string format_size(std::uint64_t bytes) {
   // Rounded to what is printed, so that 1048575 bytes are 1 MiB and not 1024 KiB.
   while (std::round(value) >= 1024 && unit + 1 < units.size()) value /= 1024, ++unit;
   std::array<char, 32> text;
-  bool const decimal = value < 9.95 && value != std::round(value);
-  std::snprintf(text.data(), text.size(), decimal ? "%.1f" : "%.0f", value);
-  return std::string(text.data()) + " " + units[unit];
+  std::snprintf(text.data(), text.size(), value < 9.95 ? "%.1f" : "%.0f", value);
+  std::string number = text.data();
+  if (number.ends_with(".0")) number.resize(number.size() - 2);
+  return number + " " + units[unit];
 }
 
 std::string format_count(std::uint64_t n) {

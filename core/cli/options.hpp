@@ -20,13 +20,18 @@ class verb_options {
   /// For `named().add_options()(...)`; --help is there already.
   boost::program_options::options_description& named() noexcept { return named_; }
   /// A positional argument, in order; `most` -1 takes all that follow.
-  void positional(char const* name, int most = 1) { positional_.add(name, most); hidden_.add_options()(name, boost::program_options::value<std::vector<std::string>>()); }
+  void positional(char const* name, int most = 1) {
+    positional_.add(name, most);
+    hidden_.add_options()(name, boost::program_options::value<std::vector<std::string>>());
+  }
   /// Parses; prints help and returns false if that was asked for. Throws usage_error with a near name for an unknown option.
   bool parse(words const&);
 
   bool has(std::string const& name) const { return values_.count(name) > 0; }
   template <class T>
-  T get(std::string const& name) const { return values_[name].as<T>(); }
+  T get(std::string const& name) const {
+    return values_[name].as<T>();
+  }
   /// A positional argument that must be there: usage_error says which one is missing.
   std::string required(std::string const& name) const;
   std::vector<std::string> all(std::string const& name) const;

@@ -22,9 +22,13 @@ void heading(std::string const& text) {
   std::cout << '\n' << (bold ? "\033[1m" : "") << printable(text) << (bold ? "\033[0m" : "") << '\n';
 }
 
-std::string shape_of(dataset const& d) { return d.shape().empty() ? "one number" : describe(d.shape()); }
+std::string shape_of(dataset const& d) {
+  return d.shape().empty() ? "one number" : describe(d.shape());
+}
 
-std::string type_of(dataset const& d) { return d.is_text() ? "text" : std::string(name_of(d.values().type())); }
+std::string type_of(dataset const& d) {
+  return d.is_text() ? "text" : std::string(name_of(d.values().type()));
+}
 
 /// The numbers of a dataset, all as doubles, with what a glance needs to know about them.
 struct summary {
@@ -48,10 +52,14 @@ struct summary {
 std::string cell(dataset const& d, std::size_t i) {
   if (d.is_text()) return d.texts()[i];
   switch (d.values().type()) {
-    case dtype::i64: return std::to_string(d.values().values<std::int64_t>()[i]);
-    case dtype::i32: return std::to_string(d.values().values<std::int32_t>()[i]);
-    case dtype::u8: return std::to_string(d.values().values<std::uint8_t>()[i]);
-    default: break;
+    case dtype::i64:
+      return std::to_string(d.values().values<std::int64_t>()[i]);
+    case dtype::i32:
+      return std::to_string(d.values().values<std::int32_t>()[i]);
+    case dtype::u8:
+      return std::to_string(d.values().values<std::uint8_t>()[i]);
+    default:
+      break;
   }
   // One element's view, so that a large tensor isn't widened for it.
   tensor const flat = d.values().reshaped({{"i", d.values().count()}});
@@ -91,7 +99,8 @@ bool is_small(dataset const& d) {
 void print_large(dataset const& d) {
   if (!d.is_text()) {
     summary const s(d.values());
-    if (s.finite > 0) std::cout << "min " << format_number(s.least) << "  mean " << format_number(s.mean) << "  max " << format_number(s.most);
+    if (s.finite > 0)
+      std::cout << "min " << format_number(s.least) << "  mean " << format_number(s.mean) << "  max " << format_number(s.most);
     if (s.finite < s.count) std::cout << (s.finite > 0 ? "  " : "") << format_count(s.count - s.finite) << " values not finite";
     std::cout << '\n';
   }
@@ -102,7 +111,8 @@ void print_large(dataset const& d) {
     print_matrix(d, 0, rows, columns);
   } else {
     std::vector<std::vector<std::string>> lines;
-    for (std::size_t i = 0; i < std::min<std::size_t>(s[0].size, corner_rows * 2); ++i) lines.push_back({coordinate(d, 0, i), cell(d, i)});
+    for (std::size_t i = 0; i < std::min<std::size_t>(s[0].size, corner_rows * 2); ++i)
+      lines.push_back({coordinate(d, 0, i), cell(d, i)});
     std::cout << "its beginning:\n" << format_table({}, lines);
   }
 }
@@ -137,8 +147,10 @@ void print_dataset(std::string const& name, dataset const& d) {
   heading(name);
   std::cout << shape_of(d) << ", " << type_of(d) << (d.units().empty() ? "" : ", in " + printable(d.units()))
             << (d.about().empty() ? "" : ": " + printable(d.about())) << '\n';
-  if (element_count(d.shape()) == 0 || is_small(d)) print_whole(d);
-  else print_large(d);
+  if (element_count(d.shape()) == 0 || is_small(d))
+    print_whole(d);
+  else
+    print_large(d);
 }
 
 /// Small datasets over the same single dimension are columns of one table, and single numbers are rows of one.
@@ -156,7 +168,8 @@ void print_datasets(std::vector<std::pair<std::string, dataset>> const& all) {
       for (std::size_t k = i; k < all.size() && columns.size() < small_columns; ++k) {
         dataset const& other = all[k].second;
         bool const coordinate_itself = name == d.shape()[0].name || all[k].first == d.shape()[0].name;
-        if (!done[k] && other.shape() == d.shape() && (coordinate_itself || d.label_map() == other.label_map())) columns.push_back(k);
+        if (!done[k] && other.shape() == d.shape() && (coordinate_itself || d.label_map() == other.label_map()))
+          columns.push_back(k);
       }
     }
     if (columns.size() < 2) {
@@ -211,12 +224,13 @@ void show_expectations(result_reader const& r) {
 
 int show_file(std::filesystem::path const& file, result_reader const& r) {
   bool const bold = colours();
-  std::cout << (bold ? "\033[1m" : "") << printable(r.title().empty() ? "(no title)" : r.title()) << (bold ? "\033[0m" : "") << '\n';
+  std::cout << (bold ? "\033[1m" : "") << printable(r.title().empty() ? "(no title)" : r.title()) << (bold ? "\033[0m" : "")
+            << '\n';
   auto const number = [&](char const* name) { return static_cast<std::uint64_t>(std::max(0.0, r.read("_run", name).scalar())); };
   auto const threads = number("threads");
-  std::cout << "seed " << r.seed() << ", run " << printable(r.run_text("started")) << " to " << printable(r.run_text("ended")) << " on " << threads
-            << (threads == 1 ? " thread" : " threads") << ", at most " << format_size(number("peak_memory")) << " of memory; file "
-            << format_size(std::filesystem::file_size(file)) << '\n';
+  std::cout << "seed " << r.seed() << ", run " << printable(r.run_text("started")) << " to " << printable(r.run_text("ended"))
+            << " on " << threads << (threads == 1 ? " thread" : " threads") << ", at most " << format_size(number("peak_memory"))
+            << " of memory; file " << format_size(std::filesystem::file_size(file)) << '\n';
 
   heading("Nodes");
   std::vector<std::vector<std::string>> lines;
@@ -245,8 +259,10 @@ int show_file(std::filesystem::path const& file, result_reader const& r) {
       std::string range;
       if (!d.is_text() && d.values().count() > 0) {
         summary const s(d.values());
-        if (d.shape().empty()) range = cell(d, 0);
-        else if (s.finite > 0) range = format_number(s.least) + " .. " + format_number(s.most);
+        if (d.shape().empty())
+          range = cell(d, 0);
+        else if (s.finite > 0)
+          range = format_number(s.least) + " .. " + format_number(s.most);
       }
       rows.push_back({name, shape_of(d), type_of(d), range, d.units(), d.about()});
     }
@@ -258,8 +274,9 @@ int show_file(std::filesystem::path const& file, result_reader const& r) {
 int show_node(result_reader const& r, std::string const& name) {
   if (name != "_run") {
     node_record const n = r.node(name);
-    std::cout << printable(n.name) << ": " << printable(n.kind) << ' ' << printable(n.plugin) << ' ' << printable(n.plugin_version) << " ("
-              << printable(n.build_id) << ")\nparameters " << printable(n.parameters) << "\nkey " << printable(n.key) << "\n\n";
+    std::cout << printable(n.name) << ": " << printable(n.kind) << ' ' << printable(n.plugin) << ' '
+              << printable(n.plugin_version) << " (" << printable(n.build_id) << ")\nparameters " << printable(n.parameters)
+              << "\nkey " << printable(n.key) << "\n\n";
   }
   print_datasets(read_all(r, name));
   return 0;
@@ -268,11 +285,12 @@ int show_node(result_reader const& r, std::string const& name) {
 }  // namespace
 
 int show_verb(words const& arguments) {
-  verb_options o("show F.h5 [NODE | NODE/DATASET]",
-                 "Shows a result file: what ran, how its figures compare with what was expected, and the metrics. With a node, its\n"
-                 "datasets: small ones whole, large ones as range and corner. With a dataset, that one.",
-                 {"wayfarer show values.h5", "wayfarer show values.h5 structure", "wayfarer show values.h5 structure/value_blocks",
-                  "wayfarer show values.h5 _run/pipeline"});
+  verb_options o(
+      "show F.h5 [NODE | NODE/DATASET]",
+      "Shows a result file: what ran, how its figures compare with what was expected, and the metrics. With a node, its\n"
+      "datasets: small ones whole, large ones as range and corner. With a dataset, that one.",
+      {"wayfarer show values.h5", "wayfarer show values.h5 structure", "wayfarer show values.h5 structure/value_blocks",
+       "wayfarer show values.h5 _run/pipeline"});
   o.positional("F.h5");
   o.positional("NODE");
   if (!o.parse(arguments)) return 0;

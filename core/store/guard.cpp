@@ -63,7 +63,8 @@ void send(int to, char kind, std::string_view text) noexcept {
   message[0] = kind;
   std::size_t const length = std::min(text.size(), longest_message);
   std::memcpy(message.data() + 1, text.data(), length);
-  if (::write(to, message.data(), length + 1) < 0) {}
+  if (::write(to, message.data(), length + 1) < 0) {
+  }
 }
 
 /// The child's life; returns its exit code. Errors travel to the parent as a kind and their text.
@@ -122,12 +123,15 @@ int read_in_child(std::vector<std::filesystem::path> const& files, std::function
   std::array<char, 4096> piece;
   for (;;) {
     ssize_t const n = ::read(ends[0], piece.data(), piece.size());
-    if (n > 0) message.append(piece.data(), static_cast<std::size_t>(n));
-    else if (n == 0 || errno != EINTR) break;
+    if (n > 0)
+      message.append(piece.data(), static_cast<std::size_t>(n));
+    else if (n == 0 || errno != EINTR)
+      break;
   }
   ::close(ends[0]);
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
 
   if (WIFSIGNALED(status)) {
     int const signal = WTERMSIG(status);
@@ -140,12 +144,18 @@ int read_in_child(std::vector<std::filesystem::path> const& files, std::function
   }
   std::string const text = message.empty() ? "" : message.substr(1);
   switch (message.empty() ? '\0' : message[0]) {
-    case 'r': return WEXITSTATUS(status);
-    case 'u': throw usage_error(text);
-    case 'd': throw data_error(text.empty() ? names + ": reading takes more memory than a file of that size may need" : text);
-    case 'm': throw resource_error(text);
-    case 'p': throw plugin_error(text);
-    default: throw data_error(names + ": damaged or crafted: the reader ended without a word");
+    case 'r':
+      return WEXITSTATUS(status);
+    case 'u':
+      throw usage_error(text);
+    case 'd':
+      throw data_error(text.empty() ? names + ": reading takes more memory than a file of that size may need" : text);
+    case 'm':
+      throw resource_error(text);
+    case 'p':
+      throw plugin_error(text);
+    default:
+      throw data_error(names + ": damaged or crafted: the reader ended without a word");
   }
 }
 

@@ -52,7 +52,9 @@ Id check(Id result, std::string_view what) {
   return result;
 }
 
-properties make_properties(hid_t kind) { return properties(check(H5Pcreate(kind), "making a property list")); }
+properties make_properties(hid_t kind) {
+  return properties(check(H5Pcreate(kind), "making a property list"));
+}
 
 /// Where HDF5 puts the texts that it reads: bounded, since crafted entries may all point to one long text.
 struct text_arena {
@@ -84,7 +86,9 @@ herr_t keep_first(hid_t, unsigned, hid_t scale, void* into) noexcept {
   return 1;
 }
 
-herr_t refuse_external(char const*, char const*, char const*, char const*, unsigned*, hid_t, void*) noexcept { return -1; }
+herr_t refuse_external(char const*, char const*, char const*, char const*, unsigned*, hid_t, void*) noexcept {
+  return -1;
+}
 
 }  // namespace
 
@@ -112,11 +116,20 @@ datatype type_of(dtype t) {
   switch (t) {
     case dtype::f32:
     case dtype::f16:
-    case dtype::bf16: break;
-    case dtype::f64: from = H5T_IEEE_F64LE; break;
-    case dtype::i32: from = H5T_STD_I32LE; break;
-    case dtype::i64: from = H5T_STD_I64LE; break;
-    case dtype::u8: from = H5T_STD_U8LE; break;
+    case dtype::bf16:
+      break;
+    case dtype::f64:
+      from = H5T_IEEE_F64LE;
+      break;
+    case dtype::i32:
+      from = H5T_STD_I32LE;
+      break;
+    case dtype::i64:
+      from = H5T_STD_I64LE;
+      break;
+    case dtype::u8:
+      from = H5T_STD_U8LE;
+      break;
   }
   datatype type(check(H5Tcopy(from), "copying a type"));
   if (t == dtype::f16 || t == dtype::bf16) {
@@ -128,7 +141,9 @@ datatype type_of(dtype t) {
   return type;
 }
 
-datatype unsigned_type() { return datatype(check(H5Tcopy(H5T_STD_U64LE), "copying a type")); }
+datatype unsigned_type() {
+  return datatype(check(H5Tcopy(H5T_STD_U64LE), "copying a type"));
+}
 
 datatype text_type() {
   datatype type(check(H5Tcopy(H5T_C_S1), "copying a type"));
@@ -221,12 +236,13 @@ file open_file(std::string const& path) {
 std::vector<link> links(hid_t in, std::size_t most) {
   H5G_info_t info{};
   check(H5Gget_info(in, &info), "reading a group");
-  if (info.nlinks > most) throw failure("a group holds " + std::to_string(info.nlinks) + " links; at most " + std::to_string(most) + " are read");
+  if (info.nlinks > most)
+    throw failure("a group holds " + std::to_string(info.nlinks) + " links; at most " + std::to_string(most) + " are read");
   std::vector<link> out;
   for (hsize_t i = 0; i < info.nlinks; ++i) {
     std::array<char, 512> name{};
-    auto const length =
-        check(H5Lget_name_by_idx(in, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, name.data(), name.size(), H5P_DEFAULT), "reading a link");
+    auto const length = check(
+        H5Lget_name_by_idx(in, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, name.data(), name.size(), H5P_DEFAULT), "reading a link");
     if (length == 0 || static_cast<std::size_t>(length) >= name.size()) throw failure("a link's name is empty or too long");
     H5L_info_t about{};
     check(H5Lget_info_by_idx(in, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, &about, H5P_DEFAULT), "reading a link");
@@ -235,7 +251,9 @@ std::vector<link> links(hid_t in, std::size_t most) {
   return out;
 }
 
-bool has_link(hid_t in, std::string const& name) { return check(H5Lexists(in, name.c_str(), H5P_DEFAULT), "looking for " + name) > 0; }
+bool has_link(hid_t in, std::string const& name) {
+  return check(H5Lexists(in, name.c_str(), H5P_DEFAULT), "looking for " + name) > 0;
+}
 
 link get_link(hid_t in, std::string const& name) {
   H5L_info_t about{};
@@ -249,24 +267,40 @@ object open_object(hid_t in, std::string const& name) {
   return object(check(H5Oopen(in, name.c_str(), access.get()), "opening " + name));
 }
 
-bool is_group(hid_t id) { return H5Iget_type(id) == H5I_GROUP; }
-bool is_dataset(hid_t id) { return H5Iget_type(id) == H5I_DATASET; }
+bool is_group(hid_t id) {
+  return H5Iget_type(id) == H5I_GROUP;
+}
+bool is_dataset(hid_t id) {
+  return H5Iget_type(id) == H5I_DATASET;
+}
 
-bool has_attribute(hid_t on, std::string const& name) { return check(H5Aexists(on, name.c_str()), "looking for attribute " + name) > 0; }
+bool has_attribute(hid_t on, std::string const& name) {
+  return check(H5Aexists(on, name.c_str()), "looking for attribute " + name) > 0;
+}
 
 attribute open_attribute(hid_t on, std::string const& name) {
   return attribute(check(H5Aopen(on, name.c_str(), H5P_DEFAULT), "opening attribute " + name));
 }
 
-datatype attribute_type(attribute const& a) { return datatype(check(H5Aget_type(a.get()), "reading an attribute's type")); }
-dataspace attribute_space(attribute const& a) { return dataspace(check(H5Aget_space(a.get()), "reading an attribute's size")); }
+datatype attribute_type(attribute const& a) {
+  return datatype(check(H5Aget_type(a.get()), "reading an attribute's type"));
+}
+dataspace attribute_space(attribute const& a) {
+  return dataspace(check(H5Aget_space(a.get()), "reading an attribute's size"));
+}
 void read(attribute const& a, datatype const& memory_type, void* into) {
   check(H5Aread(a.get(), memory_type.get(), into), "reading an attribute");
 }
 
-datatype dataset_type(hid_t d) { return datatype(check(H5Dget_type(d), "reading a type")); }
-dataspace dataset_space(hid_t d) { return dataspace(check(H5Dget_space(d), "reading a shape")); }
-properties creation_properties(hid_t d) { return properties(check(H5Dget_create_plist(d), "reading a layout")); }
+datatype dataset_type(hid_t d) {
+  return datatype(check(H5Dget_type(d), "reading a type"));
+}
+dataspace dataset_space(hid_t d) {
+  return dataspace(check(H5Dget_space(d), "reading a shape"));
+}
+properties creation_properties(hid_t d) {
+  return properties(check(H5Dget_create_plist(d), "reading a layout"));
+}
 
 std::vector<hsize_t> sizes(dataspace const& s) {
   int const rank = check(H5Sget_simple_extent_ndims(s.get()), "reading a rank");
@@ -280,14 +314,30 @@ bool is_simple(dataspace const& s) {
   return kind == H5S_SCALAR || kind == H5S_SIMPLE;
 }
 
-H5T_class_t class_of(datatype const& t) { return H5Tget_class(t.get()); }
-std::size_t size_of(datatype const& t) { return H5Tget_size(t.get()); }
-bool is_variable_text(datatype const& t) { return class_of(t) == H5T_STRING && check(H5Tis_variable_str(t.get()), "reading a type") > 0; }
-bool equal(datatype const& a, datatype const& b) { return check(H5Tequal(a.get(), b.get()), "comparing types") > 0; }
-H5D_layout_t layout(properties const& p) { return H5Pget_layout(p.get()); }
-int external_files(properties const& p) { return check(H5Pget_external_count(p.get()), "reading a layout"); }
-int filters(properties const& p) { return check(H5Pget_nfilters(p.get()), "reading filters"); }
-hsize_t stored_bytes(hid_t d) { return H5Dget_storage_size(d); }
+H5T_class_t class_of(datatype const& t) {
+  return H5Tget_class(t.get());
+}
+std::size_t size_of(datatype const& t) {
+  return H5Tget_size(t.get());
+}
+bool is_variable_text(datatype const& t) {
+  return class_of(t) == H5T_STRING && check(H5Tis_variable_str(t.get()), "reading a type") > 0;
+}
+bool equal(datatype const& a, datatype const& b) {
+  return check(H5Tequal(a.get(), b.get()), "comparing types") > 0;
+}
+H5D_layout_t layout(properties const& p) {
+  return H5Pget_layout(p.get());
+}
+int external_files(properties const& p) {
+  return check(H5Pget_external_count(p.get()), "reading a layout");
+}
+int filters(properties const& p) {
+  return check(H5Pget_nfilters(p.get()), "reading filters");
+}
+hsize_t stored_bytes(hid_t d) {
+  return H5Dget_storage_size(d);
+}
 
 void read(hid_t d, datatype const& memory_type, void* into) {
   check(H5Dread(d, memory_type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, into), "reading");
@@ -296,7 +346,8 @@ void read(hid_t d, datatype const& memory_type, void* into) {
 std::vector<std::string> read_texts(hid_t d, std::size_t count, std::size_t most_bytes) {
   text_arena arena{most_bytes, {}};
   auto const transfer = make_properties(H5P_DATASET_XFER);
-  check(H5Pset_vlen_mem_manager(transfer.get(), text_arena::allocate, &arena, text_arena::free, nullptr), "choosing memory for texts");
+  check(H5Pset_vlen_mem_manager(transfer.get(), text_arena::allocate, &arena, text_arena::free, nullptr),
+        "choosing memory for texts");
   std::vector<char*> texts(count);
   auto const type = text_type();
   if (H5Dread(d, type.get(), H5S_ALL, H5S_ALL, transfer.get(), texts.data()) < 0) {
@@ -317,7 +368,9 @@ std::string read_text(attribute const& a) {
   return text ? text : "";
 }
 
-bool is_scale(hid_t d) { return check(H5DSis_scale(d), "looking for dimension scales") > 0; }
+bool is_scale(hid_t d) {
+  return check(H5DSis_scale(d), "looking for dimension scales") > 0;
+}
 
 std::string get_label(hid_t d, unsigned axis) {
   std::array<char, 512> text{};

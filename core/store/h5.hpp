@@ -1,7 +1,8 @@
 // A thin layer over HDF5's C library: handles that close themselves, and one checked function for each call that the store uses.
 //
-// Only the store includes this. Every function throws `failure` with what HDF5 itself said. Whoever calls holds a `session`: HDF5 is
-// one critical section, its high-level part (dimension scales) takes no lock of its own, and error printing is switched off by thread.
+// Only the store includes this. Every function throws `failure` with what HDF5 itself said. Whoever calls holds a `session`: HDF5
+// is one critical section, its high-level part (dimension scales) takes no lock of its own, and error printing is switched off by
+// thread.
 #pragma once
 
 #include <cstddef>
@@ -87,7 +88,8 @@ dataspace space_of(std::vector<hsize_t> const& sizes);
 file create_file(std::string const& path);
 group create_group(hid_t in, std::string const& name);
 /// `chunk` empty: one contiguous piece.
-dataset create_dataset(hid_t in, std::string const& name, datatype const&, dataspace const&, std::vector<hsize_t> const& chunk = {});
+dataset create_dataset(hid_t in, std::string const& name, datatype const&, dataspace const&,
+                       std::vector<hsize_t> const& chunk = {});
 void write(dataset const&, datatype const& memory_type, void const* values);
 void write_attribute(hid_t on, std::string const& name, datatype const&, void const* value);
 void write_attribute(hid_t on, std::string const& name, std::string const& text);

@@ -76,8 +76,7 @@ struct result_reader::state {
 
   h5::object open_group(std::string_view name) const {
     auto g = open(name);
-    if (!g || !h5::is_group(g.get()))
-      fail("", "has no node '" + std::string(name) + "'" + did_you_mean(name, node_names()));
+    if (!g || !h5::is_group(g.get())) fail("", "has no node '" + std::string(name) + "'" + did_you_mean(name, node_names()));
     return g;
   }
 
@@ -96,7 +95,8 @@ struct result_reader::state {
     for (hsize_t const s : sizes)
       if (__builtin_mul_overflow(count, s, &count)) fail(where, "claims more values than fit any file");
     if (count > file_bytes / each)
-      fail(where, "claims " + std::to_string(count) + " values, more than the file's " + std::to_string(file_bytes) + " bytes can hold");
+      fail(where,
+           "claims " + std::to_string(count) + " values, more than the file's " + std::to_string(file_bytes) + " bytes can hold");
     return count;
   }
 
@@ -128,9 +128,12 @@ struct result_reader::state {
       if (!l.hard) fail(name, "is a soft or external link, which no result of wayfarer holds");
       if (out.size() >= most_links) fail(prefix, "holds too many datasets");
       auto const o = h5::open_object(group, l.name);
-      if (h5::is_group(o.get())) walk(o.get(), name + "/", depth + 1, out);
-      else if (!h5::is_dataset(o.get())) fail(name, "is neither a group nor a dataset");
-      else if (name != schema::long_parameters && !h5::has_attribute(o.get(), schema::role)) out.push_back(name);
+      if (h5::is_group(o.get()))
+        walk(o.get(), name + "/", depth + 1, out);
+      else if (!h5::is_dataset(o.get()))
+        fail(name, "is neither a group nor a dataset");
+      else if (name != schema::long_parameters && !h5::has_attribute(o.get(), schema::role))
+        out.push_back(name);
     }
   }
 
@@ -160,15 +163,23 @@ struct result_reader::state {
     auto const size = h5::size_of(stored);
     dtype type = dtype::i64;
     if (h5::class_of(stored) == H5T_FLOAT) {
-      if (size == 8) type = dtype::f64;
-      else if (size == 4) type = dtype::f32;
-      else if (h5::equal(stored, h5::type_of(dtype::f16))) type = dtype::f16;
-      else if (h5::equal(stored, h5::type_of(dtype::bf16))) type = dtype::bf16;
-      else fail(where, "holds floating-point numbers of an unknown format");
+      if (size == 8)
+        type = dtype::f64;
+      else if (size == 4)
+        type = dtype::f32;
+      else if (h5::equal(stored, h5::type_of(dtype::f16)))
+        type = dtype::f16;
+      else if (h5::equal(stored, h5::type_of(dtype::bf16)))
+        type = dtype::bf16;
+      else
+        fail(where, "holds floating-point numbers of an unknown format");
     } else if (h5::class_of(stored) == H5T_INTEGER) {
-      if (size == 4) type = dtype::i32;
-      else if (size == 1) type = dtype::u8;
-      else if (size != 8) fail(where, "holds integers of an unknown format");
+      if (size == 4)
+        type = dtype::i32;
+      else if (size == 1)
+        type = dtype::u8;
+      else if (size != 8)
+        fail(where, "holds integers of an unknown format");
     } else {
       fail(where, "holds neither numbers nor texts");
     }
@@ -199,8 +210,10 @@ struct result_reader::state {
     if (!d || !h5::is_dataset(d.get())) {
       auto const slash = where.find('/');
       std::vector<std::string> known;
-      if (auto const g = open(where.substr(0, slash)); g && h5::is_group(g.get())) walk(g.get(), "", 0, known);
-      else fail("", "has no node '" + where.substr(0, slash) + "'" + did_you_mean(where.substr(0, slash), node_names()));
+      if (auto const g = open(where.substr(0, slash)); g && h5::is_group(g.get()))
+        walk(g.get(), "", 0, known);
+      else
+        fail("", "has no node '" + where.substr(0, slash) + "'" + did_you_mean(where.substr(0, slash), node_names()));
       std::string const wanted = slash == where.npos ? "" : where.substr(slash + 1);
       fail(where.substr(0, slash), "has no dataset '" + wanted + "'" + did_you_mean(wanted, known));
     }
@@ -215,15 +228,18 @@ struct result_reader::state {
     if (h5::is_scale(d.get())) return out;
     for (unsigned axis = 0; axis < sizes.size(); ++axis) {
       auto const scale = h5::attached_scale(d.get(), axis);
-      if (!scale || !h5::is_dataset(scale.get()) || text_attribute(scale.get(), schema::role, where) == schema::role_index) continue;
+      if (!scale || !h5::is_dataset(scale.get()) || text_attribute(scale.get(), schema::role, where) == schema::role_index)
+        continue;
       std::string const about = where + ": coordinate of '" + names[axis] + "'";
       auto const c = read_plain(scale.get(), about, {names[axis]});
       if (c.shape().size() != 1 || c.shape()[0].size != sizes[axis]) fail(about, "has another size than the dimension");
       // Of a dimension that occurs twice with two sizes, the first is the one that a dataset can give a coordinate.
       auto const first = std::find(names.begin(), names.end(), names[axis]) - names.begin();
       if (sizes[static_cast<std::size_t>(first)] != sizes[axis]) continue;
-      if (c.is_text()) out.labels(names[axis], c.texts());
-      else out.coordinate(names[axis], c.values());
+      if (c.is_text())
+        out.labels(names[axis], c.texts());
+      else
+        out.coordinate(names[axis], c.values());
     }
     return out;
   }
@@ -275,10 +291,11 @@ node_record result_reader::node(std::string_view name) const {
     auto const g = s.open_group(name);
     auto const text = [&](char const* attribute) { return s.text_attribute(g.get(), attribute, where); };
     if (s.number_attribute(g.get(), "complete", where) != 1) s.fail(where, "is not complete");
-    node_record out{where,       text("plugin"), text("kind"), text("plugin_version"), text("build_id"), text("parameters"),
-                    text("key"), 0};
+    node_record out{
+        where, text("plugin"), text("kind"), text("plugin_version"), text("build_id"), text("parameters"), text("key"), 0};
     if (h5::has_link(g.get(), schema::long_parameters)) {
-      auto const whole = s.read_plain(s.open(where + "/" + schema::long_parameters).get(), where + "/" + schema::long_parameters, {});
+      auto const whole =
+          s.read_plain(s.open(where + "/" + schema::long_parameters).get(), where + "/" + schema::long_parameters, {});
       if (!whole.is_text() || whole.texts().size() != 1) s.fail(where, "its parameters are no text");
       out.parameters = whole.texts()[0];
     }

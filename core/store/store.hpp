@@ -1,7 +1,7 @@
 // The result file: the only code that touches HDF5.
 //
-// All of it runs on one thread at a time (one lock inside guards the library). A writer works on a temporary name beside the final
-// one and renames it when the file is whole and on disk, so that the final name only ever holds a complete result. Layout:
+// All of it runs on one thread at a time (one lock inside guards the library). A writer works on a temporary name beside the
+// final one and renames it when the file is whole and on disk, so that the final name only ever holds a complete result. Layout:
 // docs/file-format.md.
 #pragma once
 
@@ -25,11 +25,11 @@ void initialise_store();
 std::string hdf5_version();
 
 struct node_record {
-  std::string name;            ///< "structure"
+  std::string name;  ///< "structure"
   std::string plugin, kind, plugin_version, build_id;
-  std::string parameters;      ///< canonical JSON
-  std::string key;             ///< SHA-256 over everything that determines the node's result
-  double seconds = 0;          ///< written under /_run: it differs from run to run
+  std::string parameters;  ///< canonical JSON
+  std::string key;         ///< SHA-256 over everything that determines the node's result
+  double seconds = 0;      ///< written under /_run: it differs from run to run
 };
 
 struct input_file {
@@ -39,11 +39,12 @@ struct input_file {
 
 struct run_record {
   std::string pipeline_text, plan_json;
-  std::vector<std::pair<std::string, std::string>> versions;     ///< name, version
-  std::vector<std::pair<std::string, std::string>> environment;  ///< processor, compiler, ...: nothing that names a person or host
+  std::vector<std::pair<std::string, std::string>> versions;  ///< name, version
+  std::vector<std::pair<std::string, std::string>>
+      environment;  ///< processor, compiler, ...: nothing that names a person or host
   std::vector<input_file> inputs;
   std::vector<std::string> warnings;
-  results expectations;                                          ///< columns, one row for each expectation
+  results expectations;  ///< columns, one row for each expectation
   std::size_t threads = 1;
   std::string started, ended;  ///< UTC, ISO 8601
   std::uint64_t peak_memory = 0;
@@ -94,9 +95,9 @@ class result_reader {
 /// Whether a dataset below /_run ("threads", "environment/value") differs between runs of one pipeline by its nature.
 bool varies_between_runs(std::string_view run_dataset) noexcept;
 
-/// Runs `body`, which reads these files, in a child process with bounded memory and time, since libhdf5 is known to crash on crafted
-/// files. Returns what `body` returned; throws again here what it threw, with its type; throws data_error if the child died. What
-/// the body prints goes out as usual. To be called while no other thread uses the store.
+/// Runs `body`, which reads these files, in a child process with bounded memory and time, since libhdf5 is known to crash on
+/// crafted files. Returns what `body` returned; throws again here what it threw, with its type; throws data_error if the child
+/// died. What the body prints goes out as usual. To be called while no other thread uses the store.
 int read_in_child(std::vector<std::filesystem::path> const& files, std::function<int()> const& body);
 
 }  // namespace wayfarer::host

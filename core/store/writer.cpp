@@ -28,11 +28,17 @@ namespace fs = std::filesystem;
 constexpr std::size_t chunk_from = std::size_t{16} << 20;
 constexpr std::size_t chunk_bytes = std::size_t{768} << 10;
 
-std::string reason(int code) { return std::generic_category().message(code); }
+std::string reason(int code) {
+  return std::generic_category().message(code);
+}
 
-fs::path folder_of(fs::path const& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
+fs::path folder_of(fs::path const& file) {
+  return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
 
-std::string temporary_prefix(fs::path const& file) { return "." + file.filename().string() + ".tmp."; }
+std::string temporary_prefix(fs::path const& file) {
+  return "." + file.filename().string() + ".tmp.";
+}
 
 /// Whether the process that was writing this temporary file is gone: HDF5 holds a lock on it while it lives, and where locks are
 /// switched off the process number tells.
@@ -84,8 +90,10 @@ void write_texts(hid_t in, std::string const& name, std::vector<std::string> con
   auto const type = h5::text_type();
   auto d = h5::create_dataset(in, name, type, h5::space_of({texts.size()}));
   if (!texts.empty()) h5::write(d, type, pointers.data());
-  if (keep) *keep = std::move(d);
-  else d.close();
+  if (keep)
+    *keep = std::move(d);
+  else
+    d.close();
 }
 
 void write_text(hid_t in, std::string const& name, std::string const& text) {
@@ -155,7 +163,8 @@ class group_writer {
     for (scale& s : scales_)
       if (!s.own.empty()) s.written = write_dataset(s.own, &s);
     for (std::string const& name : all_.names()) {
-      if (auto d = std::find_if(scales_.begin(), scales_.end(), [&](scale const& s) { return s.own == name; }); d == scales_.end())
+      if (auto d = std::find_if(scales_.begin(), scales_.end(), [&](scale const& s) { return s.own == name; });
+          d == scales_.end())
         write_dataset(name, nullptr).close();
     }
     for (scale& s : scales_) s.written.close();
@@ -184,11 +193,13 @@ class group_writer {
       if (!d.is_text() && !d.values().defined()) broken(name, "has no values");
       for (dim const& x : d.shape()) {
         if (x.name.empty()) broken(name, "has a dimension without a name: " + describe(d.shape()));
-        if (x.name.find('/') != x.name.npos || x.name == "." || x.name == ".." || !is_utf8(x.name) || x.name.find('\0') != x.name.npos)
+        if (x.name.find('/') != x.name.npos || x.name == "." || x.name == ".." || !is_utf8(x.name) ||
+            x.name.find('\0') != x.name.npos)
           broken(name, "'" + storable(x.name) + "' can't be a dimension's name");
       }
       for (auto const& [dimension, labels] : d.label_map())
-        if (d.coordinate_map().contains(dimension)) broken(name, "dimension '" + dimension + "' has labels and numbers: only one can be its coordinate");
+        if (d.coordinate_map().contains(dimension))
+          broken(name, "dimension '" + dimension + "' has labels and numbers: only one can be its coordinate");
     }
     for (std::string const& name : all_.names())
       if (folders.contains(name)) broken(name, "there are also datasets below that name");
@@ -271,8 +282,10 @@ class group_writer {
     hid_t const in = folder(name);
     std::string const last = name.substr(name.rfind('/') + 1);
     h5::dataset out;
-    if (d.is_text()) write_texts(in, last, d.texts(), &out);
-    else out = write_numbers(in, last, d.values());
+    if (d.is_text())
+      write_texts(in, last, d.texts(), &out);
+    else
+      out = write_numbers(in, last, d.values());
     if (self) h5::make_scale(out, self->link);
     for (std::size_t axis = 0; axis < d.shape().size(); ++axis) {
       auto const a = static_cast<unsigned>(axis);
@@ -348,7 +361,8 @@ struct result_writer::state {
     { h5::file const closing(std::move(file)); }
     if (!committed && !temporary.empty()) {
       // After a full disk closing fails and HDF5 keeps its descriptor for good; an empty file frees the space at once.
-      if (descriptor >= 0 && ::ftruncate(descriptor, 0) != 0) {}
+      if (descriptor >= 0 && ::ftruncate(descriptor, 0) != 0) {
+      }
       ::unlink(temporary.c_str());
     }
     if (descriptor >= 0) ::close(descriptor);
@@ -383,14 +397,16 @@ result_writer::result_writer(fs::path path, std::string_view title, std::uint64_
   if (s.path.filename().empty() || fs::is_directory(s.path, code))
     throw resource_error(s.path.string() + ": is a folder; name a file to write the result to");
   if (!fs::is_directory(folder_of(s.path), code))
-    throw resource_error(folder_of(s.path).string() + ": no such folder to write the result to; make it, or choose another place with --out");
+    throw resource_error(folder_of(s.path).string() +
+                         ": no such folder to write the result to; make it, or choose another place with --out");
   h5::session const session;
   sweep_litter(s.path);
   fs::path const temporary = folder_of(s.path) / (temporary_prefix(s.path) + std::to_string(::getpid()));
   s.guarded([&] {
     // Made by ourselves first, so that it is certain whose file a failure may remove.
     s.descriptor = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (s.descriptor < 0) s.failed(errno == EEXIST ? "another writer is at work on it (" + temporary.string() + ")" : reason(errno));
+    if (s.descriptor < 0)
+      s.failed(errno == EEXIST ? "another writer is at work on it (" + temporary.string() + ")" : reason(errno));
     s.temporary = temporary;
     s.file = h5::create_file(temporary.string());
     hid_t const root = s.file.get();
@@ -415,11 +431,16 @@ void result_writer::write(node_record const& node, results const& r) {
       throw plugin_error("'" + node.name + "' can't be a node's name in a result file");
     if (!s.nodes.insert(node.name).second) throw plugin_error("the results of node '" + node.name + "' were written already");
     auto g = h5::create_group(s.file.get(), node.name);
-    for (auto const& [name, text] : {std::pair{"plugin", &node.plugin}, {"kind", &node.kind}, {"plugin_version", &node.plugin_version},
-                                     {"build_id", &node.build_id}, {"key", &node.key}})
+    for (auto const& [name, text] : {std::pair{"plugin", &node.plugin},
+                                     {"kind", &node.kind},
+                                     {"plugin_version", &node.plugin_version},
+                                     {"build_id", &node.build_id},
+                                     {"key", &node.key}})
       h5::write_attribute(g.get(), name, storable(*text));
-    if (node.parameters.size() <= schema::longest_attribute) h5::write_attribute(g.get(), "parameters", storable(node.parameters));
-    else write_text(g.get(), schema::long_parameters, node.parameters);
+    if (node.parameters.size() <= schema::longest_attribute)
+      h5::write_attribute(g.get(), "parameters", storable(node.parameters));
+    else
+      write_text(g.get(), schema::long_parameters, node.parameters);
     s.datasets += group_writer(g.get(), r, node.name).write();
     // Last, so that only a node whose datasets are all there says so.
     std::uint8_t const yes = 1;
@@ -476,11 +497,16 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
     int const outcome = folder < 0 ? -1 : ::fsync(folder);
     int const code = errno;
     if (folder >= 0) ::close(folder);
-    if (outcome != 0 && code == EIO) throw resource_error(s.path.string() + ": written, but its folder can't be synced: " + reason(code));
+    if (outcome != 0 && code == EIO)
+      throw resource_error(s.path.string() + ": written, but its folder can't be synced: " + reason(code));
   });
 }
 
-std::size_t result_writer::datasets() const noexcept { return state_->datasets; }
-std::uint64_t result_writer::bytes() const noexcept { return state_->bytes; }
+std::size_t result_writer::datasets() const noexcept {
+  return state_->datasets;
+}
+std::uint64_t result_writer::bytes() const noexcept {
+  return state_->bytes;
+}
 
 }  // namespace wayfarer::host

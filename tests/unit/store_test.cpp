@@ -81,7 +81,8 @@ results everything() {
       .labels("topic", {"sport", "crime", "caf\xc3\xa9"})
       .about("mean attention value between topics")
       .units("nat");
-  r.add("norm", tensor::of(ramp(4), {{"step", 4}})).coordinate("step", tensor::of(std::vector<std::int64_t>{1, 10, 100, 1000}, {{"step", 4}}));
+  r.add("norm", tensor::of(ramp(4), {{"step", 4}}))
+      .coordinate("step", tensor::of(std::vector<std::int64_t>{1, 10, 100, 1000}, {{"step", 4}}));
   r.add("loss", tensor::of(std::vector<float>{3.5f, 2.25f, 2.f, 1.875f}, {{"step", 4}})).units("nat").about("training loss");
   r.add("other_topics", tensor::of(ramp(6), {{"topic", 3}, {"head", 2}})).labels("topic", {"a", "b", "c"});
   r.add("rectangle", tensor::of(ramp(12), {{"topic", 3}, {"topic", 4}}));
@@ -92,7 +93,8 @@ results everything() {
   r.add("mean", 0.125).about("one number");
   r.add("bf16", sixteen_bits(dtype::bf16));
   r.add("f16", sixteen_bits(dtype::f16));
-  r.add("big", tensor::of(std::vector<std::int64_t>{std::numeric_limits<std::int64_t>::min(), (std::int64_t{1} << 53) + 1}, {{"pair", 2}}));
+  r.add("big", tensor::of(std::vector<std::int64_t>{std::numeric_limits<std::int64_t>::min(), (std::int64_t{1} << 53) + 1},
+                          {{"pair", 2}}));
   r.add("strange", tensor::of(std::vector<double>{std::nan(""), INFINITY, -INFINITY, -0.0}, {{"step", 4}}));
   r.add("none", tensor(dtype::f64, {{"empty", 0}}));
   r.add("no_texts", std::vector<std::string>{}).dims("empty");
@@ -130,8 +132,8 @@ run_record a_run() {
 }
 
 /// A whole result file; returns its writer's counts.
-std::pair<std::size_t, std::uint64_t> write_sample(fs::path const& to, results const& r = everything(), run_record const& run = a_run(),
-                                                   double ratio = 1.75) {
+std::pair<std::size_t, std::uint64_t> write_sample(fs::path const& to, results const& r = everything(),
+                                                   run_record const& run = a_run(), double ratio = 1.75) {
   result_writer w(to, "A title", ~std::uint64_t{0});
   auto const node = structure_node();
   w.write(node, r);
@@ -141,8 +143,12 @@ std::pair<std::size_t, std::uint64_t> write_sample(fs::path const& to, results c
   return {w.datasets(), w.bytes()};
 }
 
-std::string bytes_of(fs::path const& p) { return read_text(p.string(), std::size_t{1} << 30); }
-void put(fs::path const& p, std::string const& bytes) { std::ofstream(p, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size())); }
+std::string bytes_of(fs::path const& p) {
+  return read_text(p.string(), std::size_t{1} << 30);
+}
+void put(fs::path const& p, std::string const& bytes) {
+  std::ofstream(p, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
 
 void expect_equal(dataset const& a, dataset const& b) {
   ASSERT_EQ(a.is_text(), b.is_text());
@@ -228,7 +234,8 @@ TEST_F(store, bytes_that_are_no_text_are_kept_visible) {
   results r;
   r.add("token", std::vector<std::string>{"\xe2\x82", std::string("a\0b", 3), "caf\xc3\xa9"}).dims("token");
   write_sample(folder / "r.h5", r);
-  EXPECT_THAT(result_reader(folder / "r.h5").read("structure", "token").texts(), ElementsAre("\\xe2\\x82", "a\\x00b", "caf\xc3\xa9"));
+  EXPECT_THAT(result_reader(folder / "r.h5").read("structure", "token").texts(),
+              ElementsAre("\\xe2\\x82", "a\\x00b", "caf\xc3\xa9"));
 }
 
 TEST_F(store, chunked_datasets_survive) {
@@ -300,7 +307,8 @@ TEST_F(store, nodes_are_written_once_and_only_under_sane_names) {
   for (std::string const name : {"", "_run", "a/b", ".."}) {
     auto node = structure_node();
     node.name = name;
-    EXPECT_THAT(message_of<plugin_error>([&] { result_writer(folder / "r.h5", "", 0).write(node, one_table(1)); }), HasSubstr("can't be a node's name"));
+    EXPECT_THAT(message_of<plugin_error>([&] { result_writer(folder / "r.h5", "", 0).write(node, one_table(1)); }),
+                HasSubstr("can't be a node's name"));
   }
 }
 
@@ -325,7 +333,8 @@ TEST_F(store, litter_of_dead_writers_is_swept_and_nothing_else) {
   put(folder / (".s.h5.tmp." + std::to_string(dead)), "of another result");
   put(folder / ".r.h5.tmp.12x", "of nobody");
   { result_writer const w(folder / "r.h5", "", 0); }
-  EXPECT_THAT(files(), testing::UnorderedElementsAre(".r.h5.tmp." + std::to_string(::getppid()), ".r.h5.tmp.12x", ".s.h5.tmp." + std::to_string(dead)));
+  EXPECT_THAT(files(), testing::UnorderedElementsAre(".r.h5.tmp." + std::to_string(::getppid()), ".r.h5.tmp.12x",
+                                                     ".s.h5.tmp." + std::to_string(dead)));
 }
 
 TEST_F(store, says_why_a_place_can_not_be_written) {
@@ -333,7 +342,8 @@ TEST_F(store, says_why_a_place_can_not_be_written) {
   EXPECT_THAT(message_of<resource_error>([&] { result_writer(folder, "", 0); }), HasSubstr("is a folder"));
   EXPECT_THAT(message_of<resource_error>([&] { result_writer("/proc/self/r.h5", "", 0); }), HasSubstr("can't write the result"));
   result_writer const first(folder / "r.h5", "", 0);
-  EXPECT_THAT(message_of<resource_error>([&] { result_writer(folder / "r.h5", "", 0); }), HasSubstr("another writer is at work on it"));
+  EXPECT_THAT(message_of<resource_error>([&] { result_writer(folder / "r.h5", "", 0); }),
+              HasSubstr("another writer is at work on it"));
 }
 
 TEST_F(store, a_full_disk_ends_in_a_clear_error_and_no_file) {
@@ -343,7 +353,8 @@ TEST_F(store, a_full_disk_ends_in_a_clear_error_and_no_file) {
   std::string const before = bytes_of(folder / "old.h5");
   // A file-size limit fails writes just as a full disk does, and works for everyone. It hits each phase: creating, metadata,
   // bulk values, and the flush while closing.
-  for (std::uint64_t const room : {std::uint64_t{0}, std::uint64_t{600}, std::uint64_t{5'000}, std::uint64_t{40'000}, whole / 2, whole - 200, whole - 1}) {
+  for (std::uint64_t const room :
+       {std::uint64_t{0}, std::uint64_t{600}, std::uint64_t{5'000}, std::uint64_t{40'000}, whole / 2, whole - 200, whole - 1}) {
     SCOPED_TRACE(room);
     pid_t const child = ::fork();
     if (child == 0) {
@@ -479,18 +490,28 @@ TEST_F(store, other_files_are_refused_with_their_name_and_reason) {
   EXPECT_THAT(message_of<data_error>([&] { result_reader r(folder); }), HasSubstr("is no regular file"));
   write_sample(folder / "r.h5");
   result_reader const r(folder / "r.h5");
-  EXPECT_THAT(message_of<data_error>([&] { r.read("structure", "los"); }), HasSubstr("has no dataset 'los'; did you mean 'loss'?"));
-  EXPECT_THAT(message_of<data_error>([&] { r.datasets("structur"); }), HasSubstr("has no node 'structur'; did you mean 'structure'?"));
+  EXPECT_THAT(message_of<data_error>([&] { r.read("structure", "los"); }),
+              HasSubstr("has no dataset 'los'; did you mean 'loss'?"));
+  EXPECT_THAT(message_of<data_error>([&] { r.datasets("structur"); }),
+              HasSubstr("has no node 'structur'; did you mean 'structure'?"));
   EXPECT_THAT(message_of<data_error>([&] { r.read("structure", "../contrast/ratio"); }), HasSubstr("has no dataset"));
 }
 
 TEST_F(store, a_dying_child_is_a_data_error) {
   auto const f = folder / "r.h5";
   EXPECT_EQ(read_in_child({f}, [] { return 1; }), 1);
-  EXPECT_THAT(message_of<data_error>([&] { read_in_child({f}, []() -> int { std::raise(SIGKILL); return 0; }); }), HasSubstr("r.h5: damaged or crafted"));
+  EXPECT_THAT(message_of<data_error>([&] {
+                read_in_child({f}, []() -> int {
+                  std::raise(SIGKILL);
+                  return 0;
+                });
+              }),
+              HasSubstr("r.h5: damaged or crafted"));
   EXPECT_THAT(message_of<data_error>([&] { read_in_child({f}, []() -> int { ::_exit(0); }); }), HasSubstr("without a word"));
-  EXPECT_EQ(message_of<usage_error>([&] { read_in_child({f}, []() -> int { throw usage_error("as said there"); }); }), "as said there");
-  EXPECT_EQ(message_of<resource_error>([&] { read_in_child({f}, []() -> int { throw resource_error("as said there"); }); }), "as said there");
+  EXPECT_EQ(message_of<usage_error>([&] { read_in_child({f}, []() -> int { throw usage_error("as said there"); }); }),
+            "as said there");
+  EXPECT_EQ(message_of<resource_error>([&] { read_in_child({f}, []() -> int { throw resource_error("as said there"); }); }),
+            "as said there");
 }
 
 int python(std::string const& script, std::vector<std::string> arguments) {
@@ -541,8 +562,122 @@ TEST_F(store, crafted_files_reach_nothing_outside_themselves) {
     SCOPED_TRACE(name);
     auto const file = folder / name;
     ASSERT_TRUE(fs::exists(file));
-    EXPECT_THAT(message_of<data_error>([&] { read_in_child({file}, [&] { return walk(file); }); }), testing::AllOf(HasSubstr(name), HasSubstr(reason)));
+    EXPECT_THAT(message_of<data_error>([&] { read_in_child({file}, [&] { return walk(file); }); }),
+                testing::AllOf(HasSubstr(name), HasSubstr(reason)));
   }
+}
+
+// ---- the verbs ----
+
+/// What a verb prints, and its exit code. The reading child prints too, hence the capture of the descriptor.
+std::pair<int, std::string> printed(int (*verb)(words const&), words const& arguments) {
+  testing::internal::CaptureStdout();
+  int code = -1;
+  try {
+    code = verb(arguments);
+  } catch (error const& e) {
+    code = e.exit_code();
+  }
+  std::fflush(stdout);
+  return {code, testing::internal::GetCapturedStdout()};
+}
+
+TEST_F(store, show_prints_tables) {
+  auto const file = (folder / "r.h5").string();
+  results r = everything();
+  r.add("large", tensor::of(ramp(6000, 1), {{"row", 100}, {"column", 60}}));
+  r.add("escape", std::vector<std::string>{"\033[31mred\a"}).dims("text");
+  write_sample(file, r);
+  auto const [code, overview] = printed(show_verb, {file});
+  EXPECT_EQ(code, 0);
+  for (auto const* part : {"A title", "seed 18446744073709551615", "on 2 threads", "structure  probe   topic_blocks      1.2.3",
+                           "contrast/ratio      1.75", "warning: the attention never sharpened", "-2.5 .. 3.5",
+                           "mean attention value between topics"})
+    EXPECT_THAT(overview, HasSubstr(part));
+  auto const node = printed(show_verb, {file, "structure"}).second;
+  EXPECT_THAT(node, HasSubstr("topic \\ topic  sport  crime  caf\xc3\xa9\nsport           -2.5  -1.75    -1\n"));
+  EXPECT_THAT(node, HasSubstr("step  norm  loss (nat)  strange\n   1     0         3.5      nan\n"));
+  EXPECT_THAT(node, HasSubstr("min 1  mean 3000.5  max 6000"));
+  EXPECT_THAT(node, HasSubstr("\\x1b[31mred\\x07"));
+  EXPECT_EQ(node.find('\033'), node.npos) << "a file must not command the terminal";
+  auto const one = printed(show_verb, {file, "structure/blocks.0.attn/pattern"}).second;
+  EXPECT_THAT(one, HasSubstr("query \\ key  0  1  2  3\n          0  0  1  2  3\n          1  4  5  6  7\n"));
+  EXPECT_EQ(printed(show_verb, {file, "_run/pipeline"}).second, "title: t\nnodes: {}\n");
+  EXPECT_EQ(printed(show_verb, {file, "structure/nothing"}).first, 3);
+  EXPECT_EQ(printed(show_verb, {(folder / "none.h5").string()}).first, 3);
+}
+
+TEST_F(store, compare_names_what_differs) {
+  auto const a = (folder / "a.h5").string(), b = (folder / "b.h5").string();
+  auto const compared = [&](results const& x, results const& y, words more = {}, run_record const& run = a_run()) {
+    write_sample(a, x);
+    write_sample(b, y, run);
+    words arguments{a, b};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return printed(compare_verb, arguments);
+  };
+  auto const says = [](int code, std::string const& text) { return testing::Pair(code, HasSubstr(text)); };
+  results x, y;
+  x.add("v", tensor::of(std::vector<double>{1, 2, std::nan(""), INFINITY}, {{"n", 4}}));
+  y.add("v", tensor::of(std::vector<double>{1, 2.002, std::nan(""), INFINITY}, {{"n", 4}}));
+  EXPECT_THAT(compared(x, x), says(0, "no difference"));
+  EXPECT_THAT(compared(x, y),
+              says(1, "structure/v  1 of 4 values differ, first at [1]; largest difference 0.002, relative 0.000999001"));
+  EXPECT_THAT(compared(x, y, {"--rtol", "1e-3"}), says(0, "no difference"));
+  EXPECT_THAT(compared(x, y, {"--atol", "0.0019"}), says(1, "1 of 4 values differ"));
+  EXPECT_THAT(compared(x, y, {"--atol", "0.0021", "--all"}), says(0, "same within the tolerance; largest difference 0.002"));
+
+  results shape, kind, type, units, labels, other_labels, text, other_text, exact, other_exact, not_a_number;
+  shape.add("v", tensor::of(ramp(3), {{"n", 3}}));
+  kind.add("v", std::vector<std::string>{"a", "b", "c", "d"}).dims("n");
+  type.add("v", tensor::of(std::vector<float>{1, 2, NAN, INFINITY}, {{"n", 4}}));
+  units.add("v", tensor::of(std::vector<double>{1, 2, std::nan(""), INFINITY}, {{"n", 4}})).units("nat");
+  EXPECT_THAT(compared(x, shape), says(1, "shape n 4 against n 3"));
+  EXPECT_THAT(compared(x, kind), says(1, "numbers against texts"));
+  EXPECT_THAT(compared(x, type), says(1, "float64 against float32"));
+  EXPECT_THAT(compared(x, units), says(1, "units '' against 'nat'"));
+  labels.add("v", tensor::of(ramp(2), {{"n", 2}})).labels("n", {"a", "b"});
+  other_labels.add("v", tensor::of(ramp(2), {{"n", 2}})).labels("n", {"a", "c"});
+  EXPECT_THAT(compared(labels, other_labels), says(1, "(coordinate n)  text [1] 'b' against 'c'"));
+  text.add("v", std::vector<std::string>{"a"}).dims("n");
+  other_text.add("v", std::vector<std::string>{"b"}).dims("n");
+  EXPECT_THAT(compared(text, other_text), says(1, "text [0] 'a' against 'b'"));
+  exact.add("v", tensor::of(std::vector<std::int64_t>{std::int64_t{1} << 53}, {{"n", 1}}));
+  other_exact.add("v", tensor::of(std::vector<std::int64_t>{(std::int64_t{1} << 53) + 1}, {{"n", 1}}));
+  EXPECT_THAT(compared(exact, other_exact), says(1, "1 of 1 values differ"));
+  not_a_number.add("v", tensor::of(std::vector<double>{1, 2, 0, INFINITY}, {{"n", 4}}));
+  EXPECT_THAT(compared(x, not_a_number, {"--rtol", "1", "--atol", "1e9"}),
+              says(1, "1 of 4 values differ, first at [2]; largest difference inf"));
+  EXPECT_THAT(compared(x, everything()), says(1, "structure/v"));
+  EXPECT_THAT(compared(everything(), x), says(1, "structure/loss                   dataset only in the first"));
+
+  auto run = a_run();
+  run.threads = 1, run.started = "later", run.peak_memory = 7;
+  run.environment = {{"processor", "another"}, {"compiler", "too"}};
+  EXPECT_THAT(compared(x, x, {}, run), says(0, "no difference"));
+  run.pipeline_text += "#";
+  EXPECT_THAT(compared(x, x, {}, run), says(1, "_run/pipeline"));
+  EXPECT_EQ(printed(compare_verb, {a, (folder / "none.h5").string()}).first, 3);
+  EXPECT_EQ(printed(compare_verb, {a, b, "--rtol", "-1"}).first, 2);
+}
+
+TEST_F(store, the_verbs_survive_damaged_files) {
+  write_sample(folder / "r.h5");
+  std::string const whole = bytes_of(folder / "r.h5");
+  auto const good = (folder / "r.h5").string(), bad = (folder / "m.h5").string();
+  std::minstd_rand random(5);
+  std::map<int, int> codes;
+  for (int i = 0; i < 60; ++i) {
+    std::string bytes = whole;
+    for (int k = 0; k < 8; ++k) bytes[random() % bytes.size()] ^= static_cast<char>(1 + random() % 255);
+    if (i % 10 == 0) bytes.resize(random() % bytes.size());
+    put(bad, bytes);
+    ++codes[printed(show_verb, {bad}).first];
+    ++codes[printed(show_verb, {bad, "structure"}).first];
+    ++codes[printed(compare_verb, {good, bad}).first];
+  }
+  for (auto const& [code, times] : codes) EXPECT_TRUE(code == 0 || code == 1 || code == 3) << code;
+  EXPECT_GT(codes[3], 0);
 }
 
 }  // namespace
