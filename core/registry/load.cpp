@@ -1,10 +1,17 @@
 // Loading one library: file, then dynamic loader, then descriptor, each refused with its own message.
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <exception>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #define BOOST_DLL_USE_STD_FS
@@ -28,7 +35,6 @@ struct resident {
   dev_t device;
   ino_t inode;
   boost::dll::shared_library library;
-  std::string refusal;  ///< why it is half there and never to be used; "" for a good one
 };
 
 /// Never destroyed, so that nothing is ever unloaded: a task or a thread-local of a plugin may outlive main.
@@ -49,6 +55,77 @@ std::string loader_message(std::string const& link, fs::path const& library) {
   return text;
 }
 
+void say(int to, std::string_view text) noexcept {
+  while (!text.empty()) {
+    ssize_t const n = ::write(to, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+/// The child's end of the pipe, for its terminate handler.
+int tell_parent = -1;
+
+/// The child: loads the library, says "=" if it is still alive then, and what was thrown if it is not.
+[[noreturn]] void load_and_exit(char const* link) {
+  rlimit const no_core{0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  ::signal(SIGALRM, SIG_DFL);
+  ::alarm(60);
+  std::set_terminate([] {
+    try {
+      if (std::current_exception()) throw;
+    } catch (std::exception const& e) {
+      say(tell_parent, std::string("threw while its static objects were made: ") + e.what());
+    } catch (...) {
+      say(tell_parent, "threw while its static objects were made");
+    }
+    ::_exit(1);
+  });
+  ::dlopen(link, RTLD_NOW | RTLD_LOCAL);
+  say(tell_parent, "=");
+  ::_exit(0);
+}
+
+/// An exception or a crash in the constructor of a static object, or in the dynamic loader over a damaged file, ends the process it
+/// happens in. So it happens in a child first. Closes `file` if it refuses.
+void try_in_child(fs::path const& library, int file, std::string const& link) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    ::close(file);
+    throw resource_error("can't make a pipe to try " + library.string() + ": " + std::generic_category().message(errno));
+  }
+  tell_parent = ends[1];
+  pid_t const child = ::fork();
+  if (child == 0) load_and_exit(link.c_str());
+  int const failed = errno;
+  ::close(ends[1]);
+  std::string said;
+  char some[512];
+  while (child > 0) {
+    ssize_t const n = ::read(ends[0], some, sizeof some);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    said.append(some, static_cast<std::size_t>(n));
+  }
+  ::close(ends[0]);
+  if (child < 0) {
+    ::close(file);
+    throw resource_error("can't start a process to try " + library.string() + ": " + std::generic_category().message(failed));
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (said == "=") return;
+  ::close(file);
+  if (said.empty()) {
+    said = "ended the process while it was loaded";
+    if (WIFSIGNALED(status)) said += std::string(" (") + ::strsignal(WTERMSIG(status)) + ")";
+  }
+  refuse(library, "can't be loaded: in a process of its own it " + said + "; make what needs making in the plugin's constructor, or build or copy the file again");
+}
+
 boost::dll::shared_library& bring_in(fs::path const& library) {
   int const file = open_library(library);
   struct stat status {};
@@ -56,36 +133,22 @@ boost::dll::shared_library& bring_in(fs::path const& library) {
   for (auto& r : residents())
     if (r.device == status.st_dev && r.inode == status.st_ino) {
       ::close(file);
-      if (!r.refusal.empty()) refuse(library, r.refusal);
       return r.library;
     }
   std::string const link = "/proc/self/fd/" + std::to_string(file);
   boost::dll::shared_library loaded;
-  // The dynamic loader lists a library before it runs its constructors, and would take the next attempt for a success.
-  auto threw = [&](std::string const& what) {
-    residents().push_back({status.st_dev, status.st_ino, {}, "can't be loaded: it threw while its static objects were made" + what +
-                                                                 "; make them in the plugin's constructor"});
-    refuse(library, residents().back().refusal);
-  };
-  try {
-    boost::dll::fs::error_code code;
-    ::dlerror();
-    // Boost would choose lazy binding by itself, and an undefined symbol would then end the process in the middle of a run.
-    loaded.load(link, code, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
-    if (code) {
-      std::string const why = loader_message(link, library);
-      ::close(file);
-      refuse(library, "can't be loaded: " + why + "; rebuild it against this host's " + host_sdk() +
-                          ", with whatever it links to in a system folder or an absolute RUNPATH");
-    }
-  } catch (error const&) {
-    throw;
-  } catch (std::exception const& e) {
-    threw(std::string(": ") + e.what());
-  } catch (...) {
-    threw("");
+  try_in_child(library, file, link);
+  boost::dll::fs::error_code code;
+  ::dlerror();
+  // Boost would choose lazy binding by itself, and an undefined symbol would then end the process in the middle of a run.
+  loaded.load(link, code, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+  if (code) {
+    std::string const why = loader_message(link, library);
+    ::close(file);
+    refuse(library, "can't be loaded: " + why + "; rebuild it against this host's " + host_sdk() +
+                        ", with whatever it links to in a system folder or an absolute RUNPATH");
   }
-  return residents().emplace_back(resident{status.st_dev, status.st_ino, std::move(loaded), {}}).library;
+  return residents().emplace_back(resident{status.st_dev, status.st_ino, std::move(loaded)}).library;
 }
 
 }  // namespace

@@ -81,7 +81,8 @@ class registry {
   std::unique_ptr<loaded> loaded_;
 };
 
-/// What a library says of itself: reads and checks the file, loads it, checks its descriptor. Throws plugin_error.
+/// What a library says of itself: checks the file, loads it (in a child process first, where a crash costs nothing), checks its
+/// descriptor. Throws plugin_error, and resource_error if no child process can be started.
 plugin load_plugin(std::filesystem::path const& library);
 
 }  // namespace wayfarer::host
