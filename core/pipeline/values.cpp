@@ -1,8 +1,8 @@
 #include "pipeline/values.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <type_traits>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
@@ -14,9 +14,9 @@ bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 // Text without a leading '+' and without '_' between digits; nothing if a '_' stands anywhere else.
 std::optional<std::string> plain_number(std::string_view text) {
-  if (text.starts_with('+')) text.remove_prefix(1);
-  // from_chars takes "inf" and "nan" too; a number here begins like one.
-  auto const body = text.starts_with('-') ? text.substr(1) : text;
+  auto const body = text.starts_with('-') || text.starts_with('+') ? text.substr(1) : text;
+  // from_chars would take "inf" and "nan" too, and would not take '+'.
+  if (text.starts_with('+')) text = body;
   if (body.empty() || !(is_digit(body[0]) || (body[0] == '.' && body.size() > 1 && is_digit(body[1])))) return {};
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -94,36 +94,38 @@ std::string expected_one(param_descriptor const& p, param_type type) {
   return choices.empty() ? "a text" : "one of " + enumerate_words(choices, " or ");
 }
 
-// One scalar. Nothing if it does not fit; `hint` may then get more to say.
-std::optional<param_value> scalar(param_descriptor const& p, param_type type, yaml_value const& v, std::string& hint) {
-  if (v.kind != yaml_kind::scalar) return {};
+// Appends one scalar. If it does not fit, nothing is appended and `hint` may get more to say.
+bool add_scalar(param_descriptor const& p, param_type type, yaml_value const& v, std::vector<param_value>& to, std::string& hint) {
+  if (v.kind != yaml_kind::scalar) return false;
   bool const number_or_flag = type == param_type::boolean || type == param_type::integer || type == param_type::real;
   if (number_or_flag && v.quoted) {
     hint = "; leave the quotes out";
-    return {};
+    return false;
   }
   auto const in_range = [&](double x) { return x >= p.minimum && x <= p.maximum; };
-  switch (type) {
-    case param_type::boolean:
-      if (auto const b = boolean_of(v.text)) return param_value(*b);
-      return {};
-    case param_type::integer:
-      if (auto const i = integer_of(v.text); i && in_range(static_cast<double>(*i))) return param_value(*i);
-      return {};
-    case param_type::real:
-      if (auto const r = real_of(v.text); r && in_range(*r)) return param_value(*r);
-      return {};
-    default: break;
+  if (type == param_type::boolean) {
+    auto const b = boolean_of(v.text);
+    if (b) to.emplace_back(*b);
+    return b.has_value();
   }
-  if (auto const choices = choices_of(p); !choices.empty()) {
-    bool known = false;
-    for (auto const& c : choices) known |= c == v.text;
-    if (!known) {
-      hint = did_you_mean(v.text, choices);
-      return {};
-    }
+  if (type == param_type::integer) {
+    auto const i = integer_of(v.text);
+    bool const good = i && in_range(static_cast<double>(*i));
+    if (good) to.emplace_back(*i);
+    return good;
   }
-  return param_value(v.text);
+  if (type == param_type::real) {
+    auto const r = real_of(v.text);
+    bool const good = r && in_range(*r);
+    if (good) to.emplace_back(*r);
+    return good;
+  }
+  if (auto const choices = choices_of(p); !choices.empty() && std::find(choices.begin(), choices.end(), v.text) == choices.end()) {
+    hint = did_you_mean(v.text, choices);
+    return false;
+  }
+  to.emplace_back(v.text);
+  return true;
 }
 
 template <class T>
@@ -189,25 +191,23 @@ std::string expected(param_descriptor const& p) {
 
 std::optional<param_value> convert(param_descriptor const& p, yaml_value const& v, std::vector<value_problem>& problems) {
   auto const say = [&](yaml_value const& at, std::string const& wanted, std::string const& hint) {
-    problems.push_back({at.from, "'" + std::string(p.name) + "' must be " + wanted + ", got " + found(at) + hint});
+    problems.push_back({at.from, single_quoted(p.name) + " must be " + wanted + ", got " + found(at) + hint});
   };
+  std::vector<param_value> all;
   if (!is_list(p.type)) {
     std::string hint;
-    auto value = scalar(p, p.type, v, hint);
-    if (!value) say(v, expected(p), hint);
-    return value;
+    if (!add_scalar(p, p.type, v, all, hint)) {
+      say(v, expected(p), hint);
+      return {};
+    }
+    return std::move(all.front());
   }
-  auto const type = element_of(p.type);
-  std::vector<param_value> all;
   bool good = true;
   auto const add = [&](yaml_value const& one) {
     std::string hint;
-    if (auto value = scalar(p, type, one, hint)) {
-      all.push_back(std::move(*value));
-    } else {
-      say(one, expected(p), hint);
-      good = false;
-    }
+    if (add_scalar(p, element_of(p.type), one, all, hint)) return;
+    say(one, expected(p), hint);
+    good = false;
   };
   if (v.kind == yaml_kind::list) {
     for (auto const& one : v.items) add(one);
@@ -239,11 +239,11 @@ param_value default_of(param_descriptor const& p) {
     if (p.type == param_type::integer_list) {
       auto const i = integer_of(part);
       if (!i) bad_default(p);
-      all.push_back(param_value(*i));
+      all.emplace_back(*i);
     } else {
       auto const r = real_of(part);
       if (!r) bad_default(p);
-      all.push_back(param_value(*r));
+      all.emplace_back(*r);
     }
   }
   return pack(p.type, all);

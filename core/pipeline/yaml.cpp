@@ -45,13 +45,15 @@ class line_table {
 
  private:
   place at_offset(std::size_t offset, std::size_t line) const {
-    std::size_t column = 1;
-    for (std::size_t i = starts_[line]; i < offset; ++i) column += (static_cast<unsigned char>(text_[i]) & 0xc0) != 0x80;
-    return {line + 1, column};
+    // Places are asked for in order, nearly: counting on from the last one keeps long lines linear.
+    if (line != line_ || offset < offset_) line_ = line, offset_ = starts_[line], column_ = 1;
+    for (; offset_ < offset; ++offset_) column_ += (static_cast<unsigned char>(text_[offset_]) & 0xc0) != 0x80;
+    return {line + 1, column_};
   }
 
   std::string_view text_;
   std::vector<std::size_t> starts_;
+  mutable std::size_t line_ = 0, offset_ = 0, column_ = 1;
 };
 
 struct beyond_limits {
@@ -173,17 +175,13 @@ std::optional<problem> find_foreign_bytes(std::string_view text, line_table cons
       return problem{lines.at_offset(i), "control character (byte " + std::to_string(c) + "); a pipeline is UTF-8 text"};
   }
   if (is_utf8(text)) return {};
-  // The first line that is not valid on its own holds the fault, since no character spans a line end.
-  for (std::size_t begin = 0; begin <= text.size();) {
-    auto const end = std::min(text.find('\n', begin), text.size());
-    if (!is_utf8(text.substr(begin, end - begin))) {
-      std::size_t good = begin;
-      while (good < end && is_utf8(text.substr(begin, good + 1 - begin))) ++good;
-      return problem{lines.at_offset(good), "not UTF-8; save the file in that encoding"};
-    }
-    begin = end + 1;
+  for (std::size_t i = 0; i < text.size();) {
+    std::size_t length = 1;
+    while (length <= 4 && !is_utf8(text.substr(i, length))) ++length;
+    if (length > 4) return problem{lines.at_offset(i), "not UTF-8; save the file in that encoding"};
+    i += length;
   }
-  return problem{{1, 1}, "not UTF-8; save the file in that encoding"};
+  return {};
 }
 
 }  // namespace
