@@ -4,6 +4,7 @@
 //     theory: {metric: closed_form, of: structure/value, attention: attention/own_topic_ratio, topics_per_document: 4}
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string>
 
 #include <wayfarer/error.hpp>
@@ -16,12 +17,12 @@ using namespace wayfarer::topics;
 
 struct closed_form final : wf::metric {
   explicit closed_form(wf::config const& c)
-      : p_{c["topics"], c["words_per_topic"], c["topics_per_document"], c["mask_probability"], c["keep_probability"],
-           c["random_probability"], c["masked_keys"].text() == "included"},
+      : p_{c["topics"], c["words_per_topic"], c["topics_per_document"], c["p_m"], c["p_c"],
+           c["p_r"], c["masked_keys"].text() == "included"},
         lambda_(c["l2"]) {
     if (p_.topics_per_document >= p_.topics)
       throw wf::usage_error("closed_form: topics_per_document must be below topics; documents of all topics are all alike");
-    if (p_.keep + p_.random > 1) throw wf::usage_error("closed_form: keep_probability and random_probability add up to more than 1");
+    if (p_.keep + p_.random > 1) throw wf::usage_error("closed_form: p_c and p_r add up to more than 1");
   }
 
   void measure(wf::metric_input const& in, wf::results& out) const override {
@@ -32,6 +33,9 @@ struct closed_form final : wf::metric {
     out.add("topic_sum_contrast", topic_sum_contrast(p_)).about("1/kappa: optimal sum of a row over its own topic less that over another");
     out.add("irreducible_loss", irreducible_loss(p_)).about("least squared loss per masked token, summed over the vocabulary");
     if (in.has("of")) compare_matrix(in.at("of"), w, out);
+    char line[96];
+    std::snprintf(line, sizeof line, "m %.4g, s %.4g, d %.4g", w.mask, w.same, w.other);
+    out.summarise(line);
 
     // Theorem A has masked tokens attended to; without them or without kept and random words its minimum lies at infinity.
     if (!p_.masked_keys || p_.mask_share() <= 0 || p_.keep <= 0 || p_.random <= 0) return;
@@ -92,8 +96,8 @@ WAYFARER_METRIC(closed_form, "1.0.0", "The theorems' optimal weights and attenti
     wf::param("topics", 10, "T").at_least(2),
     wf::param("words_per_topic", 10, "v").at_least(1),
     wf::param("topics_per_document", 4, "tau").at_least(1),
-    wf::param("mask_probability", 0.15, "p_m: chance that a position is to be predicted").between(0, 1),
-    wf::param("keep_probability", 0.1, "p_c: chance that such a position shows the word itself").between(0, 1),
-    wf::param("random_probability", 0.1, "p_r: chance that it shows a random word").between(0, 1),
+    wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1),
+    wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1),
+    wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1),
     wf::param("masked_keys", "included", "whether masked positions are attended to").one_of("included|excluded"),
     wf::param("l2", 0.0, "penalty on |W|^2 beside the loss per masked token, summed over the vocabulary; 0: the limit from above").at_least(0));

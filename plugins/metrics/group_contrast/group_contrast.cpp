@@ -3,6 +3,7 @@
 //     contrast: {metric: group_contrast, of: structure/value_blocks}                                  diagonal against the rest
 //     contrast: {metric: group_contrast, of: attention, same: topic_average, different: non_topic_average}
 #include <cmath>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct group_contrast final : wf::metric {
     out.add("different", b.mean).about("mean of the second group");
     out.add("difference", a.mean - b.mean).about("mean of the first group less that of the second");
     out.add("ratio", ratio).about("mean of the first group over that of the second");
+    char line[96];
+    std::snprintf(line, sizeof line, "difference %.3g, ratio %.3g", a.mean - b.mean, ratio);
+    out.summarise(line);
     if (same.size() < 2 || different.size() < 2) return;  // one number has no standard error
     out.add("difference_standard_error", std::hypot(error_a, error_b)).about("standard error of the difference, the groups' members independent");
     out.add("ratio_standard_error", std::hypot(error_a, ratio * error_b) / std::abs(b.mean)).about("standard error of the ratio, to first order");

@@ -5,6 +5,7 @@
 // grown and attention should still be uniform; afterwards W_K should grow far more than W_V.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,9 @@ struct two_stage final : wf::metric {
       holds = holds && away < uniform_;
     }
     out.add("two_stages", holds ? 1.0 : 0.0).about("1 if all of it is within the bounds given as parameters");
+    char line[96];
+    std::snprintf(line, sizeof line, "%s; values first until update %.0f", holds ? "two stages" : "not two stages", update[turn]);
+    out.summarise(line);
   }
 
  private:

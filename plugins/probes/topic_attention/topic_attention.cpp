@@ -4,6 +4,7 @@
 // `labels: repo` repeats a slip of the paper's published code (see published_labels), so that its counts can be reproduced.
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <initializer_list>
 #include <set>
 #include <span>
@@ -133,6 +134,12 @@ struct topic_attention final : wf::probe {
     add("difference", difference, "mean attention within topics less that between topics");
     add("ratio", ratio, "mean attention within topics over that between topics");
     add("own_topic_ratio", own_topic, "as ratio, the same token counted as its own topic: R of the theorem on attention");
+    if (average[topic].value.count() == 1) {
+      char line[96];
+      std::snprintf(line, sizeof line, "attention to own topic %.3g, to others %.3g times uniform", out.at("topic_relative").scalar(),
+                    out.at("non_topic_relative").scalar());
+      out.summarise(line);
+    }
     out.add("num_topics", acc["topics"]).dims("item").about("distinct topics of each document");
   }
 

@@ -61,7 +61,7 @@ block_statistics measure_blocks(tensor const& matrix, std::span<std::int32_t con
     double own = 0, other = 0;
     for (std::size_t const i : words) {
       double const x = m(i, k);
-      s.blocks(topic(i), topic(k)) += x / (size[topic(i)] * size[topic(k)]);
+      if (i != k) s.blocks(topic(i), topic(k)) += x;
       s.minimum = std::min(s.minimum, x);
       s.maximum = std::max(s.maximum, x);
       if (topic(i) != topic(k)) other += x;
@@ -73,6 +73,8 @@ block_statistics measure_blocks(tensor const& matrix, std::span<std::int32_t con
     different.add(other, others);
     contrasts.push_back((own + m(k, k)) / owns - other / others);
   }
+  for (std::size_t a = 0; a < topics; ++a)
+    for (std::size_t b = 0; b < topics; ++b) s.blocks(a, b) /= size[a] * (a == b ? size[a] - 1 : size[b]);
   s.diagonal = diagonal.result();
   s.same = same.result();
   s.different = different.result();

@@ -18,7 +18,7 @@ struct entry_mean {
 };
 
 struct block_statistics {
-  tensor blocks;         ///< [topic, other_topic]: mean of each block, diagonal included
+  tensor blocks;         ///< [topic, other_topic]: mean of each block, words with themselves left out
   entry_mean diagonal;   ///< word with itself
   entry_mean same;       ///< different words of one topic
   entry_mean different;  ///< words of different topics

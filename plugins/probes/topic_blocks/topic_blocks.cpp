@@ -2,6 +2,7 @@
 // score of its topic's words. Li, Li and Risteski 2023, sections on the embedding layer and on W^V; paper notes, d1.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string>
 
 #include <wayfarer/error.hpp>
@@ -31,7 +32,7 @@ void report(wf::results& out, std::string const& name, entry_mean const& m, std:
 }
 
 void report_blocks(wf::results& out, std::string const& matrix, block_statistics const& s) {
-  out.add(matrix + "_blocks", s.blocks).about("mean over each pair of topics");
+  out.add(matrix + "_blocks", s.blocks).about("mean entry for each pair of topics, words with themselves left out");
   report(out, matrix + "_diagonal", s.diagonal, "mean entry of a word with itself");
   report(out, matrix + "_same", s.same, "mean entry of different words of one topic");
   report(out, matrix + "_different", s.different, "mean entry of words of different topics");
@@ -79,6 +80,9 @@ struct topic_blocks final : wf::probe {
     out.add("norms", wf::tensor::of(std::vector{frobenius(attention(at, "W_K")), frobenius(attention(at, "W_Q")), frobenius(w_v)}, {{"matrix", 3}}))
         .labels("matrix", {"K", "Q", "V"})
         .about("Frobenius norms");
+    char line[96];
+    std::snprintf(line, sizeof line, "same topic %.3g, different topics %.3g", out.at("value_same").scalar(), out.at("value_different").scalar());
+    out.summarise(line);
   }
 
  private:

@@ -3,6 +3,7 @@
 // this finds by descent or by solving the normal equations. Paper notes, c2 and "population mode".
 #include <algorithm>
 #include <cstddef>
+#include <cstdio>
 
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
@@ -17,11 +18,11 @@ using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 
 struct topic_theory final : wf::probe {
   explicit topic_theory(wf::config const& c)
-      : T_(c["topics"]), v_(c["words_per_topic"]), tau_(c["topics_per_document"]), mask_(c["mask_probability"]), keep_(c["keep_probability"]),
-        random_(c["random_probability"]), included_(c["masked_keys"].text() == "included"), descent_(c["solver"].text() == "gradient_descent"),
+      : T_(c["topics"]), v_(c["words_per_topic"]), tau_(c["topics_per_document"]), mask_(c["p_m"]), keep_(c["p_c"]),
+        random_(c["p_r"]), included_(c["masked_keys"].text() == "included"), descent_(c["solver"].text() == "gradient_descent"),
         l2_(c["l2"]), updates_(c["updates"]) {
     if (tau_ > T_) throw wf::usage_error("topic_theory: topics_per_document is more than topics");
-    if (keep_ + random_ > 1) throw wf::usage_error("topic_theory: keep_probability and random_probability add up to more than 1");
+    if (keep_ + random_ > 1) throw wf::usage_error("topic_theory: p_c and p_r add up to more than 1");
     if (!descent_ && l2_ <= 0) throw wf::usage_error("topic_theory: the normal equations need l2 above 0, since the optimum alone is not unique");
     if (T_ * v_ > 4096) throw wf::usage_error("topic_theory solves for a full matrix of at most 4096 words");
   }
@@ -55,6 +56,9 @@ struct topic_theory final : wf::probe {
     std::copy(value.data(), value.data() + value.size(), w.values<double>().begin());
     out.add("value", w).about("W^V: what seeing token_in adds to the score of token_out; token 0 is [MASK]");
     out.add("loss", loss).about("squared loss per masked token, summed over the vocabulary");
+    char line[96];
+    std::snprintf(line, sizeof line, "loss %.6f, %.2g above the least", loss, loss - least);
+    out.summarise(line);
     out.add("excess_loss", loss - least).about("loss above the irreducible 1 - 1/(tau v)");
   }
 
@@ -89,9 +93,9 @@ WAYFARER_PROBE(topic_theory, "1.0.0", "Value matrix of the population optimum, e
     wf::param("topics", 10, "T").at_least(1),
     wf::param("words_per_topic", 10, "v").at_least(1),
     wf::param("topics_per_document", 4, "tau").at_least(1),
-    wf::param("mask_probability", 0.15, "p_m: chance that a position is to be predicted").between(0, 1),
-    wf::param("keep_probability", 0.1, "p_c: chance that such a position shows the word itself").between(0, 1),
-    wf::param("random_probability", 0.1, "p_r: chance that it shows a random word").between(0, 1),
+    wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1),
+    wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1),
+    wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1),
     wf::param("masked_keys", "included", "whether masked positions are attended to").one_of("included|excluded"),
     wf::param("solver", "ridge", "normal equations, or gradient descent from zero").one_of("ridge|gradient_descent"),
     wf::param("l2", 1e-8, "penalty on |W|^2 beside the loss").at_least(0),
