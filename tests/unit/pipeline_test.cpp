@@ -259,7 +259,7 @@ TEST(pipeline, dot_shows_nodes_kinds_and_ports) {
 
 // ---- mistakes ----
 
-TEST(pipeline, eight_mistakes_are_eight_messages) {
+TEST(pipeline, every_mistake_is_a_message_at_its_place) {
   auto const o = read_file_as_plan("bad/eight_mistakes.yaml");
   EXPECT_THAT(o.lines(),
               ElementsAre("4:35: toy_source has no parameter 'topcs'; did you mean 'topics'?",
