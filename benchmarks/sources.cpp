@@ -29,9 +29,12 @@ std::unique_ptr<wf::source> make_lda(int topics, int words_per_topic, int tau, i
   auto const* const d = wayfarer_plugin();
   for (std::uint32_t i = 0; i < d->param_count; ++i) {
     auto const& p = d->params[i];
-    if (p.type == wf::param_type::integer) set(p.name, static_cast<std::int64_t>(p.default_number));
-    else if (p.type == wf::param_type::real) set(p.name, p.default_number);
-    else set(p.name, std::string(p.default_text));
+    if (p.type == wf::param_type::integer)
+      set(p.name, static_cast<std::int64_t>(p.default_number));
+    else if (p.type == wf::param_type::real)
+      set(p.name, p.default_number);
+    else
+      set(p.name, std::string(p.default_text));
   }
   set("topics", std::int64_t{topics});
   set("words_per_topic", std::int64_t{words_per_topic});
@@ -42,7 +45,8 @@ std::unique_ptr<wf::source> make_lda(int topics, int words_per_topic, int tau, i
 
 /// Arguments: topics, words per topic, tau. Items are words.
 void lda_generate(benchmark::State& state) {
-  auto const source = make_lda(static_cast<int>(state.range(0)), static_cast<int>(state.range(1)), static_cast<int>(state.range(2)), 1 << 30);
+  auto const source =
+      make_lda(static_cast<int>(state.range(0)), static_cast<int>(state.range(1)), static_cast<int>(state.range(2)), 1 << 30);
   std::size_t first = 0;
   std::int64_t words = 0;
   for (auto _ : state) {

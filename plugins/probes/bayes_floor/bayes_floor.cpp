@@ -1,13 +1,14 @@
 // The loss that no model can beat: masked words predicted by the exact posterior of the process that made the documents.
 //
-// Words come from topics that share none, all words of a topic equally probable, with topic weights theta of a document from a symmetric
-// Dirichlet(alpha) or, with `topics_per_document`, even over tau distinct topics. Given the n_t unmasked words of each topic t, N in all,
-// the next word is in topic t with probability
+// Words come from topics that share none, all words of a topic equally probable, with topic weights theta of a document from a
+// symmetric Dirichlet(alpha) or, with `topics_per_document`, even over tau distinct topics. Given the n_t unmasked words of each
+// topic t, N in all, the next word is in topic t with probability
 //     (n_t + alpha) / (N + T alpha)                                                          Dirichlet
 //     1 / tau if n_t > 0, else (tau - |seen|) / (T - |seen|) / tau                           tau topics, |seen| of them seen
-// and is then any word of the topic (notes c5 of arXiv 2303.04245). That is `cross_entropy` and `squared`: the floor for whoever sees the
-// unmasked words. A masked position may also show a word, the true one (p_c) or a random one (p_r), which is news of its own to
-// whoever queries with it; with that word used exactly as well, the floors are `informed_cross_entropy` and `informed_squared`.
+// and is then any word of the topic (notes c5 of arXiv 2303.04245). That is `cross_entropy` and `squared`: the floor for whoever
+// sees the unmasked words. A masked position may also show a word, the true one (p_c) or a random one (p_r), which is news of its
+// own to whoever queries with it; with that word used exactly as well, the floors are `informed_cross_entropy` and
+// `informed_squared`.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -32,9 +33,11 @@ struct topic_sizes {
   explicit topic_sizes(wf::source_info const& info) {
     auto const truth = info.truth.find("topic_of_word");
     if (!info.has_words || truth == info.truth.end())
-      throw wf::usage_error("bayes_floor needs the topic of every word, and the source does not say it; give the source words_per_topic");
+      throw wf::usage_error(
+          "bayes_floor needs the topic of every word, and the source does not say it; give the source words_per_topic");
     if (truth->second.rank() != 1 || truth->second.count() != info.vocabulary)
-      throw wf::plugin_error("the source's topic_of_word is not one number for each of its " + std::to_string(info.vocabulary) + " words");
+      throw wf::plugin_error("the source's topic_of_word is not one number for each of its " + std::to_string(info.vocabulary) +
+                             " words");
     auto const of = truth->second.values<std::int32_t const>();
     topic.assign(of.begin(), of.end());
     for (std::size_t w = 0; w < topic.size(); ++w) {
@@ -56,8 +59,8 @@ struct bayes_floor final : wf::probe {
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
     topic_sizes const known(at.data().info());
     if (tau_ > known.words.size())
-      throw wf::usage_error("topics_per_document " + std::to_string(tau_) + " is above the source's " + std::to_string(known.words.size()) +
-                            " topics; lower it");
+      throw wf::usage_error("topics_per_document " + std::to_string(tau_) + " is above the source's " +
+                            std::to_string(known.words.size()) + " topics; lower it");
     acc.define("loss", {{"figure", figures}});
     acc.define("loss_squared", {{"figure", figures}});
     acc.define("loss_times_masked", {{"figure", figures}});
@@ -134,21 +137,28 @@ struct bayes_floor final : wf::probe {
     };
     for (auto const& f : {
              named{cross_entropy, "cross_entropy", "least cross-entropy of a masked word given the unmasked words", "nat"},
-             named{squared, "squared", "least squared distance to a masked word's one-hot vector, summed over the vocabulary", ""},
-             named{informed_cross_entropy, "informed_cross_entropy", "least cross-entropy given also what the masked position shows", "nat"},
+             named{squared, "squared", "least squared distance to a masked word's one-hot vector, summed over the vocabulary",
+                   ""},
+             named{informed_cross_entropy, "informed_cross_entropy",
+                   "least cross-entropy given also what the masked position shows", "nat"},
              named{informed_squared, "informed_squared", "least squared distance given also what the masked position shows", ""},
          }) {
       double const mean = acc["loss"](f.is) / masked;
       out.add(f.name, mean).about(f.about).units(f.units);
-      // Words of a document share its topics, so documents are what varies independently: error of a ratio of two sums over documents.
-      double const spread = acc["loss_squared"](f.is) - 2 * mean * acc["loss_times_masked"](f.is) + mean * mean * acc["masked_squared"]();
+      // Words of a document share its topics, so documents are what varies independently: error of a ratio of two sums over
+      // documents.
+      double const spread =
+          acc["loss_squared"](f.is) - 2 * mean * acc["loss_times_masked"](f.is) + mean * mean * acc["masked_squared"]();
       double const error = n > 1 ? std::sqrt(std::max(spread, 0.0) * n / (n - 1)) / masked : std::nan("");
-      out.add(std::string(f.name) + "_error", error).about("standard error of " + std::string(f.name) + " over documents").units(f.units);
+      out.add(std::string(f.name) + "_error", error)
+          .about("standard error of " + std::string(f.name) + " over documents")
+          .units(f.units);
     }
     out.add("masked_words", masked).about("masked words predicted");
     out.add("documents", n).about("documents with at least one masked word");
     char line[96];
-    std::snprintf(line, sizeof line, "floor: cross-entropy %.4f, squared %.5f", acc["loss"](cross_entropy) / masked, acc["loss"](squared) / masked);
+    std::snprintf(line, sizeof line, "cross-entropy %.4f, squared %.5f", acc["loss"](cross_entropy) / masked,
+                  acc["loss"](squared) / masked);
     out.summarise(line);
   }
 
@@ -168,14 +178,17 @@ struct bayes_floor final : wf::probe {
     double const topics = static_cast<double>(seen.size());
     if (tau_ == 0) {
       for (std::size_t t = 0; t < seen.size(); ++t)
-        probability[t] = known.words[t] == 0 ? 0 : (static_cast<double>(seen[t]) + alpha_) / (static_cast<double>(total) + topics * alpha_) / known.words[t];
+        probability[t] = known.words[t] == 0 ? 0
+                                             : (static_cast<double>(seen[t]) + alpha_) /
+                                                   (static_cast<double>(total) + topics * alpha_) / known.words[t];
       return;
     }
     double distinct = 0, tau = static_cast<double>(tau_);
     for (std::size_t const n : seen) distinct += n > 0;
     if (distinct > tau) too_many_topics(item);
     double const unseen = distinct < topics ? (tau - distinct) / (topics - distinct) / tau : 0;
-    for (std::size_t t = 0; t < seen.size(); ++t) probability[t] = known.words[t] == 0 ? 0 : (seen[t] > 0 ? 1 / tau : unseen) / known.words[t];
+    for (std::size_t t = 0; t < seen.size(); ++t)
+      probability[t] = known.words[t] == 0 ? 0 : (seen[t] > 0 ? 1 / tau : unseen) / known.words[t];
   }
 
   double p_m_, p_c_, p_r_, alpha_;
@@ -186,10 +199,10 @@ struct bayes_floor final : wf::probe {
 }  // namespace
 
 WAYFARER_PROBE(bayes_floor, "1.0.0", "The exact posterior-predictive loss of masked words, which no model can beat",
-    wf::port::source("source", "documents whose words have known topics"),
-    wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1),
-    wf::param("p_c", 0.1, "share of masked positions that show the correct word").between(0, 1),
-    wf::param("p_r", 0.1, "share of masked positions that show a random word").between(0, 1),
-    wf::param("alpha", 0.1, "Dirichlet parameter of the process that made the documents").between(1e-6, 1e6),
-    wf::param("topics_per_document", 0, "tau, if the process mixes that many topics evenly; 0: Dirichlet").at_least(0),
-    wf::param("seed", 0, "seed of the masks; if it is not given, the pipeline's").at_least(0));
+               wf::port::source("source", "documents whose words have known topics"),
+               wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1),
+               wf::param("p_c", 0.1, "share of masked positions that show the correct word").between(0, 1),
+               wf::param("p_r", 0.1, "share of masked positions that show a random word").between(0, 1),
+               wf::param("alpha", 0.1, "Dirichlet parameter of the process that made the documents").between(1e-6, 1e6),
+               wf::param("topics_per_document", 0, "tau, if the process mixes that many topics evenly; 0: Dirichlet").at_least(0),
+               wf::param("seed", 0, "seed of the masks; if it is not given, the pipeline's").at_least(0));

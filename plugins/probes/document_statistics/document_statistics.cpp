@@ -1,7 +1,8 @@
 // What a set of documents is like: how many, how long, how much of one topic; the check that data are the data they should be.
 //
 // Pairs are ordered pairs of distinct positions of one document, pooled over all documents. With topic weights from a symmetric
-// Dirichlet(alpha) over T topics, P(same topic) is (alpha + 1) / (T alpha + 1), and P(same word) is that over the words of a topic.
+// Dirichlet(alpha) over T topics, P(same topic) is (alpha + 1) / (T alpha + 1), and P(same word) is that over the words of a
+// topic.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -37,7 +38,8 @@ struct document_statistics final : wf::probe {
 
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
     auto const& info = at.data().info();
-    if (!info.has_words) throw wf::usage_error("document_statistics counts words, and the source has none; use a source of words");
+    if (!info.has_words)
+      throw wf::usage_error("document_statistics counts words, and the source has none; use a source of words");
     auto const topics = topics_of_words(info);
     acc.define("word_count", {{"word", info.vocabulary}});
     for (auto const* sum : {"documents", "words", "pairs", "same_word_pairs", "longest", "shortest_and_one"}) acc.define(sum, {});
@@ -102,13 +104,15 @@ struct document_statistics final : wf::probe {
     out.add("mean_length", words / documents).about("mean length of a document").units("words");
     out.add("shortest", acc["shortest_and_one"]() - 1).about("length of the shortest document").units("words");
     out.add("longest", acc["longest"]()).about("length of the longest document").units("words");
-    out.add("same_word_probability", acc["same_word_pairs"]() / pairs).about("share of pairs of positions that hold the same word");
+    out.add("same_word_probability", acc["same_word_pairs"]() / pairs)
+        .about("share of pairs of positions that hold the same word");
 
     auto const frequency = acc["word_count"] / words;
     auto const all = frequency.values<double const>();
     auto& frequencies = out.add("word_frequency", frequency).about("share of each word in all words");
     if (auto const& names = at.data().info().words; !names.empty()) frequencies.labels("word", names);
-    out.add("distinct_words", static_cast<double>(std::count_if(all.begin(), all.end(), [](double f) { return f > 0; }))).about("words that occur");
+    out.add("distinct_words", static_cast<double>(std::count_if(all.begin(), all.end(), [](double f) { return f > 0; })))
+        .about("words that occur");
     out.add("least_word_frequency", *std::min_element(all.begin(), all.end())).about("frequency of the rarest word");
     out.add("greatest_word_frequency", *std::max_element(all.begin(), all.end())).about("frequency of the commonest word");
 
@@ -124,7 +128,8 @@ struct document_statistics final : wf::probe {
     out.add("mean_distinct_topics", distinct / documents).about("mean number of distinct topics of a document");
     out.add("mean_squared_shares", acc["squared_shares"]() / acc["documents_not_empty"]())
         .about("mean over documents of the sum over topics of (n_t / N)^2");
-    out.add("same_topic_probability", acc["same_topic_pairs"]() / pairs).about("share of pairs of positions whose words have the same topic");
+    out.add("same_topic_probability", acc["same_topic_pairs"]() / pairs)
+        .about("share of pairs of positions whose words have the same topic");
   }
 
  private:
@@ -138,5 +143,6 @@ struct document_statistics final : wf::probe {
 
 }  // namespace
 
-WAYFARER_PROBE(document_statistics, "1.0.0", "Counts of documents, words and topics, and how often two words of a document are alike",
-    wf::port::source("source", "documents to count"));
+WAYFARER_PROBE(document_statistics, "1.0.0",
+               "Counts of documents, words and topics, and how often two words of a document are alike",
+               wf::port::source("source", "documents to count"));

@@ -57,8 +57,10 @@ class gzip_bytes final : public unpacker {
     while (!in.empty()) {
       if (between_) {
         // What tape and block devices leave behind; gunzip lets it pass too.
-        if (in[0] == std::byte{0}) padded_ = true;
-        else if (padded_) fail("bytes after the end of the gzip data", "cut them off");
+        if (in[0] == std::byte{0})
+          padded_ = true;
+        else if (padded_)
+          fail("bytes after the end of the gzip data", "cut them off");
         if (padded_) {
           ++offset_, in = in.subspan(1);
           continue;
@@ -75,9 +77,12 @@ class gzip_bytes final : public unpacker {
       std::size_t const taken = given - z_.avail_in;
       offset_ += taken, in = in.subspan(taken);
       if (std::size_t const made = room_.size() - z_.avail_out) out_(std::span(room_).first(made));
-      if (status == Z_STREAM_END) between_ = true;
-      else if (status == Z_MEM_ERROR) throw resource_error(path_ + ": no memory to unpack gzip");
-      else if (status != Z_OK && status != Z_BUF_ERROR) fail(std::string("corrupt gzip data: ") + (z_.msg ? z_.msg : "unknown reason"));
+      if (status == Z_STREAM_END)
+        between_ = true;
+      else if (status == Z_MEM_ERROR)
+        throw resource_error(path_ + ": no memory to unpack gzip");
+      else if (status != Z_OK && status != Z_BUF_ERROR)
+        fail(std::string("corrupt gzip data: ") + (z_.msg ? z_.msg : "unknown reason"));
     }
     drain();
   }
@@ -94,8 +99,10 @@ class gzip_bytes final : public unpacker {
       z_.avail_out = static_cast<uInt>(room_.size());
       int const status = inflate(&z_, Z_NO_FLUSH);
       if (std::size_t const made = room_.size() - z_.avail_out) out_(std::span(room_).first(made));
-      if (status == Z_STREAM_END) between_ = true;
-      else if (status != Z_OK && status != Z_BUF_ERROR) fail(std::string("corrupt gzip data: ") + (z_.msg ? z_.msg : "unknown reason"));
+      if (status == Z_STREAM_END)
+        between_ = true;
+      else if (status != Z_OK && status != Z_BUF_ERROR)
+        fail(std::string("corrupt gzip data: ") + (z_.msg ? z_.msg : "unknown reason"));
     }
   }
 
@@ -144,11 +151,17 @@ class bzip2_bytes final : public unpacker {
     int const status = BZ2_bzDecompress(&z_);
     if (std::size_t const made = room_.size() - z_.avail_out) out_(std::span(room_).first(made));
     switch (status) {
-      case BZ_OK: return;
-      case BZ_STREAM_END: between_ = true; return;
-      case BZ_MEM_ERROR: throw resource_error(path_ + ": no memory to unpack bzip2");
-      case BZ_DATA_ERROR_MAGIC: fail("no bzip2 data where some should begin");
-      default: fail("corrupt bzip2 data");
+      case BZ_OK:
+        return;
+      case BZ_STREAM_END:
+        between_ = true;
+        return;
+      case BZ_MEM_ERROR:
+        throw resource_error(path_ + ": no memory to unpack bzip2");
+      case BZ_DATA_ERROR_MAGIC:
+        fail("no bzip2 data where some should begin");
+      default:
+        fail("corrupt bzip2 data");
     }
   }
 
@@ -162,12 +175,15 @@ bool starts_with(std::span<std::byte const> bytes, std::string_view with) {
 }
 
 std::unique_ptr<unpacker> unpacker_for(std::string const& path, std::span<std::byte const> head, sink const& out) {
-  // A plain text may well begin with "BZh"; what follows in a bzip2 file is 48 bits of pi, or of its square root if there is no data.
+  // A plain text may well begin with "BZh"; what follows in a bzip2 file is 48 bits of pi, or of its square root if there is no
+  // data.
   if (starts_with(head, "\x1f\x8b")) return std::make_unique<gzip_bytes>(path, out);
-  if (starts_with(head, "BZh") && head.size() >= 10 && (starts_with(head.subspan(4), "1AY&SY") || starts_with(head.subspan(4), "\x17rE8P\x90")))
+  if (starts_with(head, "BZh") && head.size() >= 10 &&
+      (starts_with(head.subspan(4), "1AY&SY") || starts_with(head.subspan(4), "\x17rE8P\x90")))
     return std::make_unique<bzip2_bytes>(path, out);
   for (std::string_view const packed : {".gz", ".bz2"})
-    if (path.ends_with(packed)) throw data_error(path + ": this is not " + (packed == ".gz" ? "gzip" : "bzip2") + " data; rename or fetch it again");
+    if (path.ends_with(packed))
+      throw data_error(path + ": this is not " + (packed == ".gz" ? "gzip" : "bzip2") + " data; rename or fetch it again");
   return std::make_unique<plain_bytes>(path, out);
 }
 
@@ -177,7 +193,8 @@ void read_unpacked(std::string const& path, std::size_t max_bytes, std::function
   std::size_t total = 0;
   sink const counted = [&](std::span<std::byte const> bytes) {
     if (bytes.size() > max_bytes - total)
-      throw data_error(path + ": holds more than " + std::to_string(max_bytes) + " bytes unpacked; raise `limit` if that is meant");
+      throw data_error(path + ": holds more than " + std::to_string(max_bytes) +
+                       " bytes unpacked; raise `limit` if that is meant");
     total += bytes.size();
     block(bytes);
   };

@@ -10,9 +10,9 @@
 
 namespace wayfarer {
 
-/// Calls `block` with consecutive pieces of the unpacked bytes. Members put one after another are one file, as for gunzip and bunzip2.
-/// Throws data_error, with the byte offset in the packed file, when the file is truncated, corrupt, has bytes after its end, is not
-/// packed although its name ends in .gz or .bz2, or unpacks to more than `max_bytes` bytes.
+/// Calls `block` with consecutive pieces of the unpacked bytes. Members put one after another are one file, as for gunzip and
+/// bunzip2. Throws data_error, with the byte offset in the packed file, when the file is truncated, corrupt, has bytes after its
+/// end, is not packed although its name ends in .gz or .bz2, or unpacks to more than `max_bytes` bytes.
 void read_unpacked(std::string const& path, std::size_t max_bytes, std::function<void(std::span<std::byte const>)> const& block);
 
 }  // namespace wayfarer

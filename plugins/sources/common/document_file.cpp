@@ -14,8 +14,12 @@ namespace wayfarer {
 
 namespace {
 
-bool is_space(char c) noexcept { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+bool is_space(char c) noexcept {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
+bool is_digit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
 
 /// One line, read from left to right.
 class cursor {
@@ -81,8 +85,9 @@ void for_each_line(std::string const& path, document_limits const& limits, Line&
   };
   auto const check = [&](std::size_t length) {
     if (length > limits.line)
-      throw data_error(located(path, number, 0, "a line of more than " + std::to_string(limits.line) +
-                                                    " bytes; is this a file of one document a line?"));
+      throw data_error(
+          located(path, number, 0,
+                  "a line of more than " + std::to_string(limits.line) + " bytes; is this a file of one document a line?"));
   };
   read_unpacked(path, limits.bytes, [&](std::span<std::byte const> bytes) {
     std::string_view text(reinterpret_cast<char const*>(bytes.data()), bytes.size());
@@ -130,16 +135,24 @@ class table_builder {
     }
     std::size_t const first = out_.documents.values.size();
     switch (format_) {
-      case document_format::detect: break;
-      case document_format::reference: reference(c); break;
-      case document_format::lda_c: lda_c(c); break;
-      case document_format::text: words_of_text(c); break;
+      case document_format::detect:
+        break;
+      case document_format::reference:
+        reference(c);
+        break;
+      case document_format::lda_c:
+        lda_c(c);
+        break;
+      case document_format::text:
+        words_of_text(c);
+        break;
     }
     out_.longest = std::max(out_.longest, out_.documents.values.size() - first);
     out_.documents.offsets.push_back(out_.documents.values.size());
     // A line may stand for far more words than it has bytes ("1 0:4000000000"), and an empty one for more bytes than it has.
     if (table_bytes() > limits_.bytes)
-      c.fail_at(0, "the documents up to here take more than " + std::to_string(limits_.bytes >> 20) + " MiB", "raise `limit` if that is meant");
+      c.fail_at(0, "the documents up to here take more than " + std::to_string(limits_.bytes >> 20) + " MiB",
+                "raise `limit` if that is meant");
   }
 
   document_table finish() {
@@ -152,7 +165,8 @@ class table_builder {
 
  private:
   std::size_t table_bytes() const noexcept {
-    return out_.documents.values.size() * sizeof(std::int32_t) + out_.documents.offsets.size() * sizeof(std::size_t) + name_bytes_;
+    return out_.documents.values.size() * sizeof(std::int32_t) + out_.documents.offsets.size() * sizeof(std::size_t) +
+           name_bytes_;
   }
 
   static document_format detect(cursor c) {
@@ -175,10 +189,13 @@ class table_builder {
 
   void put(cursor const& c, std::size_t at, std::uint32_t word, std::size_t count = 1) {
     if (fixed_ && word >= out_.names.size())
-      c.fail_at(at, "word " + std::to_string(word) + " is outside " + what_bounds_ + " of " + std::to_string(out_.names.size()) + " words",
-                "use the vocabulary that belongs to this file");
+      c.fail_at(
+          at,
+          "word " + std::to_string(word) + " is outside " + what_bounds_ + " of " + std::to_string(out_.names.size()) + " words",
+          "use the vocabulary that belongs to this file");
     if (count > (limits_.bytes - std::min(limits_.bytes, table_bytes())) / sizeof(std::int32_t))
-      c.fail_at(at, "the documents up to here take more than " + std::to_string(limits_.bytes >> 20) + " MiB", "raise `limit` if that is meant");
+      c.fail_at(at, "the documents up to here take more than " + std::to_string(limits_.bytes >> 20) + " MiB",
+                "raise `limit` if that is meant");
     highest_ = std::max<std::int64_t>(highest_, word);
     out_.documents.values.insert(out_.documents.values.end(), count, static_cast<std::int32_t>(word));
   }
@@ -223,7 +240,9 @@ class table_builder {
       ++pairs;
     }
     if (pairs != distinct)
-      c.fail_at(start, "the line says " + std::to_string(distinct) + " distinct words and has " + std::to_string(pairs) + " pairs", advice);
+      c.fail_at(start,
+                "the line says " + std::to_string(distinct) + " distinct words and has " + std::to_string(pairs) + " pairs",
+                advice);
   }
 
   void words_of_text(cursor& c) {
@@ -234,9 +253,11 @@ class table_builder {
       auto known = numbers_.find(word);
       if (known == numbers_.end()) {
         if (fixed_)
-          c.fail_at(at, in_quotes(word) + " is not in " + what_bounds_, "add it there, or leave `vocabulary` out to number words as they come");
+          c.fail_at(at, in_quotes(word) + " is not in " + what_bounds_,
+                    "add it there, or leave `vocabulary` out to number words as they come");
         if (!is_utf8(word)) c.fail_at(at, in_quotes(word) + " is not UTF-8", "convert the file");
-        if (out_.names.size() == limits_.words) c.fail_at(at, "more than " + std::to_string(limits_.words) + " different words", "leave rare words out");
+        if (out_.names.size() == limits_.words)
+          c.fail_at(at, "more than " + std::to_string(limits_.words) + " different words", "leave rare words out");
         known = numbers_.emplace(word, static_cast<std::int32_t>(out_.names.size())).first;
         out_.names.emplace_back(word);
         name_bytes_ += 2 * (sizeof(std::string) + word.size()) + 32;  // here and in the hash table
@@ -249,7 +270,8 @@ class table_builder {
     numbers_.reserve(out_.names.size());
     for (std::size_t i = 0; i < out_.names.size(); ++i)
       if (!numbers_.emplace(out_.names[i], static_cast<std::int32_t>(i)).second)
-        throw data_error(what_bounds_ + ": " + in_quotes(out_.names[i]) + " is there twice, so a text can't be numbered by it; remove one");
+        throw data_error(what_bounds_ + ": " + in_quotes(out_.names[i]) +
+                         " is there twice, so a text can't be numbered by it; remove one");
   }
 
   std::string const& path_;
@@ -298,7 +320,8 @@ item_block block_of(document_table const& table, item_range range) {
   b.first = range.first, b.count = range.size();
   auto const& all = table.documents;
   std::size_t const from = all.offsets[range.first], to = all.offsets[range.last];
-  b.words.values.assign(all.values.begin() + static_cast<std::ptrdiff_t>(from), all.values.begin() + static_cast<std::ptrdiff_t>(to));
+  b.words.values.assign(all.values.begin() + static_cast<std::ptrdiff_t>(from),
+                        all.values.begin() + static_cast<std::ptrdiff_t>(to));
   b.words.offsets.resize(range.size() + 1);
   for (std::size_t i = 0; i <= range.size(); ++i) b.words.offsets[i] = all.offsets[range.first + i] - from;
   return b;

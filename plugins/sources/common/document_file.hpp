@@ -4,9 +4,9 @@
 //   lda_c      3 12:1 7:2 99:1             distinct words, then word:count of each (Blei's lda-c); a word is repeated count times
 //   text       the cat sat on the mat      words between white space, numbered in the order of their first appearance
 //
-// One document a line; any of them may be packed with gzip or bzip2. Called by the sources' constructors on the host's main thread;
-// pure functions otherwise. Every malformed line is a data_error "file:line:column: what is wrong; what to do", counted in bytes of
-// the unpacked file, from 1.
+// One document a line; any of them may be packed with gzip or bzip2. Called by the sources' constructors on the host's main
+// thread; pure functions otherwise. Every malformed line is a data_error "file:line:column: what is wrong; what to do", counted
+// in bytes of the unpacked file, from 1.
 #pragma once
 
 #include <cstddef>
@@ -40,10 +40,10 @@ struct document_table {
   std::size_t longest = 0;         ///< most words in a document
 };
 
-/// Reads a whole file. `names`, if there are any, are the vocabulary: word numbers must lie within it, and the words of a text must
-/// be among it. `what_bounds` says in messages what the vocabulary comes from.
-document_table read_documents(std::string const& path, document_format, document_limits const&, std::vector<std::string> names = {},
-                              std::string const& what_bounds = "the vocabulary");
+/// Reads a whole file. `names`, if there are any, are the vocabulary: word numbers must lie within it, and the words of a text
+/// must be among it. `what_bounds` says in messages what the vocabulary comes from.
+document_table read_documents(std::string const& path, document_format, document_limits const&,
+                              std::vector<std::string> names = {}, std::string const& what_bounds = "the vocabulary");
 
 /// A vocabulary file: one word a line, line n being word n - 1.
 std::vector<std::string> read_vocabulary(std::string const& path, document_limits const&);

@@ -1,4 +1,5 @@
-// Documents read from a file: the reference format, lda-c, or plain text, each plain or packed with gzip or bzip2 (document_file.hpp).
+// Documents read from a file: the reference format, lda-c, or plain text, each plain or packed with gzip or bzip2
+// (document_file.hpp).
 //
 // The file is read once, by the constructor; documents are kept as 4 bytes a word and 8 a document.
 #include <cstdint>
@@ -45,9 +46,11 @@ struct documents final : wf::source {
 
 }  // namespace
 
-WAYFARER_SOURCE(documents, "1.0.0", "Documents read from a file: word numbers then END, lda-c, or plain text; plain, .gz or .bz2",
+WAYFARER_SOURCE(
+    documents, "1.0.0", "Documents read from a file: word numbers then END, lda-c, or plain text; plain, .gz or .bz2",
     wf::param::file("path", "", "file with one document a line").required(),
     wf::param("format", "auto", "format of the file; auto looks at its first line").one_of("auto|reference|lda_c|text"),
     wf::param::file("vocabulary", "", "file with one word a line: the words' names, and for a text their numbers"),
-    wf::param("words_per_topic", 0, "state the truth that word w belongs to topic w / words_per_topic; 0: no topic is known").between(0, 1 << 24),
+    wf::param("words_per_topic", 0, "state the truth that word w belongs to topic w / words_per_topic; 0: no topic is known")
+        .between(0, 1 << 24),
     wf::param("limit", 4096, "most that the file may hold unpacked, and again in memory").in("MiB").between(1, 1 << 20));

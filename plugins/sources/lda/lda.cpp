@@ -1,9 +1,10 @@
 // Documents drawn from latent Dirichlet allocation with disjoint topics: the data of "How Do Transformers Learn Topic Structure"
-// (arXiv 2303.04245). The experiments have topic weights theta ~ Dirichlet(alpha), the theory tau distinct topics a document, evenly mixed.
+// (arXiv 2303.04245). The experiments have topic weights theta ~ Dirichlet(alpha), the theory tau distinct topics a document,
+// evenly mixed.
 //
-// Topic t owns the words t*v .. t*v + v-1, all equally probable. A document is a pure function of (seed, split, index) and is made anew
-// whenever it is asked for, so memory does not depend on the number of documents. With `path` the documents of a file take the place of
-// generated ones and the topics stay what the parameters say.
+// Topic t owns the words t*v .. t*v + v-1, all equally probable. A document is a pure function of (seed, split, index) and is
+// made anew whenever it is asked for, so memory does not depend on the number of documents. With `path` the documents of a file
+// take the place of generated ones and the topics stay what the parameters say.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -23,19 +24,26 @@ namespace wf = wayfarer;
 
 struct lda final : wf::source {
   explicit lda(wf::config const& c)
-      : topics_(c["topics"]), words_per_topic_(c["words_per_topic"]), length_min_(c["length_min"]), length_max_(c["length_max"]),
-        tau_(c["topics_per_document"]), alpha_(c["alpha"]), seed_(c.seed()), stream_(wf::stream_id("lda." + c["split"].text())) {
+      : topics_(c["topics"]),
+        words_per_topic_(c["words_per_topic"]),
+        length_min_(c["length_min"]),
+        length_max_(c["length_max"]),
+        tau_(c["topics_per_document"]),
+        alpha_(c["alpha"]),
+        seed_(c.seed()),
+        stream_(wf::stream_id("lda." + c["split"].text())) {
     wf::document_limits limits;
     limits.bytes = static_cast<std::size_t>(c["limit"].integer()) << 20;
     std::size_t const vocabulary = std::size_t{topics_} * words_per_topic_;
     if (vocabulary > limits.words)
-      throw wf::usage_error("topics x words_per_topic is " + std::to_string(vocabulary) + ", and at most " + std::to_string(limits.words) +
-                            " words are supported; lower one of them");
+      throw wf::usage_error("topics x words_per_topic is " + std::to_string(vocabulary) + ", and at most " +
+                            std::to_string(limits.words) + " words are supported; lower one of them");
     if (length_min_ > length_max_)
       throw wf::usage_error("length_min " + std::to_string(length_min_) + " is above length_max " + std::to_string(length_max_) +
                             "; exchange them");
     if (tau_ > topics_)
-      throw wf::usage_error("topics_per_document " + std::to_string(tau_) + " is above topics " + std::to_string(topics_) + "; lower it");
+      throw wf::usage_error("topics_per_document " + std::to_string(tau_) + " is above topics " + std::to_string(topics_) +
+                            "; lower it");
 
     for (std::size_t w = 0; w < vocabulary; ++w) info_.words.push_back(std::to_string(w));
     info_.vocabulary = vocabulary;
@@ -70,8 +78,10 @@ struct lda final : wf::source {
       wf::random_stream draw(seed_, stream_, i);
       std::size_t const length = length_min_ + draw.below(length_max_ - length_min_ + 1);
       std::int32_t* const out = words.values.data() + at;
-      if (tau_ > 0) mix_evenly(draw, {out, length}, first_words);
-      else mix_by_dirichlet(draw, {out, length}, first_words);
+      if (tau_ > 0)
+        mix_evenly(draw, {out, length}, first_words);
+      else
+        mix_by_dirichlet(draw, {out, length}, first_words);
       at += length;
       words.offsets.push_back(at);
     }
@@ -80,9 +90,10 @@ struct lda final : wf::source {
   }
 
  private:
-  /// theta is integrated out: given the topics of the words before it, word k has a topic that was not drawn from them with probability
-  /// T alpha / (T alpha + k), any topic being as good as another, and else that of one of them (Blackwell and MacQueen 1973). Documents
-  /// have exactly the distribution that drawing theta first gives, at a cost that does not depend on the number of topics.
+  /// theta is integrated out: given the topics of the words before it, word k has a topic that was not drawn from them with
+  /// probability T alpha / (T alpha + k), any topic being as good as another, and else that of one of them (Blackwell and
+  /// MacQueen 1973). Documents have exactly the distribution that drawing theta first gives, at a cost that does not depend on
+  /// the number of topics.
   void mix_by_dirichlet(wf::random_stream& draw, std::span<std::int32_t> out, std::span<std::int32_t> first_words) const {
     double const fresh = topics_ * alpha_;
     for (std::size_t k = 0; k < out.size(); ++k) {
@@ -119,15 +130,18 @@ struct lda final : wf::source {
 
 }  // namespace
 
-WAYFARER_SOURCE(lda, "1.0.0", "Documents from latent Dirichlet allocation with disjoint topics, generated or read from a file",
+WAYFARER_SOURCE(
+    lda, "1.0.0", "Documents from latent Dirichlet allocation with disjoint topics, generated or read from a file",
     wf::param("topics", 10, "topics").between(1, 1 << 24),
     wf::param("words_per_topic", 10, "words of a topic, all equally probable; no word is in two topics").between(1, 1 << 24),
     wf::param("documents", 10000, "documents to generate; those of a file are always all read").between(1, 2147483647),
     wf::param("length_min", 100, "shortest document; lengths are uniform").in("words").between(0, 1 << 20),
     wf::param("length_max", 150, "longest document").in("words").between(1, 1 << 20),
     wf::param("alpha", 0.1, "Dirichlet parameter of each topic's weight in a document").between(1e-6, 1e6),
-    wf::param("topics_per_document", 0, "tau: mix this many distinct topics evenly instead of drawing weights; 0: use alpha").at_least(0),
+    wf::param("topics_per_document", 0, "tau: mix this many distinct topics evenly instead of drawing weights; 0: use alpha")
+        .at_least(0),
     wf::param("seed", 0, "seed of the documents; if it is not given, the pipeline's").at_least(0),
     wf::param("split", "train", "any word; another word gives other documents under the same seed"),
-    wf::param::file("path", "", "read this file (word numbers, then END; plain, .gz or .bz2) instead of generating; topics stay as stated"),
+    wf::param::file("path", "",
+                    "read this file (word numbers, then END; plain, .gz or .bz2) instead of generating; topics stay as stated"),
     wf::param("limit", 4096, "most that a file may hold unpacked").in("MiB").between(1, 1 << 20));

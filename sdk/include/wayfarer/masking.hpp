@@ -1,7 +1,7 @@
 // Which words of a document are hidden in masked language modelling: one rule for everybody who must hide the same ones.
 //
-// A pure function of the stream: a model that trains on a document and a probe that says how well anybody could do on it draw equal
-// masks from equal streams. Any thread, each stream owned by one.
+// A pure function of the stream: a model that trains on a document and a probe that says how well anybody could do on it draw
+// equal masks from equal streams. Any thread, each stream owned by one.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@
 
 namespace wayfarer {
 
-/// Sets each masked[i] to 1 with the given probability, else to 0, and returns how many are 1. A draw that masks nothing is repeated, at
-/// most 100 times in all.
+/// Sets each masked[i] to 1 with the given probability, else to 0, and returns how many are 1. A draw that masks nothing is
+/// repeated, at most 100 times in all.
 inline std::size_t draw_mask(random_stream& draw, double probability, std::span<std::uint8_t> masked) noexcept {
   std::size_t count = 0;
   for (int attempt = 0; attempt < 100 && count == 0; ++attempt)

@@ -1,0 +1,8 @@
+wayfarer_test(sources_test SOURCES plugins/sources_test.cpp LIBRARIES document_files ZLIB::ZLIB BZip2::BZip2)
+add_dependencies(sources_test lda documents document_statistics)
+wayfarer_test(bayes_floor_test SOURCES plugins/bayes_floor_test.cpp)
+add_dependencies(bayes_floor_test lda documents bayes_floor)
+wayfarer_test(metrics_test SOURCES plugins/metrics_test.cpp)
+add_dependencies(metrics_test group_contrast closed_form two_stage topic_theory)
+wayfarer_test(probes_test SOURCES plugins/probes_test.cpp LIBRARIES topic_blocks_internal)
+add_dependencies(probes_test topic_blocks topic_attention attention_examples documents)
