@@ -243,19 +243,17 @@ void fast_model<T>::tables() {
 }
 
 template <class T>
-std::size_t fast_model<T>::needed_scratch(std::vector<std::uint16_t const*> const& documents, double& tokens) const {
-  std::size_t keys = 0, rows = 0, masked = 0;
+batch_job<T> fast_model<T>::job(std::vector<std::uint16_t const*> const& documents, work_space& room) const {
+  std::size_t keys = 0, rows = 0, entries = 0, masked = 0;
   for (auto const* const doc : documents) {
     keys = std::max<std::size_t>(keys, doc[0]);
     rows = std::max<std::size_t>(rows, doc[1]);
+    entries += doc[0];
     masked += doc[2];
   }
-  tokens = static_cast<double>(masked);
-  return scratch_count(keys, rows, ld_v_);
-}
-
-template <class T>
-batch_job<T> fast_model<T>::job(std::vector<std::uint16_t const*> const& documents, double tokens, T* scratch) const {
+  std::size_t const scratch = scratch_count(!q_.weight.present, documents.size(), keys, rows, entries, ld_v_);
+  if (room.scratch.size() < scratch) room.scratch.resize(scratch + scratch / 4);
+  if (std::size_t const index = index_count(vocabulary_, entries); room.index.size() < index) room.index.resize(index + index / 4);
   batch_job<T> j;
   j.documents = documents.data();
   j.size = documents.size();
@@ -264,27 +262,28 @@ batch_job<T> fast_model<T>::job(std::vector<std::uint16_t const*> const& documen
   j.squared = spec_.loss == loss_kind::squared;
   j.logits = logits_table_;
   j.bias = bias_.data();
-  j.tokens = static_cast<T>(std::max(tokens, 1.0));
-  j.scratch = scratch;
+  j.tokens = static_cast<T>(std::max<std::size_t>(masked, 1));
+  j.scratch = room.scratch.data();
+  j.index = room.index.data();
+  j.most_entries = entries;
   return j;
 }
 
 template <class T>
 double fast_model<T>::gradient(std::vector<std::uint16_t const*> const& documents) {
   tables();
-  double tokens = 0;
-  std::size_t const room = needed_scratch(documents, tokens);
-  if (scratch_.size() < room) scratch_.resize(room);
-  std::memset(g_.data(), 0, g_.size() * sizeof(T));
+  // What is added to; the gradients of Q, K and V are written whole.
+  for (segment const* const g : {&embed_, &token_type_, &norm_w_, &norm_b_, &decoder_, &decoder_bias_, &q_.bias, &k_.bias, &value_.bias})
+    if (g->present) std::memset(gradient_at(*g), 0, g->rows * g->ld * sizeof(T));
   if (dense_hidden_) std::memset(d_h_.data(), 0, d_h_.size() * sizeof(T));
   if (norm_) {
     std::memset(d_u_.data(), 0, d_u_.size() * sizeof(T));
     std::memset(d_r_.data(), 0, d_r_.size() * sizeof(T));
   }
-  batch_job<T> j = job(documents, tokens, scratch_.data());
+  batch_job<T> j = job(documents, work_);
   T* const d_value = value_.d_table.size() ? value_.d_table.data() : gradient_at(value_.weight);
   j.d_logits = decoder_.present ? d_logits_.data() : d_value;
-  std::memset(j.d_logits, 0, vocabulary_ * ld_v_ * sizeof(T));
+  if (q_.weight.present) std::memset(j.d_logits, 0, vocabulary_ * ld_v_ * sizeof(T));  // uniform attention writes all of it
   if (decoder_bias_.present) j.d_bias = gradient_at(decoder_bias_);
   T const scale = static_cast<T>(1 / std::sqrt(static_cast<double>(spec_.d_head())));
   std::size_t used = 0;
@@ -313,7 +312,7 @@ double fast_model<T>::gradient(std::vector<std::uint16_t const*> const& document
     j.d_scores = d_scores_.data();
     j.scale = 1;  // it is in q_used_
   }
-  double const loss = kernel_.batch(j) / std::max(tokens, 1.0);
+  double const loss = kernel_.batch(j) / static_cast<double>(j.tokens);
 
   if (decoder_.present) {
     kernel_.product(d_value, ld_, d_logits_.data(), ld_v_, 1, at(decoder_), ld_, vocabulary_, ld_, vocabulary_, false);
@@ -325,7 +324,7 @@ double fast_model<T>::gradient(std::vector<std::uint16_t const*> const& document
     T* const d_k = k_.d_table.size() ? k_.d_table.data() : gradient_at(k_.weight);
     kernel_.product(d_k, ld_, d_scores_.data(), 1, ld_v_, q_used_.data(), ld_, vocabulary_, ld_, used, false);
     T* const d_q = q_.d_table.size() ? q_.d_table.data() : gradient_at(q_.weight);
-    if (q_.d_table.size()) std::memset(d_q, 0, vocabulary_ * ld_ * sizeof(T));
+    std::memset(d_q, 0, vocabulary_ * ld_ * sizeof(T));
     for (std::size_t i = 0; i < used; ++i)
       for (std::size_t c = 0; c < ld_; ++c) d_q[used_[i] * ld_ + c] = d_q_used_[i * ld_ + c] * scale;
     project_back(q_, d_q);
@@ -452,15 +451,12 @@ void fast_model<T>::prepare() {
 
 template <class T>
 double fast_model<T>::loss(std::vector<std::uint16_t const*> const& documents, work_space& room) const {
-  double tokens = 0;
-  std::size_t const count = needed_scratch(documents, tokens);
-  if (room.scratch.size() < count) room.scratch.resize(count);
-  batch_job<T> j = job(documents, tokens, room.scratch.data());
+  batch_job<T> j = job(documents, room);
   if (q_.weight.present) {
     j.scores = scores_.data();
     j.query_row = query_row_.data();
   }
-  return kernel_.batch(j) / std::max(tokens, 1.0);
+  return kernel_.batch(j) / static_cast<double>(j.tokens);
 }
 
 template class aligned_array<float>;

@@ -55,6 +55,7 @@ class fast_model {
   void prepare();
   struct work_space {
     aligned_array<T> scratch;
+    std::vector<std::uint32_t> index;
   };
   /// Mean loss alone, after `prepare`.
   double loss(std::vector<std::uint16_t const*> const& documents, work_space&) const;
@@ -85,8 +86,7 @@ class fast_model {
   void project_back(projection&, T const* d_table);
   void hidden_back();
   void tables();
-  std::size_t needed_scratch(std::vector<std::uint16_t const*> const&, double& tokens) const;
-  batch_job<T> job(std::vector<std::uint16_t const*> const&, double tokens, T* scratch) const;
+  batch_job<T> job(std::vector<std::uint16_t const*> const&, work_space&) const;
   T* at(segment const& s) noexcept { return w_.data() + s.offset; }
   T* gradient_at(segment const& s) noexcept { return g_.data() + s.offset; }
 
@@ -109,7 +109,7 @@ class fast_model {
   aligned_array<T> logits_, d_logits_, bias_, decoder_turned_, k_turned_, value_turned_;
   aligned_array<T> q_used_, d_q_used_, scores_, d_scores_;
   std::vector<std::uint16_t> query_row_, used_;
-  aligned_array<T> scratch_;
+  work_space work_;
   T const* logits_table_ = nullptr;
 };
 

@@ -32,12 +32,16 @@ struct batch_job {
   T* d_scores = nullptr;            // [queries, ld]
   T tokens = 1;                     // masked tokens in the batch: the loss is a mean over them
   T* scratch = nullptr;             // scratch_count(...) numbers, aligned to 64 bytes
+  std::uint32_t* index = nullptr;   // index_count(...) numbers, for uniform attention
+  std::size_t most_entries = 0;     // keys of all documents of the batch
 };
 
-/// Numbers of scratch a batch needs, given the most keys and rows that one document of it has.
-constexpr std::size_t scratch_count(std::size_t most_keys, std::size_t most_rows, std::size_t ld) noexcept {
-  return most_rows * (2 * padded(most_keys) + ld) + padded(most_keys) + 8 * lane_pad;
+/// Numbers of scratch that a batch needs, given the most keys and rows that one document of it has, and the keys of all.
+constexpr std::size_t scratch_count(bool uniform, std::size_t documents, std::size_t most_keys, std::size_t most_rows, std::size_t entries,
+                                    std::size_t ld) noexcept {
+  return uniform ? documents * ld + 2 * entries + lane_pad : most_rows * (2 * padded(most_keys) + ld) + padded(most_keys) + 8 * lane_pad;
 }
+constexpr std::size_t index_count(std::size_t vocabulary, std::size_t entries) noexcept { return vocabulary + 2 + entries / 2; }
 
 template <class T>
 struct kernel_table {
