@@ -27,11 +27,18 @@ constexpr std::array<char const*, classes> class_names{"same_token", "topic", "n
 constexpr std::array<char const*, classes> class_meaning{"a token and itself, or the same word again", "different words of one topic",
                                                          "words of different topics", "pairs in which a token has no topic"};
 
-pair_class classify(std::span<std::int32_t const> tokens, std::size_t query, std::size_t key, std::vector<std::int32_t> const& topic_of) {
-  if (query == key || tokens[query] == tokens[key]) return same_token;
-  auto const a = topic_of.at(static_cast<std::size_t>(tokens[query])), b = topic_of.at(static_cast<std::size_t>(tokens[key]));
-  if (a == no_topic || b == no_topic) return empty;
-  return a == b ? topic : non_topic;
+/// Classes of all ordered pairs of positions, [query, key], from the token and the topic at each.
+std::vector<pair_class> classify(std::span<std::int32_t const> token, std::vector<std::int32_t> const& topic_at) {
+  std::size_t const n = token.size();
+  std::vector<pair_class> pairs(n * n);
+  for (std::size_t query = 0; query < n; ++query)
+    for (std::size_t key = 0; key < n; ++key) {
+      auto& pair = pairs[query * n + key];
+      if (token[query] == token[key]) pair = same_token;
+      else if (topic_at[query] == no_topic || topic_at[key] == no_topic) pair = empty;
+      else pair = topic_at[query] == topic_at[key] ? topic : non_topic;
+    }
+  return pairs;
 }
 
 }  // namespace
@@ -55,18 +62,15 @@ struct topic_attention final : wf::probe {
     for (std::size_t d = 0; d < block.size(); ++d) {
       auto const document = block[d];
       auto const tokens = document.tokens();
-      std::set<std::int32_t> topics;
-      for (auto const token : tokens) topics.insert(topic_of.at(static_cast<std::size_t>(token)));
+      std::vector<std::int32_t> topic_at;
+      for (auto const token : tokens) topic_at.push_back(topic_of.at(static_cast<std::size_t>(token)));
+      std::set<std::int32_t> topics(topic_at.begin(), topic_at.end());
       topics.erase(no_topic);
       acc["topics"](d) = static_cast<double>(topics.size());
 
-      std::vector<pair_class> pairs;  // [query, key]
+      auto const pairs = classify(tokens, topic_at);
       std::array<double, classes> count{};
-      for (std::size_t query = 0; query < tokens.size(); ++query)
-        for (std::size_t key = 0; key < tokens.size(); ++key) {
-          pairs.push_back(classify(tokens, query, key, topic_of));
-          ++count[pairs.back()];
-        }
+      for (auto const pair : pairs) ++count[pair];
       for (std::size_t c = 0; c < classes; ++c) acc["pairs"](d, c) = count[c];
 
       // Rescaled to documents of the reference length, so that uniform attention is 1 / ref_length everywhere.
