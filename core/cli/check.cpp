@@ -12,10 +12,7 @@ int check_verb(words const& arguments) {
   if (!o.parse(arguments)) return 0;
   registry plugins = open_registry(o);
   planned const p = read_planned(o, plugins);
-  if (int const code = report_problems(p)) {
-    std::fprintf(stderr, "nothing was run\n");
-    return code;
-  }
+  if (int const code = report_problems(p)) return code;
   forecast const f = predict(p.what, p.objects);
   std::printf("%s: %zu nodes, %zu expectations, no problems\n", p.what.file.string().c_str(), p.what.nodes.size(), p.what.expectations.size());
   std::printf("activations of the largest block: %s; rows kept for the file: %s\n", format_size(f.block_bytes).c_str(), format_size(f.row_bytes).c_str());

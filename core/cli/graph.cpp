@@ -11,13 +11,9 @@ int graph_verb(words const& arguments) {
   add_plan_options(o);
   if (!o.parse(arguments)) return 0;
   registry plugins = open_registry(o);
-  std::vector<problem> problems;
-  plan const p = read_plan(o.required("FILE"), o.all("set"), plugins, problems);
-  if (!problems.empty()) {
-    std::fprintf(stderr, "%s\n", format_problems(p.file, problems).c_str());
-    return exit_code_of(problems);
-  }
-  std::fputs(to_dot(p).c_str(), stdout);
+  planned const p = read_planned(o, plugins);
+  if (int const code = report_problems(p)) return code;
+  std::fputs(to_dot(p.what).c_str(), stdout);
   return 0;
 }
 

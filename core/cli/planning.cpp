@@ -1,6 +1,5 @@
 #include "cli/planning.hpp"
 
-#include <algorithm>
 #include <cstdio>
 
 namespace wayfarer::host {
@@ -24,19 +23,13 @@ planned read_planned(verb_options const& o, registry& plugins) {
   planned p;
   p.what = read_plan(o.required("FILE"), o.all("set"), plugins, p.problems);
   p.objects = make_instances(p.what, p.problems);
-  std::stable_sort(p.problems.begin(), p.problems.end(), [](problem const& a, problem const& b) {
-    return std::pair(a.at.line, a.at.column) < std::pair(b.at.line, b.at.column);
-  });
+  sort_problems(p.problems);
   return p;
 }
 
 int report_problems(planned const& p) {
-  if (p.problems.empty()) return 0;
-  std::fprintf(stderr, "%s\n", format_problems(p.what.file, p.problems).c_str());
-  // A wrong pipeline file outweighs what may only follow from it.
-  int code = p.problems.front().exit_code;
-  for (auto const& x : p.problems) code = std::min(code, x.exit_code);
-  return code;
+  if (!p.problems.empty()) std::fprintf(stderr, "%s\n", format_problems(p.what.file, p.problems).c_str());
+  return exit_code_of(p.problems);
 }
 
 }  // namespace wayfarer::host

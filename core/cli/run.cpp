@@ -22,10 +22,7 @@ int run_verb(words const& arguments) {
 
   registry plugins = open_registry(o);
   planned p = read_planned(o, plugins);
-  if (int const code = report_problems(p)) {
-    std::fprintf(stderr, "nothing was run\n");
-    return code;
-  }
+  if (int const code = report_problems(p)) return code;
   run_options options;
   options.out = o.has("out") ? std::filesystem::path(o.get<std::string>("out")) : p.what.file.stem().concat(".h5");
   options.threads = static_cast<std::size_t>(threads);

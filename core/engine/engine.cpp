@@ -76,9 +76,15 @@ class run {
   std::vector<input_file> inputs_;
   result_writer writer_;
   std::exception_ptr write_failure_;
-  std::size_t threads_ = 1;
+  std::size_t threads_ = 1, name_width_ = 0, plugin_width_ = 0;
   forecast forecast_;
 };
+
+std::string padded(std::string_view text, std::size_t width) {
+  std::string out(text);
+  if (out.size() < width) out.resize(width, ' ');
+  return out;
+}
 
 /// Probes that see the same forward passes; a probe that observes nothing stands alone.
 std::vector<task> run::make_tasks() const {
@@ -251,10 +257,10 @@ void run::execute(task const& t) {
   double const seconds = std::chrono::duration<double>(clock::now() - start).count();
   for (std::size_t i : t.nodes) {
     states_[i].seconds = seconds / static_cast<double>(t.nodes.size());
-    char line[512];
-    std::snprintf(line, sizeof line, "%-16s %-18s %-60s %6.1f s", plan_.nodes[i].name.c_str(), std::string(plan_.nodes[i].what->id()).c_str(),
-                  states_[i].out.summary().c_str(), states_[i].seconds);
-    talk_.line(line);
+    char time[32];
+    std::snprintf(time, sizeof time, "%8.1f s", states_[i].seconds);
+    std::string line = padded(plan_.nodes[i].name, name_width_) + padded(plan_.nodes[i].what->id(), plugin_width_);
+    talk_.line(padded(line + states_[i].out.summary(), name_width_ + plugin_width_ + 58) + time);
   }
 }
 
@@ -276,6 +282,8 @@ run_outcome run::operator()(std::size_t threads) {
   forecast_ = predict(plan_, objects_);
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
     plan_node const& n = plan_.nodes[i];
+    name_width_ = std::max(name_width_, n.name.size() + 2);
+    plugin_width_ = std::max(plugin_width_, n.what->id().size() + 2);
     records_.push_back({n.name, std::string(n.what->id()), std::string(name_of(n.kind)), std::string(n.what->version()), std::string(n.what->build_id()),
                         canonical_json(n), keys[i], 0});
   }

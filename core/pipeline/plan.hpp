@@ -98,6 +98,8 @@ plan plan_of_text(std::filesystem::path const& file, std::string text, std::vect
 /// "bad.yaml:4:22: lda has no parameter 'topcs'; did you mean 'topics'?" for each, and the last line
 /// "3 errors; nothing was run", without a line end.
 std::string format_problems(std::filesystem::path const& file, std::vector<problem> const&);
+/// By place in the file; what came from --set last.
+void sort_problems(std::vector<problem>&);
 /// What the program ends with: 0 if there are none, else the lowest, since a wrong pipeline (2) outweighs what may only follow from it.
 int exit_code_of(std::vector<problem> const&) noexcept;
 

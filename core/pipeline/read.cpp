@@ -63,10 +63,7 @@ class reader {
     } else if (problems_.empty()) {
       complain(root.from, "a pipeline is a map with the keys title, seed, nodes and expect; got " + found(root));
     }
-    std::stable_sort(problems_.begin(), problems_.end(), [](problem const& x, problem const& y) {
-      auto const key = [](problem const& p) { return std::tuple(!p.option.empty(), p.at.line, p.at.column); };
-      return key(x) < key(y);
-    });
+    sort_problems(problems_);
   }
 
  private:

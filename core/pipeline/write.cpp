@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <tuple>
 #include <type_traits>
 
 #include <wayfarer/json.hpp>
@@ -97,6 +98,13 @@ std::string format_problems(std::filesystem::path const& file, std::vector<probl
     out += '\n';
   }
   return out + std::to_string(problems.size()) + (problems.size() == 1 ? " error" : " errors") + "; nothing was run";
+}
+
+void sort_problems(std::vector<problem>& problems) {
+  std::stable_sort(problems.begin(), problems.end(), [](problem const& x, problem const& y) {
+    auto const key = [](problem const& p) { return std::tuple(!p.option.empty(), p.at.line, p.at.column); };
+    return key(x) < key(y);
+  });
 }
 
 int exit_code_of(std::vector<problem> const& problems) noexcept {

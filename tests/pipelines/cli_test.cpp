@@ -39,11 +39,11 @@ struct cli : scratch {
 };
 
 TEST_F(cli, runs_a_pipeline_and_compares_with_what_was_expected) {
-  auto const r = wayfarer({"run", pipeline, "--out", out("r.h5")});
+  auto const r = run_wayfarer({"run", pipeline, "--out", out("r.h5")});
   EXPECT_EQ(r.code, 0) << r.out;
   EXPECT_THAT(r.out, AllOf(HasSubstr("contrast/difference"), HasSubstr("at least 0"), HasSubstr("1 of 2 expectations missed"), HasSubstr("datasets")));
-  EXPECT_EQ(wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet", "--strict"}).code, 1);
-  auto const shown = wayfarer({"show", out("r.h5")});
+  EXPECT_EQ(run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet", "--strict"}).code, 1);
+  auto const shown = run_wayfarer({"show", out("r.h5")});
   EXPECT_EQ(shown.code, 0);
   EXPECT_THAT(shown.out, AllOf(HasSubstr("Small"), HasSubstr("topic_transformer"), HasSubstr("value_blocks")));
 }
@@ -53,10 +53,10 @@ TEST_F(cli, runs_a_pipeline_and_compares_with_what_was_expected) {
 TEST_F(cli, results_have_the_same_bytes_for_any_number_of_threads) {
   std::vector<std::string> files;
   for (char const* threads : {"1", "2", "4"}) {
-    auto const r = wayfarer({"run", pipeline, "--out", out(std::string(threads) + ".h5"), "--threads", threads, "--quiet"});
+    auto const r = run_wayfarer({"run", pipeline, "--out", out(std::string(threads) + ".h5"), "--threads", threads, "--quiet"});
     ASSERT_EQ(r.code, 0) << r.out;
     files.push_back(slurp(out(std::string(threads) + ".h5")));
-    auto const same = wayfarer({"compare", out("1.h5"), out(std::string(threads) + ".h5")});
+    auto const same = run_wayfarer({"compare", out("1.h5"), out(std::string(threads) + ".h5")});
     EXPECT_EQ(same.code, 0) << same.out;
   }
   for (auto const& f : files) {
@@ -65,15 +65,15 @@ TEST_F(cli, results_have_the_same_bytes_for_any_number_of_threads) {
     for (std::size_t i = 0; i < f.size(); ++i) different += f[i] != files[0][i];
     EXPECT_LT(different, 400u);
   }
-  auto const other = wayfarer({"run", pipeline, "--out", out("seed.h5"), "--set", "seed=4", "--quiet"});
+  auto const other = run_wayfarer({"run", pipeline, "--out", out("seed.h5"), "--set", "seed=4", "--quiet"});
   ASSERT_EQ(other.code, 0) << other.out;
-  EXPECT_EQ(wayfarer({"compare", out("1.h5"), out("seed.h5")}).code, 1);
+  EXPECT_EQ(run_wayfarer({"compare", out("1.h5"), out("seed.h5")}).code, 1);
 }
 
 TEST_F(cli, a_killed_run_leaves_the_old_result_or_none) {
   auto const time = [&] {
     auto const begin = std::chrono::steady_clock::now();
-    EXPECT_EQ(wayfarer({"run", pipeline, "--out", out("whole.h5"), "--quiet"}).code, 0);
+    EXPECT_EQ(run_wayfarer({"run", pipeline, "--out", out("whole.h5"), "--quiet"}).code, 0);
     return std::chrono::steady_clock::now() - begin;
   }();
   for (bool old_one : {false, true})
@@ -86,17 +86,17 @@ TEST_F(cli, a_killed_run_leaves_the_old_result_or_none) {
       kill(child, SIGKILL);
       finish(child, folder / "log");
       if (old_one || fs::exists(target)) {
-        EXPECT_EQ(wayfarer({"compare", out("whole.h5"), target}).code, 0) << "killed after " << i << " tenths";
+        EXPECT_EQ(run_wayfarer({"compare", out("whole.h5"), target}).code, 0) << "killed after " << i << " tenths";
       }
     }
   // What killed runs left behind is swept by the next.
-  EXPECT_EQ(wayfarer({"run", pipeline, "--out", out("killed.h5"), "--quiet"}).code, 0);
+  EXPECT_EQ(run_wayfarer({"run", pipeline, "--out", out("killed.h5"), "--quiet"}).code, 0);
   for (auto const& entry : fs::directory_iterator(folder)) EXPECT_THAT(entry.path().filename().string(), Not(HasSubstr(".tmp.")));
 }
 
 TEST_F(cli, a_full_disk_ends_in_a_clear_error_and_no_file) {
   // A file-size limit is a full disk that needs no privilege; where mounting is allowed the real thing is tried too.
-  auto const limited = wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet"}, [] {
+  auto const limited = run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet"}, [] {
     rlimit const limit{40000, 40000};
     setrlimit(RLIMIT_FSIZE, &limit);
     signal(SIGXFSZ, SIG_IGN);
@@ -106,7 +106,7 @@ TEST_F(cli, a_full_disk_ends_in_a_clear_error_and_no_file) {
   EXPECT_FALSE(fs::exists(out("r.h5")));
   fs::create_directory(folder / "disk");
   if (mount("tmpfs", (folder / "disk").c_str(), "tmpfs", 0, "size=40k") == 0) {
-    auto const full = wayfarer({"run", pipeline, "--out", out("disk/r.h5"), "--quiet"});
+    auto const full = run_wayfarer({"run", pipeline, "--out", out("disk/r.h5"), "--quiet"});
     EXPECT_EQ(full.code, 5) << full.out;
     EXPECT_THAT(full.out, HasSubstr("No space left"));
     EXPECT_TRUE(fs::is_empty(folder / "disk"));
@@ -115,7 +115,7 @@ TEST_F(cli, a_full_disk_ends_in_a_clear_error_and_no_file) {
 }
 
 TEST_F(cli, an_output_folder_that_is_not_there_is_a_clear_error) {
-  auto const r = wayfarer({"run", pipeline, "--out", out("nowhere/r.h5"), "--quiet"});
+  auto const r = run_wayfarer({"run", pipeline, "--out", out("nowhere/r.h5"), "--quiet"});
   EXPECT_EQ(r.code, 5);
   EXPECT_THAT(r.out, HasSubstr("nowhere"));
 }
@@ -134,7 +134,7 @@ expect:
   contrast/ratio: {at_least: 1}
 )");
   for (char const* verb : {"check", "run"}) {
-    auto const r = wayfarer({verb, bad});
+    auto const r = run_wayfarer({verb, bad});
     EXPECT_EQ(r.code, 2);
     EXPECT_THAT(r.out, AllOf(HasSubstr("bad.yaml:3:28: lda has no parameter 'topcs'; did you mean 'topics'?"), HasSubstr("bad.yaml:4:"),
                              HasSubstr("bad.yaml:5:"), HasSubstr("did you mean 'topic_blocks'?"), HasSubstr("'model' needs a model, but 'documents' is a source"),
@@ -144,46 +144,46 @@ expect:
 }
 
 TEST_F(cli, a_sound_pipeline_is_checked_without_being_run) {
-  auto const r = wayfarer({"check", pipeline});
+  auto const r = run_wayfarer({"check", pipeline});
   EXPECT_EQ(r.code, 0) << r.out;
   EXPECT_THAT(r.out, AllOf(HasSubstr("8 nodes"), HasSubstr("no problems"), HasSubstr("activations of the largest block")));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 1);
-  EXPECT_THAT(wayfarer({"graph", pipeline}).out, AllOf(HasSubstr("digraph"), HasSubstr("\"learner\" -> \"blocks\"")));
+  EXPECT_THAT(run_wayfarer({"graph", pipeline}).out, AllOf(HasSubstr("digraph"), HasSubstr("\"learner\" -> \"blocks\"")));
 }
 
 TEST_F(cli, a_budget_too_small_for_one_block_says_what_to_do) {
-  auto const r = wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "1K", "--quiet"});
+  auto const r = run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "1K", "--quiet"});
   EXPECT_EQ(r.code, 5);
   EXPECT_THAT(r.out, AllOf(HasSubstr("memory budget"), HasSubstr("block:")));
-  EXPECT_EQ(wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "64M", "--quiet"}).code, 0);
+  EXPECT_EQ(run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "64M", "--quiet"}).code, 0);
 }
 
 TEST_F(cli, the_command_line_is_explained_and_checked) {
   for (char const* verb : {"run", "check", "graph", "plugins", "show", "compare"}) {
-    auto const help = wayfarer({verb, "--help"});
+    auto const help = run_wayfarer({verb, "--help"});
     EXPECT_EQ(help.code, 0) << verb;
     EXPECT_THAT(help.out, AllOf(HasSubstr(std::string("wayfarer ") + verb), HasSubstr("xample"))) << verb;
   }
-  EXPECT_THAT(wayfarer({"rnu"}).out, HasSubstr("did you mean 'run'?"));
-  EXPECT_EQ(wayfarer({"rnu"}).code, 2);
-  EXPECT_EQ(wayfarer({"run"}).code, 2);
-  EXPECT_THAT(wayfarer({"run", pipeline, "--thread", "2"}).out, HasSubstr("threads"));
-  EXPECT_EQ(wayfarer({"run", (folder / "absent.yaml").string()}).code, 3);
-  EXPECT_EQ(wayfarer({"show", pipeline}).code, 3);
-  EXPECT_EQ(wayfarer({"plugins", "describe", "topic_block"}).code, 2);
-  EXPECT_EQ(wayfarer({"plugins", "describe", "topic_blocks"}).code, 0);
+  EXPECT_THAT(run_wayfarer({"rnu"}).out, HasSubstr("did you mean 'run'?"));
+  EXPECT_EQ(run_wayfarer({"rnu"}).code, 2);
+  EXPECT_EQ(run_wayfarer({"run"}).code, 2);
+  EXPECT_THAT(run_wayfarer({"run", pipeline, "--thread", "2"}).out, HasSubstr("threads"));
+  EXPECT_EQ(run_wayfarer({"run", (folder / "absent.yaml").string()}).code, 3);
+  EXPECT_EQ(run_wayfarer({"show", pipeline}).code, 3);
+  EXPECT_EQ(run_wayfarer({"plugins", "describe", "topic_block"}).code, 2);
+  EXPECT_EQ(run_wayfarer({"plugins", "describe", "topic_blocks"}).code, 0);
 }
 
 TEST_F(cli, malformed_documents_end_with_file_line_and_column) {
   file("docs.txt", "1 2 3 END\n1 x 3 END\n");
-  auto const r = wayfarer({"run", pipeline, "--out", out("r.h5"), "--set", "documents.path=" + out("docs.txt")});
+  auto const r = run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--set", "documents.path=" + out("docs.txt")});
   EXPECT_EQ(r.code, 3) << r.out;
   EXPECT_THAT(r.out, HasSubstr("docs.txt:2:3"));
 }
 
 // h5py and xarray open the file with named dimensions, units and texts.
 TEST_F(cli, python_readers_open_the_result) {
-  ASSERT_EQ(wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet"}).code, 0);
+  ASSERT_EQ(run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet"}).code, 0);
   std::string const command = "/usr/bin/python3 " WAYFARER_SOURCE_DIR "/tests/pipelines/readers_test.py " + out("r.h5") + " > " + out("log") + " 2>&1";
   EXPECT_EQ(std::system(command.c_str()), 0) << slurp(out("log"));
 }

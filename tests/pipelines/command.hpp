@@ -66,7 +66,7 @@ inline outcome finish(pid_t child, std::filesystem::path const& log) {
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), slurp(log)};
 }
 
-inline outcome wayfarer(std::vector<std::string> arguments, std::function<void()> const& prepare = {}) {
+inline outcome run_wayfarer(std::vector<std::string> arguments, std::function<void()> const& prepare = {}) {
   std::filesystem::path const log = std::filesystem::temp_directory_path() / ("wayfarer-log-" + std::to_string(getpid()));
   outcome const done = finish(start(std::move(arguments), log, prepare), log);
   std::filesystem::remove(log);
