@@ -6,3 +6,6 @@ wayfarer_test(metrics_test SOURCES plugins/metrics_test.cpp)
 add_dependencies(metrics_test group_contrast closed_form two_stage topic_theory)
 wayfarer_test(probes_test SOURCES plugins/probes_test.cpp LIBRARIES topic_blocks_internal)
 add_dependencies(probes_test topic_blocks topic_attention attention_examples documents)
+# The model's inside: gradients against finite differences, the fast path against the plain one; and, slower, the paper's figures.
+wayfarer_test(topic_transformer_test SOURCES plugins/topic_transformer_test.cpp LIBRARIES topic_transformer_internal)
+wayfarer_test(topic_transformer_paper_test SOURCES plugins/topic_transformer_paper_test.cpp LIBRARIES topic_transformer_internal LABEL slow TIMEOUT 900)
