@@ -1,9 +1,10 @@
 // How fast topic_transformer trains, in updates of 40 documents, and how near that is to what the processor could do.
 //
-// The limit counts the multiply-adds that an update cannot do without once its structure is used: for every document, distinct keys x
-// distinct masked queries x vocabulary, once forward, once back into the table and, with trained attention, once back into the weights;
-// and the products between tables over the vocabulary. `fraction` is that count over what fused multiply-adds on registers alone do in
-// the same time (`peak`, measured in the same run). What it leaves out (softmax, optimiser, gathering) is why it stays below 1.
+// The limit counts the multiply-adds that an update cannot do without once its structure is used: for every document, distinct
+// keys x distinct masked queries x vocabulary, once forward, once back into the table and, with trained attention, once back into
+// the weights; and the products between tables over the vocabulary. `fraction` is that count over what fused multiply-adds on
+// registers alone do in the same time (`peak`, measured in the same run). What it leaves out (softmax, optimiser, gathering) is
+// why it stays below 1.
 #include <benchmark/benchmark.h>
 
 #include <chrono>
@@ -62,7 +63,8 @@ double peak() {
 
 spec setting(char const* regime, style_kind style) {
   spec s = regime_defaults(regime, style);
-  if (style == style_kind::repo && s.attention == attention_kind::trained && s.embedding == embedding_kind::one_hot) s.init = init_kind::scaled;
+  if (style == style_kind::repo && s.attention == attention_kind::trained && s.embedding == embedding_kind::one_hot)
+    s.init = init_kind::scaled;
   return s;
 }
 
@@ -90,7 +92,8 @@ double needed(spec const& s, document_set const& data, std::span<std::uint32_t c
     }
     work += 3 * queries / static_cast<double>(out.size() / s.batch) * v * d;
   }
-  if (s.embedding == embedding_kind::trained) work += 3 * v * d * d * ((attends ? 2 : 0) + (s.value == value_kind::trained ? 1 : 0));
+  if (s.embedding == embedding_kind::trained)
+    work += 3 * v * d * d * ((attends ? 2 : 0) + (s.value == value_kind::trained ? 1 : 0));
   return work;
 }
 
@@ -98,9 +101,12 @@ void train_updates(benchmark::State& state, char const* regime, style_kind style
   spec const s = setting(regime, style);
   layout const l(s);
   auto const& words = documents();
-  document_set const data(s, [&](std::size_t first, std::span<std::vector<std::int32_t>> out) {
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = words[first + i];
-  }, words.size(), 1, std::size_t{1} << 28);
+  document_set const data(
+      s,
+      [&](std::size_t first, std::span<std::vector<std::int32_t>> out) {
+        for (std::size_t i = 0; i < out.size(); ++i) out[i] = words[first + i];
+      },
+      words.size(), 1, std::size_t{1} << 28);
   std::vector<std::uint32_t> order(words.size());
   shuffled(1, 0, order);
   auto const learn = make_learner<float>(s, l, initial_weights<float>(s, l, 1), method);
@@ -141,7 +147,8 @@ void product_of_tables(benchmark::State& state) {
     k.product(c.data(), ld, a.data(), ld, 1, b.data(), ld, n, ld, n, false);
     benchmark::ClobberMemory();
   }
-  state.counters["fraction"] = benchmark::Counter(static_cast<double>(n * n * n) / peak(), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["fraction"] =
+      benchmark::Counter(static_cast<double>(n * n * n) / peak(), benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(product_of_tables);
 

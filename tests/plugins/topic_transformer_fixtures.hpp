@@ -25,7 +25,8 @@ namespace wayfarer::topic_transformer::test {
 using word_lists = std::vector<std::vector<std::int32_t>>;
 
 /// `tau` topics a document, evenly, if tau > 0; else topic weights from a symmetric Dirichlet(0.1).
-inline word_lists make_documents(spec const& s, std::size_t count, std::size_t shortest, std::size_t longest, std::size_t tau, std::uint64_t seed) {
+inline word_lists make_documents(spec const& s, std::size_t count, std::size_t shortest, std::size_t longest, std::size_t tau,
+                                 std::uint64_t seed) {
   word_lists out(count);
   auto const T = static_cast<std::uint32_t>(s.topics), v = static_cast<std::uint32_t>(s.words_per_topic);
   for (std::size_t i = 0; i < count; ++i) {
@@ -96,11 +97,21 @@ inline std::unique_ptr<trainable_model> make_model(values given = {}, std::uint6
     auto const& p = d->params[i];
     param_value::storage value;
     switch (p.type) {
-      case param_type::boolean: value = p.default_number != 0; break;
-      case param_type::integer: value = static_cast<std::int64_t>(p.default_number); break;
-      case param_type::real: value = p.default_number; break;
-      case param_type::integer_list: value = std::vector<std::int64_t>{}; break;
-      default: value = std::string(p.default_text); break;
+      case param_type::boolean:
+        value = p.default_number != 0;
+        break;
+      case param_type::integer:
+        value = static_cast<std::int64_t>(p.default_number);
+        break;
+      case param_type::real:
+        value = p.default_number;
+        break;
+      case param_type::integer_list:
+        value = std::vector<std::int64_t>{};
+        break;
+      default:
+        value = std::string(p.default_text);
+        break;
     }
     if (auto own = given.extract(p.name); !own.empty()) value = own.mapped();
     c.set(p.name, param_value(std::move(value)));

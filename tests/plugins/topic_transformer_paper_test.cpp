@@ -1,6 +1,6 @@
-// Training reproduces the figures of "How Do Transformers Learn Topic Structure": the tolerances of the paper notes' sections f2 to
-// f6 on the published documents, and of c3 on generated ones. Without WAYFARER_DATA the same trainings run on generated documents,
-// with gates wide enough for another draw of the data.
+// Training reproduces the figures of "How Do Transformers Learn Topic Structure": the tolerances of the paper notes' sections f2
+// to f6 on the published documents, and of c3 on generated ones. Without WAYFARER_DATA the same trainings run on generated
+// documents, with gates wide enough for another draw of the data.
 #include <array>
 #include <cmath>
 #include <cstdlib>
@@ -118,9 +118,12 @@ blocks measure(std::vector<double> const& m) {
     for (std::size_t j = 0; j < n_words; ++j) {
       double const x = m[(i + first_word) * vocabulary + j + first_word];
       bool const same = i / 10 == j / 10;
-      if (i == j) b.diag += x / 100;
-      else if (same) b.same += x / 900, b.positive += (x > 0) / 900.0;
-      else b.diff += x / 9000;
+      if (i == j)
+        b.diag += x / 100;
+      else if (same)
+        b.same += x / 900, b.positive += (x > 0) / 900.0;
+      else
+        b.diff += x / 9000;
       column[j] += same ? x / 10 : -x / 90;
       b.mean[i / 10][j / 10] += x / 100;
     }
@@ -145,7 +148,8 @@ std::vector<double> gram_of_rows(float const* e, std::size_t d) {
   std::vector<double> g(vocabulary * vocabulary, 0);
   for (std::size_t a = 0; a < vocabulary; ++a)
     for (std::size_t b = 0; b < vocabulary; ++b)
-      for (std::size_t k = 0; k < d; ++k) g[a * vocabulary + b] += static_cast<double>(e[a * d + k]) * static_cast<double>(e[b * d + k]);
+      for (std::size_t k = 0; k < d; ++k)
+        g[a * vocabulary + b] += static_cast<double>(e[a * d + k]) * static_cast<double>(e[b * d + k]);
   return g;
 }
 
@@ -161,15 +165,18 @@ std::array<double, 3> attention(spec const& s, weights<float> const& w) {
     std::vector<std::uint16_t> ids;
     for (auto const x : words) ids.push_back(static_cast<std::uint16_t>(x + first_word));
     std::vector<std::uint8_t> const visible(ids.size(), 1);
-    pass.forward(ids, visible, [&](place p, std::size_t, matrix<float>& a) {
-      if (p != place::pattern) return;
-      for (std::size_t q = 0; q < ids.size(); ++q)
-        for (std::size_t k = 0; k < ids.size(); ++k) {
-          std::size_t const kind = words[q] == words[k] ? 0 : words[q] / 10 == words[k] / 10 ? 1 : 2;
-          each[i][kind][0] += static_cast<double>(a(static_cast<Eigen::Index>(q), static_cast<Eigen::Index>(k))) * static_cast<double>(ids.size());
-          each[i][kind][1] += 1;
-        }
-    }, {0, place::pattern});
+    pass.forward(ids, visible,
+                 [&](place p, std::size_t, matrix<float>& a) {
+                   if (p != place::pattern) return;
+                   for (std::size_t q = 0; q < ids.size(); ++q)
+                     for (std::size_t k = 0; k < ids.size(); ++k) {
+                       std::size_t const kind = words[q] == words[k] ? 0 : words[q] / 10 == words[k] / 10 ? 1 : 2;
+                       each[i][kind][0] += static_cast<double>(a(static_cast<Eigen::Index>(q), static_cast<Eigen::Index>(k))) *
+                                           static_cast<double>(ids.size());
+                       each[i][kind][1] += 1;
+                     }
+                 },
+                 {0, place::pattern});
   });
   std::array<double, 3> out{};
   for (std::size_t kind = 0; kind < 3; ++kind) {
@@ -199,7 +206,8 @@ TEST(topic_transformer_paper, f2_released_run) {
     for (std::size_t t = 0; t < 10; ++t)
       for (std::size_t u = 0; u < 10; ++u) gram[t][u] += c.mean[t][u] / seeds;
     for (std::size_t i = 0; i < n_words; ++i)
-      for (std::size_t k = 0; k < first_word; ++k) special += std::pow(values[(i + first_word) * vocabulary + k], 2) / (4 * seeds);
+      for (std::size_t k = 0; k < first_word; ++k)
+        special += std::pow(values[(i + first_word) * vocabulary + k], 2) / (4 * seeds);
   }
   expect_in(dev, 3.390, 3.415, "dev cross-entropy after 1001 updates");
   expect_in(first, 4.75, 4.91, "dev cross-entropy after 1 update");
@@ -214,7 +222,8 @@ TEST(topic_transformer_paper, f2_released_run) {
   expect_in(gap, 0, 0.04, "|diagonal - same topic|");
   double smallest = 1e9;
   for (std::size_t t = 0; t < 10; ++t)
-    for (std::size_t u = 0; u < 10; ++u) (t == u ? smallest = std::min(smallest, gram[t][u]) : off = std::max(off, std::abs(gram[t][u])));
+    for (std::size_t u = 0; u < 10; ++u)
+      (t == u ? smallest = std::min(smallest, gram[t][u]) : off = std::max(off, std::abs(gram[t][u])));
   expect_in(smallest, 4, 1e3, "G, smallest diagonal block mean", 0);
   expect_in(off, 0, 1.5, "G, largest off-diagonal block mean");
 }
@@ -239,7 +248,8 @@ TEST(topic_transformer_paper, f3_value_matrix_in_paper_style) {
   expect_in(incl.diag - incl.same, 0.9, 1.4, "gap at the diagonal, included", 0);
   expect_in(run(loss_kind::squared, key_kind::excluded, false).contrast, 0.0971, 0.1011, "contrast, squared, excluded");
   expect_in(run(loss_kind::squared, key_kind::included, false).contrast, 0.1136, 0.1176, "contrast, squared, included");
-  expect_in(run(loss_kind::squared, key_kind::excluded, true).contrast, 0.0971, 0.1011, "contrast, squared, excluded, sgd from 0");
+  expect_in(run(loss_kind::squared, key_kind::excluded, true).contrast, 0.0971, 0.1011,
+            "contrast, squared, excluded, sgd from 0");
   auto const sgd = run(loss_kind::squared, key_kind::included, true);
   expect_in(sgd.topic_sum, 1.1561 * 0.985, 1.1561 * 1.015, "topic-sum contrast, squared, included, sgd from 0");
 }
@@ -336,11 +346,15 @@ TEST(topic_transformer_paper, c3_optimal_attention) {
     for (std::size_t j = mask_id; j < vocabulary; ++j) {
       if (j > mask_id && j < first_word) continue;
       double score = 0;
-      for (std::size_t o = 0; o < vocabulary; ++o) score += static_cast<double>(q[o * vocabulary + i]) * static_cast<double>(k[o * vocabulary + j]);
+      for (std::size_t o = 0; o < vocabulary; ++o)
+        score += static_cast<double>(q[o * vocabulary + i]) * static_cast<double>(k[o * vocabulary + j]);
       double const weight = std::exp(score / std::sqrt(static_cast<double>(vocabulary)));
-      if (j == mask_id) mask = weight;
-      else if ((i - first_word) / 10 == (j - first_word) / 10) own += weight / 10;
-      else other += weight / 90;
+      if (j == mask_id)
+        mask = weight;
+      else if ((i - first_word) / 10 == (j - first_word) / 10)
+        own += weight / 10;
+      else
+        other += weight / 90;
     }
     ratio += own / other / 100, rho += mask / other / 100;
   }

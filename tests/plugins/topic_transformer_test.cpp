@@ -102,7 +102,8 @@ TEST(topic_transformer_gradient, of_every_regime) {
           spec s = small(regime_defaults(regime, style));
           s.loss = loss, s.masked_keys = keys;
           expect_true_gradient(s, std::string(regime) + (style == style_kind::repo ? " repo" : " paper") +
-                                      (loss == loss_kind::squared ? " squared" : "") + (keys == key_kind::included ? " included" : ""));
+                                      (loss == loss_kind::squared ? " squared" : "") +
+                                      (keys == key_kind::included ? " included" : ""));
         }
 }
 
@@ -148,11 +149,13 @@ TEST(topic_transformer_gradient, l2_adds_twice_lambda_theta_to_the_step) {
     learn->store_gradient(g);
     learn->step(0, 0.7);
     learn->store(after);
-    for (std::size_t i = 0; i < l.count; ++i) EXPECT_NEAR(after.values[i], w.values[i] - 0.7 * (g.values[i] + 0.1 * w.values[i]), 1e-14);
+    for (std::size_t i = 0; i < l.count; ++i)
+      EXPECT_NEAR(after.values[i], w.values[i] - 0.7 * (g.values[i] + 0.1 * w.values[i]), 1e-14);
   }
 }
 
-// ---- the table path is the plain one, faster ----------------------------------------------------------------------------------------
+// ---- the table path is the plain one, faster
+// ----------------------------------------------------------------------------------------
 
 void expect_same_path(spec const& s, std::string const& what, std::size_t documents) {
   SCOPED_TRACE(what);
@@ -207,7 +210,8 @@ TEST(topic_transformer_fast_path, agrees_where_switches_cross) {
   with("one-hot, untied", "R4", style_kind::repo, [](spec& s) { s.decoder = decoder_kind::untied, s.decoder_bias = true; });
   with("one-hot, untied, paper", "R2", style_kind::paper, [](spec& s) { s.decoder = decoder_kind::untied; });
   with("one-hot identity values", "R3", style_kind::repo, [](spec& s) { s.value = value_kind::identity; });
-  with("one-hot identity values, untied", "R3", style_kind::paper, [](spec& s) { s.value = value_kind::identity, s.decoder = decoder_kind::untied; });
+  with("one-hot identity values, untied", "R3", style_kind::paper,
+       [](spec& s) { s.value = value_kind::identity, s.decoder = decoder_kind::untied; });
   with("identity decoder with bias", "R2", style_kind::paper, [](spec& s) { s.decoder_bias = true; });
   with("tied repo", "R5", style_kind::repo, [](spec& s) { s.decoder = decoder_kind::tied; });
 }
@@ -252,12 +256,13 @@ TEST(topic_transformer_fast_path, gives_the_same_with_any_instructions) {
         scale = std::max(scale, std::abs(want.at(p)[i]));
       }
       EXPECT_LT(most, 2e-5 * scale + 1e-6)  // b_K: truly zero
-           << set->name << " " << p.name;
+          << set->name << " " << p.name;
     }
   }
 }
 
-// ---- training -------------------------------------------------------------------------------------------------------------------
+// ---- training
+// -------------------------------------------------------------------------------------------------------------------
 
 std::pair<weights<float>, std::vector<double>> trained(spec const& s, method_kind method, std::size_t cache) {
   layout const l(s);
@@ -275,7 +280,8 @@ std::pair<weights<float>, std::vector<double>> trained(spec const& s, method_kin
 }
 
 TEST(topic_transformer_training, has_the_same_bytes_for_any_number_of_threads) {
-  for (auto const& [regime, method] : {std::tuple{"R2", method_kind::fast}, {"R4", method_kind::fast}, {"R4", method_kind::plain}}) {
+  for (auto const& [regime, method] :
+       {std::tuple{"R2", method_kind::fast}, {"R4", method_kind::fast}, {"R4", method_kind::plain}}) {
     spec s = regime_defaults(regime, style_kind::repo);
     s.topics = 4, s.words_per_topic = 5, s.updates = method == method_kind::plain ? 12 : 100;
     std::vector<std::pair<weights<float>, std::vector<double>>> runs;
@@ -323,7 +329,8 @@ TEST(topic_transformer_training, learns_topics_from_generated_documents) {
   EXPECT_NEAR(same / 1000 - different / 9000, 5.5, 0.4);
 }
 
-// ---- documents ------------------------------------------------------------------------------------------------------------------
+// ---- documents
+// ------------------------------------------------------------------------------------------------------------------
 
 TEST(topic_transformer_documents, are_masked_as_the_paper_says) {
   spec s = regime_defaults("R2", style_kind::repo);
@@ -371,7 +378,8 @@ TEST(topic_transformer_documents, with_everything_masked_attend_to_everything) {
   EXPECT_THAT(d.visible, testing::Each(1));
 }
 
-// ---- theory ---------------------------------------------------------------------------------------------------------------------
+// ---- theory
+// ---------------------------------------------------------------------------------------------------------------------
 
 TEST(topic_transformer_closed_form, is_theorem_v) {
   auto const c = closed_form(spec{});
@@ -380,7 +388,8 @@ TEST(topic_transformer_closed_form, is_theorem_v) {
   EXPECT_NEAR(c.d, -0.0075867052, 1e-10);
 }
 
-// ---- the plugin -------------------------------------------------------------------------------------------------------------------
+// ---- the plugin
+// -------------------------------------------------------------------------------------------------------------------
 
 TEST(topic_transformer_plugin, runs_with_hooks) {
   auto const m = make_model({{"regime", "R4"}, {"style", "repo"}});
@@ -407,8 +416,10 @@ TEST(topic_transformer_plugin, runs_with_hooks) {
       auto const& t = got.at(all[i], item);
       auto const& info = m->info().hooks[i];
       std::size_t const n = b.tokens[item].size();
-      if (info.per_pair) EXPECT_EQ(t.shape(), (dims{{"head", 1}, {"query", n}, {"key", n}})) << all[i];
-      else EXPECT_EQ(t.shape().front(), (dim{"pos", n})) << all[i];
+      if (info.per_pair)
+        EXPECT_EQ(t.shape(), (dims{{"head", 1}, {"query", n}, {"key", n}})) << all[i];
+      else
+        EXPECT_EQ(t.shape().front(), (dim{"pos", n})) << all[i];
       EXPECT_EQ(t.rank(), info.per_pair ? 3 : info.row.size() + 1);
       EXPECT_EQ(exact.at(all[i], item).type(), dtype::f64);
       auto const a = t.values<float const>();
@@ -426,8 +437,8 @@ TEST(topic_transformer_plugin, runs_with_hooks) {
   run_request edited;
   edited.logits = wanted_logits::last;
   edited.edits.push_back({"blocks.0.attn.hook_z", [](std::size_t item, tensor const& t) {
-    if (item == 1) std::fill(t.values<float>().begin(), t.values<float>().end(), 2.0f);
-  }});
+                            if (item == 1) std::fill(t.values<float>().begin(), t.values<float>().end(), 2.0f);
+                          }});
   auto const changed = m->run(b, edited);
   EXPECT_EQ(changed.at("logits", 1).shape(), (dims{{"pos", 1}, {"token", 104}}));
   EXPECT_EQ(changed.at("logits", 1).get({0, 50}), 2.0);
@@ -518,8 +529,12 @@ TEST(topic_transformer_plugin, keeps_the_best_and_stops_when_patience_ends) {
   spec const s = regime_defaults("R2", style_kind::paper);
   word_source const data(s, make_documents(s, 40, 20, 30, 0, 1)), held_out(s, make_documents(s, 80, 20, 40, 0, 2));
   // Few documents and a fast learner: it soon knows them by heart.
-  auto const m = make_model({{"train.updates", std::int64_t{4000}}, {"train.learning_rate", 0.1}, {"train.held_out_every", std::int64_t{10}},
-                             {"train.keep_best", true}, {"train.patience", std::int64_t{30}}, {"train.snapshots", std::vector<std::int64_t>{1, 3999}}});
+  auto const m = make_model({{"train.updates", std::int64_t{4000}},
+                             {"train.learning_rate", 0.1},
+                             {"train.held_out_every", std::int64_t{10}},
+                             {"train.keep_best", true},
+                             {"train.patience", std::int64_t{30}},
+                             {"train.snapshots", std::vector<std::int64_t>{1, 3999}}});
   results out;
   silent quiet;
   std::vector<snapshot> kept;

@@ -10,7 +10,8 @@ namespace wayfarer::topic_transformer {
 
 void encode_words(spec const& s, std::span<std::int32_t const> words, std::vector<std::uint16_t>& ids) {
   ids.clear();
-  if (words.size() > 65000) throw data_error("a document of " + std::to_string(words.size()) + " words is too long: at most 65000");
+  if (words.size() > 65000)
+    throw data_error("a document of " + std::to_string(words.size()) + " words is too long: at most 65000");
   if (s.start_end) ids.push_back(start_id);
   for (std::int32_t const w : words) {
     if (w < 0 || static_cast<std::size_t>(w) >= s.words())
@@ -21,7 +22,8 @@ void encode_words(spec const& s, std::span<std::int32_t const> words, std::vecto
   if (s.start_end) ids.push_back(end_id);
 }
 
-void mask_words(spec const& s, std::span<std::int32_t const> words, std::uint64_t seed, std::uint64_t index, masked_document& out) {
+void mask_words(spec const& s, std::span<std::int32_t const> words, std::uint64_t seed, std::uint64_t index,
+                masked_document& out) {
   encode_words(s, words, out.truth);
   std::size_t const n = out.truth.size(), first = s.start_end ? 1 : 0;
   random_stream draw(seed, "mask", index);
@@ -31,7 +33,8 @@ void mask_words(spec const& s, std::span<std::int32_t const> words, std::uint64_
   for (std::size_t i = 0; i < n; ++i) {
     if (!out.masked[i]) continue;
     double const r = draw.uniform();
-    if (r < 1 - s.keep_probability - s.random_probability) out.shown[i] = mask_id;
+    if (r < 1 - s.keep_probability - s.random_probability)
+      out.shown[i] = mask_id;
     else if (r < 1 - s.keep_probability)
       out.shown[i] = static_cast<std::uint16_t>(s.replacement == replacement_kind::all_ids
                                                     ? draw.below(static_cast<std::uint32_t>(s.vocabulary()))

@@ -28,13 +28,15 @@ struct masked_document {
 /// Token ids of a document, nothing masked: START and END are added when the spec says so. Throws data_error on a word outside.
 void encode_words(spec const&, std::span<std::int32_t const> words, std::vector<std::uint16_t>& ids);
 
-/// Draws the mask from the stream ("mask", index) of the seed, as the probe bayes_floor does, so that both speak of the same words. A document without a single visible key (everything
-/// masked, masked keys excluded) attends to all of its positions instead.
+/// Draws the mask from the stream ("mask", index) of the seed, as the probe bayes_floor does, so that both speak of the same
+/// words. A document without a single visible key (everything masked, masked keys excluded) attends to all of its positions
+/// instead.
 void mask_words(spec const&, std::span<std::int32_t const> words, std::uint64_t seed, std::uint64_t index, masked_document& out);
 
 /// One document as counts, in one run of 16-bit numbers:
 ///   [0] distinct keys n  [1] rows r  [2] masked tokens  [3] visible keys in total  [4] distinct (row, target) pairs
-///   key ids [n], key counts [n], then per row: query id, masked tokens, distinct targets; then per row: target ids, target counts
+///   key ids [n], key counts [n], then per row: query id, masked tokens, distinct targets; then per row: target ids, target
+///   counts
 /// With uniform attention all queries are alike and make one row.
 inline constexpr std::size_t count_header = 5;
 void count_document(spec const&, masked_document const&, std::vector<std::uint16_t>& out);

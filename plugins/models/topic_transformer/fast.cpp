@@ -40,8 +40,15 @@ void turn(T* to, std::size_t ld_to, T const* from, std::size_t ld_from, std::siz
 
 template <class T>
 fast_model<T>::fast_model(spec const& s, layout const& l, weights<T> const& start, kernel_table<T> const& kernel)
-    : spec_(s), layout_(l), kernel_(kernel), vocabulary_(s.vocabulary()), d_(s.d()), ld_(padded(d_)), ld_v_(padded(vocabulary_)),
-      one_hot_(s.embedding == embedding_kind::one_hot), norm_(s.embedding_norm) {
+    : spec_(s),
+      layout_(l),
+      kernel_(kernel),
+      vocabulary_(s.vocabulary()),
+      d_(s.d()),
+      ld_(padded(d_)),
+      ld_v_(padded(vocabulary_)),
+      one_hot_(s.embedding == embedding_kind::one_hot),
+      norm_(s.embedding_norm) {
   if (!has_fast_path(s)) throw plugin_error("topic_transformer: this model has no table path");
   auto const& here = layout_.layers.at(0);
   segments_.resize(layout_.parameters.size());
@@ -68,7 +75,8 @@ fast_model<T>::fast_model(spec const& s, layout const& l, weights<T> const& star
         w_[g.offset + (g.turned ? c * g.ld + r : r * g.ld + c)] = start.at(p)[r * p.cols + c];
   }
   auto const find = [&](int slot) { return slot < 0 ? segment{} : segments_[static_cast<std::size_t>(slot)]; };
-  embed_ = find(layout_.embed), token_type_ = find(layout_.token_type), norm_w_ = find(layout_.norm_w), norm_b_ = find(layout_.norm_b);
+  embed_ = find(layout_.embed), token_type_ = find(layout_.token_type), norm_w_ = find(layout_.norm_w),
+  norm_b_ = find(layout_.norm_b);
   decoder_ = s.decoder == decoder_kind::tied ? embed_ : find(layout_.decoder_w);
   decoder_bias_ = find(layout_.decoder_b);
   q_.weight = find(here.w_q), q_.bias = find(here.b_q), k_.weight = find(here.w_k), k_.bias = find(here.b_k);
@@ -151,7 +159,8 @@ void fast_model<T>::hidden() {
     if (!dense_hidden_) return;
     if (one_hot_)
       for (std::size_t i = 0; i < vocabulary_; ++i) h_[i * ld_ + i] = 1;
-    else std::memcpy(h_.data(), at(embed_), vocabulary_ * ld_ * sizeof(T));
+    else
+      std::memcpy(h_.data(), at(embed_), vocabulary_ * ld_ * sizeof(T));
     return;
   }
   T const* const tt = at(token_type_);
@@ -171,7 +180,8 @@ void fast_model<T>::hidden() {
     }
     double const base = square + 1 - 1 / static_cast<double>(d_);
     for (std::size_t i = 0; i < vocabulary_; ++i)
-      r_[i] = static_cast<T>(1 / std::sqrt((base + 2 * static_cast<double>(centred_[i])) / static_cast<double>(d_) + norm_epsilon));
+      r_[i] =
+          static_cast<T>(1 / std::sqrt((base + 2 * static_cast<double>(centred_[i])) / static_cast<double>(d_) + norm_epsilon));
   }
   if (!dense_hidden_) return;
   for (std::size_t i = 0; i < vocabulary_; ++i) {
@@ -215,8 +225,10 @@ void fast_model<T>::project(projection& p) {
     kernel_.one_hot_project(p.own.data(), w, r_.data(), at(norm_w_), p.a.data(), p.a.data() + ld_, vocabulary_, ld_);
     return;
   }
-  if (one_hot_) std::memcpy(p.own.data(), w, vocabulary_ * ld_ * sizeof(T));
-  else kernel_.product(p.own.data(), ld_, h_.data(), ld_, 1, w, ld_, vocabulary_, ld_, d_, false);
+  if (one_hot_)
+    std::memcpy(p.own.data(), w, vocabulary_ * ld_ * sizeof(T));
+  else
+    kernel_.product(p.own.data(), ld_, h_.data(), ld_, 1, w, ld_, vocabulary_, ld_, d_, false);
   if (bias)
     for (std::size_t i = 0; i < vocabulary_; ++i)
       for (std::size_t c = 0; c < ld_; ++c) p.own[i * ld_ + c] += bias[c];
@@ -253,7 +265,8 @@ batch_job<T> fast_model<T>::job(std::vector<std::uint16_t const*> const& documen
   }
   std::size_t const scratch = scratch_count(!q_.weight.present, documents.size(), keys, rows, entries, ld_v_);
   if (room.scratch.size() < scratch) room.scratch.resize(scratch + scratch / 4);
-  if (std::size_t const index = index_count(vocabulary_, entries); room.index.size() < index) room.index.resize(index + index / 4);
+  if (std::size_t const index = index_count(vocabulary_, entries); room.index.size() < index)
+    room.index.resize(index + index / 4);
   batch_job<T> j;
   j.documents = documents.data();
   j.size = documents.size();
@@ -273,7 +286,8 @@ template <class T>
 double fast_model<T>::gradient(std::vector<std::uint16_t const*> const& documents) {
   tables();
   // What is added to; the gradients of Q, K and V are written whole.
-  for (segment const* const g : {&embed_, &token_type_, &norm_w_, &norm_b_, &decoder_, &decoder_bias_, &q_.bias, &k_.bias, &value_.bias})
+  for (segment const* const g :
+       {&embed_, &token_type_, &norm_w_, &norm_b_, &decoder_, &decoder_bias_, &q_.bias, &k_.bias, &value_.bias})
     if (g->present) std::memset(gradient_at(*g), 0, g->rows * g->ld * sizeof(T));
   if (dense_hidden_) std::memset(d_h_.data(), 0, d_h_.size() * sizeof(T));
   if (norm_) {
@@ -316,7 +330,8 @@ double fast_model<T>::gradient(std::vector<std::uint16_t const*> const& document
 
   if (decoder_.present) {
     kernel_.product(d_value, ld_, d_logits_.data(), ld_v_, 1, at(decoder_), ld_, vocabulary_, ld_, vocabulary_, false);
-    kernel_.product(gradient_at(decoder_), ld_, d_logits_.data(), 1, ld_v_, value_.table, ld_, vocabulary_, ld_, vocabulary_, true);
+    kernel_.product(gradient_at(decoder_), ld_, d_logits_.data(), 1, ld_v_, value_.table, ld_, vocabulary_, ld_, vocabulary_,
+                    true);
   }
   project_back(value_, d_value);
   if (q_.weight.present) {
@@ -347,8 +362,8 @@ void fast_model<T>::project_back(projection& p, T const* d_table) {
     T* const s1 = sums_.data() + ld_;
     T const* const gamma = at(norm_w_);
     kernel_.column_sums(s0, s1, d_table, r_.data(), vocabulary_, ld_);
-    kernel_.one_hot_backward(d_w, dots_.data(), d_table, w, r_.data(), gamma, u_.data(), u_.data() + ld_, p.a.data(), s0, s1, vocabulary_,
-                             ld_);
+    kernel_.one_hot_backward(d_w, dots_.data(), d_table, w, r_.data(), gamma, u_.data(), u_.data() + ld_, p.a.data(), s0, s1,
+                             vocabulary_, ld_);
     T* const d_gamma = gradient_at(norm_w_);
     T* const d_beta = gradient_at(norm_b_);
     for (std::size_t k = 0; k < vocabulary_; ++k) {

@@ -1,9 +1,10 @@
 // The table path: one layer, one head, nothing of BERT beyond the embedding's LayerNorm.
 //
-// Without positions, a hidden row, its key, query, value and even the logits that its value leads to depend on the token id alone. So
-// they are tables over the vocabulary, a few small products an update, and a document is what its counts say: its logits are one
-// weighted sum of table rows for each distinct masked query (a single one when attention is uniform). A one-hot embedding makes the
-// products with it disappear: the tables are the weights themselves, or, after LayerNorm, a scaled copy plus two rank-one terms.
+// Without positions, a hidden row, its key, query, value and even the logits that its value leads to depend on the token id
+// alone. So they are tables over the vocabulary, a few small products an update, and a document is what its counts say: its
+// logits are one weighted sum of table rows for each distinct masked query (a single one when attention is uniform). A one-hot
+// embedding makes the products with it disappear: the tables are the weights themselves, or, after LayerNorm, a scaled copy plus
+// two rank-one terms.
 //
 // The trainer owns one; `gradient` and `step` are for one thread, `loss` may run on many threads, each with its own `work_space`.
 #pragma once
@@ -74,10 +75,10 @@ class fast_model {
   // A linear map of the hidden rows and the table [vocabulary, ld] that it makes.
   struct projection {
     segment weight, bias;
-    aligned_array<T> own;         // the table, unless it is the weights themselves
-    aligned_array<T> a, b;        // [ld], one-hot after LayerNorm: table = r (a + gamma w) + b
+    aligned_array<T> own;   // the table, unless it is the weights themselves
+    aligned_array<T> a, b;  // [ld], one-hot after LayerNorm: table = r (a + gamma w) + b
     T const* table = nullptr;
-    aligned_array<T> d_table;     // gradient of the table, unless it is the weights' gradient itself
+    aligned_array<T> d_table;  // gradient of the table, unless it is the weights' gradient itself
   };
 
   void store_from(aligned_array<T> const& from, weights<T>& out) const;
@@ -103,8 +104,8 @@ class fast_model {
   projection q_, k_, value_;
   // Hidden rows after LayerNorm; `h_` only where they are not one-hot in disguise.
   bool dense_hidden_ = false;
-  aligned_array<T> h_, x_hat_, d_h_;        // [vocabulary, ld]
-  aligned_array<T> r_, centred_, u_;        // r: 1 / sd of a row [vocabulary]; centred token type and u = gamma (centred - 1/d) [ld]
+  aligned_array<T> h_, x_hat_, d_h_;  // [vocabulary, ld]
+  aligned_array<T> r_, centred_, u_;  // r: 1 / sd of a row [vocabulary]; centred token type and u = gamma (centred - 1/d) [ld]
   aligned_array<T> d_u_, d_r_, sums_, dots_;
   aligned_array<T> logits_, d_logits_, bias_, decoder_turned_, k_turned_, value_turned_;
   aligned_array<T> q_used_, d_q_used_, scores_, d_scores_;

@@ -12,7 +12,9 @@
 namespace wayfarer::topic_transformer {
 
 inline constexpr std::size_t lane_pad = 16;
-constexpr std::size_t padded(std::size_t n) noexcept { return (n + lane_pad - 1) / lane_pad * lane_pad; }
+constexpr std::size_t padded(std::size_t n) noexcept {
+  return (n + lane_pad - 1) / lane_pad * lane_pad;
+}
 
 /// What a batch reads and writes. Tables are by token id, [vocabulary, ld].
 template <class T>
@@ -21,27 +23,30 @@ struct batch_job {
   std::size_t size = 0;
   std::size_t vocabulary = 0, ld = 0;
   bool squared = false;
-  T const* logits = nullptr;        // [vocabulary, ld]: logits that attending to this id alone gives
-  T const* bias = nullptr;          // [ld]: added to every logit; padding -1e30 for cross-entropy, 0 for squared
-  T const* scores = nullptr;        // [queries, ld], scaled; null for uniform attention
+  T const* logits = nullptr;                 // [vocabulary, ld]: logits that attending to this id alone gives
+  T const* bias = nullptr;                   // [ld]: added to every logit; padding -1e30 for cross-entropy, 0 for squared
+  T const* scores = nullptr;                 // [queries, ld], scaled; null for uniform attention
   std::uint16_t const* query_row = nullptr;  // [vocabulary] row of `scores` for each query id
-  T scale = 1;                      // of the scores, for their gradient
+  T scale = 1;                               // of the scores, for their gradient
   // Gradients are added to these; null when only the loss is wanted.
-  T* d_logits = nullptr;            // [vocabulary, ld]
-  T* d_bias = nullptr;              // [ld]
-  T* d_scores = nullptr;            // [queries, ld]
-  T tokens = 1;                     // masked tokens in the batch: the loss is a mean over them
-  T* scratch = nullptr;             // scratch_count(...) numbers, aligned to 64 bytes
-  std::uint32_t* index = nullptr;   // index_count(...) numbers, for uniform attention
-  std::size_t most_entries = 0;     // keys of all documents of the batch
+  T* d_logits = nullptr;           // [vocabulary, ld]
+  T* d_bias = nullptr;             // [ld]
+  T* d_scores = nullptr;           // [queries, ld]
+  T tokens = 1;                    // masked tokens in the batch: the loss is a mean over them
+  T* scratch = nullptr;            // scratch_count(...) numbers, aligned to 64 bytes
+  std::uint32_t* index = nullptr;  // index_count(...) numbers, for uniform attention
+  std::size_t most_entries = 0;    // keys of all documents of the batch
 };
 
 /// Numbers of scratch that a batch needs, given the most keys and rows that one document of it has, and the keys of all.
-constexpr std::size_t scratch_count(bool uniform, std::size_t documents, std::size_t most_keys, std::size_t most_rows, std::size_t entries,
-                                    std::size_t ld) noexcept {
-  return uniform ? documents * ld + 2 * entries + lane_pad : most_rows * (2 * padded(most_keys) + ld) + padded(most_keys) + 8 * lane_pad;
+constexpr std::size_t scratch_count(bool uniform, std::size_t documents, std::size_t most_keys, std::size_t most_rows,
+                                    std::size_t entries, std::size_t ld) noexcept {
+  return uniform ? documents * ld + 2 * entries + lane_pad
+                 : most_rows * (2 * padded(most_keys) + ld) + padded(most_keys) + 8 * lane_pad;
 }
-constexpr std::size_t index_count(std::size_t vocabulary, std::size_t entries) noexcept { return vocabulary + 2 + entries / 2; }
+constexpr std::size_t index_count(std::size_t vocabulary, std::size_t entries) noexcept {
+  return vocabulary + 2 + entries / 2;
+}
 
 template <class T>
 struct kernel_table {
@@ -61,8 +66,8 @@ struct kernel_table {
   void (*column_sums)(T* s0, T* s1, T const* d, T const* r, std::size_t n, std::size_t ld);
   /// dw[k,:] = r[k] gamma[k] d[k,:] + u[k] s1 + beta[k] s0, and the row products
   /// dots[4 k ..] = {d[k].a, d[k].w[k], w[k].s1, w[k].s0}
-  void (*one_hot_backward)(T* dw, T* dots, T const* d, T const* w, T const* r, T const* gamma, T const* u, T const* beta, T const* a,
-                           T const* s0, T const* s1, std::size_t n, std::size_t ld);
+  void (*one_hot_backward)(T* dw, T* dots, T const* d, T const* w, T const* r, T const* gamma, T const* u, T const* beta,
+                           T const* a, T const* s0, T const* s1, std::size_t n, std::size_t ld);
   /// Fused multiply-adds of `steps` rounds over registers, for the peak that benchmarks compare with; returns their number.
   double (*peak)(std::size_t steps, T* sink);
 };

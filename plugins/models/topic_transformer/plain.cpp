@@ -21,7 +21,9 @@ T gelu_slope(T x) {
   return T(0.5) * (T(1) + std::erf(x * static_cast<T>(root_half))) + x * std::exp(-x * x / 2) / static_cast<T>(root_two_pi);
 }
 
-Eigen::Index index(std::size_t i) { return static_cast<Eigen::Index>(i); }
+Eigen::Index index(std::size_t i) {
+  return static_cast<Eigen::Index>(i);
+}
 
 }  // namespace
 
@@ -92,12 +94,15 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
 
   // x: [pos, d_model]
   matrix<T> x;
-  if (start) x = *start;
+  if (start)
+    x = *start;
   else {
     x = matrix<T>::Zero(index(n), index(d));
     for (std::size_t i = 0; i < n; ++i) {
-      if (layout_.embed >= 0) x.row(index(i)) = get(layout_.embed).row(shown[i]);
-      else x(index(i), shown[i]) = 1;
+      if (layout_.embed >= 0)
+        x.row(index(i)) = get(layout_.embed).row(shown[i]);
+      else
+        x(index(i), shown[i]) = 1;
     }
   }
   here(place::embed, 0, x);
@@ -133,8 +138,10 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
     a.resize(index(heads * n), index(n));
     for (std::size_t h = 0; h < heads; ++h) {
       auto block = a.middleRows(index(h * n), index(n));
-      if (uniform && !at) block.setZero();
-      else block.noalias() = s.q.middleCols(index(h * dh), index(dh)) * s.k.middleCols(index(h * dh), index(dh)).transpose() * scale;
+      if (uniform && !at)
+        block.setZero();
+      else
+        block.noalias() = s.q.middleCols(index(h * dh), index(dh)) * s.k.middleCols(index(h * dh), index(dh)).transpose() * scale;
     }
     for (std::size_t j = 0; j < n; ++j)
       if (!visible[j]) a.col(index(j)).setConstant(-std::numeric_limits<T>::infinity());
@@ -150,7 +157,8 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
     here(place::v, l, s.v);
     s.z.resize(index(n), index(d));
     for (std::size_t h = 0; h < heads; ++h)
-      s.z.middleCols(index(h * dh), index(dh)).noalias() = a.middleRows(index(h * n), index(n)) * s.v.middleCols(index(h * dh), index(dh));
+      s.z.middleCols(index(h * dh), index(dh)).noalias() =
+          a.middleRows(index(h * n), index(n)) * s.v.middleCols(index(h * dh), index(dh));
     here(place::z, l, s.z);
     x = linear(s.z, w.w_o, w.b_o);
     here(place::attn_out, l, x);

@@ -1,7 +1,7 @@
 // The model written out, one document at a time, forward and backward: every switch of the spec, any number of layers and heads.
 //
-// It is what the table path is checked against, what trains the models that have no table path, and what runs a trained model with
-// its hooks. A pass belongs to one thread and refers to weights that must outlive it; what `at` sees lives until it returns.
+// It is what the table path is checked against, what trains the models that have no table path, and what runs a trained model
+// with its hooks. A pass belongs to one thread and refers to weights that must outlive it; what `at` sees lives until it returns.
 #pragma once
 
 #include <compare>
@@ -23,19 +23,22 @@ using matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>
 
 /// The places in a forward pass that can be read and changed, in the order in which they are computed.
 enum class place {
-  embed,         // [pos, d_model] rows of the embedding
-  pos_embed,     // [pos, d_model]
-  resid_pre,     // [pos, d_model] a layer's input
-  q, k,          // [pos, head * d_head]
-  attn_scores,   // [head * query, key] scaled; keys that may not be attended to are -inf
-  pattern,       // [head * query, key]
-  v, z,          // [pos, head * d_head]; z: attention-weighted values
-  attn_out,      // [pos, d_model] what attention gives, before the residual sum
-  resid_mid,     // [pos, d_model] after the residual sum and norm, where the layer has an MLP
-  mlp_pre, mlp_post,  // [pos, d_mlp]
-  mlp_out,       // [pos, d_model]
-  resid_post,    // [pos, d_model] a layer's output
-  logits,        // [pos, vocabulary]
+  embed,      // [pos, d_model] rows of the embedding
+  pos_embed,  // [pos, d_model]
+  resid_pre,  // [pos, d_model] a layer's input
+  q,
+  k,            // [pos, head * d_head]
+  attn_scores,  // [head * query, key] scaled; keys that may not be attended to are -inf
+  pattern,      // [head * query, key]
+  v,
+  z,          // [pos, head * d_head]; z: attention-weighted values
+  attn_out,   // [pos, d_model] what attention gives, before the residual sum
+  resid_mid,  // [pos, d_model] after the residual sum and norm, where the layer has an MLP
+  mlp_pre,
+  mlp_post,    // [pos, d_mlp]
+  mlp_out,     // [pos, d_model]
+  resid_post,  // [pos, d_model] a layer's output
+  logits,      // [pos, vocabulary]
 };
 
 template <class T>
@@ -89,8 +92,8 @@ class plain_pass {
   std::vector<std::uint8_t> visible_;
   norm_state embed_norm_, head_norm_;
   std::vector<layer_state> layers_;
-  matrix<T> out_;                       // [pos, d_model] of the last layer
-  std::vector<int> masked_;             // positions in the loss
+  matrix<T> out_;            // [pos, d_model] of the last layer
+  std::vector<int> masked_;  // positions in the loss
   matrix<T> head_in_, head_pre_, head_out_, d_logits_;
 };
 

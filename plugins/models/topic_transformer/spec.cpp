@@ -64,7 +64,8 @@ void check(spec const& s) {
   if (s.heads < 1 || s.d() % s.heads != 0) refuse("the number of heads must divide d_model");
   if (s.heads > 1 && s.value == value_kind::identity && s.attention == attention_kind::uniform)
     refuse("several heads need a value matrix or trained attention to differ");
-  if (s.intermediate && !s.output && s.mlp() != s.d()) refuse("an intermediate layer without output needs d_mlp equal to d_model");
+  if (s.intermediate && !s.output && s.mlp() != s.d())
+    refuse("an intermediate layer without output needs d_mlp equal to d_model");
   if (s.mask_probability <= 0 || s.mask_probability > 1) refuse("mask_probability must be above 0 and at most 1");
   if (s.keep_probability < 0 || s.random_probability < 0 || s.keep_probability + s.random_probability > 1)
     refuse("keep_probability and random_probability must not be negative, nor add up to more than 1");
@@ -77,8 +78,8 @@ void check(spec const& s) {
 }
 
 bool has_fast_path(spec const& s) noexcept {
-  return s.layers == 1 && s.heads == 1 && s.positions == position_kind::none && !s.residual && !s.attention_output && !s.intermediate &&
-         !s.output && !s.head_transform && !s.layer_norm;
+  return s.layers == 1 && s.heads == 1 && s.positions == position_kind::none && !s.residual && !s.attention_output &&
+         !s.intermediate && !s.output && !s.head_transform && !s.layer_norm;
 }
 
 closed_form_values closed_form(spec const& s) {
@@ -115,7 +116,8 @@ layout::layout(spec const& s) {
   for (std::size_t l = 0; l < s.layers; ++l) {
     layer_slots at;
     std::string const here = "blocks." + std::to_string(l) + ".";
-    auto const linear = [&](int& w, int& b, char const* part, char const* name, std::size_t out, std::size_t in, bool bias, bool trained = true) {
+    auto const linear = [&](int& w, int& b, char const* part, char const* name, std::size_t out, std::size_t in, bool bias,
+                            bool trained = true) {
       w = add(here + part + "W_" + name, out, in, trained, true);
       if (bias) b = add(here + part + "b_" + name, 1, out, trained);
     };
@@ -127,8 +129,10 @@ layout::layout(spec const& s) {
       linear(at.w_q, at.b_q, "attn.", "Q", d, d, s.bias);
       linear(at.w_k, at.b_k, "attn.", "K", d, d, s.bias);
     }
-    if (s.value == value_kind::trained) linear(at.w_v, at.b_v, "attn.", "V", d, d, s.bias);
-    else if (s.value != value_kind::identity) linear(at.w_v, at.b_v, "attn.", "V", d, d, false, false);
+    if (s.value == value_kind::trained)
+      linear(at.w_v, at.b_v, "attn.", "V", d, d, s.bias);
+    else if (s.value != value_kind::identity)
+      linear(at.w_v, at.b_v, "attn.", "V", d, d, false, false);
     if (s.attention_output) linear(at.w_o, at.b_o, "attn.", "O", d, d, true);
     if (s.layer_norm) norm(at.norm1_w, at.norm1_b, "ln1");
     if (s.intermediate) linear(at.w_in, at.b_in, "mlp.", "in", m, d, true);
@@ -207,9 +211,15 @@ weights<T> initial_weights(spec const& s, layout const& l, std::uint64_t seed) {
       parameter const& p = l.parameters[static_cast<std::size_t>(weight)];
       if (!p.trained) continue;
       switch (s.init) {
-        case init_kind::scaled: scaled(weight, d), scaled(bias, d); break;
-        case init_kind::uniform: fill_uniform(w.at(p), p.rows * p.cols, 0, s.init_scale, seed, p.name); break;
-        case init_kind::normal: fill_normal(w.at(p), p.rows * p.cols, s.init_scale, seed, p.name); break;
+        case init_kind::scaled:
+          scaled(weight, d), scaled(bias, d);
+          break;
+        case init_kind::uniform:
+          fill_uniform(w.at(p), p.rows * p.cols, 0, s.init_scale, seed, p.name);
+          break;
+        case init_kind::normal:
+          fill_normal(w.at(p), p.rows * p.cols, s.init_scale, seed, p.name);
+          break;
       }
     }
     if (s.value == value_kind::block || s.value == value_kind::closed_form) {
@@ -229,8 +239,10 @@ weights<T> initial_weights(spec const& s, layout const& l, std::uint64_t seed) {
   }
   scaled(l.head_w, d), scaled(l.head_b, d);
   ones(l.head_norm_w);
-  if (s.style == style_kind::repo) scaled(l.decoder_w, d);
-  else normal(l.decoder_w, s.embedding_init_sd);
+  if (s.style == style_kind::repo)
+    scaled(l.decoder_w, d);
+  else
+    normal(l.decoder_w, s.embedding_init_sd);
   return w;
 }
 

@@ -31,21 +31,23 @@ enum class method_kind { automatic, fast, plain };
 
 struct spec {
   // The model.
-  std::size_t topics = 10, words_per_topic = 10;  // words are 0 .. topics * words_per_topic - 1, topic of w is w / words_per_topic
+  std::size_t topics = 10,
+              words_per_topic = 10;  // words are 0 .. topics * words_per_topic - 1, topic of w is w / words_per_topic
   style_kind style = style_kind::paper;
-  bool start_end = false;      // documents are [START] words [END]
-  bool embedding_norm = false; // hidden row = LayerNorm(embedding + position + token type), all trained
+  bool start_end = false;       // documents are [START] words [END]
+  bool embedding_norm = false;  // hidden row = LayerNorm(embedding + position + token type), all trained
   embedding_kind embedding = embedding_kind::one_hot;
   attention_kind attention = attention_kind::uniform;
   value_kind value = value_kind::trained;
   decoder_kind decoder = decoder_kind::identity;
   position_kind positions = position_kind::none;
-  double block_value = 1;      // value = block: weight of a word on the words of its own topic
-  bool bias = false;           // biases of K, Q, V
+  double block_value = 1;  // value = block: weight of a word on the words of its own topic
+  bool bias = false;       // biases of K, Q, V
   bool decoder_bias = false;
-  std::size_t d_model = 0;     // 0: as many as there are token ids
+  std::size_t d_model = 0;  // 0: as many as there are token ids
   std::size_t layers = 1, heads = 1, d_mlp = 0, max_positions = 512;
-  bool residual = false, attention_output = false, intermediate = false, output = false, head_transform = false, layer_norm = false;
+  bool residual = false, attention_output = false, intermediate = false, output = false, head_transform = false,
+       layer_norm = false;
 
   // The task.
   key_kind masked_keys = key_kind::excluded;
@@ -56,11 +58,11 @@ struct spec {
   // The training.
   init_kind init = init_kind::scaled;  // of K, Q, V: U(+-1/sqrt(d)), U[0, init_scale) or N(0, init_scale^2)
   double init_scale = 0.1;
-  double embedding_init_sd = 0.01;     // of trained embeddings, and of an untied decoder in paper style
+  double embedding_init_sd = 0.01;  // of trained embeddings, and of an untied decoder in paper style
   optimizer_kind optimizer = optimizer_kind::adam;
   schedule_kind schedule = schedule_kind::constant;
   double learning_rate = 0.01, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-  double l2 = 0;                       // adds l2 * ||theta||^2 over all trained parameters
+  double l2 = 0;  // adds l2 * ||theta||^2 over all trained parameters
   std::size_t batch = 40, updates = 5000;
 
   std::size_t words() const noexcept { return topics * words_per_topic; }
@@ -80,14 +82,15 @@ void check(spec const&);
 /// Whether the table path can train this: one layer, one head, no positions, none of BERT's further pieces.
 bool has_fast_path(spec const&) noexcept;
 
-/// The optimum of theorem V (squared loss, uniform attention, masked keys included): weight of [MASK] on any word (m), of a word on
-/// its own topic (s) and on others (d).
+/// The optimum of theorem V (squared loss, uniform attention, masked keys included): weight of [MASK] on any word (m), of a word
+/// on its own topic (s) and on others (d).
 struct closed_form_values {
   double m = 0, s = 0, d = 0;
 };
 closed_form_values closed_form(spec const&);
 
-// ---- parameters, by name -------------------------------------------------------------------------------------------------------
+// ---- parameters, by name
+// -------------------------------------------------------------------------------------------------------
 
 /// One parameter array: rows x cols, row-major; a vector has one row. Maps are [output, input] as in the paper.
 struct parameter {

@@ -33,7 +33,8 @@ flush_denormals::~flush_denormals() {
 void shuffled(std::uint64_t seed, std::uint64_t epoch, std::vector<std::uint32_t>& order) {
   std::iota(order.begin(), order.end(), 0u);
   random_stream draw(seed, "shuffle", epoch);
-  draw.shuffle(static_cast<std::uint32_t>(order.size()), [&](std::uint32_t a, std::uint32_t b) { std::swap(order[a], order[b]); });
+  draw.shuffle(static_cast<std::uint32_t>(order.size()),
+               [&](std::uint32_t a, std::uint32_t b) { std::swap(order[a], order[b]); });
 }
 
 namespace {
@@ -51,11 +52,18 @@ class fast_learner final : public learner<T> {
 
   double gradient(document_set const& data, std::span<std::uint32_t const> batch) override {
     data.counts(batch, documents_, room_);
+    flush_denormals const guard;
     return model_.gradient(documents_);
   }
-  void step(std::size_t update, double learning_rate) override { model_.step(update, learning_rate); }
+  void step(std::size_t update, double learning_rate) override {
+    flush_denormals const guard;
+    model_.step(update, learning_rate);
+  }
   double loss(document_set const& data, std::size_t batch) override {
-    model_.prepare();
+    {
+      flush_denormals const guard;
+      model_.prepare();
+    }
     std::size_t const batches = (data.size() + batch - 1) / batch;
     std::vector<double> losses(batches);
     constexpr std::size_t tile = 16;  // batches a piece: enough to be worth a task
@@ -113,6 +121,7 @@ class plain_learner final : public learner<T> {
   }
 
   void step(std::size_t update, double learning_rate) override {
+    flush_denormals const guard;
     double const t = static_cast<double>(update + 1);
     double const first = 1 - std::pow(spec_.beta1, t), root = std::sqrt(1 - std::pow(spec_.beta2, t));
     auto const b1 = static_cast<T>(spec_.beta1), b2 = static_cast<T>(spec_.beta2), eps = static_cast<T>(spec_.epsilon);
@@ -182,15 +191,15 @@ class plain_learner final : public learner<T> {
 template <class T>
 std::unique_ptr<learner<T>> make_learner(spec const& s, layout const& l, weights<T> const& start, method_kind method) {
   if (method == method_kind::fast && !has_fast_path(s))
-    throw usage_error("topic_transformer: method: fast serves one layer and one head without positions or further BERT pieces; use auto");
+    throw usage_error(
+        "topic_transformer: method: fast serves one layer and one head without positions or further BERT pieces; use auto");
   if (method != method_kind::plain && has_fast_path(s)) return std::make_unique<fast_learner<T>>(s, l, start);
   return std::make_unique<plain_learner<T>>(s, l, start);
 }
 
 template <class T>
-std::size_t train(spec const& s, layout const& l, weights<T>& w, schedule const& plan, document_set const& data, document_set const* held_out,
-           observer<T> const& tell) {
-  flush_denormals const guard;
+std::size_t train(spec const& s, layout const& l, weights<T>& w, schedule const& plan, document_set const& data,
+                  document_set const* held_out, observer<T> const& tell) {
   auto const learn = make_learner<T>(s, l, w, plan.method);
   auto const due = [&](std::size_t at, std::size_t every) { return every && ((at - 1) % every == 0 || at == s.updates); };
   auto const snapshot = [&](std::size_t at) {
@@ -239,8 +248,8 @@ std::size_t train(spec const& s, layout const& l, weights<T>& w, schedule const&
 template std::unique_ptr<learner<float>> make_learner(spec const&, layout const&, weights<float> const&, method_kind);
 template std::unique_ptr<learner<double>> make_learner(spec const&, layout const&, weights<double> const&, method_kind);
 template std::size_t train(spec const&, layout const&, weights<float>&, schedule const&, document_set const&, document_set const*,
-                    observer<float> const&);
-template std::size_t train(spec const&, layout const&, weights<double>&, schedule const&, document_set const&, document_set const*,
-                    observer<double> const&);
+                           observer<float> const&);
+template std::size_t train(spec const&, layout const&, weights<double>&, schedule const&, document_set const&,
+                           document_set const*, observer<double> const&);
 
 }  // namespace wayfarer::topic_transformer

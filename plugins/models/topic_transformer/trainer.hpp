@@ -1,6 +1,6 @@
 // The optimisation loop: batches shuffled by epoch, one step a batch, the loss on held-out documents now and then, snapshots on a
-// schedule. Called by the plugin's `train` and by tests and benchmarks, on one thread; held-out losses use the run's threads. A run
-// is a pure function of its arguments: the number of threads changes nothing.
+// schedule. Called by the plugin's `train` and by tests and benchmarks, on one thread; held-out losses use the run's threads. A
+// run is a pure function of its arguments: the number of threads changes nothing.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,8 @@ struct schedule {
 /// What `train` tells while it runs. Updates are counted as updates done: 1 is after the first.
 template <class T>
 struct observer {
-  /// After updates 1, 1 + log_every, ... and the last: mean training loss since the last call, norms of the first layer's W_K, W_Q, W_V.
+  /// After updates 1, 1 + log_every, ... and the last: mean training loss since the last call, norms of the first layer's W_K,
+  /// W_Q, W_V.
   std::function<void(std::size_t update, double loss, double k, double q, double v)> log;
   /// After updates 1, 1 + held_out_every, ... and the last: unweighted mean of the losses of batches of held-out documents. True
   /// stops the training.
@@ -51,13 +52,14 @@ std::unique_ptr<learner<T>> make_learner(spec const&, layout const&, weights<T> 
 
 /// Trains `w` in place, spec.updates updates unless the observer stops it; returns the number of updates done.
 template <class T>
-std::size_t train(spec const&, layout const&, weights<T>& w, schedule const&, document_set const& data, document_set const* held_out,
-           observer<T> const&);
+std::size_t train(spec const&, layout const&, weights<T>& w, schedule const&, document_set const& data,
+                  document_set const* held_out, observer<T> const&);
 
 /// Order of the documents in an epoch.
 void shuffled(std::uint64_t seed, std::uint64_t epoch, std::vector<std::uint32_t>& order);
 
-/// Denormal numbers count as zero while this lives: they would slow training down a hundredfold once gradients vanish.
+/// Denormal numbers count as zero while this lives: they would slow training down a hundredfold once gradients vanish. It must
+/// not live across a parallel loop: a thread that waits there may run other people's work, whose numbers are not ours to change.
 class flush_denormals {
  public:
   flush_denormals() noexcept;
