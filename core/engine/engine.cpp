@@ -154,16 +154,18 @@ std::vector<results> run::finish_step(task const& t, wayfarer::model const* m, s
   probe_context const context(m, data, items, step);
   std::vector<observer> observers;
   for (std::size_t i : t.nodes) {
-    observer o{objects_[i].probe.get(), objects_[i].hooks, accumulator(0)};
-    o.what->shape(o.sums, context);
+    observer o{objects_[i].probe.get(), title(i), objects_[i].hooks, plan_.nodes[i].parameters.seed()};
+    with_place(o.name, [&] { o.what->shape(o.sums, context); });
     observers.push_back(std::move(o));
   }
   std::vector<observer> watching;
   for (auto const& o : observers)
     if (!o.sums.fields().empty()) watching.push_back(o);
   if (data && !watching.empty() && items.size() != 0) {
-    sweep_plan s{m, data, items, block_items(front), front.max_tokens, front.parameters.seed(), step, blocks_in_flight(front, forecast_.block_bytes)};
-    sweep(s, watching, report);
+    wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
+    sweep({m, data, items, over ? title(over->node) : "", title(from->node), block_items(front), front.max_tokens, step,
+           with_place(title(t.nodes.front()), [&] { return blocks_in_flight(front, forecast_.block_bytes); })},
+          watching, report);
   }
   std::vector<results> out;
   std::size_t next = 0;
@@ -241,14 +243,12 @@ void run::execute(task const& t) {
       }
   auto const start = clock::now();
   try {
-    with_place(title(front), [&] {
-      switch (plan_.nodes[front].kind) {
-        case plugin_kind::source: return execute_source(front);
-        case plugin_kind::model: return execute_model(front);
-        case plugin_kind::metric: return execute_metric(front);
-        case plugin_kind::probe: return execute_probes(t);
-      }
-    });
+    switch (plan_.nodes[front].kind) {
+      case plugin_kind::source: execute_source(front); break;
+      case plugin_kind::model: with_place(title(front), [&] { execute_model(front); }); break;
+      case plugin_kind::metric: with_place(title(front), [&] { execute_metric(front); }); break;
+      case plugin_kind::probe: execute_probes(t); break;  // names whichever of its probes fails
+    }
   } catch (...) {
     states_[front].failure = std::current_exception();
     for (std::size_t k : t.nodes) states_[k].skipped = k != front;

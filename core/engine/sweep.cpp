@@ -22,24 +22,30 @@ void merge(probe const& what, accumulator& into, accumulator&& from, bool first)
 
 block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items) {
   block_result out{items, {}};
-  item_block const block = plan.data->read(items);
-  if (block.count != items.size() || block.first != items.first) throw plugin_error("the source returned other items than it was asked for");
+  item_block const block = with_place(plan.data_name, [&] {
+    item_block b = plan.data->read(items);
+    if (b.count != items.size() || b.first != items.first) throw plugin_error("the source returned other items than it was asked for");
+    return b;
+  });
   batch tokens;
   activations captured;
   if (plan.over) {
-    tokens = plan.over->encode(block, {plan.max_tokens});
     run_request request;
     for (auto const& o : observers) request.capture.add(o.hooks);
-    if (!request.capture.empty()) captured = plan.over->run(tokens, request);
-    for (auto const& name : request.capture.names())
-      if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
+    with_place(plan.model_name, [&] {
+      tokens = plan.over->encode(block, {plan.max_tokens});
+      if (!request.capture.empty()) captured = plan.over->run(tokens, request);
+      for (auto const& name : request.capture.names())
+        if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
+    });
   }
-  sample const seen(block, tokens, captured, plan.seed);
   probe_context const context(plan.over, plan.data, plan.items, plan.step);
   for (auto const& o : observers) {
     accumulator sums(block.count);
-    o.what->shape(sums, context);
-    o.what->observe(sums, seen, context);
+    with_place(o.name, [&] {
+      o.what->shape(sums, context);
+      o.what->observe(sums, sample(block, tokens, captured, o.seed), context);
+    });
     out.sums.push_back(std::move(sums));
   }
   return out;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <wayfarer/model.hpp>
@@ -18,16 +19,18 @@ namespace wayfarer::host {
 /// One probe of a sweep.
 struct observer {
   probe const* what;
+  std::string name;  ///< for errors
   hook_set hooks;
-  accumulator sums;  ///< filled by the sweep
+  std::uint64_t seed = 0;
+  accumulator sums{};  ///< filled by the sweep
 };
 
 struct sweep_plan {
   model const* over = nullptr;  ///< null: items alone
   source const* data = nullptr;
   item_range items;
+  std::string model_name, data_name;  ///< for errors
   std::size_t block = 64, max_tokens = 0;
-  std::uint64_t seed = 0;
   std::size_t step = 0;
   std::size_t in_flight = 2;
 };

@@ -54,10 +54,10 @@ struct silent final : wf::progress {
 observer swept(std::size_t items, std::size_t block, int threads, std::size_t in_flight) {
   numbers const data(items);
   uneven const what;
-  std::vector<observer> all{{&what, {}, wf::accumulator(0)}};
+  std::vector<observer> all{{&what, "probe", {}, 5}};
   silent quiet;
   tbb::task_arena arena(threads);
-  arena.execute([&] { sweep({nullptr, &data, {0, items}, block, 0, 5, 0, in_flight}, all, quiet); });
+  arena.execute([&] { sweep({nullptr, &data, {0, items}, "", "source", block, 0, 0, in_flight}, all, quiet); });
   return all[0];
 }
 
@@ -87,13 +87,13 @@ struct failing final : wf::probe {
 TEST(sweep, says_which_items_a_plugin_failed_on) {
   numbers const data(100);
   failing const what;
-  std::vector<observer> all{{&what, {}, wf::accumulator(0)}};
+  std::vector<observer> all{{&what, "probe", {}, 5}};
   silent quiet;
   try {
-    sweep({nullptr, &data, {0, 100}, 16, 0, 0, 0, 1}, all, quiet);
+    sweep({nullptr, &data, {0, 100}, "", "source", 16, 0, 0, 1}, all, quiet);
     FAIL() << "the plugin's exception must come out";
   } catch (wf::plugin_error const& e) {
-    EXPECT_THAT(e.what(), HasSubstr("items 32 to 47: the plugin failed: odd item"));
+    EXPECT_THAT(e.what(), HasSubstr("items 32 to 47: probe: the plugin failed: odd item"));
   }
 }
 

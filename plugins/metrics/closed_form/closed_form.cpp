@@ -1,5 +1,5 @@
 // The theorems' optima, and how far a trained matrix and trained attention are from them. Li, Li and Risteski 2023, the theorems on
-// embeddings, W^V and attention; paper notes, c1 to c3.
+// embeddings, W^V and attention.
 //
 //     theory: {metric: closed_form, of: structure/value, attention: attention/own_topic_ratio, topics_per_document: 4}
 #include <algorithm>

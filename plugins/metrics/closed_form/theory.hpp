@@ -1,4 +1,4 @@
-// Optima of the one-layer topic transformer in closed form (paper notes, c1 to c3): squared loss, T disjoint topics of v words,
+// Optima of the one-layer topic transformer in closed form: squared loss, T disjoint topics of v words,
 // infinite documents of tau topics in equal parts, one-hot tokens.
 //
 // Pure functions; any thread.

@@ -1,5 +1,5 @@
 // Does training go in two stages, first the value matrix and then attention? Li, Li and Risteski 2023, section on the training
-// process; paper notes, f6.
+// process.
 //
 // The first stage ends at the update where the norm of W_V first exceeds a share of its final value. By then W_K should hardly have
 // grown and attention should still be uniform; afterwards W_K should grow far more than W_V.

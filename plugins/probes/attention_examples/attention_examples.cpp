@@ -1,4 +1,4 @@
-// Whole attention patterns of a few documents, to be drawn as heat maps with the tokens on both axes. Paper notes, d3.
+// Whole attention patterns of a few documents, to be drawn as heat maps with the tokens on both axes.
 //
 //     pictures: {probe: attention_examples, model: learner, source: documents, items: 0:5}
 #include <algorithm>

@@ -5,7 +5,7 @@
 // topic t, N in all, the next word is in topic t with probability
 //     (n_t + alpha) / (N + T alpha)                                                          Dirichlet
 //     1 / tau if n_t > 0, else (tau - |seen|) / (T - |seen|) / tau                           tau topics, |seen| of them seen
-// and is then any word of the topic (notes c5 of arXiv 2303.04245). That is `cross_entropy` and `squared`: the floor for whoever
+// and is then any word of the topic. That is `cross_entropy` and `squared`: the floor for whoever
 // sees the unmasked words. A masked position may also show a word, the true one (p_c) or a random one (p_r), which is news of its
 // own to whoever queries with it; with that word used exactly as well, the floors are `informed_cross_entropy` and
 // `informed_squared`.

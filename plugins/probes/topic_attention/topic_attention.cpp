@@ -1,5 +1,5 @@
 // Do words attend to words of their own topic? Average attention between the same token, different words of one topic, and words of
-// different topics, for every head. Li, Li and Risteski 2023, section on topic-wise attention; paper notes, d2.
+// different topics, for every head. Li, Li and Risteski 2023, section on topic-wise attention.
 //
 // `labels: repo` repeats a slip of the paper's published code (see published_labels), so that its counts can be reproduced.
 #include <array>

@@ -1,4 +1,4 @@
-// Averages of a token-by-token matrix over pairs of words of the same and of different topics (paper notes, d1): defined once here
+// Averages of a token-by-token matrix over pairs of words of the same and of different topics: defined once here
 // and used alike for E^T E, W^V and the Gram matrix of W^V.
 //
 // Tokens without a topic take no part. Pure functions; any thread.

@@ -1,5 +1,5 @@
 // Topic structure in the weights of a trained transformer: words of one topic have similar embeddings, and seeing a word raises the
-// score of its topic's words. Li, Li and Risteski 2023, sections on the embedding layer and on W^V; paper notes, d1.
+// score of its topic's words. Li, Li and Risteski 2023, sections on the embedding layer and on W^V.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -54,7 +54,7 @@ void report_cosines(wf::results& out, std::string const& matrix, block_statistic
 }  // namespace
 
 struct topic_blocks final : wf::probe {
-  explicit topic_blocks(wf::config const& c) : block_(c["block"]), words_per_topic_(c["words_per_topic"]), first_word_(c["first_word"]) {}
+  explicit topic_blocks(wf::config const& c) : layer_(c["layer"]), words_per_topic_(c["words_per_topic"]), first_word_(c["first_word"]) {}
 
   void finish(wf::accumulator const&, wf::results& out, wf::probe_context const& at) const override {
     auto const topic = true_labels(at, words_per_topic_, first_word_).of_token;
@@ -88,13 +88,13 @@ struct topic_blocks final : wf::probe {
  private:
   static wf::tensor weight(wf::probe_context const& at, std::string const& name) { return at.model().weight(name).to(wf::dtype::f64); }
   wf::tensor attention(wf::probe_context const& at, std::string const& name) const {
-    return weight(at, "blocks." + std::to_string(block_) + ".attn." + name);
+    return weight(at, "blocks." + std::to_string(layer_) + ".attn." + name);
   }
 
   /// What the vectors of the values become when they are read as scores: through the heads' output, if the model has one, and the decoder.
   wf::tensor seen(wf::probe_context const& at, wf::tensor values) const {
     auto const& known = at.model().info().weights;
-    auto const output = "blocks." + std::to_string(block_) + ".attn.W_O";
+    auto const output = "blocks." + std::to_string(layer_) + ".attn.W_O";
     if (std::find(known.begin(), known.end(), output) != known.end()) values = wf::matmul(values, weight(at, output));
     return wf::matmul(values, weight(at, "unembed.W_U"));
   }
@@ -123,12 +123,12 @@ struct topic_blocks final : wf::probe {
     out.add("special_rows_rms", std::sqrt(rows / entries)).about("root mean square over the words of the rows of value of special tokens");
   }
 
-  std::size_t block_, words_per_topic_, first_word_;
+  std::size_t layer_, words_per_topic_, first_word_;
 };
 
 WAYFARER_PROBE(topic_blocks, "1.0.0", "Topic structure of embeddings and value matrix: block means and contrasts per snapshot",
     wf::port::model("model"),
     wf::port::source("source", "where the topics of the words come from").optional(),
-    wf::param("block", 0, "transformer block whose attention is measured").at_least(0),
+    wf::param("layer", 0, "layer whose attention is measured").at_least(0),
     wf::param("words_per_topic", 10, "topic of word w is w / words_per_topic, where no source says otherwise").at_least(1),
     wf::param("first_word", 4, "token of the first word, where there is no source").at_least(0));

@@ -35,6 +35,7 @@ struct WAYFARER_API model_info {
 
   /// The hooks that fit these names or patterns, in the model's order. A pattern that fits nothing is a usage_error with near names.
   hook_set hooks_for(std::span<std::string const> patterns) const;
+  hook_set hooks_for(std::string pattern) const { return hooks_for({&pattern, 1}); }
   hook_info const* find_hook(std::string_view name) const noexcept;
 };
 
