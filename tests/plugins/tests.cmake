@@ -9,3 +9,4 @@ add_dependencies(probes_test topic_blocks topic_attention attention_examples doc
 # The model's inside: gradients against finite differences, the fast path against the plain one; and, slower, the paper's figures.
 wayfarer_test(topic_transformer_test SOURCES plugins/topic_transformer_test.cpp LIBRARIES topic_transformer_internal)
 wayfarer_test(topic_transformer_paper_test SOURCES plugins/topic_transformer_paper_test.cpp LIBRARIES topic_transformer_internal LABEL slow TIMEOUT 900)
+add_dependencies(topic_transformer_paper_test documents)
