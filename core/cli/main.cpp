@@ -34,8 +34,9 @@ constexpr verb verbs[] = {
 void help() {
   std::printf("Usage: wayfarer VERB [ARGUMENTS]\n\nMeasures language models as movement through embedding space.\n\n");
   for (auto const& v : verbs) std::printf("  %-9s %s\n", v.name, v.about);
-  std::printf("\n'wayfarer VERB --help' tells more. Exit codes: 0 done, 1 differences or missed expectations, 2 wrong usage,\n"
-              "3 bad data, 4 plugin at fault, 5 out of resources.\n");
+  std::printf(
+      "\n'wayfarer VERB --help' tells more. Exit codes: 0 done, 1 differences or missed expectations, 2 wrong usage,\n"
+      "3 bad data, 4 plugin at fault, 5 out of resources.\n");
 }
 
 int dispatch(std::vector<std::string> const& arguments) {
@@ -52,7 +53,8 @@ int dispatch(std::vector<std::string> const& arguments) {
     if (arguments[0] == v.name) return v.run({arguments.begin() + 1, arguments.end()});
     known.emplace_back(v.name);
   }
-  throw wayfarer::usage_error("no verb '" + arguments[0] + "'" + wayfarer::did_you_mean(arguments[0], known) + "\n'wayfarer --help' lists them");
+  throw wayfarer::usage_error("no verb '" + arguments[0] + "'" + wayfarer::did_you_mean(arguments[0], known) +
+                              "\n'wayfarer --help' lists them");
 }
 
 }  // namespace
@@ -61,7 +63,8 @@ int main(int count, char** words) {
   try {
     initialise_store();
     int const code = dispatch({words + 1, words + count});
-    if (std::fflush(stdout) != 0) throw wayfarer::resource_error(std::string("can't write to standard output: ") + std::strerror(errno));
+    if (std::fflush(stdout) != 0)
+      throw wayfarer::resource_error(std::string("can't write to standard output: ") + std::strerror(errno));
     return code;
   } catch (wayfarer::error const& e) {
     std::fprintf(stderr, "wayfarer: %s\n", e.what());

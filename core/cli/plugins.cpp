@@ -35,10 +35,18 @@ std::vector<std::string> choices_of(param_descriptor const& p) {
   return all;
 }
 
-json_value to_json_value(std::string const& text) { return text; }
-json_value to_json_value(bool b) { return b; }
-json_value to_json_value(std::int64_t i) { return i; }
-json_value to_json_value(double v) { return v; }
+json_value to_json_value(std::string const& text) {
+  return text;
+}
+json_value to_json_value(bool b) {
+  return b;
+}
+json_value to_json_value(std::int64_t i) {
+  return i;
+}
+json_value to_json_value(double v) {
+  return v;
+}
 template <class T>
 json_value to_json_value(std::vector<T> const& all) {
   auto list = json_value::array();
@@ -46,10 +54,18 @@ json_value to_json_value(std::vector<T> const& all) {
   return list;
 }
 
-std::string to_text(std::string const& text) { return text.empty() ? "\"\"" : text; }
-std::string to_text(bool b) { return b ? "true" : "false"; }
-std::string to_text(std::int64_t i) { return std::to_string(i); }
-std::string to_text(double v) { return format_number(v); }
+std::string to_text(std::string const& text) {
+  return text.empty() ? "\"\"" : text;
+}
+std::string to_text(bool b) {
+  return b ? "true" : "false";
+}
+std::string to_text(std::int64_t i) {
+  return std::to_string(i);
+}
+std::string to_text(double v) {
+  return format_number(v);
+}
 template <class T>
 std::string to_text(std::vector<T> const& all) {
   std::string list;
@@ -85,7 +101,8 @@ json_value describe_json(plugin const& p) {
   }
   auto ports = json_value::array();
   for (auto const& d : p.ports())
-    ports.push_back(json_value::object({{"name", d.name}, {"kind", name_of(d.kind)}, {"optional", d.optional != 0}, {"doc", d.doc}}));
+    ports.push_back(
+        json_value::object({{"name", d.name}, {"kind", name_of(d.kind)}, {"optional", d.optional != 0}, {"doc", d.doc}}));
   return json_value::object({{"id", p.id()},
                              {"kind", name_of(p.kind())},
                              {"version", p.version()},
@@ -102,14 +119,16 @@ void describe_text(plugin const& p) {
             << p.library().string() << ", SDK " << p.sdk() << ", build " << p.build_id() << "\n";
   if (!p.ports().empty()) {
     std::vector<std::vector<std::string>> rows;
-    for (auto const& d : p.ports()) rows.push_back({d.name, std::string(name_of(d.kind)), d.optional ? "optional" : "required", d.doc});
+    for (auto const& d : p.ports())
+      rows.push_back({d.name, std::string(name_of(d.kind)), d.optional ? "optional" : "required", d.doc});
     std::cout << "\n" << format_table({"port", "takes", "", "what for"}, rows);
   }
   if (!p.params().empty()) {
     std::vector<std::vector<std::string>> rows;
     for (auto const& d : p.params())
-      rows.push_back({d.name, std::string(name_of(d.type)), d.required ? "required" : std::visit([](auto const& v) { return to_text(v); }, default_of(d).get()),
-                      d.unit, allowed(d), d.doc});
+      rows.push_back({d.name, std::string(name_of(d.type)),
+                      d.required ? "required" : std::visit([](auto const& v) { return to_text(v); }, default_of(d).get()), d.unit,
+                      allowed(d), d.doc});
     std::cout << "\n" << format_table({"parameter", "type", "default", "unit", "allowed", "what for"}, rows);
   }
 }
@@ -117,9 +136,12 @@ void describe_text(plugin const& p) {
 int describe(registry& plugins, std::string const& id, bool json) {
   plugin const* const found = plugins.find(id);
   if (!found)
-    throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) + "\n'wayfarer plugins list' shows those there are");
-  if (json) std::cout << to_json(describe_json(*found), 2) << "\n";
-  else describe_text(*found);
+    throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
+                      "\n'wayfarer plugins list' shows those there are");
+  if (json)
+    std::cout << to_json(describe_json(*found), 2) << "\n";
+  else
+    describe_text(*found);
   return 0;
 }
 
@@ -149,14 +171,17 @@ int list(registry& plugins, bool json) {
     std::cout << to_json(json_value::object({{"plugins", std::move(all)},
                                              {"broken", std::move(bad)},
                                              {"shadowed", std::move(hidden)},
-                                             {"folders", std::move(folders)}}), 2)
+                                             {"folders", std::move(folders)}}),
+                         2)
               << "\n";
   } else {
     std::vector<std::vector<std::string>> rows;
     for (auto const* p : good)
-      rows.push_back({std::string(p->id()), std::string(name_of(p->kind())), std::string(p->version()), std::string(p->summary()), p->library().string()});
+      rows.push_back({std::string(p->id()), std::string(name_of(p->kind())), std::string(p->version()), std::string(p->summary()),
+                      p->library().string()});
     if (!rows.empty()) std::cout << format_table({"plugin", "kind", "version", "summary", "library"}, rows);
-    for (auto const& s : shadowed) std::cout << "shadowed: " << s.string() << " is hidden by one of the same name in an earlier folder\n";
+    for (auto const& s : shadowed)
+      std::cout << "shadowed: " << s.string() << " is hidden by one of the same name in an earlier folder\n";
     for (auto const& b : broken) std::cout << "broken: " << b.why << "\n";
     if (good.empty() && broken.empty()) {
       std::cout << "no plugins in";
@@ -171,19 +196,23 @@ int list(registry& plugins, bool json) {
 
 int plugins_verb(words const& arguments) {
   verb_options o("plugins list|describe [ID] [OPTIONS]",
-                 "Lists the plugins that pipelines can use, or describes one: its ports, and its parameters with type, unit, default and range.\n"
+                 "Lists the plugins that pipelines can use, or describes one: its ports, and its parameters with type, unit, "
+                 "default and range.\n"
                  "A library that can't be used is listed with the reason, and makes the exit code 4.",
                  {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json"});
   o.positional("ACTION");
   o.positional("ID");
-  o.named().add_options()("plugin-path", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
-                          "look for plugins here first; may be given more than once")("json", "print JSON; docs/plugin-abi.md says what it holds");
+  o.named().add_options()(
+      "plugin-path", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
+      "look for plugins here first; may be given more than once")("json", "print JSON; docs/plugin-abi.md says what it holds");
   if (!o.parse(arguments)) return 0;
   auto const given = o.all("ACTION");
   std::string const action = given.empty() ? "list" : given.front();
   std::vector<std::string> const actions{"list", "describe"};
   if (action == "list") {
-    if (!o.all("ID").empty()) throw usage_error("'plugins list' takes no name; 'wayfarer plugins describe " + printable(o.required("ID")) + "' tells about one plugin");
+    if (!o.all("ID").empty())
+      throw usage_error("'plugins list' takes no name; 'wayfarer plugins describe " + printable(o.required("ID")) +
+                        "' tells about one plugin");
     registry plugins = open_registry(o);
     return list(plugins, o.has("json"));
   }

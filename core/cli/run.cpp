@@ -8,12 +8,16 @@ namespace wayfarer::host {
 namespace po = boost::program_options;
 
 int run_verb(words const& arguments) {
-  verb_options o("run FILE [OPTIONS]", "Runs the pipeline in FILE and writes one HDF5 file with all results and where they came from.",
-                 {"wayfarer run runs/topic-values.yaml", "wayfarer run runs/topic-values.yaml --out values.h5 --set learner.train.updates=2000",
+  verb_options o("run FILE [OPTIONS]",
+                 "Runs the pipeline in FILE and writes one HDF5 file with all results and where they came from.",
+                 {"wayfarer run runs/topic-values.yaml",
+                  "wayfarer run runs/topic-values.yaml --out values.h5 --set learner.train.updates=2000",
                   "wayfarer run runs/topic-values.yaml --threads 1 --strict"});
   add_plan_options(o);
-  o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"), "the result file; default: the pipeline's name with .h5, in this folder")(
-      "threads", po::value<int>()->default_value(0)->value_name("N"), "threads to use, 0 for all there are; results don't depend on it")(
+  o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"),
+                          "the result file; default: the pipeline's name with .h5, in this folder")(
+      "threads", po::value<int>()->default_value(0)->value_name("N"),
+      "threads to use, 0 for all there are; results don't depend on it")(
       "memory-budget", po::value<std::string>()->value_name("SIZE"), "most memory for activations in flight, such as 512M or 2G")(
       "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress");
   if (!o.parse(arguments)) return 0;

@@ -1,5 +1,5 @@
-// The verbs of the command line, one file each. A verb gets the words after its name and returns the exit code; it throws the typed
-// errors of <wayfarer/error.hpp>, which main prints. Main thread.
+// The verbs of the command line, one file each. A verb gets the words after its name and returns the exit code; it throws the
+// typed errors of <wayfarer/error.hpp>, which main prints. Main thread.
 #pragma once
 
 #include <string>

@@ -13,7 +13,8 @@ using clock = std::chrono::steady_clock;
 
 class console::node_progress final : public progress {
  public:
-  node_progress(console& to, std::string name) : to_(to), name_(std::move(name)), since_(clock::now()), next_(since_ + to.pause()) {}
+  node_progress(console& to, std::string name)
+      : to_(to), name_(std::move(name)), since_(clock::now()), next_(since_ + to.pause()) {}
 
   void at(std::size_t done, std::size_t total, std::string_view note) override {
     auto const now = clock::now();
@@ -32,11 +33,17 @@ class console::node_progress final : public progress {
 
 console::console(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
 
-console::~console() { clear(); }
+console::~console() {
+  clear();
+}
 
-clock::duration console::pause() const noexcept { return terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10); }
+clock::duration console::pause() const noexcept {
+  return terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10);
+}
 
-std::unique_ptr<progress> console::node(std::string name) { return std::make_unique<node_progress>(*this, std::move(name)); }
+std::unique_ptr<progress> console::node(std::string name) {
+  return std::make_unique<node_progress>(*this, std::move(name));
+}
 
 void console::clear() {
   if (shown_ == 0) return;

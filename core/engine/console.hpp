@@ -31,7 +31,8 @@ class console {
 
  private:
   class node_progress;
-  void at(std::string const& node, std::size_t done, std::size_t total, std::string_view note, std::chrono::steady_clock::time_point since);
+  void at(std::string const& node, std::size_t done, std::size_t total, std::string_view note,
+          std::chrono::steady_clock::time_point since);
   void clear();
   std::chrono::steady_clock::duration pause() const noexcept;
 

@@ -25,10 +25,10 @@ using clock = std::chrono::steady_clock;
 
 /// What a node has become. Written by the one task that runs the node, read by its followers.
 struct node_state {
-  results out;                                                     ///< as it goes into the file
-  std::vector<std::size_t> steps;                                  ///< of a trained model and all that follows it; empty otherwise
-  std::vector<results> by_step;                                    ///< the same, a part for each step
-  std::vector<std::shared_ptr<wayfarer::model const>> snapshots;   ///< of a trained model
+  results out;                                                    ///< as it goes into the file
+  std::vector<std::size_t> steps;                                 ///< of a trained model and all that follows it; empty otherwise
+  std::vector<results> by_step;                                   ///< the same, a part for each step
+  std::vector<std::shared_ptr<wayfarer::model const>> snapshots;  ///< of a trained model
   std::exception_ptr failure;
   bool skipped = false;  ///< something that it needs failed
   double seconds = 0;
@@ -42,7 +42,12 @@ struct task {
 class run {
  public:
   run(plan const& p, std::vector<instance>& objects, run_options const& options, console& talk)
-      : plan_(p), objects_(objects), options_(options), talk_(talk), states_(p.nodes.size()), writer_(options.out, p.title, p.seed) {}
+      : plan_(p),
+        objects_(objects),
+        options_(options),
+        talk_(talk),
+        states_(p.nodes.size()),
+        writer_(options.out, p.title, p.seed) {}
 
   run_outcome operator()(std::size_t threads);
 
@@ -97,13 +102,17 @@ std::vector<task> run::make_tasks() const {
         wire const *a = wire_of(i, k), *b = wire_of(t.nodes.front(), k);
         return (!a && !b) || (a && b && a->node == b->node);
       };
-      return other.kind == plugin_kind::probe && same(port_kind::model) && same(port_kind::source) && !wire_of(i, port_kind::results) &&
-             !wire_of(t.nodes.front(), port_kind::results) && other.items == node.items && other.max_tokens == node.max_tokens && other.block == node.block;
+      return other.kind == plugin_kind::probe && same(port_kind::model) && same(port_kind::source) &&
+             !wire_of(i, port_kind::results) && !wire_of(t.nodes.front(), port_kind::results) && other.items == node.items &&
+             other.max_tokens == node.max_tokens && other.block == node.block;
     };
     auto found = tasks.end();
-    if (node.kind == plugin_kind::probe && wire_of(i, port_kind::source)) found = std::find_if(tasks.begin(), tasks.end(), same_sweep);
-    if (found == tasks.end()) tasks.push_back({{i}});
-    else found->nodes.push_back(i);
+    if (node.kind == plugin_kind::probe && wire_of(i, port_kind::source))
+      found = std::find_if(tasks.begin(), tasks.end(), same_sweep);
+    if (found == tasks.end())
+      tasks.push_back({{i}});
+    else
+      found->nodes.push_back(i);
   }
   return tasks;
 }
@@ -131,10 +140,11 @@ void run::execute_model(std::size_t i) {
   }
   auto const report = talk_.node(plan_.nodes[i].name);
   dynamic_cast<trainable_model const&>(m).train({*data, held_out, state.out, *report, [&](snapshot s) {
-    if (!state.steps.empty() && s.step <= state.steps.back()) throw plugin_error("snapshots must come in order of their steps");
-    state.steps.push_back(s.step);
-    state.snapshots.push_back(std::move(s.state));
-  }});
+                                                   if (!state.steps.empty() && s.step <= state.steps.back())
+                                                     throw plugin_error("snapshots must come in order of their steps");
+                                                   state.steps.push_back(s.step);
+                                                   state.snapshots.push_back(std::move(s.state));
+                                                 }});
   if (state.steps.empty()) throw plugin_error("training yielded no snapshot");
 }
 
@@ -142,13 +152,15 @@ std::size_t run::blocks_in_flight(plan_node const& node, std::uint64_t block_byt
   std::size_t const most = 2 * threads_;
   if (options_.memory_budget == 0 || block_bytes == 0) return most;
   if (block_bytes > options_.memory_budget)
-    throw resource_error("one block of " + std::to_string(block_items(node)) + " items holds up to " + format_size(block_bytes) +
-                         " of activations, more than the memory budget of " + format_size(options_.memory_budget) +
-                         "; give the probe a smaller block, such as block: " + std::to_string(std::max<std::size_t>(1, block_items(node) / 4)));
+    throw resource_error(
+        "one block of " + std::to_string(block_items(node)) + " items holds up to " + format_size(block_bytes) +
+        " of activations, more than the memory budget of " + format_size(options_.memory_budget) +
+        "; give the probe a smaller block, such as block: " + std::to_string(std::max<std::size_t>(1, block_items(node) / 4)));
   return std::min<std::size_t>(most, options_.memory_budget / block_bytes);
 }
 
-std::vector<results> run::finish_step(task const& t, wayfarer::model const* m, source const* data, std::size_t step, progress& report) {
+std::vector<results> run::finish_step(task const& t, wayfarer::model const* m, source const* data, std::size_t step,
+                                      progress& report) {
   plan_node const& front = plan_.nodes[t.nodes.front()];
   item_range const items = data ? items_of(front, data->info()) : item_range{};
   probe_context const context(m, data, items, step);
@@ -196,7 +208,8 @@ void run::execute_probes(task const& t) {
       states_[t.nodes[k]].by_step.push_back(std::move(parts[k]));
     }
   }
-  for (std::size_t i : t.nodes) states_[i].out = with_place(title(i), [&] { return stack_steps(states_[i].steps, states_[i].by_step); });
+  for (std::size_t i : t.nodes)
+    states_[i].out = with_place(title(i), [&] { return stack_steps(states_[i].steps, states_[i].by_step); });
 }
 
 void run::execute_metric(std::size_t i) {
@@ -216,7 +229,9 @@ void run::execute_metric(std::size_t i) {
       dataset const* one = nullptr;
       if (!w.dataset.empty()) {
         one = node.find(w.dataset);
-        if (!one) throw usage_error("'" + plan_.nodes[w.node].name + "' has no dataset '" + w.dataset + "'" + did_you_mean(w.dataset, node.names()));
+        if (!one)
+          throw usage_error("'" + plan_.nodes[w.node].name + "' has no dataset '" + w.dataset + "'" +
+                            did_you_mean(w.dataset, node.names()));
       }
       in.put(w.port, plan_.nodes[w.node].name, &node, one);
     }
@@ -244,10 +259,18 @@ void run::execute(task const& t) {
   auto const start = clock::now();
   try {
     switch (plan_.nodes[front].kind) {
-      case plugin_kind::source: execute_source(front); break;
-      case plugin_kind::model: with_place(title(front), [&] { execute_model(front); }); break;
-      case plugin_kind::metric: with_place(title(front), [&] { execute_metric(front); }); break;
-      case plugin_kind::probe: execute_probes(t); break;  // names whichever of its probes fails
+      case plugin_kind::source:
+        execute_source(front);
+        break;
+      case plugin_kind::model:
+        with_place(title(front), [&] { execute_model(front); });
+        break;
+      case plugin_kind::metric:
+        with_place(title(front), [&] { execute_metric(front); });
+        break;
+      case plugin_kind::probe:
+        execute_probes(t);
+        break;  // names whichever of its probes fails
     }
   } catch (...) {
     states_[front].failure = std::current_exception();
@@ -284,8 +307,8 @@ run_outcome run::operator()(std::size_t threads) {
     plan_node const& n = plan_.nodes[i];
     name_width_ = std::max(name_width_, n.name.size() + 2);
     plugin_width_ = std::max(plugin_width_, n.what->id().size() + 2);
-    records_.push_back({n.name, std::string(n.what->id()), std::string(name_of(n.kind)), std::string(n.what->version()), std::string(n.what->build_id()),
-                        canonical_json(n), keys[i], 0});
+    records_.push_back({n.name, std::string(n.what->id()), std::string(name_of(n.kind)), std::string(n.what->version()),
+                        std::string(n.what->build_id()), canonical_json(n), keys[i], 0});
   }
 
   // Plan node i's results arrive as message i; the sequencer hands them to the writer in order.

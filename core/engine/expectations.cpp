@@ -25,7 +25,8 @@ std::size_t index_of(expectation const& e, dataset const& d, dim const& along) {
   if (chosen == e.select.end()) {
     if (along.name == "step" && along.size > 0) return along.size - 1;
     if (along.size == 1) return 0;
-    throw usage_error(e.what + " is not one number but " + describe(d.shape()) + "; say which with at: {" + along.name + ": ...}");
+    throw usage_error(e.what + " is not one number but " + describe(d.shape()) + "; say which with at: {" + along.name +
+                      ": ...}");
   }
   if (coordinate == d.coordinate_map().end()) {
     if (chosen->second >= 0 && chosen->second < static_cast<double>(along.size) && chosen->second == std::floor(chosen->second))
@@ -57,7 +58,10 @@ std::vector<verdict> compare_with_expected(plan const& p, std::function<results 
   for (auto const& e : p.expectations) {
     results const& node = of(e.node);
     auto const* d = node.find(e.dataset);
-    if (!d) throw usage_error(located(p.file.string(), e.at.line, e.at.column, p.nodes[e.node].name + " has no dataset '" + e.dataset + "'" + did_you_mean(e.dataset, node.names())));
+    if (!d)
+      throw usage_error(
+          located(p.file.string(), e.at.line, e.at.column,
+                  p.nodes[e.node].name + " has no dataset '" + e.dataset + "'" + did_you_mean(e.dataset, node.names())));
     verdict v{&e, 0, true};
     try {
       v.measured = measure(e, *d);

@@ -9,8 +9,8 @@
 
 namespace wayfarer::host {
 
-/// Rethrows the exception in flight with "place: " before its message. What is no error of ours becomes a plugin_error, and memory
-/// that ran out a resource_error.
+/// Rethrows the exception in flight with "place: " before its message. What is no error of ours becomes a plugin_error, and
+/// memory that ran out a resource_error.
 [[noreturn]] inline void rethrow_with_place(std::string const& place) {
   try {
     throw;

@@ -14,8 +14,12 @@ T* at_port(std::vector<instance>& all, plan_node const& node, port_kind kind, st
 
 void make(plan_node const& node, std::vector<instance>& all, instance& mine) {
   switch (node.what->kind()) {
-    case plugin_kind::source: mine.source = node.what->create<source>(node.parameters); return;
-    case plugin_kind::metric: mine.metric = node.what->create<metric>(node.parameters); return;
+    case plugin_kind::source:
+      mine.source = node.what->create<source>(node.parameters);
+      return;
+    case plugin_kind::metric:
+      mine.metric = node.what->create<metric>(node.parameters);
+      return;
     case plugin_kind::model:
       mine.model = node.what->create<model>(node.parameters);
       for (auto const& w : node.wires) mine.trains = mine.trains || w.port == "train.source";
@@ -42,9 +46,9 @@ std::vector<instance> make_instances(plan const& p, std::vector<problem>& proble
   for (std::size_t i = 0; i < p.nodes.size(); ++i) {
     plan_node const& node = p.nodes[i];
     bool const ready = node.sound && node.what && std::all_of(node.wires.begin(), node.wires.end(), [&](wire const& w) {
-      instance const& from = all[w.node];
-      return from.source || from.model || from.probe || from.metric;
-    });
+                         instance const& from = all[w.node];
+                         return from.source || from.model || from.probe || from.metric;
+                       });
     if (!ready) continue;
     auto report = [&](std::string_view text, int code) {
       problems.push_back({node.at, node.name + " (" + std::string(node.what->id()) + "): " + std::string(text), code});
@@ -63,7 +67,9 @@ std::vector<instance> make_instances(plan const& p, std::vector<problem>& proble
   return all;
 }
 
-std::size_t block_items(plan_node const& node) noexcept { return node.block != 0 ? node.block : 64; }
+std::size_t block_items(plan_node const& node) noexcept {
+  return node.block != 0 ? node.block : 64;
+}
 
 item_range items_of(plan_node const& node, source_info const& info) noexcept {
   item_range r = node.items.value_or(item_range{0, info.items});

@@ -1,7 +1,7 @@
 // The plan's plugins as objects: constructed, asked for their hooks, and held for the run. Nothing heavy is loaded yet.
 //
-// Made by the main thread, for `check` as well as for `run`. Problems are added to the plan's list, with places, so that a hook that
-// the model lacks shows up beside a misspelt parameter.
+// Made by the main thread, for `check` as well as for `run`. Problems are added to the plan's list, with places, so that a hook
+// that the model lacks shows up beside a misspelt parameter.
 #pragma once
 
 #include <cstdint>

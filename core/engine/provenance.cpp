@@ -4,10 +4,10 @@
 #include <ctime>
 #include <fstream>
 
-#include <boost/version.hpp>
 #include <oneapi/tbb/version.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <boost/version.hpp>
 
 #include <wayfarer/digest.hpp>
 #include <wayfarer/json.hpp>
@@ -57,12 +57,8 @@ std::vector<std::string> node_keys(plan const& p, std::vector<input_file> const&
 }
 
 std::vector<std::pair<std::string, std::string>> library_versions() {
-  return {{"wayfarer", WAYFARER_VERSION},
-          {"build", WAYFARER_BUILD_ID},
-          {"compiler", __VERSION__},
-          {"boost", BOOST_LIB_VERSION},
-          {"onetbb", TBB_VERSION_STRING},
-          {"hdf5", hdf5_version()}};
+  return {{"wayfarer", WAYFARER_VERSION}, {"build", WAYFARER_BUILD_ID},   {"compiler", __VERSION__},
+          {"boost", BOOST_LIB_VERSION},   {"onetbb", TBB_VERSION_STRING}, {"hdf5", hdf5_version()}};
 }
 
 std::vector<std::pair<std::string, std::string>> environment() {

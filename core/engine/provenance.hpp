@@ -12,8 +12,8 @@ namespace wayfarer::host {
 /// Every file that a parameter of type path names, with size and SHA-256; of a folder, the files directly inside, sorted by name.
 std::vector<input_file> digest_inputs(plan const&);
 
-/// For each node the SHA-256 over all that determines its result: plugin, version, build id, canonical parameters, seed, the host's
-/// keys, the keys of its inputs and the digests of its files.
+/// For each node the SHA-256 over all that determines its result: plugin, version, build id, canonical parameters, seed, the
+/// host's keys, the keys of its inputs and the digests of its files.
 std::vector<std::string> node_keys(plan const&, std::vector<input_file> const&);
 
 /// Versions of Wayfarer and of the libraries that numbers or files depend on.

@@ -21,7 +21,8 @@ dataset stack(std::string const& name, std::vector<std::size_t> const& steps, st
   for (auto const& part : parts) {
     tensor const values = part.at(name).values().to(first.values().type());
     if (values.shape() != first.shape())
-      throw plugin_error("'" + name + "' changes its shape between steps: " + describe(first.shape()) + ", then " + describe(values.shape()));
+      throw plugin_error("'" + name + "' changes its shape between steps: " + describe(first.shape()) + ", then " +
+                         describe(values.shape()));
     if (values.bytes() != 0) std::memcpy(to, values.raw(), values.bytes());
     to += values.bytes();
   }

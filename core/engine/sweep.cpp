@@ -16,15 +16,18 @@ struct block_result {
 
 /// Adds `from` to `into`, unless `into` is still untouched: then takes it over.
 void merge(probe const& what, accumulator& into, accumulator&& from, bool first) {
-  if (first) into = std::move(from);
-  else what.merge(into, from);
+  if (first)
+    into = std::move(from);
+  else
+    what.merge(into, from);
 }
 
 block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items) {
   block_result out{items, {}};
   item_block const block = with_place(plan.data_name, [&] {
     item_block b = plan.data->read(items);
-    if (b.count != items.size() || b.first != items.first) throw plugin_error("the source returned other items than it was asked for");
+    if (b.count != items.size() || b.first != items.first)
+      throw plugin_error("the source returned other items than it was asked for");
     return b;
   });
   batch tokens;
@@ -67,17 +70,19 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
     return r;
   };
   auto work = [&](item_range r) {
-    return std::make_shared<block_result>(
-        with_place("items " + std::to_string(r.first) + " to " + std::to_string(r.last - 1), [&] { return observe(plan, observers, r); }));
+    return std::make_shared<block_result>(with_place("items " + std::to_string(r.first) + " to " + std::to_string(r.last - 1),
+                                                     [&] { return observe(plan, observers, r); }));
   };
   auto collect = [&](std::shared_ptr<block_result> const& b) {
-    for (std::size_t i = 0; i < observers.size(); ++i) merge(*observers[i].what, observers[i].sums, std::move(b->sums[i]), done == 0);
+    for (std::size_t i = 0; i < observers.size(); ++i)
+      merge(*observers[i].what, observers[i].sums, std::move(b->sums[i]), done == 0);
     done += b->items.size();
     report.at(done, plan.items.size(), "items");
   };
-  tbb::parallel_pipeline(plan.in_flight, tbb::make_filter<void, item_range>(tbb::filter_mode::serial_in_order, take) &
-                                             tbb::make_filter<item_range, std::shared_ptr<block_result>>(tbb::filter_mode::parallel, work) &
-                                             tbb::make_filter<std::shared_ptr<block_result>, void>(tbb::filter_mode::serial_in_order, collect));
+  tbb::parallel_pipeline(plan.in_flight,
+                         tbb::make_filter<void, item_range>(tbb::filter_mode::serial_in_order, take) &
+                             tbb::make_filter<item_range, std::shared_ptr<block_result>>(tbb::filter_mode::parallel, work) &
+                             tbb::make_filter<std::shared_ptr<block_result>, void>(tbb::filter_mode::serial_in_order, collect));
 }
 
 }  // namespace wayfarer::host

@@ -1,8 +1,8 @@
 // One pass over items for all probes that share model, source, range and cut: read a block, run the model once, let every probe
 // observe it, merge in block order.
 //
-// A bounded number of blocks is in flight, each with its own buffers; block size depends on the plan alone, so results don't depend
-// on threads. Called by one engine task; uses the run's threads inside.
+// A bounded number of blocks is in flight, each with its own buffers; block size depends on the plan alone, so results don't
+// depend on threads. Called by one engine task; uses the run's threads inside.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // A pipeline file as a typed, checked plan: what runs, with which parameters, fed by what.
 //
-// Made by the main thread before anything is loaded; immutable afterwards and shared freely. Reading collects every problem with its
-// place in the file instead of stopping at the first, so that one look shows them all.
+// Made by the main thread before anything is loaded; immutable afterwards and shared freely. Reading collects every problem with
+// its place in the file instead of stopping at the first, so that one look shows them all.
 #pragma once
 
 #include <cstddef>
@@ -55,7 +55,7 @@ struct plan_node {
   std::size_t max_tokens = 0;       ///< `max_tokens: 100`
   std::size_t block = 0;            ///< `block: 64`, items a block; 0: the host chooses
   std::map<std::string, place, std::less<>> places;  ///< of each key, for later messages
-  bool sound = true;  ///< false if any problem was reported for it or for what it is wired to
+  bool sound = true;                                 ///< false if any problem was reported for it or for what it is wired to
 
   wire const* find_wire(std::string_view port) const noexcept;
 };
@@ -65,8 +65,9 @@ struct expectation {
   std::string what;  ///< "contrast/ratio"
   std::size_t node = 0;
   std::string dataset;
-  std::vector<std::pair<std::string, double>> select;  ///< `at: {step: 1001}`: coordinate of each other dimension; none: the last step
-  std::optional<double> at_least, at_most, near;       ///< near +- within
+  std::vector<std::pair<std::string, double>>
+      select;                                     ///< `at: {step: 1001}`: coordinate of each other dimension; none: the last step
+  std::optional<double> at_least, at_most, near;  ///< near +- within
   double within = 0;
   std::string source;     ///< where the figure is from
   bool recalled = false;  ///< reported, never a miss
@@ -86,25 +87,26 @@ struct plan {
 /// Most bytes of a pipeline file.
 inline constexpr std::size_t max_pipeline_bytes = std::size_t{4} << 20;
 
-/// Reads and checks a pipeline file. Problems, sorted by place, are added to `problems`; the plan holds whatever was sound. `overrides`
-/// are the values of --set: "node.key=value", "seed=N" or "title=TEXT".
-/// Throws data_error only if the file can't be read at all.
+/// Reads and checks a pipeline file. Problems, sorted by place, are added to `problems`; the plan holds whatever was sound.
+/// `overrides` are the values of --set: "node.key=value", "seed=N" or "title=TEXT". Throws data_error only if the file can't be
+/// read at all.
 plan read_plan(std::filesystem::path const& file, std::vector<std::string> const& overrides, registry& plugins,
                std::vector<problem>& problems);
 /// The same for text that is at hand; `file` is what messages say and what relative paths start from.
-plan plan_of_text(std::filesystem::path const& file, std::string text, std::vector<std::string> const& overrides, registry& plugins,
-                  std::vector<problem>& problems);
+plan plan_of_text(std::filesystem::path const& file, std::string text, std::vector<std::string> const& overrides,
+                  registry& plugins, std::vector<problem>& problems);
 
 /// "bad.yaml:4:22: lda has no parameter 'topcs'; did you mean 'topics'?" for each, and the last line
 /// "3 errors; nothing was run", without a line end.
 std::string format_problems(std::filesystem::path const& file, std::vector<problem> const&);
 /// By place in the file; what came from --set last.
 void sort_problems(std::vector<problem>&);
-/// What the program ends with: 0 if there are none, else the lowest, since a wrong pipeline (2) outweighs what may only follow from it.
+/// What the program ends with: 0 if there are none, else the lowest, since a wrong pipeline (2) outweighs what may only follow
+/// from it.
 int exit_code_of(std::vector<problem> const&) noexcept;
 
-/// The complete configuration as JSON with sorted keys: same plan, same text. Paths stand as they were written, so that the text does
-/// not depend on the machine.
+/// The complete configuration as JSON with sorted keys: same plan, same text. Paths stand as they were written, so that the text
+/// does not depend on the machine.
 std::string canonical_json(plan const&);
 /// The parameters of one node, with paths as they were written: what the result file keeps.
 std::string canonical_json(plan_node const&);

@@ -20,7 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// In order of precedence: a probe has ports called "model" and "source", so those two words name the plugin only where no other does.
+// In order of precedence: a probe has ports called "model" and "source", so those two words name the plugin only where no other
+// does.
 constexpr std::array kind_words{plugin_kind::metric, plugin_kind::probe, plugin_kind::model, plugin_kind::source};
 constexpr std::array<std::string_view, 4> top_keys{"title", "seed", "nodes", "expect"};
 constexpr std::array<std::string_view, 3> host_keys{"items", "max_tokens", "block"};
@@ -42,14 +43,19 @@ bool is_node_name(std::string_view name) noexcept {
 
 std::string_view noun_of(port_kind k) noexcept {
   switch (k) {
-    case port_kind::source: return "source";
-    case port_kind::model: return "model";
-    case port_kind::results: break;
+    case port_kind::source:
+      return "source";
+    case port_kind::model:
+      return "model";
+    case port_kind::results:
+      break;
   }
   return "probe or metric";
 }
 
-std::string a(std::string_view noun) { return "a " + std::string(noun); }
+std::string a(std::string_view noun) {
+  return "a " + std::string(noun);
+}
 
 class reader {
  public:
@@ -111,7 +117,8 @@ class reader {
     if (entry->value.kind == yaml_kind::map) put(entry->value, path.substr(dot + 1), std::move(*value), from);
   }
 
-  // Brackets and quotes are YAML; everything else is taken as it is, since shells and YAML disagree enough about '*', ':' and '#'.
+  // Brackets and quotes are YAML; everything else is taken as it is, since shells and YAML disagree enough about '*', ':' and
+  // '#'.
   std::optional<yaml_value> option_value(std::string const& text, origin const& from) {
     yaml_value v;
     v.kind = yaml_kind::scalar;
@@ -228,7 +235,8 @@ class reader {
   void find_plugin(plan_node& n, draft& d) {
     auto const& e = *d.entry;
     if (!is_node_name(e.key))
-      complain(n, e.from, "node name " + single_quoted(e.key) + " must be lower-case letters, digits and '_', beginning with a letter");
+      complain(n, e.from,
+               "node name " + single_quoted(e.key) + " must be lower-case letters, digits and '_', beginning with a letter");
     if (e.value.kind != yaml_kind::map) {
       complain(n, e.value.kind == yaml_kind::null ? e.from : e.value.from,
                "node " + single_quoted(e.key) + " must be a map such as {source: ID, ...}, got " + found(e.value));
@@ -243,7 +251,9 @@ class reader {
       for (auto const& key : e.value.entries)
         if (hint.empty() && !near_names(key.key, words).empty())
           hint = "; " + single_quoted(key.key) + " is near, did you mean '" + near_names(key.key, words).front() + "'?";
-      complain(n, e.from, "node " + single_quoted(e.key) + " names no plugin: it needs one of the keys source, model, probe and metric" + hint);
+      complain(
+          n, e.from,
+          "node " + single_quoted(e.key) + " names no plugin: it needs one of the keys source, model, probe and metric" + hint);
       return;
     }
     auto const& value = d.kind_entry->value;
@@ -272,9 +282,10 @@ class reader {
       return;
     }
     if (found_plugin->kind() != n.kind)
-      complain(n, id.from, single_quoted(id.text) + " is a " + std::string(name_of(found_plugin->kind())) + ", not a " +
-                               std::string(name_of(n.kind)) + "; write '" + std::string(name_of(found_plugin->kind())) + ": " +
-                               id.text + "'");
+      complain(n, id.from,
+               single_quoted(id.text) + " is a " + std::string(name_of(found_plugin->kind())) + ", not a " +
+                   std::string(name_of(n.kind)) + "; write '" + std::string(name_of(found_plugin->kind())) + ": " + id.text +
+                   "'");
     n.what = found_plugin;
   }
 
@@ -318,8 +329,8 @@ class reader {
           read_keys(n, d, e.value, key + ".");
         } else {
           complain(n, e.value.kind == yaml_kind::null ? e.from : e.value.from,
-                   "'" + key + "' is a group with the keys " + enumerate_words(group) + "; write " + e.key + ": {" + group.front() +
-                       ": ...}, got " + found(e.value));
+                   "'" + key + "' is a group with the keys " + enumerate_words(group) + "; write " + e.key + ": {" +
+                       group.front() + ": ...}, got " + found(e.value));
         }
       } else {
         unknown_key(n, d, key, e);
@@ -340,7 +351,8 @@ class reader {
     auto const id = std::string(n.what->id());
     bool const kind_word = std::any_of(kind_words.begin(), kind_words.end(), [&](auto k) { return name_of(k) == key; });
     if (kind_word) {
-      complain(n, e.from, id + " has no port '" + key + "', and '" + d.kind_entry->key + "' names the plugin of this node already");
+      complain(n, e.from,
+               id + " has no port '" + key + "', and '" + d.kind_entry->key + "' names the plugin of this node already");
       return;
     }
     for (auto const& near : near_names(key, known)) d.suggested.push_back(near);
@@ -385,7 +397,8 @@ class reader {
       return;
     }
     if (slash != std::string::npos && (p.kind != port_kind::results || dataset.empty())) {
-      complain(n, from, name + (dataset.empty() ? " lacks a dataset after '/'" : " needs a whole node") + "; write '" + node + "'");
+      complain(n, from,
+               name + (dataset.empty() ? " lacks a dataset after '/'" : " needs a whole node") + "; write '" + node + "'");
       return;
     }
     // The kind that the file gives is what counts here; whether the plugin is of that kind is reported with that node.
@@ -395,9 +408,10 @@ class reader {
                       : p.kind == port_kind::model ? other.kind == plugin_kind::model
                                                    : other.kind != plugin_kind::source;
     if (!unknown && !fits) {
-      complain(n, from, name + " needs " + (p.kind == port_kind::results ? "results (of a probe, a metric or a trained model)"
-                                                                         : a(noun_of(p.kind))) +
-                            ", but '" + node + "' is a " + std::string(name_of(other.kind)));
+      complain(n, from,
+               name + " needs " +
+                   (p.kind == port_kind::results ? "results (of a probe, a metric or a trained model)" : a(noun_of(p.kind))) +
+                   ", but '" + node + "' is a " + std::string(name_of(other.kind)));
       return;
     }
     n.wires.push_back({p.name, p.kind, at->second, dataset, e.value.from.at});
@@ -415,8 +429,9 @@ class reader {
       if (e.value.kind == yaml_kind::scalar && first && last && *first >= 0 && *last > *first) {
         n.items = item_range{static_cast<std::size_t>(*first), static_cast<std::size_t>(*last)};
       } else {
-        complain(n, from, "'items' must be a number of items such as 500, or a range such as 100:500 that holds at least one, got " +
-                              found(e.value));
+        complain(n, from,
+                 "'items' must be a number of items such as 500, or a range such as 100:500 that holds at least one, got " +
+                     found(e.value));
       }
       return;
     }
@@ -440,7 +455,8 @@ class reader {
         inherit_seed(n, p, here);
       } else if (p.required) {
         if (!is_suggested(p.name))
-          complain(n, here, "'" + n.name + "' lacks '" + p.name + "', which " + id + " requires: " + p.doc + " (" + expected(p) + ")");
+          complain(n, here,
+                   "'" + n.name + "' lacks '" + p.name + "', which " + id + " requires: " + p.doc + " (" + expected(p) + ")");
       } else {
         try {
           n.parameters.set(p.name, default_of(p));
@@ -455,8 +471,9 @@ class reader {
     }
     for (auto const& p : n.what->ports())
       if (!p.optional && !n.places.contains(p.name) && !is_suggested(p.name))
-        complain(n, here, "'" + n.name + "' lacks '" + p.name + "', which " + id + " requires: the name of a " +
-                              std::string(noun_of(p.kind)) + " (" + p.doc + ")");
+        complain(n, here,
+                 "'" + n.name + "' lacks '" + p.name + "', which " + id + " requires: the name of a " +
+                     std::string(noun_of(p.kind)) + " (" + p.doc + ")");
     if (n.parameters.has("seed") && n.what->find_param("seed")->type == param_type::integer)
       n.parameters.set_seed(static_cast<std::uint64_t>(n.parameters["seed"].integer()));
   }
@@ -532,7 +549,8 @@ class reader {
   void report_cycles(Graph const& graph) {
     auto const count = plan_.nodes.size();
     std::vector<int> part(count);
-    auto const parts = boost::strong_components(graph, boost::make_iterator_property_map(part.begin(), boost::get(boost::vertex_index, graph)));
+    auto const parts =
+        boost::strong_components(graph, boost::make_iterator_property_map(part.begin(), boost::get(boost::vertex_index, graph)));
     std::vector<bool> seen(static_cast<std::size_t>(parts), false);
     for (std::size_t i = 0; i < count; ++i) {
       if (seen[static_cast<std::size_t>(part[i])]) continue;
@@ -545,8 +563,9 @@ class reader {
       // The first wire of the way: from i to the node that it reads.
       auto const next = round.size() > 1 ? round[1] : i;
       auto const w = std::find_if(n.wires.begin(), n.wires.end(), [&](wire const& x) { return x.node == next; });
-      complain(n, wire_from_.at({n.name, w->port}),
-               round.size() == 1 ? "'" + n.name + "' is wired to itself" : "nodes read each other in a circle: " + names + n.name);
+      complain(
+          n, wire_from_.at({n.name, w->port}),
+          round.size() == 1 ? "'" + n.name + "' is wired to itself" : "nodes read each other in a circle: " + names + n.name);
     }
   }
 
@@ -657,7 +676,8 @@ class reader {
       if (!b) complain(k.value.from, "'recalled' must be true or false, got " + found(k.value));
       x.recalled = b.value_or(false);
     } else if (k.key == "at") {
-      if (k.value.kind != yaml_kind::map) complain(k.value.from, "'at' must be a map such as {step: 1001}, got " + found(k.value));
+      if (k.value.kind != yaml_kind::map)
+        complain(k.value.from, "'at' must be a map such as {step: 1001}, got " + found(k.value));
       for (auto const& dimension : k.value.entries)
         if (auto const c = number(dimension)) x.select.emplace_back(dimension.key, *c);
     } else {
@@ -668,15 +688,16 @@ class reader {
   std::optional<double> number(yaml_entry const& k) {
     auto const r = k.value.kind == yaml_kind::scalar && !k.value.quoted ? real_of(k.value.text) : std::nullopt;
     if (!r)
-      complain(k.value.kind == yaml_kind::null ? k.from : k.value.from, single_quoted(k.key) + " must be a number, got " + found(k.value));
+      complain(k.value.kind == yaml_kind::null ? k.from : k.value.from,
+               single_quoted(k.key) + " must be a number, got " + found(k.value));
     return r;
   }
 
   plan& plan_;
   registry& plugins_;
   std::vector<problem>& problems_;
-  std::vector<std::string> names_;                          // of all nodes, in file order
-  std::map<std::string, std::size_t, std::less<>> index_;   // into plan_.nodes
+  std::vector<std::string> names_;                                   // of all nodes, in file order
+  std::map<std::string, std::size_t, std::less<>> index_;            // into plan_.nodes
   std::map<std::pair<std::string, std::string>, origin> wire_from_;  // node and port: where its value stands
   origin seed_from_;
 };
@@ -704,7 +725,8 @@ plan plan_of_text(fs::path const& file, std::string text, std::vector<std::strin
   return p;
 }
 
-plan read_plan(fs::path const& file, std::vector<std::string> const& overrides, registry& plugins, std::vector<problem>& problems) {
+plan read_plan(fs::path const& file, std::vector<std::string> const& overrides, registry& plugins,
+               std::vector<problem>& problems) {
   return plan_of_text(file, read_text(file.string(), max_pipeline_bytes), overrides, plugins, problems);
 }
 

@@ -10,7 +10,9 @@
 namespace wayfarer::host {
 namespace {
 
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+bool is_digit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
 
 // Text without a leading '+' and without '_' between digits; nothing if a '_' stands anywhere else.
 std::optional<std::string> plain_number(std::string_view text) {
@@ -67,7 +69,9 @@ std::vector<std::string> split(std::string_view text, std::string_view separator
   return parts;
 }
 
-std::vector<std::string> choices_of(param_descriptor const& p) { return split(p.choices, "|"); }
+std::vector<std::string> choices_of(param_descriptor const& p) {
+  return split(p.choices, "|");
+}
 
 bool is_list(param_type t) noexcept {
   return t == param_type::text_list || t == param_type::integer_list || t == param_type::real_list;
@@ -75,27 +79,37 @@ bool is_list(param_type t) noexcept {
 
 param_type element_of(param_type t) noexcept {
   switch (t) {
-    case param_type::text_list: return param_type::text;
-    case param_type::integer_list: return param_type::integer;
-    case param_type::real_list: return param_type::real;
-    default: return t;
+    case param_type::text_list:
+      return param_type::text;
+    case param_type::integer_list:
+      return param_type::integer;
+    case param_type::real_list:
+      return param_type::real;
+    default:
+      return t;
   }
 }
 
 std::string expected_one(param_descriptor const& p, param_type type) {
   switch (type) {
-    case param_type::boolean: return "true or false";
-    case param_type::integer: return "an integer" + bounds(p);
-    case param_type::real: return "a number" + bounds(p);
-    case param_type::path: return "a path";
-    default: break;
+    case param_type::boolean:
+      return "true or false";
+    case param_type::integer:
+      return "an integer" + bounds(p);
+    case param_type::real:
+      return "a number" + bounds(p);
+    case param_type::path:
+      return "a path";
+    default:
+      break;
   }
   auto const choices = choices_of(p);
   return choices.empty() ? "a text" : "one of " + enumerate_words(choices, " or ");
 }
 
 // Appends one scalar. If it does not fit, nothing is appended and `hint` may get more to say.
-bool add_scalar(param_descriptor const& p, param_type type, yaml_value const& v, std::vector<param_value>& to, std::string& hint) {
+bool add_scalar(param_descriptor const& p, param_type type, yaml_value const& v, std::vector<param_value>& to,
+                std::string& hint) {
   if (v.kind != yaml_kind::scalar) return false;
   bool const number_or_flag = type == param_type::boolean || type == param_type::integer || type == param_type::real;
   if (number_or_flag && v.quoted) {
@@ -120,7 +134,8 @@ bool add_scalar(param_descriptor const& p, param_type type, yaml_value const& v,
     if (good) to.emplace_back(*r);
     return good;
   }
-  if (auto const choices = choices_of(p); !choices.empty() && std::find(choices.begin(), choices.end(), v.text) == choices.end()) {
+  if (auto const choices = choices_of(p);
+      !choices.empty() && std::find(choices.begin(), choices.end(), v.text) == choices.end()) {
     hint = did_you_mean(v.text, choices);
     return false;
   }
@@ -176,10 +191,14 @@ std::optional<bool> boolean_of(std::string_view text) {
 
 std::string found(yaml_value const& v) {
   switch (v.kind) {
-    case yaml_kind::null: return "nothing";
-    case yaml_kind::list: return "a list";
-    case yaml_kind::map: return "a map";
-    case yaml_kind::scalar: break;
+    case yaml_kind::null:
+      return "nothing";
+    case yaml_kind::list:
+      return "a list";
+    case yaml_kind::map:
+      return "a map";
+    case yaml_kind::scalar:
+      break;
   }
   return single_quoted(v.text);
 }
@@ -220,7 +239,8 @@ std::optional<param_value> convert(param_descriptor const& p, yaml_value const& 
 
 param_value default_of(param_descriptor const& p) {
   switch (p.type) {
-    case param_type::boolean: return param_value(p.default_number != 0);
+    case param_type::boolean:
+      return param_value(p.default_number != 0);
     case param_type::integer:
       if (!(std::abs(p.default_number) <= 9007199254740992.0)) bad_default(p);
       return param_value(static_cast<std::int64_t>(p.default_number));
@@ -228,10 +248,13 @@ param_value default_of(param_descriptor const& p) {
       if (!std::isfinite(p.default_number)) bad_default(p);
       return param_value(p.default_number);
     case param_type::text:
-    case param_type::path: return param_value(std::string(p.default_text));
-    case param_type::text_list: return param_value(split(p.default_text, "\x1f"));
+    case param_type::path:
+      return param_value(std::string(p.default_text));
+    case param_type::text_list:
+      return param_value(split(p.default_text, "\x1f"));
     case param_type::integer_list:
-    case param_type::real_list: break;
+    case param_type::real_list:
+      break;
   }
   std::vector<param_value> all;
   for (auto const& part : split(p.default_text, "\x1f ,")) {

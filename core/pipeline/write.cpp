@@ -56,7 +56,8 @@ json_value json_of(plan const& p, plan_node const& n) {
 }
 
 json_value json_of(expectation const& e) {
-  auto out = json_value::object({{"what", json_value(e.what)}, {"source", json_value(e.source)}, {"recalled", json_value(e.recalled)}});
+  auto out =
+      json_value::object({{"what", json_value(e.what)}, {"source", json_value(e.source)}, {"recalled", json_value(e.recalled)}});
   if (e.at_least) out.set("at_least", json_value(*e.at_least));
   if (e.at_most) out.set("at_most", json_value(*e.at_most));
   if (e.near) out.set("near", json_value(*e.near)).set("within", json_value(e.within));
@@ -81,10 +82,14 @@ std::string dot_text(std::string_view text) {
 
 std::string_view shape_of(plugin_kind k) noexcept {
   switch (k) {
-    case plugin_kind::source: return "cylinder";
-    case plugin_kind::model: return "box3d";
-    case plugin_kind::probe: return "ellipse";
-    case plugin_kind::metric: break;
+    case plugin_kind::source:
+      return "cylinder";
+    case plugin_kind::model:
+      return "box3d";
+    case plugin_kind::probe:
+      return "ellipse";
+    case plugin_kind::metric:
+      break;
   }
   return "hexagon";
 }
@@ -118,26 +123,32 @@ std::string canonical_json(plan const& p) {
   for (auto const& n : p.nodes) nodes.set(n.name, json_of(p, n));
   auto expect = json_value::array();
   for (auto const& e : p.expectations) expect.push_back(json_of(e));
-  return to_json(json_value::object({{"title", json_value(p.title)}, {"seed", json_value(p.seed)}, {"nodes", nodes}, {"expect", expect}}), 0,
-                 json_order::sorted);
+  return to_json(
+      json_value::object({{"title", json_value(p.title)}, {"seed", json_value(p.seed)}, {"nodes", nodes}, {"expect", expect}}), 0,
+      json_order::sorted);
 }
 
-std::string canonical_json(plan_node const& n) { return to_json(parameters_of(n), 0, json_order::sorted); }
+std::string canonical_json(plan_node const& n) {
+  return to_json(parameters_of(n), 0, json_order::sorted);
+}
 
-std::string canonical_json(config const& c) { return to_json(json_of(c), 0, json_order::sorted); }
+std::string canonical_json(config const& c) {
+  return to_json(json_of(c), 0, json_order::sorted);
+}
 
 std::string to_dot(plan const& p) {
-  std::string out = "digraph pipeline {\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n";
+  std::string out =
+      "digraph pipeline {\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n";
   if (!p.title.empty()) out += "  label=" + dot_text(p.title) + ";\n  labelloc=t;\n";
   for (auto const& n : p.nodes) {
     auto const plugin = n.what ? std::string(n.what->id()) : std::string("?");
-    out += "  " + dot_text(n.name) + " [shape=" + std::string(shape_of(n.kind)) + ", label=" +
-           dot_text(n.name + "\n" + std::string(name_of(n.kind)) + " " + plugin) + "];\n";
+    out += "  " + dot_text(n.name) + " [shape=" + std::string(shape_of(n.kind)) +
+           ", label=" + dot_text(n.name + "\n" + std::string(name_of(n.kind)) + " " + plugin) + "];\n";
   }
   for (auto const& n : p.nodes)
     for (auto const& w : n.wires)
-      out += "  " + dot_text(p.nodes[w.node].name) + " -> " + dot_text(n.name) + " [label=" +
-             dot_text(w.dataset.empty() ? w.port : w.port + "\n" + w.dataset) + "];\n";
+      out += "  " + dot_text(p.nodes[w.node].name) + " -> " + dot_text(n.name) +
+             " [label=" + dot_text(w.dataset.empty() ? w.port : w.port + "\n" + w.dataset) + "];\n";
   return out + "}\n";
 }
 

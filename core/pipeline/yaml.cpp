@@ -98,8 +98,8 @@ class tree_builder final : public YAML::EventHandler {
  private:
   struct open_value {
     yaml_value value;
-    std::optional<yaml_entry> pending;  // a map's key that waits for its value
-    bool drop = false;                  // the pending entry is a duplicate or has no usable key
+    std::optional<yaml_entry> pending;                   // a map's key that waits for its value
+    bool drop = false;                                   // the pending entry is a duplicate or has no usable key
     std::unordered_map<std::string, std::size_t> lines;  // of the keys so far
   };
 
@@ -110,7 +110,8 @@ class tree_builder final : public YAML::EventHandler {
     v.kind = kind;
     v.from.at = lines_.of(mark);
     if (++values_ > max_yaml_values)
-      throw beyond_limits{v.from.at, "more than " + std::to_string(max_yaml_values) + " values; a pipeline names large data by path"};
+      throw beyond_limits{v.from.at,
+                          "more than " + std::to_string(max_yaml_values) + " values; a pipeline names large data by path"};
     return v;
   }
 
@@ -154,7 +155,8 @@ class tree_builder final : public YAML::EventHandler {
     if (top.drop) {
       complain(key.from.at, "a key must be a word");
     } else if (auto const [first, fresh] = top.lines.emplace(key.text, key.from.at.line); !fresh) {
-      complain(key.from.at, "duplicate key " + single_quoted(key.text) + ", first given at line " + std::to_string(first->second));
+      complain(key.from.at,
+               "duplicate key " + single_quoted(key.text) + ", first given at line " + std::to_string(first->second));
       top.drop = true;
     }
     top.pending = yaml_entry{std::move(key.text), std::move(key.from), {}};
@@ -197,7 +199,9 @@ yaml_entry* yaml_value::find(std::string_view key) noexcept {
     if (e.key == key) return &e;
   return nullptr;
 }
-yaml_entry const* yaml_value::find(std::string_view key) const noexcept { return const_cast<yaml_value*>(this)->find(key); }
+yaml_entry const* yaml_value::find(std::string_view key) const noexcept {
+  return const_cast<yaml_value*>(this)->find(key);
+}
 
 yaml_value read_yaml(std::string_view text, std::vector<problem>& problems) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);

@@ -1,8 +1,8 @@
 // YAML as a bounded tree with the place of everything, and nothing else of YAML.
 //
-// Used by the main thread while a plan is read. yaml-cpp's own nodes lose duplicate keys and expand aliases, and its parser recurses; this
-// listens to the parser's events instead and stops them at the limits below. Aliases and tags are refused: a pipeline has no use for
-// them. The tree owns its text.
+// Used by the main thread while a plan is read. yaml-cpp's own nodes lose duplicate keys and expand aliases, and its parser
+// recurses; this listens to the parser's events instead and stops them at the limits below. Aliases and tags are refused: a
+// pipeline has no use for them. The tree owns its text.
 #pragma once
 
 #include <cstddef>
@@ -48,8 +48,8 @@ struct yaml_entry {
 /// 'text' for a message: control characters escaped, the middle left out if it is long.
 std::string single_quoted(std::string_view text);
 
-/// The document, or null with at least one problem added. Duplicate keys, aliases, tags and keys that are no words are problems that
-/// leave the rest readable.
+/// The document, or null with at least one problem added. Duplicate keys, aliases, tags and keys that are no words are problems
+/// that leave the rest readable.
 yaml_value read_yaml(std::string_view text, std::vector<problem>& problems);
 
 }  // namespace wayfarer::host

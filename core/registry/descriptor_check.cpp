@@ -29,8 +29,12 @@ constexpr std::size_t frozen_bytes = offsetof(plugin_descriptor, kind);
 /// What a descriptor of this major version has at least.
 constexpr std::size_t least_bytes = sizeof(plugin_descriptor);
 
-std::string sdk(std::uint32_t major, std::uint32_t minor) { return "SDK " + std::to_string(major) + "." + std::to_string(minor); }
-std::string host_sdk() { return sdk(WAYFARER_SDK_MAJOR, WAYFARER_SDK_MINOR); }
+std::string sdk(std::uint32_t major, std::uint32_t minor) {
+  return "SDK " + std::to_string(major) + "." + std::to_string(minor);
+}
+std::string host_sdk() {
+  return sdk(WAYFARER_SDK_MAJOR, WAYFARER_SDK_MINOR);
+}
 
 std::string number(double v) {
   char text[32];
@@ -68,10 +72,11 @@ class checker {
     check_text(d.build_id, "the build id", longest_line);
     auto const own = check_text(d.id, "the id", longest_line);
     if (!is_plugin_id(own))
-      broken("its id " + in_quotes(own) + " is no plugin id", "use a lower-case letter, then lower-case letters, digits and '_', at most 64");
+      broken("its id " + in_quotes(own) + " is no plugin id",
+             "use a lower-case letter, then lower-case letters, digits and '_', at most 64");
     if (own != id)
-      refuse("holds the plugin '" + std::string(own) + "', but its file name says '" + std::string(id) + "'; rename the file to wayfarer_" +
-             std::string(own) + ".so");
+      refuse("holds the plugin '" + std::string(own) + "', but its file name says '" + std::string(id) +
+             "'; rename the file to wayfarer_" + std::string(own) + ".so");
     if (name_of(d.kind).empty())
       broken("its kind " + std::to_string(static_cast<std::uint32_t>(d.kind)) + " is none of source, model, probe, metric",
              "rebuild it against this host's SDK");
@@ -86,36 +91,46 @@ class checker {
 
  private:
   [[noreturn]] void refuse(std::string const& why) const { throw plugin_error(library_.string() + ": " + why); }
-  [[noreturn]] void broken(std::string const& why, std::string const& advice = "write it with a WAYFARER_* macro and rebuild it") const {
+  [[noreturn]] void broken(std::string const& why,
+                           std::string const& advice = "write it with a WAYFARER_* macro and rebuild it") const {
     refuse("broken descriptor: " + why + " (built for " + built_ + ", host has " + host_sdk() + "); " + advice);
   }
 
   /// Magic, versions, size and tag: afterwards the fields can be read.
   plugin_descriptor const& head(void const* at) {
-    if (!at) refuse("wayfarer_plugin() returns no descriptor; end one of its files with a WAYFARER_* macro of this host's " + host_sdk());
+    if (!at)
+      refuse("wayfarer_plugin() returns no descriptor; end one of its files with a WAYFARER_* macro of this host's " +
+             host_sdk());
     std::size_t const there = memory_.readable_from(at);
     if (there == 0 || reinterpret_cast<std::uintptr_t>(at) % alignof(plugin_descriptor) != 0)
       refuse("wayfarer_plugin() returns a pointer that is not into the library; rebuild it against this host's " + host_sdk());
     auto const& d = *static_cast<plugin_descriptor const*>(at);
     if (there < sizeof d.magic || std::memcmp(d.magic, descriptor_magic, sizeof d.magic) != 0)
-      refuse("wrong magic: its descriptor does not begin with \"wayfarer-plugin\", so it is no plugin or a version without number; rebuild it "
-             "against this host's " + host_sdk());
-    if (there < frozen_bytes || d.size < frozen_bytes || d.size > there || d.size % 8 != 0) truncated(there < frozen_bytes ? 0 : d.size, "");
+      refuse(
+          "wrong magic: its descriptor does not begin with \"wayfarer-plugin\", so it is no plugin or a version without number; "
+          "rebuild it "
+          "against this host's " +
+          host_sdk());
+    if (there < frozen_bytes || d.size < frozen_bytes || d.size > there || d.size % 8 != 0)
+      truncated(there < frozen_bytes ? 0 : d.size, "");
     built_ = sdk(d.sdk_major, d.sdk_minor);
     if (d.sdk_major != WAYFARER_SDK_MAJOR)
-      refuse("built for " + built_ + ", but this host has " + host_sdk() + ", and the major versions must be equal; rebuild it against this host's SDK "
-             "or use a host with SDK " + std::to_string(d.sdk_major));
+      refuse("built for " + built_ + ", but this host has " + host_sdk() +
+             ", and the major versions must be equal; rebuild it against this host's SDK "
+             "or use a host with SDK " +
+             std::to_string(d.sdk_major));
     if (d.size < least_bytes) truncated(d.size, " of " + built_);
     std::uint64_t tail = 0;
     std::memcpy(&tail, static_cast<std::byte const*>(at) + d.size - sizeof tail, sizeof tail);
     if (tail != descriptor_tail) truncated(d.size, " of " + built_ + " without their end mark");
     if (d.sdk_minor > WAYFARER_SDK_MINOR)
-      refuse("built for " + built_ + ", which is newer than this host's " + host_sdk() + "; update the host or rebuild the plugin against its SDK");
+      refuse("built for " + built_ + ", which is newer than this host's " + host_sdk() +
+             "; update the host or rebuild the plugin against its SDK");
     if (d.size > sizeof d) broken("it is longer than any of its version", "rebuild it against this host's SDK");
     auto const tag = check_text(d.abi_tag, "the ABI tag", longest_line);
     if (tag != WAYFARER_ABI_TAG)
-      refuse("built for the C++ interface '" + std::string(tag) + "', but this host is built for '" WAYFARER_ABI_TAG "' (" + built_ + ", host has " +
-             host_sdk() + "); rebuild it with the host's compiler and standard library");
+      refuse("built for the C++ interface '" + std::string(tag) + "', but this host is built for '" WAYFARER_ABI_TAG "' (" +
+             built_ + ", host has " + host_sdk() + "); rebuild it with the host's compiler and standard library");
     return d;
   }
 
@@ -130,7 +145,9 @@ class checker {
     std::size_t const there = memory_.readable_from(text);
     if (there == 0) broken(what + " is not in the library");
     auto const* end = static_cast<char const*>(std::memchr(text, 0, std::min(there, most + 1)));
-    if (!end) broken(there > most ? what + " is longer than " + std::to_string(most) + " bytes" : what + " does not end within the library");
+    if (!end)
+      broken(there > most ? what + " is longer than " + std::to_string(most) + " bytes"
+                          : what + " does not end within the library");
     std::string_view const s(text, end);
     bool const plain = std::all_of(s.begin(), s.end(), [&](char c) {
       auto const u = static_cast<unsigned char>(c);
@@ -147,7 +164,8 @@ class checker {
   template <class T>
   std::span<T const> table(T const* first, std::uint32_t count, std::string const& what) const {
     if (count == 0) return {};
-    if (count > most_entries) broken(std::to_string(count) + " " + what + ", where at most " + std::to_string(most_entries) + " are allowed");
+    if (count > most_entries)
+      broken(std::to_string(count) + " " + what + ", where at most " + std::to_string(most_entries) + " are allowed");
     if (!first || reinterpret_cast<std::uintptr_t>(first) % alignof(T) != 0 || memory_.readable_from(first) < count * sizeof(T))
       broken("its table of " + what + " is not in the library");
     return {first, count};
@@ -157,7 +175,8 @@ class checker {
   std::string check_name(char const* name, std::string const& kind) {
     auto const s = check_text(name, "the name of a " + kind, longest_line);
     if (!is_dotted(s))
-      broken("the " + kind + " name " + in_quotes(s) + " is not well formed", "use lower-case words of letters, digits and '_', joined by dots, at most 64 characters");
+      broken("the " + kind + " name " + in_quotes(s) + " is not well formed",
+             "use lower-case words of letters, digits and '_', joined by dots, at most 64 characters");
     if (!names_.emplace(s).second) broken("two of its parameters and ports are called '" + std::string(s) + "'", "rename one");
     return "the " + kind + " '" + std::string(s) + "'";
   }
@@ -168,35 +187,46 @@ class checker {
     check_text(p.unit, "the unit of " + what, longest_name);
     auto const given = check_text(p.default_text, "the default of " + what, longest_list, true);
     auto const choices = check_text(p.choices, "the list of choices of " + what, longest_list);
-    if (name_of(p.type).empty()) broken(what + " has the unknown type " + std::to_string(static_cast<std::uint32_t>(p.type)), "rebuild it against this host's SDK");
+    if (name_of(p.type).empty())
+      broken(what + " has the unknown type " + std::to_string(static_cast<std::uint32_t>(p.type)),
+             "rebuild it against this host's SDK");
     if (p.required > 1) broken(what + " is neither required nor not");
-    if (!(p.minimum <= p.maximum)) broken(what + " allows no value: its range is " + number(p.minimum) + " to " + number(p.maximum), "mend its range");
+    if (!(p.minimum <= p.maximum))
+      broken(what + " allows no value: its range is " + number(p.minimum) + " to " + number(p.maximum), "mend its range");
     bool const words = p.type == param_type::text || p.type == param_type::text_list;
     if (!choices.empty() && !words) broken(what + " has choices, which only text can have", "use at_least and at_most");
     auto const known = choices.empty() ? std::vector<std::string_view>() : split(choices, "|");
     for (auto const& c : known)
-      if (c.empty() || std::count(known.begin(), known.end(), c) > 1) broken(what + " has an empty or repeated choice: " + in_quotes(choices), "mend one_of");
+      if (c.empty() || std::count(known.begin(), known.end(), c) > 1)
+        broken(what + " has an empty or repeated choice: " + in_quotes(choices), "mend one_of");
     if (p.required == 1) return;
 
     auto const check_choice = [&](std::string_view word) {
       if (!known.empty() && std::find(known.begin(), known.end(), word) == known.end())
-        broken("the default " + in_quotes(word) + " of " + what + " is none of its choices, " + in_quotes(choices), "add it to one_of or change it");
+        broken("the default " + in_quotes(word) + " of " + what + " is none of its choices, " + in_quotes(choices),
+               "add it to one_of or change it");
     };
     auto const check_number = [&](double v, bool integer) {
       // Integers are held in a double: beyond 2^53 they would change silently.
       if (!std::isfinite(v) || (integer && (v != std::trunc(v) || std::abs(v) > 0x1p53)))
         broken("the default " + number(v) + " of " + what + " is no " + (integer ? "integer" : "number"), "change it");
       if (v < p.minimum || v > p.maximum)
-        broken("the default " + number(v) + " of " + what + " is outside " + number(p.minimum) + " to " + number(p.maximum), "change one of them");
+        broken("the default " + number(v) + " of " + what + " is outside " + number(p.minimum) + " to " + number(p.maximum),
+               "change one of them");
     };
     switch (p.type) {
       case param_type::boolean:
-        if (p.default_number != 0 && p.default_number != 1) broken("the default " + number(p.default_number) + " of " + what + " is neither true nor false");
+        if (p.default_number != 0 && p.default_number != 1)
+          broken("the default " + number(p.default_number) + " of " + what + " is neither true nor false");
         return;
-      case param_type::integer: return check_number(p.default_number, true);
-      case param_type::real: return check_number(p.default_number, false);
-      case param_type::path: return;
-      case param_type::text: return check_choice(given);
+      case param_type::integer:
+        return check_number(p.default_number, true);
+      case param_type::real:
+        return check_number(p.default_number, false);
+      case param_type::path:
+        return;
+      case param_type::text:
+        return check_choice(given);
       case param_type::text_list:
         if (given.empty()) return;
         for (auto const& word : split(given, "\x1f")) check_choice(word);
@@ -218,7 +248,9 @@ class checker {
   void check_port(port_descriptor const& p) {
     auto const what = check_name(p.name, "port");
     check_text(p.doc, "the description of " + what, longest_line);
-    if (name_of(p.kind).empty()) broken(what + " has the unknown kind " + std::to_string(static_cast<std::uint32_t>(p.kind)), "rebuild it against this host's SDK");
+    if (name_of(p.kind).empty())
+      broken(what + " has the unknown kind " + std::to_string(static_cast<std::uint32_t>(p.kind)),
+             "rebuild it against this host's SDK");
     if (p.optional > 1) broken(what + " is neither optional nor not");
   }
 
@@ -227,7 +259,9 @@ class checker {
     for (auto const& name : names_)
       for (std::size_t dot = name.find('.'); dot != name.npos; dot = name.find('.', dot + 1))
         if (names_.contains(name.substr(0, dot)))
-          broken("'" + std::string(name.substr(0, dot)) + "' is both a name of its own and the group of '" + std::string(name) + "'", "rename one");
+          broken(
+              "'" + std::string(name.substr(0, dot)) + "' is both a name of its own and the group of '" + std::string(name) + "'",
+              "rename one");
   }
 
   library_memory const& memory_;
@@ -279,10 +313,12 @@ bool library_memory::executable(void const* p) const noexcept {
                      [&](range const& r) { return std::less_equal<>()(r.first, at) && std::less<>()(at, r.last); });
 }
 
-bool is_plugin_id(std::string_view id) noexcept { return is_word(id); }
+bool is_plugin_id(std::string_view id) noexcept {
+  return is_word(id);
+}
 
-plugin_descriptor const* check_descriptor(void const* descriptor, library_memory const& memory, std::filesystem::path const& library,
-                                          std::string_view id) {
+plugin_descriptor const* check_descriptor(void const* descriptor, library_memory const& memory,
+                                          std::filesystem::path const& library, std::string_view id) {
   return checker(memory, library).check(descriptor, id);
 }
 

@@ -1,7 +1,7 @@
 // Checks what a loaded library says of itself, field by field, before anything C++ of it is called.
 //
-// Called by load_plugin on the main thread. No pointer of the descriptor is followed before it is known to point into the library's
-// own memory, so a broken or malicious table is refused rather than believed.
+// Called by load_plugin on the main thread. No pointer of the descriptor is followed before it is known to point into the
+// library's own memory, so a broken or malicious table is refused rather than believed.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,8 @@ class library_memory {
 
 /// The descriptor, once it is known to be sound in every field. `id` is what the file's name says. Throws plugin_error with the
 /// library's name, the versions on both sides, and what to do.
-plugin_descriptor const* check_descriptor(void const* descriptor, library_memory const&, std::filesystem::path const& library, std::string_view id);
+plugin_descriptor const* check_descriptor(void const* descriptor, library_memory const&, std::filesystem::path const& library,
+                                          std::string_view id);
 
 /// Whether this is `[a-z][a-z0-9_]*`, at most 64 characters: a plugin id.
 bool is_plugin_id(std::string_view) noexcept;

@@ -52,9 +52,13 @@ class open_file {
   int d_;
 };
 
-[[noreturn]] void refuse(fs::path const& library, std::string const& why) { throw plugin_error(library.string() + ": " + why); }
+[[noreturn]] void refuse(fs::path const& library, std::string const& why) {
+  throw plugin_error(library.string() + ": " + why);
+}
 
-std::string reason(int code) { return std::generic_category().message(code); }
+std::string reason(int code) {
+  return std::generic_category().message(code);
+}
 
 /// The file behind the name, which must stay in the folder that it was found in.
 fs::path resolve(fs::path const& library) {
@@ -64,20 +68,24 @@ fs::path resolve(fs::path const& library) {
   fs::path const folder = fs::canonical(library.has_parent_path() ? library.parent_path() : fs::path("."), code);
   if (code) refuse(library, "can't be opened: " + code.message());
   if (real.parent_path() != folder)
-    refuse(library, "is a link that leads out of its folder, to " + real.string() + "; copy the library here or put its own folder on the plugin path");
+    refuse(library, "is a link that leads out of its folder, to " + real.string() +
+                        "; copy the library here or put its own folder on the plugin path");
   return real;
 }
 
 /// Refuses what anybody on this machine could have put there or could change.
 void check_writers(fs::path const& library, fs::path const& real, struct stat const& status) {
-  if (status.st_mode & S_IWOTH) refuse(library, "anybody may write to it; take that right away (chmod o-w) if you trust what it holds");
+  if (status.st_mode & S_IWOTH)
+    refuse(library, "anybody may write to it; take that right away (chmod o-w) if you trust what it holds");
   for (fs::path folder = real.parent_path();; folder = folder.parent_path()) {
     struct stat s {};
-    if (::stat(folder.c_str(), &s) != 0) refuse(library, "its folder " + folder.string() + " can't be examined: " + reason(errno));
+    if (::stat(folder.c_str(), &s) != 0)
+      refuse(library, "its folder " + folder.string() + " can't be examined: " + reason(errno));
     // Further up, the sticky bit keeps others from renaming what is ours, as in /tmp.
     bool const held = folder != real.parent_path() && (s.st_mode & S_ISVTX);
     if ((s.st_mode & S_IWOTH) && !held)
-      refuse(library, "anybody may write to the folder " + folder.string() + "; take that right away (chmod o-w) or move the library");
+      refuse(library,
+             "anybody may write to the folder " + folder.string() + "; take that right away (chmod o-w) or move the library");
     if (folder == folder.root_path()) return;
   }
 }
@@ -85,13 +93,15 @@ void check_writers(fs::path const& library, fs::path const& real, struct stat co
 /// Reads from the file without ever mapping it: beyond its end, pread is short where a map would be SIGBUS.
 class elf_reader {
  public:
-  elf_reader(fs::path const& library, int descriptor, std::uint64_t size) : library_(library), descriptor_(descriptor), size_(size) {}
+  elf_reader(fs::path const& library, int descriptor, std::uint64_t size)
+      : library_(library), descriptor_(descriptor), size_(size) {}
 
   /// Throws unless [offset, offset + length) lies in the file.
   void require(std::uint64_t offset, std::uint64_t length, std::string_view what) const {
     if (offset <= size_ && length <= size_ - offset) return;
-    refuse(library_, "truncated or damaged: " + std::string(what) + " should take " + std::to_string(length) + " bytes from byte " +
-                         std::to_string(offset) + ", but the file ends at " + std::to_string(size_) + "; build or copy it again");
+    refuse(library_, "truncated or damaged: " + std::string(what) + " should take " + std::to_string(length) +
+                         " bytes from byte " + std::to_string(offset) + ", but the file ends at " + std::to_string(size_) +
+                         "; build or copy it again");
   }
 
   template <class T>
@@ -133,7 +143,8 @@ void check_segments(fs::path const& library, elf_reader const& file, Elf64_Ehdr 
     if (s.p_type != PT_DYNAMIC) continue;
     // The loader reads the dynamic section in memory, so it must be in what is loaded, and end.
     if (std::none_of(segments.begin(), segments.end(), [&](Elf64_Phdr const& l) {
-          return l.p_type == PT_LOAD && s.p_vaddr >= l.p_vaddr && s.p_filesz <= l.p_filesz && s.p_vaddr - l.p_vaddr <= l.p_filesz - s.p_filesz;
+          return l.p_type == PT_LOAD && s.p_vaddr >= l.p_vaddr && s.p_filesz <= l.p_filesz &&
+                 s.p_vaddr - l.p_vaddr <= l.p_filesz - s.p_filesz;
         }))
       refuse(library, "damaged: its dynamic section is not loaded; build or copy it again");
     auto const entries = file.table<Elf64_Dyn>(s.p_offset, s.p_filesz / sizeof(Elf64_Dyn), "the dynamic section");
@@ -146,16 +157,20 @@ void check_elf(fs::path const& library, int descriptor, std::uint64_t size) {
   elf_reader const file(library, descriptor, size);
   if (size == 0) refuse(library, "an empty file, not a shared library; build or copy it again");
   auto const magic = file.table<char>(0, std::min<std::uint64_t>(size, SELFMAG), "the magic number");
-  if (!std::equal(magic.begin(), magic.end(), ELFMAG)) refuse(library, "not an ELF shared library; only plugins belong under this name");
+  if (!std::equal(magic.begin(), magic.end(), ELFMAG))
+    refuse(library, "not an ELF shared library; only plugins belong under this name");
   auto const head = file.table<Elf64_Ehdr>(0, 1, "the ELF header").front();
   if (head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_ident[EI_DATA] != this_order || head.e_machine != this_machine)
     refuse(library, "built for another kind of machine (ELF class " + std::to_string(head.e_ident[EI_CLASS]) + ", machine " +
-                        std::to_string(head.e_machine) + "; this host is class 2, machine " + std::to_string(this_machine) + "); build it on this one");
-  if (head.e_type != ET_DYN) refuse(library, "an ELF file, but not a shared library (type " + std::to_string(head.e_type) + "); link it with -shared");
+                        std::to_string(head.e_machine) + "; this host is class 2, machine " + std::to_string(this_machine) +
+                        "); build it on this one");
+  if (head.e_type != ET_DYN)
+    refuse(library, "an ELF file, but not a shared library (type " + std::to_string(head.e_type) + "); link it with -shared");
   check_segments(library, file, head);
   // The loader does not need section headers, but they come last: if they are all there, nothing has been cut off.
   if (head.e_shoff != 0) {
-    if (head.e_shentsize != sizeof(Elf64_Shdr)) refuse(library, "damaged: its section headers can't be read; build or copy it again");
+    if (head.e_shentsize != sizeof(Elf64_Shdr))
+      refuse(library, "damaged: its section headers can't be read; build or copy it again");
     file.require(head.e_shoff, std::max<std::uint64_t>(head.e_shnum, 1) * sizeof(Elf64_Shdr), "the table of sections");
   }
 }
@@ -170,7 +185,8 @@ int open_library(fs::path const& library) {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) refuse(library, "can't be examined: " + reason(errno));
   if (!S_ISREG(status.st_mode))
-    refuse(library, std::string(S_ISDIR(status.st_mode) ? "a folder" : "not a regular file") + ", not a shared library; rename or remove it");
+    refuse(library, std::string(S_ISDIR(status.st_mode) ? "a folder" : "not a regular file") +
+                        ", not a shared library; rename or remove it");
   check_writers(library, real, status);
   check_elf(library, file.get(), static_cast<std::uint64_t>(status.st_size));
   return file.release();

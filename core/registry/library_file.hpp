@@ -8,9 +8,9 @@
 
 namespace wayfarer::host {
 
-/// Opens a library for loading: a whole ELF shared library for this machine, in its own folder (a link may not lead out of it), that
-/// not just anybody could have written. Returns a file descriptor that the caller owns. Throws plugin_error with the library's name, what
-/// is wrong, and what to do.
+/// Opens a library for loading: a whole ELF shared library for this machine, in its own folder (a link may not lead out of it),
+/// that not just anybody could have written. Returns a file descriptor that the caller owns. Throws plugin_error with the
+/// library's name, what is wrong, and what to do.
 ///
 /// Headers and segments must lie within the file, because the loader would map a truncated one and die of SIGBUS. This is no
 /// defence against a library that is malicious and whole: loading code is trusting it.

@@ -29,8 +29,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A library that is in the process for good. Its descriptor stays open: the dynamic loader remembers the name /proc/self/fd/N and
-/// would take the next file with that number for this one.
+/// A library that is in the process for good. Its descriptor stays open: the dynamic loader remembers the name /proc/self/fd/N
+/// and would take the next file with that number for this one.
 struct resident {
   dev_t device;
   ino_t inode;
@@ -43,9 +43,13 @@ std::vector<resident>& residents() {
   return all;
 }
 
-[[noreturn]] void refuse(fs::path const& library, std::string const& why) { throw plugin_error(library.string() + ": " + why); }
+[[noreturn]] void refuse(fs::path const& library, std::string const& why) {
+  throw plugin_error(library.string() + ": " + why);
+}
 
-std::string host_sdk() { return "SDK " + std::to_string(WAYFARER_SDK_MAJOR) + "." + std::to_string(WAYFARER_SDK_MINOR); }
+std::string host_sdk() {
+  return "SDK " + std::to_string(WAYFARER_SDK_MAJOR) + "." + std::to_string(WAYFARER_SDK_MINOR);
+}
 
 /// The loader's own words, with the library's name where it says /proc/self/fd/N.
 std::string loader_message(std::string const& link, fs::path const& library) {
@@ -88,8 +92,8 @@ int tell_parent = -1;
   ::_exit(0);
 }
 
-/// An exception or a crash in the constructor of a static object, or in the dynamic loader over a damaged file, ends the process it
-/// happens in. So it happens in a child first. Closes `file` if it refuses.
+/// An exception or a crash in the constructor of a static object, or in the dynamic loader over a damaged file, ends the process
+/// it happens in. So it happens in a child first. Closes `file` if it refuses.
 void try_in_child(fs::path const& library, int file, std::string const& link) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) {
@@ -123,7 +127,8 @@ void try_in_child(fs::path const& library, int file, std::string const& link) {
     said = "ended the process while it was loaded";
     if (WIFSIGNALED(status)) said += std::string(" (") + ::strsignal(WTERMSIG(status)) + ")";
   }
-  refuse(library, "can't be loaded: in a process of its own it " + said + "; make what needs making in the plugin's constructor, or build or copy the file again");
+  refuse(library, "can't be loaded: in a process of its own it " + said +
+                      "; make what needs making in the plugin's constructor, or build or copy the file again");
 }
 
 boost::dll::shared_library& bring_in(fs::path const& library) {
@@ -166,13 +171,17 @@ plugin load_plugin(fs::path const& library) {
   function* const symbol = loaded.has(descriptor_symbol) ? &loaded.get<function>(descriptor_symbol) : nullptr;
   // A library that the plugin links to may have the symbol; that does not make this one a plugin.
   if (!memory.executable(reinterpret_cast<void const*>(symbol)))
-    refuse(library, "no function wayfarer_plugin: not a wayfarer plugin; end one of its files with WAYFARER_SOURCE, _MODEL, _PROBE or _METRIC of this host's " +
-                        host_sdk());
+    refuse(library,
+           "no function wayfarer_plugin: not a wayfarer plugin; end one of its files with WAYFARER_SOURCE, _MODEL, _PROBE or "
+           "_METRIC of this host's " +
+               host_sdk());
   void const* descriptor = nullptr;
   try {
     descriptor = symbol();
   } catch (...) {
-    refuse(library, "wayfarer_plugin() threw instead of returning a descriptor; rebuild it with a WAYFARER_* macro of this host's " + host_sdk());
+    refuse(library,
+           "wayfarer_plugin() threw instead of returning a descriptor; rebuild it with a WAYFARER_* macro of this host's " +
+               host_sdk());
   }
   return {check_descriptor(descriptor, memory, library, id), library};
 }

@@ -20,8 +20,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view prefix = "wayfarer_", suffix = ".so";
 
-/// The folders of the environment variable. A relative one would mean something else in every working directory, the current one of
-/// a stranger's download included.
+/// The folders of the environment variable. A relative one would mean something else in every working directory, the current one
+/// of a stranger's download included.
 std::vector<fs::path> folders_of_environment() {
   char const* const value = ::secure_getenv("WAYFARER_PLUGIN_PATH");
   std::vector<fs::path> folders;
@@ -30,7 +30,8 @@ std::vector<fs::path> folders_of_environment() {
     fs::path const folder(rest.substr(0, colon));
     rest.remove_prefix(colon == rest.npos ? rest.size() : colon + 1);
     if (folder.empty()) continue;
-    if (folder.is_relative()) throw usage_error("WAYFARER_PLUGIN_PATH: '" + folder.string() + "' is not an absolute path; write it out from '/'");
+    if (folder.is_relative())
+      throw usage_error("WAYFARER_PLUGIN_PATH: '" + folder.string() + "' is not an absolute path; write it out from '/'");
     folders.push_back(folder);
   }
   return folders;
@@ -54,7 +55,9 @@ bool holds(fs::path const& library) {
   return fs::exists(fs::symlink_status(library, code));
 }
 
-std::string file_name(std::string_view id) { return std::string(prefix).append(id).append(suffix); }
+std::string file_name(std::string_view id) {
+  return std::string(prefix).append(id).append(suffix);
+}
 
 /// Ids of what looks like a plugin library, sorted.
 std::vector<std::string> ids_in(fs::path const& folder) {
@@ -74,33 +77,48 @@ std::vector<std::string> ids_in(fs::path const& folder) {
 
 std::string_view name_of(plugin_kind k) noexcept {
   switch (k) {
-    case plugin_kind::source: return "source";
-    case plugin_kind::model: return "model";
-    case plugin_kind::probe: return "probe";
-    case plugin_kind::metric: return "metric";
+    case plugin_kind::source:
+      return "source";
+    case plugin_kind::model:
+      return "model";
+    case plugin_kind::probe:
+      return "probe";
+    case plugin_kind::metric:
+      return "metric";
   }
   return {};
 }
 
 std::string_view name_of(param_type t) noexcept {
   switch (t) {
-    case param_type::boolean: return "boolean";
-    case param_type::integer: return "integer";
-    case param_type::real: return "real";
-    case param_type::text: return "text";
-    case param_type::path: return "path";
-    case param_type::text_list: return "text list";
-    case param_type::integer_list: return "integer list";
-    case param_type::real_list: return "real list";
+    case param_type::boolean:
+      return "boolean";
+    case param_type::integer:
+      return "integer";
+    case param_type::real:
+      return "real";
+    case param_type::text:
+      return "text";
+    case param_type::path:
+      return "path";
+    case param_type::text_list:
+      return "text list";
+    case param_type::integer_list:
+      return "integer list";
+    case param_type::real_list:
+      return "real list";
   }
   return {};
 }
 
 std::string_view name_of(port_kind k) noexcept {
   switch (k) {
-    case port_kind::source: return "source";
-    case port_kind::model: return "model";
-    case port_kind::results: return "results";
+    case port_kind::source:
+      return "source";
+    case port_kind::model:
+      return "model";
+    case port_kind::results:
+      return "results";
   }
   return {};
 }
@@ -137,7 +155,8 @@ registry::registry(std::vector<fs::path> const& extra) : loaded_(std::make_uniqu
     return true;
   };
   for (auto const& folder : extra)
-    if (!add(folder)) throw usage_error("plugin folder '" + folder.string() + "' does not exist or is no folder; --plugin-path takes folders");
+    if (!add(folder))
+      throw usage_error("plugin folder '" + folder.string() + "' does not exist or is no folder; --plugin-path takes folders");
   for (auto const& folder : folders_of_environment()) add(folder);
   add(bundled_folder());
 }
@@ -150,7 +169,8 @@ plugin const* registry::find(std::string_view id) {
   if (!is_plugin_id(id)) return nullptr;
   auto known = loaded_->by_id.find(id);
   if (known == loaded_->by_id.end()) {
-    auto const folder = std::find_if(folders_.begin(), folders_.end(), [&](fs::path const& f) { return holds(f / file_name(id)); });
+    auto const folder =
+        std::find_if(folders_.begin(), folders_.end(), [&](fs::path const& f) { return holds(f / file_name(id)); });
     if (folder == folders_.end()) return nullptr;
     std::variant<std::string, plugin> outcome;
     try {
@@ -178,8 +198,10 @@ std::vector<fs::path> registry::shadowed() const {
   std::vector<std::string> seen;
   for (auto const& folder : folders_)
     for (auto& id : ids_in(folder)) {
-      if (std::find(seen.begin(), seen.end(), id) != seen.end()) hidden.push_back(folder / file_name(id));
-      else seen.push_back(std::move(id));
+      if (std::find(seen.begin(), seen.end(), id) != seen.end())
+        hidden.push_back(folder / file_name(id));
+      else
+        seen.push_back(std::move(id));
     }
   return hidden;
 }

@@ -1,8 +1,8 @@
 // Finds plugin libraries, checks them before anything C++ of theirs is called, and makes plugin objects.
 //
-// Used by the main thread. A library `wayfarer_ID.so` holds the plugin ID; it is looked for in the search folders in order, the first
-// that has it wins, and a match that can't be loaded is an error rather than passed over. Libraries are never unloaded, so descriptors
-// and plugin code live as long as the process.
+// Used by the main thread. A library `wayfarer_ID.so` holds the plugin ID; it is looked for in the search folders in order, the
+// first that has it wins, and a match that can't be loaded is an error rather than passed over. Libraries are never unloaded, so
+// descriptors and plugin code live as long as the process.
 #pragma once
 
 #include <filesystem>
@@ -58,16 +58,16 @@ class plugin {
 
 class registry {
  public:
-  /// Search folders: `extra` (from --plugin-path), then WAYFARER_PLUGIN_PATH (':'-separated, absolute), then the folder of bundled
-  /// plugins (../lib/wayfarer/plugins from the executable, else wayfarer/plugins beside the SDK's own library). Folders that don't
-  /// exist are skipped, except those in `extra`: usage_error.
+  /// Search folders: `extra` (from --plugin-path), then WAYFARER_PLUGIN_PATH (':'-separated, absolute), then the folder of
+  /// bundled plugins (../lib/wayfarer/plugins from the executable, else wayfarer/plugins beside the SDK's own library). Folders
+  /// that don't exist are skipped, except those in `extra`: usage_error.
   explicit registry(std::vector<std::filesystem::path> const& extra = {});
   ~registry();
   registry(registry&&) noexcept;
   registry& operator=(registry&&) noexcept;
 
-  /// The plugin of that id, loading its library if need be; null if no folder has one. Throws plugin_error, naming the library and
-  /// what to do, if the first match can't be used.
+  /// The plugin of that id, loading its library if need be; null if no folder has one. Throws plugin_error, naming the library
+  /// and what to do, if the first match can't be used.
   plugin const* find(std::string_view id);
   /// Ids of all libraries in the search folders, sorted, without loading them.
   std::vector<std::string> ids() const;

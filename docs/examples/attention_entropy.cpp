@@ -21,7 +21,8 @@ struct attention_entropy final : wf::probe {
   void observe(wf::accumulator& sums, wf::sample const& block, wf::probe_context const& at) const override {
     for (std::size_t i = 0; i < block.size(); ++i) {
       for (std::size_t layer = 0; layer < at.model().info().layers; ++layer) {
-        auto const pattern = block[i]["blocks." + std::to_string(layer) + ".attn.hook_pattern"].view<float const>();  // [head, query, key]
+        auto const pattern =
+            block[i]["blocks." + std::to_string(layer) + ".attn.hook_pattern"].view<float const>();  // [head, query, key]
         for (std::size_t head = 0; head < pattern.size(0); ++head)
           for (std::size_t query = 0; query < pattern.size(1); ++query)
             for (float const weight : pattern[head].row(query))
@@ -36,4 +37,5 @@ struct attention_entropy final : wf::probe {
   }
 };
 
-WAYFARER_PROBE(attention_entropy, "1.0.0", "Mean entropy of each head's attention", wf::port::model("model"), wf::port::source("source"));
+WAYFARER_PROBE(attention_entropy, "1.0.0", "Mean entropy of each head's attention", wf::port::model("model"),
+               wf::port::source("source"));

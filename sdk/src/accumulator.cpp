@@ -61,8 +61,10 @@ std::size_t accumulator::bytes() const noexcept {
 void accumulator::append(accumulator const& from) {
   for (auto& [name, mine] : fields_) {
     tensor const& theirs = from[name];
-    if (mine.rows) mine.later.push_back(theirs);
-    else add_into(mine.values, theirs);
+    if (mine.rows)
+      mine.later.push_back(theirs);
+    else
+      add_into(mine.values, theirs);
   }
   items_ += from.items_;
 }

@@ -5,7 +5,9 @@
 
 namespace wayfarer {
 
-bool hook_set::has(std::string_view name) const noexcept { return std::find(names_.begin(), names_.end(), name) != names_.end(); }
+bool hook_set::has(std::string_view name) const noexcept {
+  return std::find(names_.begin(), names_.end(), name) != names_.end();
+}
 
 void hook_set::add(hook_set const& other) {
   for (auto const& n : other.names_)
@@ -16,10 +18,14 @@ bool matches(std::string_view pattern, std::string_view name) noexcept {
   // Greedy with one point to go back to: linear in practice, never exponential.
   std::size_t p = 0, n = 0, star = std::string_view::npos, mark = 0;
   while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') star = p++, mark = n;
-    else if (p < pattern.size() && pattern[p] == name[n]) ++p, ++n;
-    else if (star != std::string_view::npos) p = star + 1, n = ++mark;
-    else return false;
+    if (p < pattern.size() && pattern[p] == '*')
+      star = p++, mark = n;
+    else if (p < pattern.size() && pattern[p] == name[n])
+      ++p, ++n;
+    else if (star != std::string_view::npos)
+      p = star + 1, n = ++mark;
+    else
+      return false;
   }
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();

@@ -39,7 +39,9 @@ hook_set model_info::hooks_for(std::span<std::string const> patterns) const {
   return hook_set(std::move(names));
 }
 
-void activations::put(std::string hook, std::vector<tensor> per_item) { all_.insert_or_assign(std::move(hook), std::move(per_item)); }
+void activations::put(std::string hook, std::vector<tensor> per_item) {
+  all_.insert_or_assign(std::move(hook), std::move(per_item));
+}
 
 tensor const& activations::at(std::string_view hook, std::size_t item) const {
   auto const found = all_.find(hook);

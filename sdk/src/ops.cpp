@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include <Eigen/Core>
 #include <dnnl.h>
 #include <omp.h>
+#include <Eigen/Core>
 
 #include <wayfarer/error.hpp>
 
@@ -52,10 +52,18 @@ operand prepare(tensor const& m, dtype type) {
 
 }  // namespace
 
-double dot(std::span<float const> a, std::span<float const> b) noexcept { return dot_of(a, b); }
-double dot(std::span<double const> a, std::span<double const> b) noexcept { return dot_of(a, b); }
-double cosine(std::span<float const> a, std::span<float const> b) noexcept { return cosine_of(a, b); }
-double cosine(std::span<double const> a, std::span<double const> b) noexcept { return cosine_of(a, b); }
+double dot(std::span<float const> a, std::span<float const> b) noexcept {
+  return dot_of(a, b);
+}
+double dot(std::span<double const> a, std::span<double const> b) noexcept {
+  return dot_of(a, b);
+}
+double cosine(std::span<float const> a, std::span<float const> b) noexcept {
+  return cosine_of(a, b);
+}
+double cosine(std::span<double const> a, std::span<double const> b) noexcept {
+  return cosine_of(a, b);
+}
 
 tensor matmul(tensor const& a, tensor const& b) {
   if (a.rank() != 2 || b.rank() != 2 || a.size(1) != b.size(0))
@@ -63,34 +71,46 @@ tensor matmul(tensor const& a, tensor const& b) {
   dtype const type = a.type() == dtype::f64 || b.type() == dtype::f64 ? dtype::f64 : dtype::f32;
   operand const x = prepare(a, type), y = prepare(b, type);
   tensor out(type, {a.shape()[0], b.shape()[1]});
-  auto const m = static_cast<std::ptrdiff_t>(a.size(0)), n = static_cast<std::ptrdiff_t>(b.size(1)), k = static_cast<std::ptrdiff_t>(a.size(1));
+  auto const m = static_cast<std::ptrdiff_t>(a.size(0)), n = static_cast<std::ptrdiff_t>(b.size(1)),
+             k = static_cast<std::ptrdiff_t>(a.size(1));
   if (m == 0 || n == 0 || k == 0) return out;
   if (type == dtype::f32) {
     // Debian's oneDNN brings its own OpenMP threads; ours are oneTBB's, so each of them calls it single-threaded.
     thread_local bool const single = (omp_set_num_threads(1), true);
     static_cast<void>(single);
-    dnnl_status_t const s = dnnl_sgemm(x.transposed ? 'T' : 'N', y.transposed ? 'T' : 'N', m, n, k, 1.0f, x.t.view<float const>().data(), x.leading,
-                                       y.t.view<float const>().data(), y.leading, 0.0f, out.view<float>().data(), n);
-    if (s != dnnl_success) throw plugin_error("oneDNN refused a product of " + describe(a.shape()) + " and " + describe(b.shape()));
+    dnnl_status_t const s =
+        dnnl_sgemm(x.transposed ? 'T' : 'N', y.transposed ? 'T' : 'N', m, n, k, 1.0f, x.t.view<float const>().data(), x.leading,
+                   y.t.view<float const>().data(), y.leading, 0.0f, out.view<float>().data(), n);
+    if (s != dnnl_success)
+      throw plugin_error("oneDNN refused a product of " + describe(a.shape()) + " and " + describe(b.shape()));
     return out;
   }
   using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using strides = Eigen::OuterStride<>;
   auto map = [](operand const& o) {
-    auto const r = static_cast<Eigen::Index>(o.t.size(o.transposed ? 1 : 0)), c = static_cast<Eigen::Index>(o.t.size(o.transposed ? 0 : 1));
+    auto const r = static_cast<Eigen::Index>(o.t.size(o.transposed ? 1 : 0)),
+               c = static_cast<Eigen::Index>(o.t.size(o.transposed ? 0 : 1));
     return Eigen::Map<matrix const, 0, strides>(o.t.view<double const>().data(), r, c, strides(o.leading));
   };
   Eigen::Map<matrix> result(out.view<double>().data(), m, n);
-  if (x.transposed && y.transposed) result.noalias() = map(x).transpose() * map(y).transpose();
-  else if (x.transposed) result.noalias() = map(x).transpose() * map(y);
-  else if (y.transposed) result.noalias() = map(x) * map(y).transpose();
-  else result.noalias() = map(x) * map(y);
+  if (x.transposed && y.transposed)
+    result.noalias() = map(x).transpose() * map(y).transpose();
+  else if (x.transposed)
+    result.noalias() = map(x).transpose() * map(y);
+  else if (y.transposed)
+    result.noalias() = map(x) * map(y).transpose();
+  else
+    result.noalias() = map(x) * map(y);
   return out;
 }
 
-tensor gram(tensor const& a) { return matmul(a, a.transposed()); }
+tensor gram(tensor const& a) {
+  return matmul(a, a.transposed());
+}
 
-double moments::standard_error() const noexcept { return count > 1 ? deviation / std::sqrt(count) : 0; }
+double moments::standard_error() const noexcept {
+  return count > 1 ? deviation / std::sqrt(count) : 0;
+}
 
 moments moments_of(std::span<double const> values) noexcept {
   moments m;

@@ -23,7 +23,8 @@ void check_dimension(dims const& shape, std::string_view dimension, std::size_t 
   auto const at = std::find_if(shape.begin(), shape.end(), [&](dim const& d) { return d.name == dimension; });
   if (at == shape.end()) throw plugin_error("no dimension '" + std::string(dimension) + "' in " + describe(shape));
   if (at->size != count)
-    throw plugin_error(std::to_string(count) + " coordinates for dimension '" + at->name + "' of size " + std::to_string(at->size));
+    throw plugin_error(std::to_string(count) + " coordinates for dimension '" + at->name + "' of size " +
+                       std::to_string(at->size));
 }
 
 }  // namespace
@@ -53,20 +54,28 @@ double dataset::scalar() const {
 namespace {
 
 bool well_formed(std::string_view name) {
-  if (name.empty() || name.size() > 255 || name.front() == '/' || name.back() == '/' || name.find("//") != name.npos) return false;
+  if (name.empty() || name.size() > 255 || name.front() == '/' || name.back() == '/' || name.find("//") != name.npos)
+    return false;
   if (name.front() == '.' || name.find("/.") != name.npos) return false;
   return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/' ||
+           c == '-';
   });
 }
 
 }  // namespace
 
-dataset& results::add(std::string name, tensor values) { return add(std::move(name), dataset(std::move(values))); }
-dataset& results::add(std::string name, std::vector<std::string> texts) { return add(std::move(name), dataset(std::move(texts))); }
+dataset& results::add(std::string name, tensor values) {
+  return add(std::move(name), dataset(std::move(values)));
+}
+dataset& results::add(std::string name, std::vector<std::string> texts) {
+  return add(std::move(name), dataset(std::move(texts)));
+}
 
 dataset& results::add(std::string name, dataset whole) {
-  if (!well_formed(name)) throw plugin_error("'" + name + "' is no name for a dataset: letters, digits, '_', '.', '-' inside them, and '/' between them");
+  if (!well_formed(name))
+    throw plugin_error("'" + name +
+                       "' is no name for a dataset: letters, digits, '_', '.', '-' inside them, and '/' between them");
   if (all_.contains(name)) throw plugin_error("the dataset '" + name + "' is there already");
   order_.push_back(name);
   auto& slot = all_[std::move(name)];

@@ -13,23 +13,37 @@ namespace wayfarer {
 
 std::size_t size_of(dtype t) noexcept {
   switch (t) {
-    case dtype::f64: case dtype::i64: return 8;
-    case dtype::f32: case dtype::i32: return 4;
-    case dtype::f16: case dtype::bf16: return 2;
-    case dtype::u8: break;
+    case dtype::f64:
+    case dtype::i64:
+      return 8;
+    case dtype::f32:
+    case dtype::i32:
+      return 4;
+    case dtype::f16:
+    case dtype::bf16:
+      return 2;
+    case dtype::u8:
+      break;
   }
   return 1;
 }
 
 std::string_view name_of(dtype t) noexcept {
   switch (t) {
-    case dtype::f32: return "float32";
-    case dtype::f64: return "float64";
-    case dtype::f16: return "float16";
-    case dtype::bf16: return "bfloat16";
-    case dtype::i32: return "int32";
-    case dtype::i64: return "int64";
-    case dtype::u8: break;
+    case dtype::f32:
+      return "float32";
+    case dtype::f64:
+      return "float64";
+    case dtype::f16:
+      return "float16";
+    case dtype::bf16:
+      return "bfloat16";
+    case dtype::i32:
+      return "int32";
+    case dtype::i64:
+      return "int64";
+    case dtype::u8:
+      break;
   }
   return "uint8";
 }
@@ -73,25 +87,44 @@ float half_to_float(std::uint16_t h) {
 
 double read_element(void const* data, std::ptrdiff_t i, dtype t) {
   switch (t) {
-    case dtype::f32: return static_cast<float const*>(data)[i];
-    case dtype::f64: return static_cast<double const*>(data)[i];
-    case dtype::i32: return static_cast<std::int32_t const*>(data)[i];
-    case dtype::i64: return static_cast<double>(static_cast<std::int64_t const*>(data)[i]);
-    case dtype::u8: return static_cast<std::uint8_t const*>(data)[i];
-    case dtype::f16: return half_to_float(static_cast<std::uint16_t const*>(data)[i]);
-    case dtype::bf16: break;
+    case dtype::f32:
+      return static_cast<float const*>(data)[i];
+    case dtype::f64:
+      return static_cast<double const*>(data)[i];
+    case dtype::i32:
+      return static_cast<std::int32_t const*>(data)[i];
+    case dtype::i64:
+      return static_cast<double>(static_cast<std::int64_t const*>(data)[i]);
+    case dtype::u8:
+      return static_cast<std::uint8_t const*>(data)[i];
+    case dtype::f16:
+      return half_to_float(static_cast<std::uint16_t const*>(data)[i]);
+    case dtype::bf16:
+      break;
   }
   return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint16_t const*>(data)[i]) << 16);
 }
 
 void write_element(void* data, std::size_t i, dtype t, double v) {
   switch (t) {
-    case dtype::f32: static_cast<float*>(data)[i] = static_cast<float>(v); return;
-    case dtype::f64: static_cast<double*>(data)[i] = v; return;
-    case dtype::i32: static_cast<std::int32_t*>(data)[i] = static_cast<std::int32_t>(v); return;
-    case dtype::i64: static_cast<std::int64_t*>(data)[i] = static_cast<std::int64_t>(v); return;
-    case dtype::u8: static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(v); return;
-    case dtype::f16: case dtype::bf16: throw plugin_error("16-bit tensors are read, not made");
+    case dtype::f32:
+      static_cast<float*>(data)[i] = static_cast<float>(v);
+      return;
+    case dtype::f64:
+      static_cast<double*>(data)[i] = v;
+      return;
+    case dtype::i32:
+      static_cast<std::int32_t*>(data)[i] = static_cast<std::int32_t>(v);
+      return;
+    case dtype::i64:
+      static_cast<std::int64_t*>(data)[i] = static_cast<std::int64_t>(v);
+      return;
+    case dtype::u8:
+      static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(v);
+      return;
+    case dtype::f16:
+    case dtype::bf16:
+      throw plugin_error("16-bit tensors are read, not made");
   }
 }
 
@@ -122,16 +155,21 @@ tensor::tensor(wayfarer::dtype t, dims d) : type_(t), writable_(true), dims_(std
   std::size_t const padded = (bytes + 127) / 64 * 64;
   if (padded < bytes) throw resource_error("an array of " + describe(dims_) + " is too large");
   void* p = std::aligned_alloc(64, padded);
-  if (!p) throw resource_error("no memory for an array of " + describe(dims_) + " " + std::string(name_of(t)) + " (" + std::to_string(bytes) + " bytes)");
+  if (!p)
+    throw resource_error("no memory for an array of " + describe(dims_) + " " + std::string(name_of(t)) + " (" +
+                         std::to_string(bytes) + " bytes)");
   std::memset(p, 0, padded);
   keep_ = std::shared_ptr<void const>(p, [](void const* q) { std::free(const_cast<void*>(q)); });
   data_ = p;
   strides_ = row_major(dims_);
 }
 
-tensor::tensor(double value) : tensor(dtype::f64, {}) { (*this)() = value; }
+tensor::tensor(double value) : tensor(dtype::f64, {}) {
+  (*this)() = value;
+}
 
-tensor tensor::look(wayfarer::dtype t, void const* data, dims d, std::shared_ptr<void const> keep, std::vector<std::ptrdiff_t> strides) {
+tensor tensor::look(wayfarer::dtype t, void const* data, dims d, std::shared_ptr<void const> keep,
+                    std::vector<std::ptrdiff_t> strides) {
   check_rank(d);
   tensor v;
   v.type_ = t;
@@ -173,7 +211,8 @@ void tensor::fill_from(void const* from, std::size_t bytes) {
 void tensor::check_type(wayfarer::dtype wanted, bool writing) const {
   if (!defined()) throw plugin_error("an empty tensor was read");
   if (type_ != wanted)
-    throw plugin_error("a tensor of " + std::string(name_of(type_)) + " was read as " + std::string(name_of(wanted)) + "; convert it with to()");
+    throw plugin_error("a tensor of " + std::string(name_of(type_)) + " was read as " + std::string(name_of(wanted)) +
+                       "; convert it with to()");
   if (writing && !writable_) throw plugin_error("a read-only view was opened for writing; read it as const, or clone() it");
 }
 
@@ -186,7 +225,8 @@ std::size_t tensor::checked_offset(std::span<std::size_t const> at, wayfarer::dt
   if (at.size() != dims_.size()) throw plugin_error(std::to_string(at.size()) + " indices for " + describe(dims_));
   std::ptrdiff_t offset = 0;
   for (std::size_t i = 0; i < at.size(); ++i) {
-    if (at[i] >= dims_[i].size) throw plugin_error("index " + std::to_string(at[i]) + " is beyond dimension '" + dims_[i].name + "' of " + describe(dims_));
+    if (at[i] >= dims_[i].size)
+      throw plugin_error("index " + std::to_string(at[i]) + " is beyond dimension '" + dims_[i].name + "' of " + describe(dims_));
     offset += static_cast<std::ptrdiff_t>(at[i]) * strides_[i];
   }
   return static_cast<std::size_t>(offset);
@@ -199,16 +239,19 @@ double tensor::get(std::initializer_list<std::size_t> index) const {
 tensor tensor::operator[](std::size_t i) const {
   if (dims_.empty() || i >= dims_[0].size) throw plugin_error("index " + std::to_string(i) + " is beyond " + describe(dims_));
   tensor v = *this;
-  v.data_ = static_cast<std::byte const*>(data_) + static_cast<std::ptrdiff_t>(i) * strides_[0] * static_cast<std::ptrdiff_t>(size_of(type_));
+  v.data_ = static_cast<std::byte const*>(data_) +
+            static_cast<std::ptrdiff_t>(i) * strides_[0] * static_cast<std::ptrdiff_t>(size_of(type_));
   v.dims_.erase(v.dims_.begin());
   v.strides_.erase(v.strides_.begin());
   return v;
 }
 
 tensor tensor::slice(std::size_t axis, std::size_t first, std::size_t last) const {
-  if (axis >= dims_.size() || first > last || last > dims_[axis].size) throw plugin_error("a slice lies outside " + describe(dims_));
+  if (axis >= dims_.size() || first > last || last > dims_[axis].size)
+    throw plugin_error("a slice lies outside " + describe(dims_));
   tensor v = *this;
-  v.data_ = static_cast<std::byte const*>(data_) + static_cast<std::ptrdiff_t>(first) * strides_[axis] * static_cast<std::ptrdiff_t>(size_of(type_));
+  v.data_ = static_cast<std::byte const*>(data_) +
+            static_cast<std::ptrdiff_t>(first) * strides_[axis] * static_cast<std::ptrdiff_t>(size_of(type_));
   v.dims_[axis].size = last - first;
   return v;
 }
@@ -259,8 +302,9 @@ tensor tensor::to(wayfarer::dtype wanted) const {
   if (type_ == wanted) return contiguous() ? *this : clone();
   tensor out(wanted, dims_);
   std::size_t i = 0;
-  for_each_offset(dims_, strides_,
-                  [&](std::ptrdiff_t offset) { write_element(const_cast<void*>(out.data_), i++, wanted, read_element(data_, offset, type_)); });
+  for_each_offset(dims_, strides_, [&](std::ptrdiff_t offset) {
+    write_element(const_cast<void*>(out.data_), i++, wanted, read_element(data_, offset, type_));
+  });
   return out;
 }
 
@@ -270,7 +314,8 @@ template <class Op>
 tensor elementwise(tensor const& a, tensor const& b, Op op) {
   tensor const x = a.to(dtype::f64), y = b.to(dtype::f64);
   bool const scalar = y.rank() == 0;
-  if (!scalar && x.shape() != y.shape()) throw plugin_error("shapes differ: " + describe(x.shape()) + " and " + describe(y.shape()));
+  if (!scalar && x.shape() != y.shape())
+    throw plugin_error("shapes differ: " + describe(x.shape()) + " and " + describe(y.shape()));
   tensor out(dtype::f64, x.shape());
   auto const to = out.values<double>();
   auto const from = x.values<double const>(), other = y.values<double const>();
@@ -280,15 +325,28 @@ tensor elementwise(tensor const& a, tensor const& b, Op op) {
 
 }  // namespace
 
-tensor operator+(tensor const& a, tensor const& b) { return elementwise(a, b, std::plus<>()); }
-tensor operator-(tensor const& a, tensor const& b) { return elementwise(a, b, std::minus<>()); }
-tensor operator*(tensor const& a, tensor const& b) { return elementwise(a, b, std::multiplies<>()); }
-tensor operator/(tensor const& a, tensor const& b) { return elementwise(a, b, std::divides<>()); }
-tensor operator*(tensor const& a, double b) { return elementwise(a, tensor(b), std::multiplies<>()); }
-tensor operator/(tensor const& a, double b) { return elementwise(a, tensor(b), std::divides<>()); }
+tensor operator+(tensor const& a, tensor const& b) {
+  return elementwise(a, b, std::plus<>());
+}
+tensor operator-(tensor const& a, tensor const& b) {
+  return elementwise(a, b, std::minus<>());
+}
+tensor operator*(tensor const& a, tensor const& b) {
+  return elementwise(a, b, std::multiplies<>());
+}
+tensor operator/(tensor const& a, tensor const& b) {
+  return elementwise(a, b, std::divides<>());
+}
+tensor operator*(tensor const& a, double b) {
+  return elementwise(a, tensor(b), std::multiplies<>());
+}
+tensor operator/(tensor const& a, double b) {
+  return elementwise(a, tensor(b), std::divides<>());
+}
 
 void add_into(tensor const& into, tensor const& from) {
-  if (into.shape() != from.shape()) throw plugin_error("shapes differ: " + describe(into.shape()) + " and " + describe(from.shape()));
+  if (into.shape() != from.shape())
+    throw plugin_error("shapes differ: " + describe(into.shape()) + " and " + describe(from.shape()));
   auto const to = into.values<double>();
   auto const more = from.values<double const>();
   for (std::size_t i = 0; i < to.size(); ++i) to[i] += more[i];

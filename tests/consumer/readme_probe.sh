@@ -4,6 +4,9 @@ set -eu
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 mkdir "$out/plugins"
+# The README shows this very file.
+awk '/^```cpp/ { on = 1; next } /^```/ { on = 0 } on' "$1/README.md" > "$out/shown"
+sed -n '/^struct attention_entropy/,$p' "$1/docs/examples/attention_entropy.cpp" | diff - "$out/shown"
 "$3" -std=c++20 -O2 -fPIC -shared -I "$1/sdk/include" "$1/docs/examples/attention_entropy.cpp" \
   -o "$out/plugins/wayfarer_attention_entropy.so" -L "$2/lib" -lwayfarer_sdk
 "$2/bin/wayfarer" plugins describe attention_entropy --plugin-path "$out/plugins"

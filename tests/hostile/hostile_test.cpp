@@ -1,5 +1,5 @@
-// Libraries that must be refused: each with its own message, exit code 4, and never a crash. In process through load_plugin, and through
-// the real command line in a process of its own.
+// Libraries that must be refused: each with its own message, exit code 4, and never a crash. In process through load_plugin, and
+// through the real command line in a process of its own.
 #include <elf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -37,7 +37,9 @@ using testing::StartsWith;
 fs::path const fixtures = WAYFARER_HOSTILE_DIR;
 std::string const host_sdk = "SDK " + std::to_string(WAYFARER_SDK_MAJOR) + "." + std::to_string(WAYFARER_SDK_MINOR);
 
-fs::path fixture(std::string const& id) { return fixtures / ("wayfarer_" + id + ".so"); }
+fs::path fixture(std::string const& id) {
+  return fixtures / ("wayfarer_" + id + ".so");
+}
 
 /// A folder that is removed with its contents.
 class scratch {
@@ -67,7 +69,7 @@ void write(fs::path const& file, std::string_view bytes) {
 }
 
 struct outcome {
-  int code = -1;    ///< exit code, -1 if a signal ended it
+  int code = -1;  ///< exit code, -1 if a signal ended it
   int signal = 0;
   std::string text;  ///< standard output and standard error
 };
@@ -103,7 +105,9 @@ struct bad_library {
   std::vector<std::string> says;
 };
 
-void PrintTo(bad_library const& b, std::ostream* out) { *out << b.id; }
+void PrintTo(bad_library const& b, std::ostream* out) {
+  *out << b.id;
+}
 
 class refused : public testing::TestWithParam<bad_library> {};
 
@@ -114,7 +118,9 @@ TEST_P(refused, in_process) {
   for (auto const& part : GetParam().says) EXPECT_THAT(text, HasSubstr(part));
 }
 
-TEST_P(refused, again_with_the_same_words) { EXPECT_EQ(refusal(fixture(GetParam().id)), refusal(fixture(GetParam().id))); }
+TEST_P(refused, again_with_the_same_words) {
+  EXPECT_EQ(refusal(fixture(GetParam().id)), refusal(fixture(GetParam().id)));
+}
 
 TEST_P(refused, by_the_program_with_exit_code_4) {
   auto const told = describe(fixtures, GetParam().id);
@@ -143,7 +149,8 @@ INSTANTIATE_TEST_SUITE_P(
         bad_library{"truncated_descriptor", {"truncated descriptor", "64 bytes", "112", host_sdk, "rebuild"}},
         bad_library{"no_tail", {"truncated descriptor", "end mark", host_sdk}},
         bad_library{"wrong_major", {"built for " + next_major, "this host has " + host_sdk, "major versions", "rebuild"}},
-        bad_library{"newer_minor", {"built for " + next_minor, "newer than this host's " + host_sdk, "update the host or rebuild"}},
+        bad_library{"newer_minor",
+                    {"built for " + next_minor, "newer than this host's " + host_sdk, "update the host or rebuild"}},
         bad_library{"wrong_tag", {"'itanium-libc++'", WAYFARER_ABI_TAG, host_sdk, "compiler"}},
         bad_library{"wrong_id", {"'another_name'", "'wrong_id'", "rename the file to wayfarer_another_name.so"}},
         bad_library{"path_id", {"its id \"../path_id\" is no plugin id"}},
@@ -229,7 +236,8 @@ TEST(hostile_file, another_machine_class_or_type) {
     write(here / "wayfarer_well_made.so", spoiled);
     return refusal(here / "wayfarer_well_made.so");
   };
-  EXPECT_THAT(refusal_with(offsetof(Elf64_Ehdr, e_machine), EM_S390, 2), AllOf(HasSubstr("another kind of machine"), HasSubstr("build it on this one")));
+  EXPECT_THAT(refusal_with(offsetof(Elf64_Ehdr, e_machine), EM_S390, 2),
+              AllOf(HasSubstr("another kind of machine"), HasSubstr("build it on this one")));
   EXPECT_THAT(refusal_with(EI_CLASS, ELFCLASS32, 1), HasSubstr("another kind of machine"));
   EXPECT_THAT(refusal_with(offsetof(Elf64_Ehdr, e_type), ET_EXEC, 2), HasSubstr("not a shared library"));
   EXPECT_THAT(refusal_with(offsetof(Elf64_Ehdr, e_phentsize), 1, 2), HasSubstr("program headers"));
@@ -252,7 +260,8 @@ TEST(hostile_file, segment_beyond_the_end) {
   }
 }
 
-// A mapped file that is shorter than its headers say is SIGBUS in the dynamic loader. A process each, so that one crash is one failure.
+// A mapped file that is shorter than its headers say is SIGBUS in the dynamic loader. A process each, so that one crash is one
+// failure.
 TEST(hostile_file, cut_anywhere) {
   scratch const here;
   std::string const whole = bytes_of(fixture("well_made"));
@@ -334,7 +343,8 @@ TEST(search, an_id_is_never_a_path) {
   fs::create_directory(here / "inner");
   fs::copy_file(fixture("well_made"), here / "wayfarer_well_made.so");
   host::registry plugins({here / "inner"});
-  for (auto const* id : {"../wayfarer_well_made", "x/../../wayfarer_well_made", "", "Well_made", "well_made.so", "no_such_plugin"})
+  for (auto const* id :
+       {"../wayfarer_well_made", "x/../../wayfarer_well_made", "", "Well_made", "well_made.so", "no_such_plugin"})
     EXPECT_EQ(plugins.find(id), nullptr) << id;
   EXPECT_THROW(host::registry({here / "missing"}), usage_error);
   EXPECT_THROW(host::registry({here / "wayfarer_well_made.so"}), usage_error);
@@ -404,7 +414,8 @@ TEST(plugins_verb, lists_broken_ones_with_their_error) {
   EXPECT_THAT(broken, testing::IsSupersetOf({"wrong_magic", "wild_table", "throws_at_load"}));
   auto const text = wayfarer_cli("plugins list --plugin-path '" + fixtures.string() + "'");
   EXPECT_EQ(text.code, 4);
-  EXPECT_THAT(text.text, AllOf(HasSubstr("well_made"), HasSubstr("broken: " + fixture("wrong_magic").string() + ": wrong magic")));
+  EXPECT_THAT(text.text,
+              AllOf(HasSubstr("well_made"), HasSubstr("broken: " + fixture("wrong_magic").string() + ": wrong magic")));
 }
 
 TEST(plugins_verb, names_what_comes_near) {

@@ -41,7 +41,8 @@ struct cli : scratch {
 TEST_F(cli, runs_a_pipeline_and_compares_with_what_was_expected) {
   auto const r = run_wayfarer({"run", pipeline, "--out", out("r.h5")});
   EXPECT_EQ(r.code, 0) << r.out;
-  EXPECT_THAT(r.out, AllOf(HasSubstr("contrast/difference"), HasSubstr("at least 0"), HasSubstr("1 of 2 expectations missed"), HasSubstr("datasets")));
+  EXPECT_THAT(r.out, AllOf(HasSubstr("contrast/difference"), HasSubstr("at least 0"), HasSubstr("1 of 2 expectations missed"),
+                           HasSubstr("datasets")));
   EXPECT_EQ(run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet", "--strict"}).code, 1);
   auto const shown = run_wayfarer({"show", out("r.h5")});
   EXPECT_EQ(shown.code, 0);
@@ -136,8 +137,9 @@ expect:
   for (char const* verb : {"check", "run"}) {
     auto const r = run_wayfarer({verb, bad});
     EXPECT_EQ(r.code, 2);
-    EXPECT_THAT(r.out, AllOf(HasSubstr("bad.yaml:3:28: lda has no parameter 'topcs'; did you mean 'topics'?"), HasSubstr("bad.yaml:4:"),
-                             HasSubstr("bad.yaml:5:"), HasSubstr("did you mean 'topic_blocks'?"), HasSubstr("'model' needs a model, but 'documents' is a source"),
+    EXPECT_THAT(r.out, AllOf(HasSubstr("bad.yaml:3:28: lda has no parameter 'topcs'; did you mean 'topics'?"),
+                             HasSubstr("bad.yaml:4:"), HasSubstr("bad.yaml:5:"), HasSubstr("did you mean 'topic_blocks'?"),
+                             HasSubstr("'model' needs a model, but 'documents' is a source"),
                              HasSubstr("did you mean 'cross_entropy'?"), HasSubstr("did you mean 'documents'?")));
     EXPECT_THAT(r.out, AllOf(HasSubstr("bad.yaml:9:"), HasSubstr("bad.yaml:11:"), HasSubstr("errors; nothing was run")));
   }
@@ -184,7 +186,8 @@ TEST_F(cli, malformed_documents_end_with_file_line_and_column) {
 // h5py and xarray open the file with named dimensions, units and texts.
 TEST_F(cli, python_readers_open_the_result) {
   ASSERT_EQ(run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet"}).code, 0);
-  std::string const command = "/usr/bin/python3 " WAYFARER_SOURCE_DIR "/tests/pipelines/readers_test.py " + out("r.h5") + " > " + out("log") + " 2>&1";
+  std::string const command =
+      "/usr/bin/python3 " WAYFARER_SOURCE_DIR "/tests/pipelines/readers_test.py " + out("r.h5") + " > " + out("log") + " 2>&1";
   EXPECT_EQ(std::system(command.c_str()), 0) << slurp(out("log"));
 }
 

@@ -46,7 +46,8 @@ inline std::string slurp(std::filesystem::path const& p) {
 }
 
 /// Starts the program; `prepare` runs in the child. Output goes to `log`.
-inline pid_t start(std::vector<std::string> arguments, std::filesystem::path const& log, std::function<void()> const& prepare = {}) {
+inline pid_t start(std::vector<std::string> arguments, std::filesystem::path const& log,
+                   std::function<void()> const& prepare = {}) {
   arguments.insert(arguments.begin(), WAYFARER_BINARY);
   pid_t const child = fork();
   if (child != 0) return child;

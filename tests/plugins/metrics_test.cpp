@@ -30,9 +30,12 @@ wf::results measure(std::string const& id, settings const& given, wf::metric_inp
   return out;
 }
 
-double number(wf::results const& r, std::string_view name) { return r.at(name).scalar(); }
+double number(wf::results const& r, std::string_view name) {
+  return r.at(name).scalar();
+}
 
-// ---- group_contrast ------------------------------------------------------------------------------------------------------------
+// ---- group_contrast
+// ------------------------------------------------------------------------------------------------------------
 
 TEST(group_contrast, compares_the_diagonal_of_a_matrix_with_the_rest) {
   wf::dataset const blocks(matrix({4, 1, 2, 1, 6, 3, 2, 3, 8}, 3));
@@ -57,8 +60,11 @@ TEST(group_contrast, compares_two_datasets_of_a_node) {
   auto const out = measure("group_contrast", {{"same", std::string("own")}, {"different", std::string("other")}}, in);
   EXPECT_DOUBLE_EQ(number(out, "ratio"), 1.5);
   EXPECT_EQ(out.find("ratio_standard_error"), nullptr) << "one number has no standard error";
-  EXPECT_THAT([&] { measure("group_contrast", {{"same", std::string("own")}, {"different", std::string("othr")}}, in); },
-              ThrowsMessage<wf::usage_error>(HasSubstr("did you mean 'other'?")));
+  EXPECT_THAT(
+      [&] {
+        measure("group_contrast", {{"same", std::string("own")}, {"different", std::string("othr")}}, in);
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("did you mean 'other'?")));
 }
 
 TEST(group_contrast, refuses_what_has_no_groups) {
@@ -69,9 +75,11 @@ TEST(group_contrast, refuses_what_has_no_groups) {
   EXPECT_THROW(measure("group_contrast", {{"same", std::string("a")}}, in), wf::usage_error);
 }
 
-// ---- closed_form: the theorem on W^V -------------------------------------------------------------------------------------------
+// ---- closed_form: the theorem on W^V
+// -------------------------------------------------------------------------------------------
 
-settings setting(std::int64_t topics, std::int64_t words, std::int64_t tau, double p_m = 0.15, double p_c = 0.1, double p_r = 0.1) {
+settings setting(std::int64_t topics, std::int64_t words, std::int64_t tau, double p_m = 0.15, double p_c = 0.1,
+                 double p_r = 0.1) {
   return {{"topics", topics}, {"words_per_topic", words}, {"topics_per_document", tau}, {"p_m", p_m}, {"p_c", p_c}, {"p_r", p_r}};
 }
 
@@ -184,12 +192,13 @@ TEST(topic_theory, needs_a_penalty_to_solve_for_one_matrix) {
   EXPECT_THROW(make<wf::probe>("topic_theory", {{"topics_per_document", std::int64_t{11}}}), wf::usage_error);
 }
 
-// ---- closed_form: the theorem on attention -------------------------------------------------------------------------------------
+// ---- closed_form: the theorem on attention
+// -------------------------------------------------------------------------------------
 
-/// Expected squared loss of word queries, term by term over whole vocabularies: a document of the first tau topics, every query word
-/// that masking can show there, every target. Attention to the same word and to the rest of its topic may differ.
-double attention_loss(int T, int v, int tau, double p_m, double p_c, double p_r, double m, double s, double d, double same_word, double same_topic,
-                      double mask_key) {
+/// Expected squared loss of word queries, term by term over whole vocabularies: a document of the first tau topics, every query
+/// word that masking can show there, every target. Attention to the same word and to the rest of its topic may differ.
+double attention_loss(int T, int v, int tau, double p_m, double p_c, double p_r, double m, double s, double d, double same_word,
+                      double same_topic, double mask_key) {
   double const kappa = 1 - (1 - p_c) * p_m, mu = p_m * p_r, a0 = p_m * (1 - p_c - p_r);
   int const words = T * v, present = tau * v;
   auto loss = [&](int query, int target) {
@@ -220,7 +229,9 @@ TEST(closed_form, minimises_the_loss_of_attention) {
   auto const out = measure("closed_form", setting(4, 3, 2));
   double const m = number(out, "mask_weight"), s = number(out, "same_topic"), d = number(out, "other_topic");
   double const R = number(out, "own_topic_ratio"), rho = number(out, "mask_ratio");
-  auto loss = [&](double same_word, double same_topic, double mask) { return attention_loss(4, 3, 2, 0.15, 0.1, 0.1, m, s, d, same_word, same_topic, mask); };
+  auto loss = [&](double same_word, double same_topic, double mask) {
+    return attention_loss(4, 3, 2, 0.15, 0.1, 0.1, m, s, d, same_word, same_topic, mask);
+  };
   double const least = loss(R, R, rho);
   EXPECT_NEAR(number(out, "attention_loss"), least, 1e-13);
   for (double const up : {0.99, 1.01}) {
@@ -238,10 +249,14 @@ TEST(closed_form, gives_the_optimal_attention) {
   struct {
     settings at;
     double R, rho, R_equal;
-  } const rows[] = {{setting(10, 10, 2), 5.87, 1.35, 5.75},   {setting(10, 10, 4), 8.08, 1.50, 7.69},
-                    {setting(10, 10, 8), 9.97, 1.80, 8.94},   {setting(20, 5, 4), 12.30, 1.35, 11.94},
-                    {setting(100, 10, 4), 22.20, 1.20, 21.98}, {setting(10, 10, 4, 0.15, 0.2), 12.68, 1.75, 12.06},
-                    {setting(10, 10, 4, 0.15, 0.1, 0.2), 5.10, 1.30, 4.95}, {setting(10, 10, 4, 0.3), 6.89, 1.55, 6.11}};
+  } const rows[] = {{setting(10, 10, 2), 5.87, 1.35, 5.75},
+                    {setting(10, 10, 4), 8.08, 1.50, 7.69},
+                    {setting(10, 10, 8), 9.97, 1.80, 8.94},
+                    {setting(20, 5, 4), 12.30, 1.35, 11.94},
+                    {setting(100, 10, 4), 22.20, 1.20, 21.98},
+                    {setting(10, 10, 4, 0.15, 0.2), 12.68, 1.75, 12.06},
+                    {setting(10, 10, 4, 0.15, 0.1, 0.2), 5.10, 1.30, 4.95},
+                    {setting(10, 10, 4, 0.3), 6.89, 1.55, 6.11}};
   for (auto const& row : rows) {
     auto const out = measure("closed_form", row.at);
     EXPECT_NEAR(number(out, "own_topic_ratio"), row.R, 0.007 * row.R);
@@ -263,14 +278,15 @@ TEST(closed_form, refuses_a_setting_without_an_optimum) {
   EXPECT_THROW(measure("closed_form", setting(10, 10, 4, 0.15, 0.7, 0.7)), wf::usage_error);
 }
 
-// ---- two_stage -----------------------------------------------------------------------------------------------------------------
+// ---- two_stage
+// -----------------------------------------------------------------------------------------------------------------
 
 /// What a learner and topic_attention after it leave behind: norms at these updates, attention at fewer snapshots.
 struct training {
   wf::results learner, attention;
 
-  training(std::vector<double> const& update, std::vector<double> const& k, std::vector<double> const& v, std::vector<std::int64_t> const& step,
-           std::vector<double> const& topic, std::vector<double> const& non_topic) {
+  training(std::vector<double> const& update, std::vector<double> const& k, std::vector<double> const& v,
+           std::vector<std::int64_t> const& step, std::vector<double> const& topic, std::vector<double> const& non_topic) {
     std::vector<double> norms;
     for (std::size_t u = 0; u < update.size(); ++u) norms.insert(norms.end(), {k[u], k[u], v[u]});
     learner.add("norms", wf::tensor::of(norms, {{"update", update.size()}, {"matrix", 3}}))
@@ -293,7 +309,8 @@ struct training {
 };
 
 // The notes' table of f6, in short.
-std::vector<double> const updates{0, 500, 1000, 2000, 3000, 8000}, keys{5.95, 6.1, 6.76, 20.1, 39.2, 56.7}, values{6, 90, 152.1, 167.9, 172.7, 185.4};
+std::vector<double> const updates{0, 500, 1000, 2000, 3000, 8000}, keys{5.95, 6.1, 6.76, 20.1, 39.2, 56.7},
+    values{6, 90, 152.1, 167.9, 172.7, 185.4};
 std::vector<std::int64_t> const steps{0, 1000, 3000, 8000};
 std::vector<double> const own{1, 1.003, 1.441, 1.510}, other{1, 0.996, 0.439, 0.387};
 
@@ -309,11 +326,16 @@ TEST(two_stage, finds_the_switch) {
 }
 
 TEST(two_stage, says_no_where_there_is_one_stage_only) {
-  EXPECT_EQ(number(training(updates, {6, 60, 100, 140, 160, 180}, values, steps, own, other).measured(), "two_stages"), 0) << "all rise together";
-  EXPECT_EQ(number(training(updates, {6, 6, 6, 6, 6, 6}, values, steps, own, other).measured(), "two_stages"), 0) << "attention is never learned";
-  EXPECT_EQ(number(training(updates, keys, values, steps, {1, 1.02, 1.4, 1.5}, other).measured(), "two_stages"), 0) << "attention is early";
-  EXPECT_EQ(number(training(updates, keys, values, steps, own, {1, 0.98, 0.4, 0.3}).measured(), "two_stages"), 0) << "attention is early";
-  EXPECT_EQ(number(training(updates, keys, values, steps, own, other).measured({{"later_key_growth_at_least", 9.0}}), "two_stages"), 0);
+  EXPECT_EQ(number(training(updates, {6, 60, 100, 140, 160, 180}, values, steps, own, other).measured(), "two_stages"), 0)
+      << "all rise together";
+  EXPECT_EQ(number(training(updates, {6, 6, 6, 6, 6, 6}, values, steps, own, other).measured(), "two_stages"), 0)
+      << "attention is never learned";
+  EXPECT_EQ(number(training(updates, keys, values, steps, {1, 1.02, 1.4, 1.5}, other).measured(), "two_stages"), 0)
+      << "attention is early";
+  EXPECT_EQ(number(training(updates, keys, values, steps, own, {1, 0.98, 0.4, 0.3}).measured(), "two_stages"), 0)
+      << "attention is early";
+  EXPECT_EQ(
+      number(training(updates, keys, values, steps, own, other).measured({{"later_key_growth_at_least", 9.0}}), "two_stages"), 0);
 }
 
 TEST(two_stage, works_on_curves_alone_and_refuses_failed_training) {

@@ -33,7 +33,8 @@ using testing::ThrowsMessage;
 
 namespace {
 
-// ---- models and sources made here ------------------------------------------------------------------------------------------------
+// ---- models and sources made here
+// ------------------------------------------------------------------------------------------------
 
 /// Documents given as lists of words.
 struct listed final : wf::source {
@@ -53,7 +54,8 @@ struct listed final : wf::source {
   wf::source_info info_;
 };
 
-using pair_weight = std::function<float(std::span<std::int32_t const> tokens, std::size_t head, std::size_t query, std::size_t key)>;
+using pair_weight =
+    std::function<float(std::span<std::int32_t const> tokens, std::size_t head, std::size_t query, std::size_t key)>;
 
 /// [PAD], [MASK], START, END, then the words. Attention is whatever it is told; uniform by default.
 struct known_model final : wf::model {
@@ -61,7 +63,9 @@ struct known_model final : wf::model {
     info_.architecture = "known_model";
     info_.layers = 1, info_.heads = heads, info_.vocabulary = 104;
     info_.hooks = {{"blocks.0.attn.hook_pattern", {{"head", heads}}, true, ""}};
-    attention = [](std::span<std::int32_t const> tokens, std::size_t, std::size_t, std::size_t) { return 1.0f / static_cast<float>(tokens.size()); };
+    attention = [](std::span<std::int32_t const> tokens, std::size_t, std::size_t, std::size_t) {
+      return 1.0f / static_cast<float>(tokens.size());
+    };
   }
   wf::model_info const& info() const override { return info_; }
   wf::batch encode(wf::item_block const& items, wf::encode_options const& how) const override {
@@ -75,7 +79,10 @@ struct known_model final : wf::model {
     }
     return b;
   }
-  std::string token_text(std::int32_t t) const override { return t < 4 ? std::vector<std::string>{"[PAD]", "[MASK]", "START", "END"}[static_cast<std::size_t>(t)] : "w" + std::to_string(t - 4); }
+  std::string token_text(std::int32_t t) const override {
+    return t < 4 ? std::vector<std::string>{"[PAD]", "[MASK]", "START", "END"}[static_cast<std::size_t>(t)]
+                 : "w" + std::to_string(t - 4);
+  }
   wf::activations run(wf::batch const& b, wf::run_request const&) const override {
     std::vector<wf::tensor> patterns;
     for (std::size_t i = 0; i < b.items(); ++i) {
@@ -113,9 +120,10 @@ struct silent final : wf::progress {
 };
 
 /// What the probe makes of these items, swept as the host does it.
-wf::results observe(wf::probe const& what, wf::model const& m, wf::source const& data, std::size_t items, std::size_t max_tokens, std::size_t block = 64) {
+wf::results observe(wf::probe const& what, wf::model const& m, wf::source const& data, std::size_t items, std::size_t max_tokens,
+                    std::size_t block = 64) {
   wf::probe_context const context(&m, &data, {0, items}, 0);
-  std::vector<wf::host::observer> one{{&what, what.needs(m.info()), wf::accumulator(0)}};
+  std::vector<wf::host::observer> one{{&what, "probe", what.needs(m.info())}};
   what.shape(one[0].sums, context);
   silent quiet;
   wf::host::sweep_plan plan;
@@ -126,7 +134,9 @@ wf::results observe(wf::probe const& what, wf::model const& m, wf::source const&
   return out;
 }
 
-double number(wf::results const& r, std::string_view name) { return r.at(name).scalar(); }
+double number(wf::results const& r, std::string_view name) {
+  return r.at(name).scalar();
+}
 
 std::vector<double> first_ten(wf::tensor const& t) {
   auto const all = t.to(wf::dtype::f64);
@@ -145,14 +155,17 @@ std::filesystem::path published() {
   char const* data = std::getenv("WAYFARER_DATA");
   return data ? std::filesystem::path(data) / "lda" / "icml2023-synthetic" : std::filesystem::path();
 }
-#define NEEDS_PUBLISHED_FILES() \
-  if (!std::filesystem::exists(published())) GTEST_SKIP() << "left out: WAYFARER_DATA does not name a folder with lda/icml2023-synthetic"
+#define NEEDS_PUBLISHED_FILES()              \
+  if (!std::filesystem::exists(published())) \
+  GTEST_SKIP() << "left out: WAYFARER_DATA does not name a folder with lda/icml2023-synthetic"
 
 std::unique_ptr<wf::source> development_set() {
-  return make<wf::source>("documents", {{"path", (published() / "topic10_word100_long.dev.bz2").string()}, {"words_per_topic", std::int64_t{10}}});
+  return make<wf::source>(
+      "documents", {{"path", (published() / "topic10_word100_long.dev.bz2").string()}, {"words_per_topic", std::int64_t{10}}});
 }
 
-// ---- topic_attention ---------------------------------------------------------------------------------------------------------------
+// ---- topic_attention
+// ---------------------------------------------------------------------------------------------------------------
 
 TEST(topic_attention, tells_pairs_apart) {
   listed const data({{0, 1, 10}, {0, 0}});
@@ -190,7 +203,8 @@ TEST(topic_attention, has_the_error_of_a_mean_over_documents) {
   std::vector<std::vector<std::int32_t>> const lists(5, {0, 1, 10});
   listed data(lists);
   std::vector<double> const own{0.3, 0.5, 0.1, 0.45, 0.2}, other{0.2, 0.1, 0.15, 0.3, 0.05};
-  for (std::size_t d = 0; d < 5; ++d) data.lists_[d] = {static_cast<std::int32_t>(2 * d), static_cast<std::int32_t>(2 * d + 1), 10};
+  for (std::size_t d = 0; d < 5; ++d)
+    data.lists_[d] = {static_cast<std::int32_t>(2 * d), static_cast<std::int32_t>(2 * d + 1), 10};
   known_model m(false);
   m.attention = [&](std::span<std::int32_t const> t, std::size_t, std::size_t q, std::size_t k) {
     auto const document = static_cast<std::size_t>(t[0] - 4) / 2;
@@ -216,7 +230,8 @@ TEST(topic_attention, keeps_heads_apart_and_gives_the_same_bytes_for_any_block) 
   listed const data(lists);
   known_model m(true, 2);
   m.attention = [](std::span<std::int32_t const> t, std::size_t head, std::size_t q, std::size_t k) {
-    return head == 0 ? 1.0f / static_cast<float>(t.size()) : 1.0f / static_cast<float>(1 + ((t[q] - 4) / 10 == (t[k] - 4) / 10 ? 0 : 9) + t[k] % 3);
+    return head == 0 ? 1.0f / static_cast<float>(t.size())
+                     : 1.0f / static_cast<float>(1 + ((t[q] - 4) / 10 == (t[k] - 4) / 10 ? 0 : 9) + t[k] % 3);
   };
   auto const probe = make<wf::probe>("topic_attention");
   auto const whole = observe(*probe, m, data, 23, 0, 64), pieces = observe(*probe, m, data, 23, 0, 3);
@@ -246,7 +261,8 @@ TEST(topic_attention, takes_the_topics_that_the_source_states) {
 TEST(topic_attention, counts_the_published_pairs_with_the_published_labels) {
   NEEDS_PUBLISHED_FILES();
   auto const data = development_set();
-  auto const out = observe(*make<wf::probe>("topic_attention", {{"labels", std::string("repo")}}), known_model(), *data, 500, 100);
+  auto const out =
+      observe(*make<wf::probe>("topic_attention", {{"labels", std::string("repo")}}), known_model(), *data, 500, 100);
   EXPECT_EQ(number(out, "same_token_count"), 319724);
   EXPECT_EQ(number(out, "topic_count"), 1214976);
   EXPECT_EQ(number(out, "non_topic_count"), 3132390);
@@ -280,12 +296,15 @@ TEST(topic_attention, counts_the_published_pairs_with_true_labels) {
   EXPECT_NEAR(number(no_start, "topic_relative"), 1, 1e-6) << "uniform attention is 1 / 100 after rescaling, whatever the length";
 }
 
-// ---- attention_examples ------------------------------------------------------------------------------------------------------------
+// ---- attention_examples
+// ------------------------------------------------------------------------------------------------------------
 
 TEST(attention_examples, keeps_patterns_and_tokens) {
   listed const data({{7, 8, 9}, {42}, {1, 2, 3, 4}});
   known_model m;
-  m.attention = [](std::span<std::int32_t const> t, std::size_t, std::size_t q, std::size_t k) { return static_cast<float>(t[q] * 1000 + t[k]); };
+  m.attention = [](std::span<std::int32_t const> t, std::size_t, std::size_t q, std::size_t k) {
+    return static_cast<float>(t[q] * 1000 + t[k]);
+  };
   auto const out = observe(*make<wf::probe>("attention_examples"), m, data, 2, 0, 1);
   auto const& pattern = out.at("pattern").values();  // [item, layer, head, query, key]
   ASSERT_EQ(wf::describe(pattern.shape()), "item 2 x layer 1 x head 1 x query 4 x key 4");
@@ -321,7 +340,8 @@ TEST(attention_examples, shows_uniform_attention_over_the_published_documents) {
   EXPECT_THAT(length, ElementsAre(135, 101, 103, 121, 113));
 }
 
-// ---- topic_blocks ------------------------------------------------------------------------------------------------------------------
+// ---- topic_blocks
+// ------------------------------------------------------------------------------------------------------------------
 
 wf::tensor square(std::size_t n, std::function<double(std::size_t, std::size_t)> const& f) {
   wf::tensor t(wf::dtype::f64, {{"row", n}, {"column", n}});
@@ -330,7 +350,9 @@ wf::tensor square(std::size_t n, std::function<double(std::size_t, std::size_t)>
   return t;
 }
 
-bool same_topic(std::size_t i, std::size_t k) { return (i - 4) / 10 == (k - 4) / 10; }
+bool same_topic(std::size_t i, std::size_t k) {
+  return (i - 4) / 10 == (k - 4) / 10;
+}
 
 /// One-hot embeddings and decoder around this W^V, given as the paper prints it: rows are scored, columns seen.
 std::unique_ptr<known_model> one_hot_model(std::function<double(std::size_t, std::size_t)> const& value) {
@@ -353,8 +375,8 @@ wf::results blocks(wf::model const& m, wf::source const* data = nullptr, setting
 
 TEST(topic_blocks, finds_blocks_in_the_value_matrix) {
   auto const m = one_hot_model([](std::size_t i, std::size_t k) {
-    if (i < 4) return 0.5;   // specials scored
-    if (k < 4) return 0.1;   // specials seen
+    if (i < 4) return 0.5;  // specials scored
+    if (k < 4) return 0.1;  // specials seen
     return i == k ? 3.5 : same_topic(i, k) ? 3.4 : -2.2;
   });
   auto const out = blocks(*m);
@@ -372,7 +394,8 @@ TEST(topic_blocks, finds_blocks_in_the_value_matrix) {
   EXPECT_NEAR(number(out, "special_rows_rms"), 0.5, 1e-12);
   EXPECT_NEAR(out.at("special_columns").values()(2), 100 * 0.01, 1e-12);
   EXPECT_THAT(*out.at("special_columns").find_labels("special"), ElementsAre("[PAD]", "[MASK]", "START", "END"));
-  // Columns of two words of a topic: each square twice, of two topics: overlap 20 times -2.2 * 3.41, 80 times 2.2^2, and 0.25 four times.
+  // Columns of two words of a topic: each square twice, of two topics: overlap 20 times -2.2 * 3.41, 80 times 2.2^2, and 0.25
+  // four times.
   EXPECT_NEAR(number(out, "gram_different"), 20 * -2.2 * 3.41 + 80 * 2.2 * 2.2 + 4 * 0.25, 1e-9);
   EXPECT_NEAR(number(out, "gram_same"), 8 * 3.4 * 3.4 + 2 * 3.4 * 3.5 + 90 * 2.2 * 2.2 + 4 * 0.25, 1e-9);
   double const column = 9 * 3.4 * 3.4 + 3.5 * 3.5 + 90 * 2.2 * 2.2 + 4 * 0.25;
@@ -386,7 +409,8 @@ TEST(topic_blocks, finds_blocks_in_the_value_matrix) {
 
 TEST(topic_blocks, reads_columns_as_seen_and_rows_as_scored) {
   // Word k seen adds k to the scores of its own topic: contrasts go by column.
-  auto const out = blocks(*one_hot_model([](std::size_t i, std::size_t k) { return k >= 4 && i >= 4 && same_topic(i, k) ? static_cast<double>(k - 4) : 0.0; }));
+  auto const out = blocks(*one_hot_model(
+      [](std::size_t i, std::size_t k) { return k >= 4 && i >= 4 && same_topic(i, k) ? static_cast<double>(k - 4) : 0.0; }));
   EXPECT_NEAR(number(out, "value_contrast_min"), 0, 1e-12);
   EXPECT_NEAR(number(out, "value_contrast_max"), 99, 1e-12);
   EXPECT_NEAR(number(out, "value_contrast_mean"), 49.5, 1e-12);
@@ -451,7 +475,8 @@ std::vector<double> printed_matrix(std::filesystem::path const& file, std::strin
   }
   std::vector<double> values;
   while (std::getline(in, line) && !line.empty()) {
-    std::replace_if(line.begin(), line.end(), [](char c) { return c == '[' || c == ']' || c == ','; }, ' ');
+    std::replace_if(
+        line.begin(), line.end(), [](char c) { return c == '[' || c == ']' || c == ','; }, ' ');
     std::istringstream numbers(line);
     for (double x; numbers >> x;) values.push_back(x);
   }
@@ -476,8 +501,10 @@ TEST(topic_blocks, agrees_with_the_published_gram_matrix) {
   double const own[] = {8.77, 6.11, 8.28, 5.66, 7.07, 8.41, 6.57, 7.61, 7.63, 7.25};
   for (std::size_t t = 0; t < 10; ++t)
     for (std::size_t other = 0; other < 10; ++other) {
-      if (t == other) EXPECT_NEAR(s.blocks(t, t), own[t], 0.005);
-      else EXPECT_LE(std::abs(s.blocks(t, other)), 1.135);
+      if (t == other)
+        EXPECT_NEAR(s.blocks(t, t), own[t], 0.005);
+      else
+        EXPECT_LE(std::abs(s.blocks(t, other)), 1.135);
     }
 }
 

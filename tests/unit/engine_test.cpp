@@ -19,7 +19,10 @@ using testing::HasSubstr;
 namespace {
 
 struct numbers final : wf::source {
-  explicit numbers(std::size_t n) { info_.items = n; info_.has_words = true; }
+  explicit numbers(std::size_t n) {
+    info_.items = n;
+    info_.has_words = true;
+  }
   wf::source_info const& info() const override { return info_; }
   wf::item_block read(wf::item_range r) const override {
     wf::item_block b;

@@ -33,7 +33,8 @@ TEST(hooks, near_names_are_slips_not_strangers) {
 TEST(hooks, a_model_lists_its_hooks_in_its_own_order_and_names_near_ones) {
   wf::model_info info;
   info.architecture = "toy";
-  info.hooks = {{"hook_embed", {}, false, ""}, {"blocks.0.hook_resid_post", {}, false, ""}, {"blocks.1.hook_resid_post", {}, false, ""}};
+  info.hooks = {
+      {"hook_embed", {}, false, ""}, {"blocks.0.hook_resid_post", {}, false, ""}, {"blocks.1.hook_resid_post", {}, false, ""}};
   EXPECT_THAT(info.hooks_for(std::vector<std::string>{"blocks.*", "hook_embed"}).names(),
               ElementsAre("hook_embed", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"));
   try {

@@ -45,7 +45,8 @@ struct outcome {
   std::vector<std::string> lines() const {
     std::vector<std::string> out;
     for (auto const& p : problems)
-      out.push_back((p.option.empty() ? std::to_string(p.at.line) + ":" + std::to_string(p.at.column) : p.option) + ": " + p.message);
+      out.push_back((p.option.empty() ? std::to_string(p.at.line) + ":" + std::to_string(p.at.column) : p.option) + ": " +
+                    p.message);
     return out;
   }
   plan_node const& node(std::string_view name) const {
@@ -67,7 +68,8 @@ outcome read_file_as_plan(std::string const& name, std::vector<std::string> cons
 }
 // A source with the given keys beside the plugin and the required one.
 outcome read_source(std::string const& keys, std::vector<std::string> const& overrides = {}) {
-  return read_text_as_plan("nodes:\n  documents: {source: toy_source, topics: 10" + (keys.empty() ? "" : ", " + keys) + "}\n", overrides);
+  return read_text_as_plan("nodes:\n  documents: {source: toy_source, topics: 10" + (keys.empty() ? "" : ", " + keys) + "}\n",
+                           overrides);
 }
 
 // ---- good files ----
@@ -138,7 +140,8 @@ TEST(pipeline, nodes_follow_what_they_read_and_else_the_file) {
   EXPECT_THAT(order, ElementsAre("documents", "learner", "structure", "contrast"));
 
   auto const o = read_text_as_plan(
-      "nodes:\n  m1: {metric: toy_metric, of: p}\n  s3: {source: toy_source, topics: 1}\n  p: {probe: toy_probe, model: l, source: s1}\n"
+      "nodes:\n  m1: {metric: toy_metric, of: p}\n  s3: {source: toy_source, topics: 1}\n  p: {probe: toy_probe, model: l, "
+      "source: s1}\n"
       "  s2: {source: toy_source, topics: 1}\n  l: {model: toy_learner}\n  s1: {source: toy_source, topics: 1}\n");
   ASSERT_THAT(o.lines(), IsEmpty());
   order.clear();
@@ -162,8 +165,8 @@ TEST(pipeline, numbers_may_be_written_as_people_write_them) {
   EXPECT_EQ(integer_of("-3"), -3);
   EXPECT_EQ(integer_of("+3"), 3);
   EXPECT_EQ(integer_of("9223372036854775807"), std::numeric_limits<std::int64_t>::max());
-  for (auto const* bad : {"", "ten", "1.5", "_1", "1_", "1__0", "1 000", "0x10", "1e-1", "1e30", "9223372036854775808", "inf", "nan", "-", "+", ".",
-                          "1e", "--1", "+-1"})
+  for (auto const* bad : {"", "ten", "1.5", "_1", "1_", "1__0", "1 000", "0x10", "1e-1", "1e30", "9223372036854775808", "inf",
+                          "nan", "-", "+", ".", "1e", "--1", "+-1"})
     EXPECT_EQ(integer_of(bad), std::nullopt) << bad;
   EXPECT_EQ(real_of("1e-3"), 1e-3);
   EXPECT_EQ(real_of(".5"), 0.5);
@@ -179,7 +182,8 @@ TEST(pipeline, numbers_may_be_written_as_people_write_them) {
 TEST(pipeline, a_node_has_its_own_seed_or_the_pipelines) {
   EXPECT_EQ(read_source("").node("documents").parameters["seed"].integer(), 0);
   auto const o = read_text_as_plan(
-      "seed: 5\nnodes:\n  a: {source: toy_source, topics: 1}\n  b: {source: toy_source, topics: 1, seed: 9}\n  c: {model: toy_learner}\n");
+      "seed: 5\nnodes:\n  a: {source: toy_source, topics: 1}\n  b: {source: toy_source, topics: 1, seed: 9}\n  c: {model: "
+      "toy_learner}\n");
   ASSERT_THAT(o.lines(), IsEmpty());
   EXPECT_EQ(o.node("a").parameters["seed"].integer(), 5);
   EXPECT_EQ(o.node("a").parameters.seed(), 5u);
@@ -188,7 +192,8 @@ TEST(pipeline, a_node_has_its_own_seed_or_the_pipelines) {
   EXPECT_FALSE(o.node("c").parameters.has("seed"));
   EXPECT_EQ(o.node("c").parameters.seed(), 5u);
   EXPECT_THAT(read_text_as_plan("seed: 2000000\nnodes:\n  a: {source: toy_source, topics: 1}\n").lines(),
-              ElementsAre("1:7: 'a' gets the pipeline's seed, but its own must be an integer from 0 to 1000000, got 2000000; give the node a seed"));
+              ElementsAre("1:7: 'a' gets the pipeline's seed, but its own must be an integer from 0 to 1000000, got 2000000; "
+                          "give the node a seed"));
   EXPECT_THAT(read_text_as_plan("seed: -1\nnodes:\n  a: {source: toy_source, topics: 1}\n").lines(),
               ElementsAre("1:7: 'seed' must be an integer of at least 0, got '-1'"));
 }
@@ -236,7 +241,8 @@ TEST(pipeline, canonical_json_is_complete_and_does_not_depend_on_spelling) {
   EXPECT_EQ(j.at("expect").at(1).at("at").at("step").as_number(), 1001.0);
 
   auto const a = read_text_as_plan("nodes:\n  d: {source: toy_source, topics: 1e1, shuffle: yes, tags: red}\n");
-  auto const b = read_text_as_plan("nodes:\n  d:\n    tags: [red]\n    shuffle: true\n    topics: 10\n    source: toy_source\n    alpha: 0.1\n");
+  auto const b = read_text_as_plan(
+      "nodes:\n  d:\n    tags: [red]\n    shuffle: true\n    topics: 10\n    source: toy_source\n    alpha: 0.1\n");
   ASSERT_THAT(a.lines(), IsEmpty());
   ASSERT_THAT(b.lines(), IsEmpty());
   EXPECT_EQ(canonical_json(a.what), canonical_json(b.what));
@@ -254,24 +260,27 @@ TEST(pipeline, dot_shows_nodes_kinds_and_ports) {
   EXPECT_THAT(dot, HasSubstr("\"documents\" -> \"learner\" [label=\"train.source\"];"));
   EXPECT_THAT(dot, HasSubstr("\"structure\" -> \"contrast\" [label=\"of\\npairs\"];"));
   EXPECT_EQ(dot, to_dot(read_file_as_plan("good/toy.yaml").what));
-  EXPECT_THAT(to_dot(read_text_as_plan("title: 'a \"b\" \\c'\nnodes:\n  l: {model: toy_learner}\n").what), HasSubstr(R"(label="a \"b\" \\c";)"));
+  EXPECT_THAT(to_dot(read_text_as_plan("title: 'a \"b\" \\c'\nnodes:\n  l: {model: toy_learner}\n").what),
+              HasSubstr(R"(label="a \"b\" \\c";)"));
 }
 
 // ---- mistakes ----
 
 TEST(pipeline, every_mistake_is_a_message_at_its_place) {
   auto const o = read_file_as_plan("bad/eight_mistakes.yaml");
-  EXPECT_THAT(o.lines(),
-              ElementsAre("4:35: toy_source has no parameter 'topcs'; did you mean 'topics'?",
-                          "5:68: 'train.epochs' must be an integer from 1 to 1000, got 'ten'",
-                          "5:85: 'attention' must be one of learned or uniform, got 'unifrom'; did you mean 'uniform'?",
-                          "6:22: no plugin 'toy_prob'; did you mean 'toy_probe'?",
-                          "7:37: 'model' needs a model, but 'documents' is a source",
-                          "8:37: 'model' names 'lerner', but there is no such node; did you mean 'learner'?",
-                          "8:71: 'items' must be a number of items such as 500, or a range such as 100:500 that holds at least one, got '5:2'",
-                          "9:3: 'contrast' lacks 'of', which toy_metric requires: the name of a probe or metric (node, or node/dataset, to measure)",
-                          "11:12: 'scale' must be a number, got 'large'",
-                          "13:3: expect names 'contrst', but there is no such node; did you mean 'contrast'?"));
+  EXPECT_THAT(
+      o.lines(),
+      ElementsAre(
+          "4:35: toy_source has no parameter 'topcs'; did you mean 'topics'?",
+          "5:68: 'train.epochs' must be an integer from 1 to 1000, got 'ten'",
+          "5:85: 'attention' must be one of learned or uniform, got 'unifrom'; did you mean 'uniform'?",
+          "6:22: no plugin 'toy_prob'; did you mean 'toy_probe'?", "7:37: 'model' needs a model, but 'documents' is a source",
+          "8:37: 'model' names 'lerner', but there is no such node; did you mean 'learner'?",
+          "8:71: 'items' must be a number of items such as 500, or a range such as 100:500 that holds at least one, got '5:2'",
+          "9:3: 'contrast' lacks 'of', which toy_metric requires: the name of a probe or metric (node, or node/dataset, to "
+          "measure)",
+          "11:12: 'scale' must be a number, got 'large'",
+          "13:3: expect names 'contrst', but there is no such node; did you mean 'contrast'?"));
   EXPECT_EQ(exit_code_of(o.problems), 2);
   auto const text = format_problems("bad.yaml", o.problems);
   EXPECT_THAT(text, StartsWith("bad.yaml:4:35: toy_source has no parameter 'topcs'; did you mean 'topics'?\nbad.yaml:5:68: "));
@@ -282,14 +291,16 @@ TEST(pipeline, every_mistake_is_a_message_at_its_place) {
 TEST(pipeline, soundness_spreads_along_wires_only) {
   auto const o = read_text_as_plan(
       "nodes:\n  good: {source: toy_source, topics: 1}\n  bad: {source: toy_source, topics: 0}\n  l: {model: toy_learner}\n"
-      "  p: {probe: toy_probe, model: l, source: good}\n  q: {probe: toy_probe, model: l, source: bad}\n  m: {metric: toy_metric, of: q}\n");
+      "  p: {probe: toy_probe, model: l, source: good}\n  q: {probe: toy_probe, model: l, source: bad}\n  m: {metric: "
+      "toy_metric, of: q}\n");
   EXPECT_THAT(o.lines(), ElementsAre("3:37: 'topics' must be an integer from 1 to 1000000, got '0'"));
   EXPECT_TRUE(o.node("good").sound);
   EXPECT_TRUE(o.node("p").sound);
   EXPECT_FALSE(o.node("bad").sound);
   EXPECT_FALSE(o.node("q").sound);
   EXPECT_FALSE(o.node("m").sound);
-  EXPECT_EQ(format_problems("x.yaml", o.problems), "x.yaml:3:37: 'topics' must be an integer from 1 to 1000000, got '0'\n1 error; nothing was run");
+  EXPECT_EQ(format_problems("x.yaml", o.problems),
+            "x.yaml:3:37: 'topics' must be an integer from 1 to 1000000, got '0'\n1 error; nothing was run");
 }
 
 struct mistake {
@@ -300,50 +311,64 @@ struct mistake {
 
 class wrong_value : public testing::TestWithParam<mistake> {};
 
-TEST_P(wrong_value, is_reported_with_what_was_expected) { EXPECT_EQ(read_source(GetParam().keys).lines(), GetParam().lines); }
+TEST_P(wrong_value, is_reported_with_what_was_expected) {
+  EXPECT_EQ(read_source(GetParam().keys).lines(), GetParam().lines);
+}
 
-INSTANTIATE_TEST_SUITE_P(pipeline, wrong_value, testing::Values(
-    mistake{"documents: 0", {"2:58: 'documents' must be an integer of at least 1, got '0'"}},
-    mistake{"documents: 1.5", {"2:58: 'documents' must be an integer of at least 1, got '1.5'"}},
-    mistake{"documents: '5'", {"2:58: 'documents' must be an integer of at least 1, got '5'; leave the quotes out"}},
-    mistake{"documents: [5]", {"2:58: 'documents' must be an integer of at least 1, got a list"}},
-    mistake{"documents: {a: 1}", {"2:58: 'documents' must be an integer of at least 1, got a map"}},
-    mistake{"documents: ", {"2:47: 'documents' must be an integer of at least 1, got nothing"}},
-    mistake{"alpha: 101", {"2:54: 'alpha' must be a number from 0 to 100, got '101'"}},
-    mistake{"alpha: .nan", {"2:54: 'alpha' must be a number from 0 to 100, got '.nan'"}},
-    mistake{"shuffle: maybe", {"2:56: 'shuffle' must be true or false, got 'maybe'"}},
-    mistake{"name: [a]", {"2:53: 'name' must be a text, got a list"}},
-    mistake{"path: [a]", {"2:53: 'path' must be a path, got a list"}},
-    mistake{"style: pape", {"2:54: 'style' must be one of paper, repo or none, got 'pape'; did you mean 'paper'?"}},
-    mistake{"style: Wittgenstein", {"2:54: 'style' must be one of paper, repo or none, got 'Wittgenstein'"}},
-    mistake{"tags: [red, gren]", {"2:59: 'tags' must be a list, each one of red, green or blue, got 'gren'; did you mean 'green'?"}},
-    mistake{"steps: [1, x, 9999]", {"2:58: 'steps' must be a list, each an integer from 0 to 5000, got 'x'",
-                                    "2:61: 'steps' must be a list, each an integer from 0 to 5000, got '9999'"}},
-    mistake{"steps: {a: 1}", {"2:54: 'steps' must be a list, each an integer from 0 to 5000, got a map"}},
-    mistake{"rates: [[1]]", {"2:55: 'rates' must be a list, each a number, got a list"}},
-    mistake{"seed: -1", {"2:53: 'seed' must be an integer from 0 to 1000000, got '-1'"}},
-    mistake{"documets: 5", {"2:47: toy_source has no parameter 'documets'; did you mean 'documents'?"}},
-    mistake{"zebra: 5", {"2:47: toy_source has no parameter 'zebra'"}},
-    mistake{"items: 5", {"2:47: toy_source has no parameter 'items'; did you mean 'steps'?"}},
-    mistake{"probe: toy_probe", {"2:3: 'documents' lacks 'model', which toy_probe requires: the name of a model (model to look into)",
-                                 "2:23: 'source' names 'toy_source', but there is no such node",
-                                 "2:35: toy_probe has no parameter 'topics'"}},
-    mistake{"metric: toy_metric", {"2:3: 'documents' lacks 'of', which toy_metric requires: the name of a probe or metric (node, or node/dataset, to measure)",
-                                   "2:15: toy_metric has no port 'source', and 'metric' names the plugin of this node already",
-                                   "2:35: toy_metric has no parameter 'topics'"}}));
+INSTANTIATE_TEST_SUITE_P(
+    pipeline, wrong_value,
+    testing::Values(
+        mistake{"documents: 0", {"2:58: 'documents' must be an integer of at least 1, got '0'"}},
+        mistake{"documents: 1.5", {"2:58: 'documents' must be an integer of at least 1, got '1.5'"}},
+        mistake{"documents: '5'", {"2:58: 'documents' must be an integer of at least 1, got '5'; leave the quotes out"}},
+        mistake{"documents: [5]", {"2:58: 'documents' must be an integer of at least 1, got a list"}},
+        mistake{"documents: {a: 1}", {"2:58: 'documents' must be an integer of at least 1, got a map"}},
+        mistake{"documents: ", {"2:47: 'documents' must be an integer of at least 1, got nothing"}},
+        mistake{"alpha: 101", {"2:54: 'alpha' must be a number from 0 to 100, got '101'"}},
+        mistake{"alpha: .nan", {"2:54: 'alpha' must be a number from 0 to 100, got '.nan'"}},
+        mistake{"shuffle: maybe", {"2:56: 'shuffle' must be true or false, got 'maybe'"}},
+        mistake{"name: [a]", {"2:53: 'name' must be a text, got a list"}},
+        mistake{"path: [a]", {"2:53: 'path' must be a path, got a list"}},
+        mistake{"style: pape", {"2:54: 'style' must be one of paper, repo or none, got 'pape'; did you mean 'paper'?"}},
+        mistake{"style: Wittgenstein", {"2:54: 'style' must be one of paper, repo or none, got 'Wittgenstein'"}},
+        mistake{"tags: [red, gren]",
+                {"2:59: 'tags' must be a list, each one of red, green or blue, got 'gren'; did you mean 'green'?"}},
+        mistake{"steps: [1, x, 9999]",
+                {"2:58: 'steps' must be a list, each an integer from 0 to 5000, got 'x'",
+                 "2:61: 'steps' must be a list, each an integer from 0 to 5000, got '9999'"}},
+        mistake{"steps: {a: 1}", {"2:54: 'steps' must be a list, each an integer from 0 to 5000, got a map"}},
+        mistake{"rates: [[1]]", {"2:55: 'rates' must be a list, each a number, got a list"}},
+        mistake{"seed: -1", {"2:53: 'seed' must be an integer from 0 to 1000000, got '-1'"}},
+        mistake{"documets: 5", {"2:47: toy_source has no parameter 'documets'; did you mean 'documents'?"}},
+        mistake{"zebra: 5", {"2:47: toy_source has no parameter 'zebra'"}},
+        mistake{"items: 5", {"2:47: toy_source has no parameter 'items'; did you mean 'steps'?"}},
+        mistake{"probe: toy_probe",
+                {"2:3: 'documents' lacks 'model', which toy_probe requires: the name of a model (model to look into)",
+                 "2:23: 'source' names 'toy_source', but there is no such node", "2:35: toy_probe has no parameter 'topics'"}},
+        mistake{"metric: toy_metric",
+                {"2:3: 'documents' lacks 'of', which toy_metric requires: the name of a probe or metric (node, or node/dataset, "
+                 "to measure)",
+                 "2:15: toy_metric has no port 'source', and 'metric' names the plugin of this node already",
+                 "2:35: toy_metric has no parameter 'topics'"}}));
 
 TEST(pipeline, unknown_plugins_and_kinds) {
   EXPECT_THAT(read_text_as_plan("nodes:\n  a: {model: toy_source, topics: 0}\n").lines(),
               ElementsAre("2:14: 'toy_source' is a source, not a model; write 'source: toy_source'",
                           "2:34: 'topics' must be an integer from 1 to 1000000, got '0'"));
-  EXPECT_THAT(read_text_as_plan("nodes:\n  a: {source: ../toy_source}\n").lines(), ElementsAre(StartsWith("2:15: no plugin '../toy_source'")));
-  EXPECT_THAT(read_text_as_plan("nodes:\n  a: {source: [x]}\n").lines(), ElementsAre("2:15: 'source' must be the id of a plugin, got a list"));
-  EXPECT_THAT(read_text_as_plan("nodes:\n  a: {source: }\n").lines(), ElementsAre("2:7: 'source' must be the id of a plugin, got nothing"));
-  EXPECT_THAT(read_text_as_plan("nodes:\n  a: {sorce: toy_source}\n").lines(),
-              ElementsAre("2:3: node 'a' names no plugin: it needs one of the keys source, model, probe and metric; 'sorce' is near, did you "
-                          "mean 'source'?"));
+  EXPECT_THAT(read_text_as_plan("nodes:\n  a: {source: ../toy_source}\n").lines(),
+              ElementsAre(StartsWith("2:15: no plugin '../toy_source'")));
+  EXPECT_THAT(read_text_as_plan("nodes:\n  a: {source: [x]}\n").lines(),
+              ElementsAre("2:15: 'source' must be the id of a plugin, got a list"));
+  EXPECT_THAT(read_text_as_plan("nodes:\n  a: {source: }\n").lines(),
+              ElementsAre("2:7: 'source' must be the id of a plugin, got nothing"));
+  EXPECT_THAT(
+      read_text_as_plan("nodes:\n  a: {sorce: toy_source}\n").lines(),
+      ElementsAre(
+          "2:3: node 'a' names no plugin: it needs one of the keys source, model, probe and metric; 'sorce' is near, did you "
+          "mean 'source'?"));
   EXPECT_THAT(read_text_as_plan("nodes:\n  network: {model: toy_learner}\n  p: {model: network}\n").lines(),
-              ElementsAre("3:14: no plugin 'network'; that is a node of this file: a node that reads it has 'probe: ID' or 'metric: ID' as well"));
+              ElementsAre("3:14: no plugin 'network'; that is a node of this file: a node that reads it has 'probe: ID' or "
+                          "'metric: ID' as well"));
 }
 
 TEST(pipeline, missing_things) {
@@ -356,9 +381,11 @@ TEST(pipeline, missing_things) {
   EXPECT_THAT(read_text_as_plan("nodes:\n  a: {source: toy_source, topic: 5}\n").lines(),
               ElementsAre("2:27: toy_source has no parameter 'topic'; did you mean 'topics'?"));
   EXPECT_THAT(read_text_as_plan("title: x\n").lines(), ElementsAre("1:1: no 'nodes': a pipeline needs at least one node"));
-  EXPECT_THAT(read_text_as_plan("nodes: {}\n").lines(), ElementsAre("1:8: 'nodes' must be a map of at least one node, got an empty one"));
+  EXPECT_THAT(read_text_as_plan("nodes: {}\n").lines(),
+              ElementsAre("1:8: 'nodes' must be a map of at least one node, got an empty one"));
   EXPECT_THAT(read_text_as_plan("nodes:\n").lines(), ElementsAre("1:1: 'nodes' must be a map of at least one node, got nothing"));
-  EXPECT_THAT(read_text_as_plan("nodes: [a]\n").lines(), ElementsAre("1:8: 'nodes' must be a map of at least one node, got a list"));
+  EXPECT_THAT(read_text_as_plan("nodes: [a]\n").lines(),
+              ElementsAre("1:8: 'nodes' must be a map of at least one node, got a list"));
   EXPECT_THAT(read_text_as_plan("").lines(), ElementsAre("1:1: the file is empty; a pipeline has at least 'nodes:'"));
   EXPECT_THAT(read_text_as_plan("# nothing\n").lines(), ElementsAre("1:1: the file is empty; a pipeline has at least 'nodes:'"));
   EXPECT_THAT(read_text_as_plan("- a\n").lines(),
@@ -371,8 +398,10 @@ TEST(pipeline, keys_and_names_that_are_wrong) {
                           "3:3: node name 'Big' must be lower-case letters, digits and '_', beginning with a letter",
                           "4:6: node 'b' must be a map such as {source: ID, ...}, got 'toy_learner'",
                           "5:3: node 'c' must be a map such as {source: ID, ...}, got nothing"));
-  EXPECT_THAT(read_text_as_plan("nodes:\n  l: {model: toy_learner, train: 5}\n").lines(),
-              ElementsAre("2:34: 'train' is a group with the keys epochs, rate, source and held_out; write train: {epochs: ...}, got '5'"));
+  EXPECT_THAT(
+      read_text_as_plan("nodes:\n  l: {model: toy_learner, train: 5}\n").lines(),
+      ElementsAre(
+          "2:34: 'train' is a group with the keys epochs, rate, source and held_out; write train: {epochs: ...}, got '5'"));
   EXPECT_THAT(read_text_as_plan("nodes:\n  l: {model: toy_learner, train: {epoch: 5}, epochs: 3}\n").lines(),
               ElementsAre("2:35: toy_learner has no parameter 'train.epoch'; did you mean 'train.epochs'?",
                           "2:46: toy_learner has no parameter 'epochs'; did you mean 'train.epochs'?"));
@@ -380,11 +409,15 @@ TEST(pipeline, keys_and_names_that_are_wrong) {
 
 TEST(pipeline, wires_that_do_not_fit) {
   std::string const nodes =
-      "nodes:\n  s: {source: toy_source, topics: 1}\n  l: {model: toy_learner}\n  p: {probe: toy_probe, model: l, source: s}\n  m: ";
-  auto const metric = [&](std::string const& of) { return read_text_as_plan(nodes + "{metric: toy_metric, of: " + of + "}\n").lines(); };
+      "nodes:\n  s: {source: toy_source, topics: 1}\n  l: {model: toy_learner}\n  p: {probe: toy_probe, model: l, source: s}\n  "
+      "m: ";
+  auto const metric = [&](std::string const& of) {
+    return read_text_as_plan(nodes + "{metric: toy_metric, of: " + of + "}\n").lines();
+  };
   EXPECT_THAT(metric("p"), IsEmpty());
   EXPECT_THAT(metric("p/a/b"), IsEmpty());
-  EXPECT_THAT(metric("s"), ElementsAre("5:31: 'of' needs results (of a probe, a metric or a trained model), but 's' is a source"));
+  EXPECT_THAT(metric("s"),
+              ElementsAre("5:31: 'of' needs results (of a probe, a metric or a trained model), but 's' is a source"));
   EXPECT_THAT(metric("l"), ElementsAre("5:31: 'of' needs results, but 'l' is a model that is not trained and so leaves none"));
   EXPECT_THAT(metric("p/"), ElementsAre("5:31: 'of' lacks a dataset after '/'; write 'p'"));
   EXPECT_THAT(metric("[p]"), ElementsAre("5:31: 'of' must name a probe or metric, got a list"));
@@ -395,15 +428,17 @@ TEST(pipeline, wires_that_do_not_fit) {
 
 TEST(pipeline, cycles_are_named) {
   auto const o = read_file_as_plan("bad/cycle.yaml");
-  EXPECT_THAT(o.lines(), ElementsAre("2:35: nodes read each other in a circle: first -> third -> second -> first", "5:35: 'alone' is wired to itself"));
+  EXPECT_THAT(o.lines(), ElementsAre("2:35: nodes read each other in a circle: first -> third -> second -> first",
+                                     "5:35: 'alone' is wired to itself"));
   EXPECT_THAT(o.what.nodes, SizeIs(4));
   for (auto const& n : o.what.nodes) EXPECT_FALSE(n.sound) << n.name;
 }
 
 TEST(pipeline, duplicates_are_reported) {
-  EXPECT_THAT(read_file_as_plan("bad/duplicates.yaml").lines(),
-              ElementsAre("3:47: duplicate key 'topics', first given at line 3", "4:3: duplicate key 'documents', first given at line 3",
-                          "5:1: duplicate key 'title', first given at line 1"));
+  EXPECT_THAT(
+      read_file_as_plan("bad/duplicates.yaml").lines(),
+      ElementsAre("3:47: duplicate key 'topics', first given at line 3", "4:3: duplicate key 'documents', first given at line 3",
+                  "5:1: duplicate key 'title', first given at line 1"));
   EXPECT_THAT(read_text_as_plan("nodes:\n  l: {model: toy_learner, train.epochs: 2, train: {epochs: 3}}\n").lines(),
               ElementsAre("2:52: duplicate key 'train.epochs'"));
 }
@@ -432,15 +467,17 @@ TEST(pipeline, expectations_are_checked) {
 
 TEST(pipeline, items_block_and_max_tokens) {
   auto const probe = [](std::string const& keys) {
-    return read_text_as_plan("nodes:\n  s: {source: toy_source, topics: 1}\n  l: {model: toy_learner}\n  p: {probe: toy_probe, model: l, source: s, " +
-                             keys + "}\n");
+    return read_text_as_plan(
+        "nodes:\n  s: {source: toy_source, topics: 1}\n  l: {model: toy_learner}\n  p: {probe: toy_probe, model: l, source: s, " +
+        keys + "}\n");
   };
   EXPECT_EQ(probe("items: 500").node("p").items, (item_range{0, 500}));
   EXPECT_EQ(probe("items: 1_0:2e1").node("p").items, (item_range{10, 20}));
   EXPECT_EQ(probe("pairs: 1").node("p").items, std::nullopt);
   EXPECT_EQ(probe("pairs: 1").node("p").block, 0u);
   for (auto const* bad : {"0", "-1", "5:5", ":5", "a:b", "1:2:3", "[1, 2]", "all"})
-    EXPECT_THAT(probe("items: " + std::string(bad)).lines(), ElementsAre(StartsWith("4:53: 'items' must be a number of items"))) << bad;
+    EXPECT_THAT(probe("items: " + std::string(bad)).lines(), ElementsAre(StartsWith("4:53: 'items' must be a number of items")))
+        << bad;
   EXPECT_THAT(probe("block: 0").lines(), ElementsAre("4:53: 'block' must be an integer of at least 1, got '0'"));
   EXPECT_THAT(probe("max_tokens: few").lines(), ElementsAre("4:58: 'max_tokens' must be an integer of at least 1, got 'few'"));
   EXPECT_THAT(probe("blok: 5").lines(), ElementsAre("4:46: toy_probe has no parameter 'blok'; did you mean 'block'?"));
@@ -449,10 +486,11 @@ TEST(pipeline, items_block_and_max_tokens) {
 // ---- --set ----
 
 TEST(pipeline, set_replaces_and_adds) {
-  auto const o = read_file_as_plan("good/toy.yaml", {"documents.topics=3", "documents.style=repo", "learner.train.epochs=5", "learner.train.rate=.5",
-                                                     "seed=11", "title=Other: title # all of it", "structure.items=0:20",
-                                                     "documents.steps=[5, 6]", "documents.tags=red", "contrast.of=structure/other",
-                                                     "documents.name=*any: 'text'", "documents.topics=4"});
+  auto const o =
+      read_file_as_plan("good/toy.yaml", {"documents.topics=3", "documents.style=repo", "learner.train.epochs=5",
+                                          "learner.train.rate=.5", "seed=11", "title=Other: title # all of it",
+                                          "structure.items=0:20", "documents.steps=[5, 6]", "documents.tags=red",
+                                          "contrast.of=structure/other", "documents.name=*any: 'text'", "documents.topics=4"});
   ASSERT_THAT(o.lines(), IsEmpty());
   EXPECT_EQ(o.node("documents").parameters["topics"].integer(), 4);
   EXPECT_EQ(o.node("documents").parameters["style"].text(), "repo");
@@ -473,20 +511,22 @@ TEST(pipeline, set_replaces_and_adds) {
 
 TEST(pipeline, set_mends_a_mistake_and_makes_others) {
   EXPECT_THAT(read_source("documents: x", {"documents.documents=5"}).lines(), IsEmpty());
-  EXPECT_THAT(read_source("", {"documents.topcs=5", "documnts.topics=5", "documents.topics=ten", "documents.steps=[1, 2", "documents.steps=[1, x]",
-                               "topics=5", "sed=5", "documents.topics", "=5", ".a=5", "a.=5", "seed=x"})
-                  .lines(),
-              ElementsAre("--set documnts.topics=5: no node 'documnts'; did you mean 'documents'?",
-                          "--set documents.steps=[1, 2: at character 1 of the value: not YAML: end of sequence flow not found",
-                          "--set topics=5: 'topics' is neither a node's key nor seed or title; write node.key=value",
-                          "--set sed=5: 'sed' is neither a node's key nor seed or title; write node.key=value; did you mean 'seed'?",
-                          "--set documents.topics: write node.key=value, seed=NUMBER or title=TEXT",
-                          "--set =5: write node.key=value, seed=NUMBER or title=TEXT", "--set .a=5: write node.key=value, seed=NUMBER or title=TEXT",
-                          "--set a.=5: write node.key=value, seed=NUMBER or title=TEXT",
-                          "--set seed=x: 'seed' must be an integer of at least 0, got 'x'",
-                          "--set documents.topics=ten: 'topics' must be an integer from 1 to 1000000, got 'ten'",
-                          "--set documents.topcs=5: toy_source has no parameter 'topcs'; did you mean 'topics'?",
-                          "--set documents.steps=[1, x]: 'steps' must be a list, each an integer from 0 to 5000, got 'x'"));
+  EXPECT_THAT(
+      read_source("", {"documents.topcs=5", "documnts.topics=5", "documents.topics=ten", "documents.steps=[1, 2",
+                       "documents.steps=[1, x]", "topics=5", "sed=5", "documents.topics", "=5", ".a=5", "a.=5", "seed=x"})
+          .lines(),
+      ElementsAre("--set documnts.topics=5: no node 'documnts'; did you mean 'documents'?",
+                  "--set documents.steps=[1, 2: at character 1 of the value: not YAML: end of sequence flow not found",
+                  "--set topics=5: 'topics' is neither a node's key nor seed or title; write node.key=value",
+                  "--set sed=5: 'sed' is neither a node's key nor seed or title; write node.key=value; did you mean 'seed'?",
+                  "--set documents.topics: write node.key=value, seed=NUMBER or title=TEXT",
+                  "--set =5: write node.key=value, seed=NUMBER or title=TEXT",
+                  "--set .a=5: write node.key=value, seed=NUMBER or title=TEXT",
+                  "--set a.=5: write node.key=value, seed=NUMBER or title=TEXT",
+                  "--set seed=x: 'seed' must be an integer of at least 0, got 'x'",
+                  "--set documents.topics=ten: 'topics' must be an integer from 1 to 1000000, got 'ten'",
+                  "--set documents.topcs=5: toy_source has no parameter 'topcs'; did you mean 'topics'?",
+                  "--set documents.steps=[1, x]: 'steps' must be a list, each an integer from 0 to 5000, got 'x'"));
   auto const o = read_source("zebra: 1", {"documents.topcs=5"});
   EXPECT_EQ(format_problems("a.yaml", o.problems),
             "a.yaml:2:47: toy_source has no parameter 'zebra'\n"
@@ -512,9 +552,11 @@ TEST(pipeline, plugins_that_cannot_be_used_end_in_their_own_exit_code) {
   EXPECT_EQ(exit_code_of(problems), 2);
   fs::remove_all(folder);
 
-  auto const o = read_text_as_plan("nodes:\n  l: {model: toy_learner}\n  s: {source: toy_source, topics: 1}\n"
-                                   "  p: {probe: toy_probe, model: l, source: s}\n  x: {metric: toy_bad_default, of: p}\n");
-  EXPECT_THAT(o.lines(), ElementsAre(testing::AllOf(StartsWith("5:15: "), HasSubstr("wayfarer_toy_bad_default.so"), HasSubstr("'steps'"))));
+  auto const o = read_text_as_plan(
+      "nodes:\n  l: {model: toy_learner}\n  s: {source: toy_source, topics: 1}\n"
+      "  p: {probe: toy_probe, model: l, source: s}\n  x: {metric: toy_bad_default, of: p}\n");
+  EXPECT_THAT(o.lines(),
+              ElementsAre(testing::AllOf(StartsWith("5:15: "), HasSubstr("wayfarer_toy_bad_default.so"), HasSubstr("'steps'"))));
   EXPECT_EQ(exit_code_of(o.problems), 4);
   EXPECT_EQ(exit_code_of({}), 0);
 }
@@ -523,19 +565,23 @@ TEST(pipeline, plugins_that_cannot_be_used_end_in_their_own_exit_code) {
 
 TEST(pipeline, yaml_beyond_what_a_pipeline_needs_is_refused) {
   EXPECT_THAT(read_text_as_plan("nodes: &n\n  l: {model: toy_learner}\nexpect: *n\n").lines(),
-              testing::Contains("3:9: aliases ('*name') are not used in pipelines; write the value out, in quotes if it begins with '*'"));
+              testing::Contains(
+                  "3:9: aliases ('*name') are not used in pipelines; write the value out, in quotes if it begins with '*'"));
   EXPECT_THAT(read_text_as_plan("nodes:\n  l: !!map {model: toy_learner}\n").lines(),
               ElementsAre("2:6: tags ('!name') are not used in pipelines; leave it out"));
-  EXPECT_THAT(read_text_as_plan("nodes:\n  l: {model: toy_learner, [a]: b}\n").lines(), ElementsAre("2:27: a key must be a word"));
+  EXPECT_THAT(read_text_as_plan("nodes:\n  l: {model: toy_learner, [a]: b}\n").lines(),
+              ElementsAre("2:27: a key must be a word"));
   EXPECT_THAT(read_text_as_plan("nodes:\n  l: {model: toy_learner}\n---\na: b\n").lines(),
               ElementsAre("4:1: a second document; a pipeline file has one"));
   EXPECT_THAT(read_text_as_plan("nodes: {a: [\n").lines(), ElementsAre(StartsWith("2:1: not YAML: ")));
   EXPECT_THAT(read_text_as_plan(std::string("nodes:\n  a\0b: {}\n", 15)).lines(),
               ElementsAre("2:4: control character (byte 0); a pipeline is UTF-8 text"));
-  EXPECT_THAT(read_text_as_plan("nodes:\n  \xc3\xa9\xff: {}\n").lines(), ElementsAre("2:4: not UTF-8; save the file in that encoding"));
+  EXPECT_THAT(read_text_as_plan("nodes:\n  \xc3\xa9\xff: {}\n").lines(),
+              ElementsAre("2:4: not UTF-8; save the file in that encoding"));
   // Columns are characters, not bytes; a byte order mark and Windows line ends are no characters.
   EXPECT_THAT(read_text_as_plan("\xef\xbb\xbfnodes:\r\n  l: {model: toy_learner, attention: \xc3\xa9\xc3\xa9, x: 1}\r\n").lines(),
-              ElementsAre("2:38: 'attention' must be one of learned or uniform, got '\xc3\xa9\xc3\xa9'", "2:42: toy_learner has no parameter 'x'"));
+              ElementsAre("2:38: 'attention' must be one of learned or uniform, got '\xc3\xa9\xc3\xa9'",
+                          "2:42: toy_learner has no parameter 'x'"));
 }
 
 TEST(pipeline, deep_and_wide_files_are_refused_quickly) {
@@ -548,7 +594,8 @@ TEST(pipeline, deep_and_wide_files_are_refused_quickly) {
   }
   std::string depth(max_yaml_depth - 2, '['), end(max_yaml_depth - 2, ']');
   EXPECT_THAT(read_text_as_plan("nodes: {l: {model: toy_learner, x: 1}}\ntitle: " + depth + end + "\n").lines(), SizeIs(2));
-  EXPECT_THAT(read_text_as_plan("title: " + depth + "[[[" + end + "]]]\n").lines(), ElementsAre("1:39: nested more than 32 deep"));
+  EXPECT_THAT(read_text_as_plan("title: " + depth + "[[[" + end + "]]]\n").lines(),
+              ElementsAre("1:39: nested more than 32 deep"));
   std::string many = "title: [";
   for (std::size_t i = 0; i < max_yaml_values; ++i) many += "1,";
   EXPECT_THAT(read_text_as_plan(many + "]\n").lines(), ElementsAre(HasSubstr("more than 100000 values")));

@@ -20,7 +20,8 @@ TEST(random, is_philox_4x32_10) {
 }
 
 TEST(random, a_stream_is_a_function_of_its_name_and_item) {
-  wf::random_stream a(7, "documents", 3), b(7, "documents", 3), other_item(7, "documents", 4), other_name(7, "masks", 3), other_seed(8, "documents", 3);
+  wf::random_stream a(7, "documents", 3), b(7, "documents", 3), other_item(7, "documents", 4), other_name(7, "masks", 3),
+      other_seed(8, "documents", 3);
   bool item = false, name = false, seed = false;
   for (int i = 0; i < 100; ++i) {
     auto const x = a.bits();

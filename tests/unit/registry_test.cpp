@@ -1,8 +1,8 @@
 // The descriptor check, field by field, on descriptors made in memory. Whole libraries are in tests/hostile.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -23,7 +23,9 @@ namespace {
 using namespace wayfarer;
 using testing::HasSubstr;
 
-plugin_base* make_nothing(config const&) { return nullptr; }
+plugin_base* make_nothing(config const&) {
+  return nullptr;
+}
 
 constexpr double inf = std::numeric_limits<double>::infinity();
 
@@ -59,7 +61,8 @@ class made_up {
     d.tail = descriptor_tail;
     param(0) = {text("count"), text("how many"), text(""), text(""), text(""), 10, 1, 100, param_type::integer, 0};
     param(1) = {text("train.rate"), text("how fast"), text("1/s"), text(""), text(""), 0.5, -inf, inf, param_type::real, 0};
-    param(2) = {text("words"), text("which"), text(""), text("one\x1ftwo"), text("one|two|three"), 0, -inf, inf, param_type::text_list, 0};
+    param(2) = {text("words"), text("which"),         text(""), text("one\x1ftwo"), text("one|two|three"), 0, -inf,
+                inf,           param_type::text_list, 0};
     parts_->ports[0] = {text("model"), text("what"), port_kind::model, 0};
     parts_->ports[1] = {text("train.source"), text("on what"), port_kind::source, 1};
   }
@@ -137,7 +140,9 @@ struct spoiled {
   std::function<void(made_up&)> how;
   std::string says;
 };
-void PrintTo(spoiled const& s, std::ostream* out) { *out << s.name; }
+void PrintTo(spoiled const& s, std::ostream* out) {
+  *out << s.name;
+}
 
 class descriptor_field : public testing::TestWithParam<spoiled> {};
 
@@ -149,79 +154,102 @@ TEST_P(descriptor_field, is_refused) {
   EXPECT_THAT(text, HasSubstr(GetParam().says));
 }
 
-#define SPOIL(name, says, ...) \
-  spoiled { name, [](made_up& lib) { [[maybe_unused]] auto& d = lib.descriptor(); __VA_ARGS__; }, says }
+#define SPOIL(name, says, ...)                         \
+  spoiled {                                            \
+    name,                                              \
+        [](made_up& lib) {                             \
+          [[maybe_unused]] auto& d = lib.descriptor(); \
+          __VA_ARGS__;                                 \
+        },                                             \
+        says                                           \
+  }
 
-INSTANTIATE_TEST_SUITE_P(
-    of_head, descriptor_field,
-    testing::Values(SPOIL("magic_not_terminated", "wrong magic", d.magic[15] = 'x'), SPOIL("size_zero", "truncated descriptor", d.size = 0),
-                    SPOIL("size_odd", "truncated descriptor", d.size = sizeof d - 1), SPOIL("size_huge", "truncated descriptor", d.size = 0xfffffff8),
-                    SPOIL("size_one_field_short", "truncated descriptor", d.size = sizeof d - 8),
-                    SPOIL("size_beyond_version", "longer than any of its version", d.size = sizeof d + 8; std::memcpy(&lib.param(0), &descriptor_tail, 8)),
-                    SPOIL("tail", "without their end mark", d.tail ^= 1),
-                    SPOIL("major", "the major versions must be equal", d.sdk_major += 1),
-                    SPOIL("major_of_another_layout", "the major versions must be equal", d.sdk_major += 1; d.size = 40; d.tail = 0),
-                    SPOIL("minor", "newer than this host's", d.sdk_minor += 1),
-                    SPOIL("tag", "'other-tag'", d.abi_tag = lib.text("other-tag")),
-                    SPOIL("tag_wild", "the ABI tag is not in the library", d.abi_tag = "outside"),
-                    SPOIL("build_id_null", "the build id is a null pointer", d.build_id = nullptr)),
-    [](auto const& which) { return std::string(which.param.name); });
+INSTANTIATE_TEST_SUITE_P(of_head, descriptor_field,
+                         testing::Values(SPOIL("magic_not_terminated", "wrong magic", d.magic[15] = 'x'),
+                                         SPOIL("size_zero", "truncated descriptor", d.size = 0),
+                                         SPOIL("size_odd", "truncated descriptor", d.size = sizeof d - 1),
+                                         SPOIL("size_huge", "truncated descriptor", d.size = 0xfffffff8),
+                                         SPOIL("size_one_field_short", "truncated descriptor", d.size = sizeof d - 8),
+                                         SPOIL("size_beyond_version", "longer than any of its version", d.size = sizeof d + 8;
+                                               std::memcpy(&lib.param(0), &descriptor_tail, 8)),
+                                         SPOIL("tail", "without their end mark", d.tail ^= 1),
+                                         SPOIL("major", "the major versions must be equal", d.sdk_major += 1),
+                                         SPOIL("major_of_another_layout", "the major versions must be equal", d.sdk_major += 1;
+                                               d.size = 40; d.tail = 0),
+                                         SPOIL("minor", "newer than this host's", d.sdk_minor += 1),
+                                         SPOIL("tag", "'other-tag'", d.abi_tag = lib.text("other-tag")),
+                                         SPOIL("tag_wild", "the ABI tag is not in the library", d.abi_tag = "outside"),
+                                         SPOIL("build_id_null", "the build id is a null pointer", d.build_id = nullptr)),
+                         [](auto const& which) { return std::string(which.param.name); });
 
-INSTANTIATE_TEST_SUITE_P(
-    of_identity, descriptor_field,
-    testing::Values(SPOIL("id_upper", "is no plugin id", d.id = lib.text("Made_up")), SPOIL("id_empty", "is no plugin id", d.id = lib.text("")),
-                    SPOIL("id_long", "is no plugin id", d.id = lib.text(std::string(65, 'a'))),
-                    SPOIL("id_another", "rename the file to wayfarer_other.so", d.id = lib.text("other")),
-                    SPOIL("kind_zero", "its kind 0", d.kind = plugin_kind{}), SPOIL("version_empty", "its version is empty", d.version = lib.text("")),
-                    SPOIL("summary_of_two_lines", "one line of plain UTF-8", d.summary = lib.text("a\nb")),
-                    SPOIL("summary_not_utf8", "one line of plain UTF-8", d.summary = lib.text("a\xff")),
-                    SPOIL("summary_with_c1_control", "one line of plain UTF-8", d.summary = lib.text("a\xc2\x9b" "2J")),
-                    SPOIL("summary_without_end", "does not end within the library", d.summary = static_cast<char*>(std::memset(lib.end(5), 'y', 5))),
-                    SPOIL("summary_too_long", "longer than 1000 bytes", d.summary = static_cast<char*>(std::memset(lib.end(1100), 'y', 1100))),
-                    SPOIL("constructor_null", "its constructor is not in the library", d.create = nullptr),
-                    SPOIL("constructor_is_data", "its constructor is not in the library", d.create = reinterpret_cast<decltype(d.create)>(&d))),
-    [](auto const& which) { return std::string(which.param.name); });
+INSTANTIATE_TEST_SUITE_P(of_identity, descriptor_field,
+                         testing::Values(SPOIL("id_upper", "is no plugin id", d.id = lib.text("Made_up")),
+                                         SPOIL("id_empty", "is no plugin id", d.id = lib.text("")),
+                                         SPOIL("id_long", "is no plugin id", d.id = lib.text(std::string(65, 'a'))),
+                                         SPOIL("id_another", "rename the file to wayfarer_other.so", d.id = lib.text("other")),
+                                         SPOIL("kind_zero", "its kind 0", d.kind = plugin_kind{}),
+                                         SPOIL("version_empty", "its version is empty", d.version = lib.text("")),
+                                         SPOIL("summary_of_two_lines", "one line of plain UTF-8", d.summary = lib.text("a\nb")),
+                                         SPOIL("summary_not_utf8", "one line of plain UTF-8", d.summary = lib.text("a\xff")),
+                                         SPOIL("summary_with_c1_control", "one line of plain UTF-8",
+                                               d.summary = lib.text("a\xc2\x9b"
+                                                                    "2J")),
+                                         SPOIL("summary_without_end", "does not end within the library",
+                                               d.summary = static_cast<char*>(std::memset(lib.end(5), 'y', 5))),
+                                         SPOIL("summary_too_long", "longer than 1000 bytes",
+                                               d.summary = static_cast<char*>(std::memset(lib.end(1100), 'y', 1100))),
+                                         SPOIL("constructor_null", "its constructor is not in the library", d.create = nullptr),
+                                         SPOIL("constructor_is_data", "its constructor is not in the library",
+                                               d.create = reinterpret_cast<decltype(d.create)>(&d))),
+                         [](auto const& which) { return std::string(which.param.name); });
 
 INSTANTIATE_TEST_SUITE_P(
     of_tables, descriptor_field,
-    testing::Values(SPOIL("params_null", "its table of parameters is not in the library", d.params = nullptr),
-                    SPOIL("params_misaligned", "its table of parameters is not in the library",
-                          d.params = reinterpret_cast<param_descriptor const*>(reinterpret_cast<char const*>(d.params) + 4)),
-                    SPOIL("params_half_outside", "its table of parameters is not in the library",
-                          d.params = reinterpret_cast<param_descriptor const*>(lib.end(2 * sizeof(param_descriptor)))),
-                    SPOIL("params_257", "at most 256", d.param_count = 257), SPOIL("ports_many", "at most 256", d.port_count = 0x80000000),
-                    SPOIL("ports_outside", "its table of ports is not in the library", static port_descriptor const elsewhere[2]{}; d.ports = elsewhere),
-                    SPOIL("name_null", "the name of a parameter is a null pointer", lib.param(1).name = nullptr),
-                    SPOIL("name_upper", "not well formed", lib.param(1).name = lib.text("Rate")),
-                    SPOIL("name_dots", "not well formed", lib.param(1).name = lib.text("train..rate")),
-                    SPOIL("name_ends_in_dot", "not well formed", lib.port(1).name = lib.text("train.")),
-                    SPOIL("name_twice", "two of its parameters and ports are called 'count'", lib.port(0).name = lib.text("count")),
-                    SPOIL("name_is_a_group", "'train' is both", lib.param(0).name = lib.text("train")),
-                    SPOIL("doc_wild", "the description of the parameter 'count' is not in the library", lib.param(0).doc = "elsewhere"),
-                    SPOIL("unit_null", "the unit of the parameter 'count'", lib.param(0).unit = nullptr),
-                    SPOIL("type_zero", "the unknown type 0", lib.param(0).type = param_type{}),
-                    SPOIL("type_nine", "the unknown type 9", lib.param(0).type = static_cast<param_type>(9)),
-                    SPOIL("required_two", "neither required nor not", lib.param(0).required = 2),
-                    SPOIL("port_kind", "the port 'model' has the unknown kind 4", lib.port(0).kind = static_cast<port_kind>(4)),
-                    SPOIL("optional_two", "neither optional nor not", lib.port(0).optional = 2)),
+    testing::Values(
+        SPOIL("params_null", "its table of parameters is not in the library", d.params = nullptr),
+        SPOIL("params_misaligned", "its table of parameters is not in the library",
+              d.params = reinterpret_cast<param_descriptor const*>(reinterpret_cast<char const*>(d.params) + 4)),
+        SPOIL("params_half_outside", "its table of parameters is not in the library",
+              d.params = reinterpret_cast<param_descriptor const*>(lib.end(2 * sizeof(param_descriptor)))),
+        SPOIL("params_257", "at most 256", d.param_count = 257), SPOIL("ports_many", "at most 256", d.port_count = 0x80000000),
+        SPOIL("ports_outside", "its table of ports is not in the library", static port_descriptor const elsewhere[2]{};
+              d.ports = elsewhere),
+        SPOIL("name_null", "the name of a parameter is a null pointer", lib.param(1).name = nullptr),
+        SPOIL("name_upper", "not well formed", lib.param(1).name = lib.text("Rate")),
+        SPOIL("name_dots", "not well formed", lib.param(1).name = lib.text("train..rate")),
+        SPOIL("name_ends_in_dot", "not well formed", lib.port(1).name = lib.text("train.")),
+        SPOIL("name_twice", "two of its parameters and ports are called 'count'", lib.port(0).name = lib.text("count")),
+        SPOIL("name_is_a_group", "'train' is both", lib.param(0).name = lib.text("train")),
+        SPOIL("doc_wild", "the description of the parameter 'count' is not in the library", lib.param(0).doc = "elsewhere"),
+        SPOIL("unit_null", "the unit of the parameter 'count'", lib.param(0).unit = nullptr),
+        SPOIL("type_zero", "the unknown type 0", lib.param(0).type = param_type{}),
+        SPOIL("type_nine", "the unknown type 9", lib.param(0).type = static_cast<param_type>(9)),
+        SPOIL("required_two", "neither required nor not", lib.param(0).required = 2),
+        SPOIL("port_kind", "the port 'model' has the unknown kind 4", lib.port(0).kind = static_cast<port_kind>(4)),
+        SPOIL("optional_two", "neither optional nor not", lib.port(0).optional = 2)),
     [](auto const& which) { return std::string(which.param.name); });
 
 INSTANTIATE_TEST_SUITE_P(
     of_values, descriptor_field,
-    testing::Values(SPOIL("range_empty", "allows no value", lib.param(0).minimum = 101), SPOIL("range_nan", "allows no value", lib.param(0).maximum = NAN),
+    testing::Values(SPOIL("range_empty", "allows no value", lib.param(0).minimum = 101),
+                    SPOIL("range_nan", "allows no value", lib.param(0).maximum = NAN),
                     SPOIL("default_outside", "is outside 1 to 100", lib.param(0).default_number = 0),
                     SPOIL("default_fraction", "is no integer", lib.param(0).default_number = 1.5),
                     SPOIL("default_nan", "is no number", lib.param(1).default_number = NAN),
-                    SPOIL("default_beyond_double", "is no integer", lib.param(0).maximum = inf; lib.param(0).default_number = 0x1p54),
+                    SPOIL("default_beyond_double", "is no integer", lib.param(0).maximum = inf;
+                          lib.param(0).default_number = 0x1p54),
                     SPOIL("default_boolean", "neither true nor false", lib.param(0).type = param_type::boolean),
-                    SPOIL("default_no_choice", "\"four\" of the parameter 'words' is none of its choices", lib.param(2).default_text = lib.text("one\x1f" "four")),
+                    SPOIL("default_no_choice", "\"four\" of the parameter 'words' is none of its choices",
+                          lib.param(2).default_text = lib.text("one\x1f"
+                                                               "four")),
                     SPOIL("choices_empty_word", "empty or repeated choice", lib.param(2).choices = lib.text("one||two")),
                     SPOIL("choices_repeated", "empty or repeated choice", lib.param(2).choices = lib.text("one|two|one")),
                     SPOIL("choices_of_a_number", "only text can have", lib.param(0).choices = lib.text("1|2")),
                     SPOIL("list_of_words_for_numbers", "has \"one\" among its numbers", lib.param(2).choices = lib.text("");
                           lib.param(2).type = param_type::integer_list),
-                    SPOIL("list_element_outside", "is outside", lib.param(2).choices = lib.text(""); lib.param(2).type = param_type::real_list;
-                          lib.param(2).default_text = lib.text("0.5 2"); lib.param(2).maximum = 1)),
+                    SPOIL("list_element_outside", "is outside", lib.param(2).choices = lib.text("");
+                          lib.param(2).type = param_type::real_list; lib.param(2).default_text = lib.text("0.5 2");
+                          lib.param(2).maximum = 1)),
     [](auto const& which) { return std::string(which.param.name); });
 
 TEST(descriptor_check, needs_no_default_for_what_is_required) {
@@ -270,7 +298,8 @@ TEST(descriptor_check, survives_every_byte_changed) {
 
 TEST(plugin_id, is_a_lower_case_word) {
   for (auto const* good : {"a", "lda", "topic_transformer", "t5", "a_"}) EXPECT_TRUE(host::is_plugin_id(good)) << good;
-  for (auto const* bad : {"", "A", "5t", "_a", "a-b", "a.b", "../a", "a/b", "\xc3\xa4"}) EXPECT_FALSE(host::is_plugin_id(bad)) << bad;
+  for (auto const* bad : {"", "A", "5t", "_a", "a-b", "a.b", "../a", "a/b", "\xc3\xa4"})
+    EXPECT_FALSE(host::is_plugin_id(bad)) << bad;
   EXPECT_TRUE(host::is_plugin_id(std::string(64, 'a')));
   EXPECT_FALSE(host::is_plugin_id(std::string(65, 'a')));
   EXPECT_FALSE(host::is_plugin_id(std::string_view("a\0b", 3)));

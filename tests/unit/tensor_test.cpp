@@ -69,7 +69,8 @@ TEST(tensor, converts_every_stored_type) {
   auto const h = wf::tensor::look(wf::dtype::f16, halves, {{"x", 4}}, nullptr).to(wf::dtype::f64);
   EXPECT_THAT(h.values<double const>(), ElementsAre(1.0, -2.0, 0x1.0p-24, std::numeric_limits<double>::infinity()));
   std::uint16_t const brains[] = {0x3f80, 0xc000};
-  EXPECT_THAT(wf::tensor::look(wf::dtype::bf16, brains, {{"x", 2}}, nullptr).to(wf::dtype::f32).values<float const>(), ElementsAre(1.0f, -2.0f));
+  EXPECT_THAT(wf::tensor::look(wf::dtype::bf16, brains, {{"x", 2}}, nullptr).to(wf::dtype::f32).values<float const>(),
+              ElementsAre(1.0f, -2.0f));
   std::vector<std::int32_t> const whole{7, -3};
   EXPECT_THAT(wf::tensor::of(whole, {{"x", 2}}).to(wf::dtype::f64).values<double const>(), ElementsAre(7, -3));
 }

@@ -1,5 +1,5 @@
-// The theorems' optima, and how far a trained matrix and trained attention are from them. Li, Li and Risteski 2023, the theorems on
-// embeddings, W^V and attention.
+// The theorems' optima, and how far a trained matrix and trained attention are from them. Li, Li and Risteski 2023, the theorems
+// on embeddings, W^V and attention.
 //
 //     theory: {metric: closed_form, of: structure/value, attention: attention/own_topic_ratio, topics_per_document: 4}
 #include <algorithm>
@@ -17,8 +17,13 @@ using namespace wayfarer::topics;
 
 struct closed_form final : wf::metric {
   explicit closed_form(wf::config const& c)
-      : p_{c["topics"], c["words_per_topic"], c["topics_per_document"], c["p_m"], c["p_c"],
-           c["p_r"], c["masked_keys"].text() == "included"},
+      : p_{c["topics"],
+           c["words_per_topic"],
+           c["topics_per_document"],
+           c["p_m"],
+           c["p_c"],
+           c["p_r"],
+           c["masked_keys"].text() == "included"},
         lambda_(c["l2"]) {
     if (p_.topics_per_document >= p_.topics)
       throw wf::usage_error("closed_form: topics_per_document must be below topics; documents of all topics are all alike");
@@ -30,7 +35,8 @@ struct closed_form final : wf::metric {
     out.add("mask_weight", w.mask).about("m: optimal weight of [MASK] on every word");
     out.add("same_topic", w.same).about("s: optimal weight of a word on its own topic");
     out.add("other_topic", w.other).about("d: optimal weight of a word on other topics");
-    out.add("topic_sum_contrast", topic_sum_contrast(p_)).about("1/kappa: optimal sum of a row over its own topic less that over another");
+    out.add("topic_sum_contrast", topic_sum_contrast(p_))
+        .about("1/kappa: optimal sum of a row over its own topic less that over another");
     out.add("irreducible_loss", irreducible_loss(p_)).about("least squared loss per masked token, summed over the vocabulary");
     if (in.has("of")) compare_matrix(in.at("of"), w, out);
     char line[96];
@@ -40,9 +46,11 @@ struct closed_form final : wf::metric {
     // Theorem A has masked tokens attended to; without them or without kept and random words its minimum lies at infinity.
     if (!p_.masked_keys || p_.mask_share() <= 0 || p_.keep <= 0 || p_.random <= 0) return;
     auto const best = optimal_attention(p_, w);
-    out.add("own_topic_ratio", best.own_topic).about("R*: optimal attention to a word of the query's topic over one of another topic");
+    out.add("own_topic_ratio", best.own_topic)
+        .about("R*: optimal attention to a word of the query's topic over one of another topic");
     out.add("mask_ratio", best.mask).about("rho*: optimal attention to [MASK] over a word of another topic");
-    out.add("own_topic_ratio_at_equal_mask", optimal_own_topic(p_, w, 1)).about("R* where [MASK] gets as much attention as a word of another topic");
+    out.add("own_topic_ratio_at_equal_mask", optimal_own_topic(p_, w, 1))
+        .about("R* where [MASK] gets as much attention as a word of another topic");
     out.add("attention_loss", attention_loss(p_, w, best)).about("expected squared loss of word queries at the optimum");
     if (!in.has("attention")) return;
     auto const trained = in.at("attention").values().to(wf::dtype::f64);
@@ -57,8 +65,8 @@ struct closed_form final : wf::metric {
     auto const words = static_cast<std::size_t>(p_.topics * p_.words_per_topic), v = static_cast<std::size_t>(p_.words_per_topic);
     auto const& m = of.values();
     if (of.is_text() || m.rank() != 2 || m.size(0) != m.size(1) || m.size(0) < words)
-      throw wf::usage_error("closed_form needs a square matrix over at least " + std::to_string(words) + " tokens (topics x words_per_topic), not " +
-                            wf::describe(of.shape()));
+      throw wf::usage_error("closed_form needs a square matrix over at least " + std::to_string(words) +
+                            " tokens (topics x words_per_topic), not " + wf::describe(of.shape()));
     std::size_t const first = m.size(0) - words;
     auto const T = static_cast<std::size_t>(p_.topics);
     double away = 0, contrast = 0, worst = 0;
@@ -76,8 +84,10 @@ struct closed_form final : wf::metric {
       worst = std::max(worst, std::abs((own - others) / topic_sum_contrast(p_) - 1));
     }
     out.add("deviation", away).about("largest deviation of a word-by-word entry from s or d");
-    out.add("measured_topic_sum_contrast", contrast).about("sum over the row's own topic less mean sum over the others, mean over rows");
-    out.add("topic_sum_deviation", contrast / topic_sum_contrast(p_) - 1).about("relative deviation of the mean topic-sum contrast from 1/kappa");
+    out.add("measured_topic_sum_contrast", contrast)
+        .about("sum over the row's own topic less mean sum over the others, mean over rows");
+    out.add("topic_sum_deviation", contrast / topic_sum_contrast(p_) - 1)
+        .about("relative deviation of the mean topic-sum contrast from 1/kappa");
     out.add("topic_sum_deviation_max", worst).about("largest relative deviation of a row's topic-sum contrast from 1/kappa");
     if (first == 0) return;
     std::size_t const mask = first == 1 ? 0 : 1;
@@ -90,14 +100,15 @@ struct closed_form final : wf::metric {
   double lambda_;
 };
 
-WAYFARER_METRIC(closed_form, "1.0.0", "The theorems' optimal weights and attention, and the deviation of trained ones from them",
+WAYFARER_METRIC(
+    closed_form, "1.0.0", "The theorems' optimal weights and attention, and the deviation of trained ones from them",
     wf::port::results("of", "a square matrix over tokens, such as topic_blocks' value").optional(),
     wf::port::results("attention", "measured ratios of attention, such as topic_attention's own_topic_ratio").optional(),
-    wf::param("topics", 10, "T").at_least(2),
-    wf::param("words_per_topic", 10, "v").at_least(1),
+    wf::param("topics", 10, "T").at_least(2), wf::param("words_per_topic", 10, "v").at_least(1),
     wf::param("topics_per_document", 4, "tau").at_least(1),
     wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1),
     wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1),
     wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1),
     wf::param("masked_keys", "included", "whether masked positions are attended to").one_of("included|excluded"),
-    wf::param("l2", 0.0, "penalty on |W|^2 beside the loss per masked token, summed over the vocabulary; 0: the limit from above").at_least(0));
+    wf::param("l2", 0.0, "penalty on |W|^2 beside the loss per masked token, summed over the vocabulary; 0: the limit from above")
+        .at_least(0));

@@ -26,7 +26,8 @@ value_constants optimal_value(setting const& p, double lambda) {
     Eigen::Vector3d const w = moment.ldlt().solve(target);
     return {w[0], w[1], w[2]};
   }
-  // Least norm among the optima, all of which have topic sums u and u + 1 / kappa with a0 m + (kappa + mu) u / v = -mu / (kappa T v).
+  // Least norm among the optima, all of which have topic sums u and u + 1 / kappa with a0 m + (kappa + mu) u / v = -mu / (kappa T
+  // v).
   double u, mask = 0;
   if (a0 > 0) {
     double const A = (kappa + mu) / (v * a0), B = mu / (kappa * T * v * a0);
@@ -38,13 +39,18 @@ value_constants optimal_value(setting const& p, double lambda) {
   return {mask, u / v + 1 / (kappa * v), u / v};
 }
 
-double topic_sum_contrast(setting const& p) { return 1 / p.kappa(); }
+double topic_sum_contrast(setting const& p) {
+  return 1 / p.kappa();
+}
 
-double irreducible_loss(setting const& p) { return 1 - 1 / (p.topics_per_document * p.words_per_topic); }
+double irreducible_loss(setting const& p) {
+  return 1 - 1 / (p.topics_per_document * p.words_per_topic);
+}
 
 double attention_loss(setting const& p, value_constants const& w, attention_ratios const& at) {
   double const T = p.topics, v = p.words_per_topic, tau = p.topics_per_document, a0 = p.mask_share();
-  double const high = p.kappa() / (v * tau) + p.mu() / (T * v), low = p.mu() / (T * v);  // frequency of a word, its topic present or absent
+  double const high = p.kappa() / (v * tau) + p.mu() / (T * v),
+               low = p.mu() / (T * v);  // frequency of a word, its topic present or absent
   double const R = at.own_topic, g = w.same - w.other;
   auto squared = [](double x) { return x * x; };
 
@@ -59,9 +65,10 @@ double attention_loss(setting const& p, value_constants const& w, attention_rati
     s.norm = v * (squared(s.own) + others_present * squared(s.present) + others_absent * squared(s.absent));
     return s;
   };
-  auto const in = read(R * v * high, v * high, v * low, tau - 1, T - tau);    // the query's topic is in the document
-  auto const out = read(R * v * low, v * high, v * low, tau, T - tau - 1);    // it isn't: the query is a random replacement
-  return p.keep * (in.norm - 2 * in.own + 1) + p.random * (tau / T) * (in.norm - 2 * (in.own + (tau - 1) * in.present) / tau + 1) +
+  auto const in = read(R * v * high, v * high, v * low, tau - 1, T - tau);  // the query's topic is in the document
+  auto const out = read(R * v * low, v * high, v * low, tau, T - tau - 1);  // it isn't: the query is a random replacement
+  return p.keep * (in.norm - 2 * in.own + 1) +
+         p.random * (tau / T) * (in.norm - 2 * (in.own + (tau - 1) * in.present) / tau + 1) +
          p.random * (1 - tau / T) * (out.norm - 2 * out.present + 1);
 }
 

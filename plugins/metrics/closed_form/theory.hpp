@@ -11,13 +11,13 @@ namespace wayfarer::topics {
 /// The distribution of documents and masks.
 struct setting {
   double topics = 10, words_per_topic = 10, topics_per_document = 4;  ///< T, v, tau
-  double mask = 0.15, keep = 0.1, random = 0.1;                        ///< p_m, p_c, p_r
+  double mask = 0.15, keep = 0.1, random = 0.1;                       ///< p_m, p_c, p_r
   bool masked_keys = true;  ///< whether masked positions are attended to; the theorems say yes, the published code no
 
   // What attention averages over: masked documents, or only their unmasked words.
-  double kappa() const { return masked_keys ? 1 - (1 - keep) * mask : 1; }                ///< share of true words
-  double mu() const { return masked_keys ? mask * random : 0; }                           ///< share of random words
-  double mask_share() const { return masked_keys ? mask * (1 - keep - random) : 0; }      ///< share of [MASK], a0
+  double kappa() const { return masked_keys ? 1 - (1 - keep) * mask : 1; }            ///< share of true words
+  double mu() const { return masked_keys ? mask * random : 0; }                       ///< share of random words
+  double mask_share() const { return masked_keys ? mask * (1 - keep - random) : 0; }  ///< share of [MASK], a0
 };
 
 /// The optimal W^V under uniform attention: what a token adds to the score of a word.
@@ -27,8 +27,8 @@ struct value_constants {
   double other = 0;  ///< a word of another topic, d
 };
 
-/// Theorem V with penalty lambda * |W|^2 on the loss per masked token summed over the vocabulary; lambda 0 stands for the limit from
-/// above, where gradient descent from zero ends.
+/// Theorem V with penalty lambda * |W|^2 on the loss per masked token summed over the vocabulary; lambda 0 stands for the limit
+/// from above, where gradient descent from zero ends.
 value_constants optimal_value(setting const&, double lambda = 0);
 
 /// The topic-sum contrast of theorems E and V: sum of a row's weights over its own topic less that over any other, 1 / kappa.

@@ -15,7 +15,8 @@ namespace wf = wayfarer;
 
 struct group_contrast final : wf::metric {
   explicit group_contrast(wf::config const& c) : same_(c["same"].text()), different_(c["different"].text()) {
-    if (same_.empty() != different_.empty()) throw wf::usage_error("group_contrast: name both 'same' and 'different', or neither");
+    if (same_.empty() != different_.empty())
+      throw wf::usage_error("group_contrast: name both 'same' and 'different', or neither");
   }
 
   void measure(wf::metric_input const& in, wf::results& out) const override {
@@ -30,8 +31,10 @@ struct group_contrast final : wf::metric {
     std::snprintf(line, sizeof line, "difference %.3g, ratio %.3g", a.mean - b.mean, ratio);
     out.summarise(line);
     if (same.size() < 2 || different.size() < 2) return;  // one number has no standard error
-    out.add("difference_standard_error", std::hypot(error_a, error_b)).about("standard error of the difference, the groups' members independent");
-    out.add("ratio_standard_error", std::hypot(error_a, ratio * error_b) / std::abs(b.mean)).about("standard error of the ratio, to first order");
+    out.add("difference_standard_error", std::hypot(error_a, error_b))
+        .about("standard error of the difference, the groups' members independent");
+    out.add("ratio_standard_error", std::hypot(error_a, ratio * error_b) / std::abs(b.mean))
+        .about("standard error of the ratio, to first order");
   }
 
  private:
@@ -44,8 +47,8 @@ struct group_contrast final : wf::metric {
     auto const& of = in.at("of");
     auto const& m = of.values();
     if (of.is_text() || m.rank() != 2 || m.size(0) != m.size(1) || m.size(0) < 2)
-      throw wf::usage_error("group_contrast compares the diagonal of a square matrix with the rest, but 'of' is " + wf::describe(of.shape()) +
-                            "; name two datasets by 'same' and 'different' instead");
+      throw wf::usage_error("group_contrast compares the diagonal of a square matrix with the rest, but 'of' is " +
+                            wf::describe(of.shape()) + "; name two datasets by 'same' and 'different' instead");
     pair p;
     for (std::size_t i = 0; i < m.size(0); ++i)
       for (std::size_t j = 0; j < m.size(1); ++j) (i == j ? p.same : p.different).push_back(m.get({i, j}));
@@ -62,7 +65,7 @@ struct group_contrast final : wf::metric {
   std::string same_, different_;
 };
 
-WAYFARER_METRIC(group_contrast, "1.0.0", "Difference and ratio of the means of two groups",
+WAYFARER_METRIC(
+    group_contrast, "1.0.0", "Difference and ratio of the means of two groups",
     wf::port::results("of", "a square matrix (diagonal against the rest), or a node whose datasets 'same' and 'different' name"),
-    wf::param("same", "", "dataset of the first group"),
-    wf::param("different", "", "dataset of the second group"));
+    wf::param("same", "", "dataset of the first group"), wf::param("different", "", "dataset of the second group"));

@@ -1,8 +1,8 @@
 // Does training go in two stages, first the value matrix and then attention? Li, Li and Risteski 2023, section on the training
 // process.
 //
-// The first stage ends at the update where the norm of W_V first exceeds a share of its final value. By then W_K should hardly have
-// grown and attention should still be uniform; afterwards W_K should grow far more than W_V.
+// The first stage ends at the update where the norm of W_V first exceeds a share of its final value. By then W_K should hardly
+// have grown and attention should still be uniform; afterwards W_K should grow far more than W_V.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -20,7 +20,8 @@ namespace {
 std::vector<double> coordinate(wf::dataset const& d, std::string const& dimension) {
   std::vector<double> at(d.values().size(std::string_view(dimension)));
   auto const found = d.coordinate_map().find(dimension);
-  for (std::size_t i = 0; i < at.size(); ++i) at[i] = found == d.coordinate_map().end() ? static_cast<double>(i) : found->second.get({i});
+  for (std::size_t i = 0; i < at.size(); ++i)
+    at[i] = found == d.coordinate_map().end() ? static_cast<double>(i) : found->second.get({i});
   return at;
 }
 
@@ -28,8 +29,11 @@ std::vector<double> coordinate(wf::dataset const& d, std::string const& dimensio
 
 struct two_stage final : wf::metric {
   explicit two_stage(wf::config const& c)
-      : value_share_(c["value_share"]), key_growth_(c["key_growth_at_most"]), uniform_(c["uniform_within"]),
-        later_key_growth_(c["later_key_growth_at_least"]), later_value_growth_(c["later_value_growth_at_most"]) {}
+      : value_share_(c["value_share"]),
+        key_growth_(c["key_growth_at_most"]),
+        uniform_(c["uniform_within"]),
+        later_key_growth_(c["later_key_growth_at_least"]),
+        later_value_growth_(c["later_value_growth_at_most"]) {}
 
   bool over_steps() const override { return true; }
 
@@ -38,7 +42,8 @@ struct two_stage final : wf::metric {
     auto const update = coordinate(norms, norms.shape().front().name);
     auto const key = curve(norms, "K"), value = curve(norms, "V");
     auto const past = std::find_if(value.begin(), value.end(), [&](double v) { return v > value_share_ * value.back(); });
-    if (past == value.end()) throw wf::data_error("two_stage: |W_V| ends at " + std::to_string(value.back()) + "; the training has failed");
+    if (past == value.end())
+      throw wf::data_error("two_stage: |W_V| ends at " + std::to_string(value.back()) + "; the training has failed");
     auto const turn = static_cast<std::size_t>(past - value.begin());
 
     double const early_key = key[turn] / key.front() - 1;
@@ -57,7 +62,8 @@ struct two_stage final : wf::metric {
         if (std::abs(step[s] - update[turn]) < std::abs(step[nearest] - update[turn])) nearest = s;
       double const away = std::max(deviation(topic, nearest), deviation(in.at("attention", "non_topic_relative"), nearest));
       out.add("attention_step", step[nearest]).about("snapshot nearest to the switch");
-      out.add("attention_deviation", away).about("largest relative deviation there of same-topic and different-topic attention from uniform");
+      out.add("attention_deviation", away)
+          .about("largest relative deviation there of same-topic and different-topic attention from uniform");
       holds = holds && away < uniform_;
     }
     out.add("two_stages", holds ? 1.0 : 0.0).about("1 if all of it is within the bounds given as parameters");
@@ -72,10 +78,11 @@ struct two_stage final : wf::metric {
     auto const* labels = norms.shape().size() == 2 ? norms.find_labels(norms.shape()[1].name) : nullptr;
     auto const at = labels ? std::find(labels->begin(), labels->end(), matrix) : std::vector<std::string>::const_iterator{};
     if (!labels || at == labels->end() || norms.values().size(0) == 0)
-      throw wf::usage_error("two_stage needs norms over updates of matrices labelled K and V, not " + wf::describe(norms.shape()) +
-                            "; wire 'learner' to a trained model");
+      throw wf::usage_error("two_stage needs norms over updates of matrices labelled K and V, not " +
+                            wf::describe(norms.shape()) + "; wire 'learner' to a trained model");
     std::vector<double> values(norms.values().size(0));
-    for (std::size_t u = 0; u < values.size(); ++u) values[u] = norms.values().get({u, static_cast<std::size_t>(at - labels->begin())});
+    for (std::size_t u = 0; u < values.size(); ++u)
+      values[u] = norms.values().get({u, static_cast<std::size_t>(at - labels->begin())});
     return values;
   }
 
@@ -90,7 +97,8 @@ struct two_stage final : wf::metric {
   double value_share_, key_growth_, uniform_, later_key_growth_, later_value_growth_;
 };
 
-WAYFARER_METRIC(two_stage, "1.0.0", "Whether the value matrix is learned before attention: bounds on the curves of norms",
+WAYFARER_METRIC(
+    two_stage, "1.0.0", "Whether the value matrix is learned before attention: bounds on the curves of norms",
     wf::port::results("learner", "a trained model, with its dataset norms [update, matrix]"),
     wf::port::results("attention", "topic_attention after the same model").optional(),
     wf::param("value_share", 0.8, "share of its final norm at which W_V ends the first stage").between(0.01, 0.99),

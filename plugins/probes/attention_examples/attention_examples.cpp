@@ -18,11 +18,13 @@ struct attention_examples final : wf::probe {
 
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
     if (at.items().size() > most_)
-      throw wf::usage_error("attention_examples keeps whole patterns, of at most " + std::to_string(most_) + " items (most_items), but is given " +
-                            std::to_string(at.items().size()) + "; choose some, such as `items: 0:5`");
+      throw wf::usage_error("attention_examples keeps whole patterns, of at most " + std::to_string(most_) +
+                            " items (most_items), but is given " + std::to_string(at.items().size()) +
+                            "; choose some, such as `items: 0:5`");
     auto const& model = at.model().info();
     auto const length = bound(at);
-    acc.define_rows("pattern", {{"layer", needs(model).size()}, {"head", model.heads}, {"query", length}, {"key", length}}, wf::dtype::f32);
+    acc.define_rows("pattern", {{"layer", needs(model).size()}, {"head", model.heads}, {"query", length}, {"key", length}},
+                    wf::dtype::f32);
     acc.define_rows("token", {{"position", length}}, wf::dtype::i32);
     acc.define_rows("length", {});
   }
@@ -40,8 +42,11 @@ struct attention_examples final : wf::probe {
       for (std::size_t p = 0; p < token.size(1); ++p) token(d, p) = p < tokens.size() ? tokens[p] : -1;
       for (std::size_t layer = 0; layer < layers.size(); ++layer) {
         auto const pattern = document[layers[layer]].to(wf::dtype::f32);
-        if (pattern.rank() != 3 || pattern.size(0) != patterns.size(2) || pattern.size(1) < tokens.size() || pattern.size(2) < tokens.size())
-          throw wf::usage_error(layers[layer] + " is no attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
+        if (pattern.rank() != 3 || pattern.size(0) != patterns.size(2) || pattern.size(1) < tokens.size() ||
+            pattern.size(2) < tokens.size())
+          throw wf::usage_error(
+              layers[layer] +
+              " is no attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
         auto const from = pattern.view<float const>();  // [head, query, key]
         for (std::size_t head = 0; head < from.size(0); ++head)
           for (std::size_t query = 0; query < tokens.size(); ++query)
@@ -60,7 +65,8 @@ struct attention_examples final : wf::probe {
         texts.push_back(at.model().token_text(acc["token"].view<std::int32_t const>()(d, p)));
     }
     auto const n = static_cast<std::size_t>(longest_seen);
-    out.add("pattern", acc["pattern"].slice(3, 0, n).slice(4, 0, n).clone()).about("attention of query to key; NaN beyond an item's length");
+    out.add("pattern", acc["pattern"].slice(3, 0, n).slice(4, 0, n).clone())
+        .about("attention of query to key; NaN beyond an item's length");
     out.add("token", acc["token"].slice(1, 0, n).clone()).about("token ids; -1 beyond an item's length");
     out.add("length", length).dims("item").units("token").about("tokens of each item");
     out.add("token_text", texts).dims("packed_token").about("texts of the items' tokens, items end to end: see length");
@@ -84,7 +90,7 @@ struct attention_examples final : wf::probe {
 };
 
 WAYFARER_PROBE(attention_examples, "1.0.0", "Whole attention patterns of a few documents, for heat maps",
-    wf::port::model("model"), wf::port::source("source"),
-    wf::param("hooks", wf::strings("blocks.*.attn.hook_pattern"), "attention patterns to keep, in layer order"),
-    wf::param("most_items", 100, "refuse more items than this").at_least(1),
-    wf::param("longest", 0, "positions to keep of each item, 0: all").in("token").at_least(0));
+               wf::port::model("model"), wf::port::source("source"),
+               wf::param("hooks", wf::strings("blocks.*.attn.hook_pattern"), "attention patterns to keep, in layer order"),
+               wf::param("most_items", 100, "refuse more items than this").at_least(1),
+               wf::param("longest", 0, "positions to keep of each item, 0: all").in("token").at_least(0));

@@ -23,13 +23,14 @@ struct topic_labels {
   std::size_t count = 0;               ///< number of topics
 };
 
-/// Topic of each word of the source's vocabulary, no_topic for words without one: the source's own truth "topic_of_word", or, for a
-/// source that has words but no truth, word / words_per_topic.
+/// Topic of each word of the source's vocabulary, no_topic for words without one: the source's own truth "topic_of_word", or, for
+/// a source that has words but no truth, word / words_per_topic.
 inline std::vector<std::int32_t> topics_of_words(source_info const& source, std::size_t words_per_topic) {
   std::vector<std::int32_t> topic(source.vocabulary);
   auto const truth = source.truth.find("topic_of_word");
   if (truth != source.truth.end() && truth->second.count() != topic.size())
-    throw data_error("the source names topics of " + std::to_string(truth->second.count()) + " words but has " + std::to_string(topic.size()));
+    throw data_error("the source names topics of " + std::to_string(truth->second.count()) + " words but has " +
+                     std::to_string(topic.size()));
   for (std::size_t w = 0; w < topic.size(); ++w) {
     if (truth == source.truth.end()) {
       topic[w] = static_cast<std::int32_t>(w / words_per_topic);
@@ -37,14 +38,15 @@ inline std::vector<std::int32_t> topics_of_words(source_info const& source, std:
     }
     double const t = truth->second.get({w});
     if (!(t >= no_topic && t < 65536 && t == std::floor(t)))
-      throw data_error("the topic of word " + std::to_string(w) + " is " + std::to_string(t) + "; expected a whole number from -1 to 65535");
+      throw data_error("the topic of word " + std::to_string(w) + " is " + std::to_string(t) +
+                       "; expected a whole number from -1 to 65535");
     topic[w] = static_cast<std::int32_t>(t);
   }
   return topic;
 }
 
-/// The true topics. Words follow the special tokens, so that word w is token w + (size of the model's vocabulary - number of words).
-/// Without a source, the words start at token `first_word` and come in runs of `words_per_topic`.
+/// The true topics. Words follow the special tokens, so that word w is token w + (size of the model's vocabulary - number of
+/// words). Without a source, the words start at token `first_word` and come in runs of `words_per_topic`.
 inline topic_labels true_labels(probe_context const& at, std::size_t words_per_topic, std::size_t first_word = 4) {
   std::size_t const vocabulary = at.model().info().vocabulary;
   std::vector<std::int32_t> words;
@@ -52,12 +54,13 @@ inline topic_labels true_labels(probe_context const& at, std::size_t words_per_t
     words = topics_of_words(at.data().info(), words_per_topic);
     if (words.empty()) throw usage_error("the source has no words; topics are measured on sources such as lda and documents");
     if (words.size() > vocabulary)
-      throw usage_error("the source has " + std::to_string(words.size()) + " words, the model only " + std::to_string(vocabulary) +
-                        " tokens; give both the same topics and words_per_topic");
+      throw usage_error("the source has " + std::to_string(words.size()) + " words, the model only " +
+                        std::to_string(vocabulary) + " tokens; give both the same topics and words_per_topic");
     first_word = vocabulary - words.size();
   } else {
     if (first_word >= vocabulary)
-      throw usage_error("first_word is " + std::to_string(first_word) + ", but the model has only " + std::to_string(vocabulary) + " tokens");
+      throw usage_error("first_word is " + std::to_string(first_word) + ", but the model has only " + std::to_string(vocabulary) +
+                        " tokens");
     for (std::size_t w = 0; w < vocabulary - first_word; ++w) words.push_back(static_cast<std::int32_t>(w / words_per_topic));
   }
   topic_labels labels{std::vector<std::int32_t>(vocabulary, no_topic), 0};
@@ -66,8 +69,8 @@ inline topic_labels true_labels(probe_context const& at, std::size_t words_per_t
   return labels;
 }
 
-/// The labels of the paper's published code, which looks token ids up as if they were word numbers: every word gets the topic of the
-/// word as many places later as there are special tokens, START gets a topic, and the last words have none.
+/// The labels of the paper's published code, which looks token ids up as if they were word numbers: every word gets the topic of
+/// the word as many places later as there are special tokens, START gets a topic, and the last words have none.
 inline topic_labels published_labels(probe_context const& at, std::size_t words_per_topic) {
   topic_labels labels = true_labels(at, words_per_topic);
   auto const words = topics_of_words(at.data().info(), words_per_topic);

@@ -1,5 +1,5 @@
-// Do words attend to words of their own topic? Average attention between the same token, different words of one topic, and words of
-// different topics, for every head. Li, Li and Risteski 2023, section on topic-wise attention.
+// Do words attend to words of their own topic? Average attention between the same token, different words of one topic, and words
+// of different topics, for every head. Li, Li and Risteski 2023, section on topic-wise attention.
 //
 // `labels: repo` repeats a slip of the paper's published code (see published_labels), so that its counts can be reproduced.
 #include <array>
@@ -24,8 +24,9 @@ namespace {
 
 enum pair_class : std::uint8_t { same_token, topic, non_topic, empty, classes };
 constexpr std::array<char const*, classes> class_names{"same_token", "topic", "non_topic", "empty"};
-constexpr std::array<char const*, classes> class_meaning{"a token and itself, or the same word again", "different words of one topic",
-                                                         "words of different topics", "pairs in which a token has no topic"};
+constexpr std::array<char const*, classes> class_meaning{"a token and itself, or the same word again",
+                                                         "different words of one topic", "words of different topics",
+                                                         "pairs in which a token has no topic"};
 
 /// Classes of all ordered pairs of positions, [query, key], from the token and the topic at each.
 std::vector<pair_class> classify(std::span<std::int32_t const> token, std::vector<std::int32_t> const& topic_at) {
@@ -34,9 +35,12 @@ std::vector<pair_class> classify(std::span<std::int32_t const> token, std::vecto
   for (std::size_t query = 0; query < n; ++query)
     for (std::size_t key = 0; key < n; ++key) {
       auto& pair = pairs[query * n + key];
-      if (token[query] == token[key]) pair = same_token;
-      else if (topic_at[query] == no_topic || topic_at[key] == no_topic) pair = empty;
-      else pair = topic_at[query] == topic_at[key] ? topic : non_topic;
+      if (token[query] == token[key])
+        pair = same_token;
+      else if (topic_at[query] == no_topic || topic_at[key] == no_topic)
+        pair = empty;
+      else
+        pair = topic_at[query] == topic_at[key] ? topic : non_topic;
     }
   return pairs;
 }
@@ -45,7 +49,10 @@ std::vector<pair_class> classify(std::span<std::int32_t const> token, std::vecto
 
 struct topic_attention final : wf::probe {
   explicit topic_attention(wf::config const& c)
-      : hooks_(c["hooks"].texts()), repo_(c["labels"].text() == "repo"), reference_(c["ref_length"]), words_per_topic_(c["words_per_topic"]) {}
+      : hooks_(c["hooks"].texts()),
+        repo_(c["labels"].text() == "repo"),
+        reference_(c["ref_length"]),
+        words_per_topic_(c["words_per_topic"]) {}
 
   wf::hook_set needs(wf::model_info const& model) const override { return model.hooks_for(hooks_); }
 
@@ -78,7 +85,9 @@ struct topic_attention final : wf::probe {
       for (std::size_t layer = 0; layer < layers.size(); ++layer) {
         auto const pattern = document[layers[layer]].to(wf::dtype::f64);  // [head, query, key]
         if (pattern.rank() != 3 || pattern.size(1) * pattern.size(2) != pairs.size())
-          throw wf::usage_error(layers[layer] + " is no attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
+          throw wf::usage_error(
+              layers[layer] +
+              " is no attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
         for (std::size_t head = 0; head < pattern.size(0); ++head) {
           auto const attention = pattern[head].values<double const>();
           std::array<double, classes> sum{};
@@ -104,7 +113,9 @@ struct topic_attention final : wf::probe {
 
     for (std::size_t layer = 0; layer < per_head[0].size; ++layer)
       for (std::size_t head = 0; head < per_head[1].size; ++head) {
-        auto put = [&](columns const& to, pooled const& p) { to.value(layer, head) = p.value, to.error(layer, head) = p.standard_error(); };
+        auto put = [&](columns const& to, pooled const& p) {
+          to.value(layer, head) = p.value, to.error(layer, head) = p.standard_error();
+        };
         // The pooled average of some classes together.
         auto mean = [&](std::initializer_list<pair_class> which) {
           std::vector<double> sum(documents), count(documents);
@@ -128,8 +139,10 @@ struct topic_attention final : wf::probe {
       out.add(name + "_count", count).units("ordered pairs").about("pairs of positions: " + what);
       out.add(name + "_attention", sums[c]).about("sum of attention over " + what);
       out.add(name + "_average", average[c].value).about("mean attention over " + what);
-      out.add(name + "_average_standard_error", average[c].error).about("standard error over documents of the mean attention over " + what);
-      out.add(name + "_relative", average[c].value * reference_).about("mean attention over " + what + ", in units of uniform attention");
+      out.add(name + "_average_standard_error", average[c].error)
+          .about("standard error over documents of the mean attention over " + what);
+      out.add(name + "_relative", average[c].value * reference_)
+          .about("mean attention over " + what + ", in units of uniform attention");
     }
     auto add = [&](std::string const& name, columns const& value, std::string const& about) {
       out.add(name, value.value).about(about);
@@ -140,8 +153,8 @@ struct topic_attention final : wf::probe {
     add("own_topic_ratio", own_topic, "as ratio, the same token counted as its own topic: R of the theorem on attention");
     if (average[topic].value.count() == 1) {
       char line[96];
-      std::snprintf(line, sizeof line, "attention to own topic %.3g, to others %.3g times uniform", out.at("topic_relative").scalar(),
-                    out.at("non_topic_relative").scalar());
+      std::snprintf(line, sizeof line, "attention to own topic %.3g, to others %.3g times uniform",
+                    out.at("topic_relative").scalar(), out.at("non_topic_relative").scalar());
       out.summarise(line);
     }
     out.add("num_topics", acc["topics"]).dims("item").about("distinct topics of each document");
@@ -158,7 +171,8 @@ struct topic_attention final : wf::probe {
   std::size_t words_per_topic_;
 };
 
-WAYFARER_PROBE(topic_attention, "1.0.0", "Average attention between words of the same and of different topics, per head",
+WAYFARER_PROBE(
+    topic_attention, "1.0.0", "Average attention between words of the same and of different topics, per head",
     wf::port::model("model"), wf::port::source("source", "documents, and the topics of their words"),
     wf::param("hooks", wf::strings("blocks.*.attn.hook_pattern"), "attention patterns to read, in layer order"),
     wf::param("labels", "true", "topics of the tokens; repo: the published code's, four words off").one_of("true|repo"),

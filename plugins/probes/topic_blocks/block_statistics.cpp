@@ -21,7 +21,9 @@ class column_mean {
     count_ += count;
     means_.push_back(sum / count);
   }
-  entry_mean result() const { return {count_ > 0 ? sum_ / count_ : nan, means_.size() > 1 ? moments_of(means_).standard_error() : nan}; }
+  entry_mean result() const {
+    return {count_ > 0 ? sum_ / count_ : nan, means_.size() > 1 ? moments_of(means_).standard_error() : nan};
+  }
 
  private:
   double sum_ = 0, count_ = 0;
@@ -64,8 +66,10 @@ block_statistics measure_blocks(tensor const& matrix, std::span<std::int32_t con
       if (i != k) s.blocks(topic(i), topic(k)) += x;
       s.minimum = std::min(s.minimum, x);
       s.maximum = std::max(s.maximum, x);
-      if (topic(i) != topic(k)) other += x;
-      else if (i != k) own += x, positive += x > 0, ++pairs;
+      if (topic(i) != topic(k))
+        other += x;
+      else if (i != k)
+        own += x, positive += x > 0, ++pairs;
     }
     double const owns = size[topic(k)], others = static_cast<double>(words.size()) - owns;
     diagonal.add(m(k, k), 1);

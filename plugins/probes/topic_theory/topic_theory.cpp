@@ -1,6 +1,6 @@
-// The value matrix that training would reach on infinitely many, infinitely long documents: every entry of W^V is free, and the loss is
-// exact, from the moments of the word frequencies over all choices of tau topics. What the theorem on W^V says in three constants,
-// this finds by descent or by solving the normal equations.
+// The value matrix that training would reach on infinitely many, infinitely long documents: every entry of W^V is free, and the
+// loss is exact, from the moments of the word frequencies over all choices of tau topics. What the theorem on W^V says in three
+// constants, this finds by descent or by solving the normal equations.
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
@@ -18,12 +18,20 @@ using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 
 struct topic_theory final : wf::probe {
   explicit topic_theory(wf::config const& c)
-      : T_(c["topics"]), v_(c["words_per_topic"]), tau_(c["topics_per_document"]), mask_(c["p_m"]), keep_(c["p_c"]),
-        random_(c["p_r"]), included_(c["masked_keys"].text() == "included"), descent_(c["solver"].text() == "gradient_descent"),
-        l2_(c["l2"]), updates_(c["updates"]) {
+      : T_(c["topics"]),
+        v_(c["words_per_topic"]),
+        tau_(c["topics_per_document"]),
+        mask_(c["p_m"]),
+        keep_(c["p_c"]),
+        random_(c["p_r"]),
+        included_(c["masked_keys"].text() == "included"),
+        descent_(c["solver"].text() == "gradient_descent"),
+        l2_(c["l2"]),
+        updates_(c["updates"]) {
     if (tau_ > T_) throw wf::usage_error("topic_theory: topics_per_document is more than topics");
     if (keep_ + random_ > 1) throw wf::usage_error("topic_theory: p_c and p_r add up to more than 1");
-    if (!descent_ && l2_ <= 0) throw wf::usage_error("topic_theory: the normal equations need l2 above 0, since the optimum alone is not unique");
+    if (!descent_ && l2_ <= 0)
+      throw wf::usage_error("topic_theory: the normal equations need l2 above 0, since the optimum alone is not unique");
     if (T_ * v_ > 4096) throw wf::usage_error("topic_theory solves for a full matrix of at most 4096 words");
   }
 
@@ -33,8 +41,9 @@ struct topic_theory final : wf::probe {
     double const T = static_cast<double>(T_), v = static_cast<double>(v_), tau = static_cast<double>(tau_);
     double const kappa = included_ ? 1 - (1 - keep_) * mask_ : 1, noise = included_ ? mask_ * random_ / (T * v) : 0;
     double const mask = included_ ? mask_ * (1 - keep_ - random_) : 0;
-    double const square = 1 / (tau * T), product = T_ > 1 ? (tau - 1) / (tau * T * (T - 1)) : 0;  // E theta_t^2, E theta_t theta_t'
-    matrix seen(tokens, tokens), target = matrix::Zero(tokens, tokens);                          // E p p^T, E q p^T
+    double const square = 1 / (tau * T),
+                 product = T_ > 1 ? (tau - 1) / (tau * T * (T - 1)) : 0;  // E theta_t^2, E theta_t theta_t'
+    matrix seen(tokens, tokens), target = matrix::Zero(tokens, tokens);   // E p p^T, E q p^T
     double const mean = kappa / (T * v) + noise;
     for (Eigen::Index i = 0; i < tokens; ++i)
       for (Eigen::Index l = 0; l < tokens; ++l) {
@@ -43,7 +52,8 @@ struct topic_theory final : wf::probe {
           if (i > 0) target(i, l) = mask / (T * v);
           continue;
         }
-        double const theta2 = (i - 1) / static_cast<Eigen::Index>(v_) == (l - 1) / static_cast<Eigen::Index>(v_) ? square : product;
+        double const theta2 =
+            (i - 1) / static_cast<Eigen::Index>(v_) == (l - 1) / static_cast<Eigen::Index>(v_) ? square : product;
         seen(i, l) = kappa * kappa * theta2 / (v * v) + 2 * kappa * noise / (T * v) + noise * noise;
         target(i, l) = kappa * theta2 / (v * v) + noise / (T * v);
       }
@@ -89,14 +99,14 @@ struct topic_theory final : wf::probe {
   std::size_t updates_;
 };
 
-WAYFARER_PROBE(topic_theory, "1.0.0", "Value matrix of the population optimum, every entry free: the numerical side of the theorem on W^V",
-    wf::param("topics", 10, "T").at_least(1),
-    wf::param("words_per_topic", 10, "v").at_least(1),
-    wf::param("topics_per_document", 4, "tau").at_least(1),
-    wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1),
-    wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1),
-    wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1),
-    wf::param("masked_keys", "included", "whether masked positions are attended to").one_of("included|excluded"),
-    wf::param("solver", "ridge", "normal equations, or gradient descent from zero").one_of("ridge|gradient_descent"),
-    wf::param("l2", 1e-8, "penalty on |W|^2 beside the loss").at_least(0),
-    wf::param("updates", 1000, "of the gradient descent").at_least(1));
+WAYFARER_PROBE(topic_theory, "1.0.0",
+               "Value matrix of the population optimum, every entry free: the numerical side of the theorem on W^V",
+               wf::param("topics", 10, "T").at_least(1), wf::param("words_per_topic", 10, "v").at_least(1),
+               wf::param("topics_per_document", 4, "tau").at_least(1),
+               wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1),
+               wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1),
+               wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1),
+               wf::param("masked_keys", "included", "whether masked positions are attended to").one_of("included|excluded"),
+               wf::param("solver", "ridge", "normal equations, or gradient descent from zero").one_of("ridge|gradient_descent"),
+               wf::param("l2", 1e-8, "penalty on |W|^2 beside the loss").at_least(0),
+               wf::param("updates", 1000, "of the gradient descent").at_least(1));

@@ -1,7 +1,7 @@
 // What a probe adds to while items go by: named float64 tensors, one accumulator for each block of items.
 //
-// The host makes one for every block, hands it to `observe` on whichever thread runs the block, and merges the blocks' accumulators
-// in block order. That makes memory bounded and the result independent of threads. Two sorts of field:
+// The host makes one for every block, hands it to `observe` on whichever thread runs the block, and merges the blocks'
+// accumulators in block order. That makes memory bounded and the result independent of threads. Two sorts of field:
 //   define       a tensor of fixed shape that starts at zero; blocks are added (or merged by the probe's own `merge`)
 //   define_rows  one row for each item of the block; blocks are put one after another along the dimension "item"
 #pragma once

@@ -1,8 +1,8 @@
 // The parameters of one node, checked against the plugin's schema and completed with its defaults before the plugin sees them.
 //
-// A plugin reads them in its constructor: `explicit my_probe(wf::config const& c) : pairs_{c["pairs"]}, hooks_{c["hooks"].texts()} {}`.
-// Numbers convert to the type they are put into. A name that the schema lacks, or the wrong type, is a plugin_error, since the host has
-// checked the user's part.
+// A plugin reads them in its constructor: `explicit my_probe(wf::config const& c) : pairs_{c["pairs"]},
+// hooks_{c["hooks"].texts()} {}`. Numbers convert to the type they are put into. A name that the schema lacks, or the wrong type,
+// is a plugin_error, since the host has checked the user's part.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,8 @@ namespace wayfarer {
 
 class WAYFARER_API param_value {
  public:
-  using storage = std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>, std::vector<std::int64_t>, std::vector<double>>;
+  using storage = std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>, std::vector<std::int64_t>,
+                               std::vector<double>>;
 
   param_value() = default;
   param_value(storage v) : value_(std::move(v)) {}
@@ -36,11 +37,14 @@ class WAYFARER_API param_value {
 
   /// Numbers and flags only: for strings and vectors brace initialisation would pick the wrong constructor, so they have names.
   template <class T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   operator T() const {
-    if constexpr (std::is_same_v<T, bool>) return flag();
-    else if constexpr (std::is_integral_v<T>) return static_cast<T>(integer());
-    else return static_cast<T>(real());
+    if constexpr (std::is_same_v<T, bool>)
+      return flag();
+    else if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(integer());
+    else
+      return static_cast<T>(real());
   }
 
   friend bool operator==(param_value const&, param_value const&) = default;

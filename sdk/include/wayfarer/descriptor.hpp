@@ -1,8 +1,9 @@
 // What a plugin library says of itself, as plain data that the host can check before it calls anything C++.
 //
-// Written by the WAYFARER_* macros of plugin.hpp; plugin authors never fill one in by hand. Everything is constant-initialised: no
-// constructor runs, and all pointers point into the library itself. The layout is frozen within a major version: fields are only
-// ever added at the end (before `tail`), with `size` telling which are there. docs/plugin-abi.md has the table and the rules.
+// Written by the WAYFARER_* macros of plugin.hpp; plugin authors never fill one in by hand. Everything is constant-initialised:
+// no constructor runs, and all pointers point into the library itself. The layout is frozen within a major version: fields are
+// only ever added at the end (before `tail`), with `size` telling which are there. docs/plugin-abi.md has the table and the
+// rules.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // The typed errors of the whole project: what a plugin throws, and what the host turns into a message and an exit code.
 //
-// Say what is wrong, where (file, line, byte offset, item), and what to do about it. Throw from any thread; the host adds the node,
-// the plugin and its library. Any other exception that leaves a plugin is reported as a plugin_error.
+// Say what is wrong, where (file, line, byte offset, item), and what to do about it. Throw from any thread; the host adds the
+// node, the plugin and its library. Any other exception that leaves a plugin is reported as a plugin_error.
 #pragma once
 
 #include <cstddef>

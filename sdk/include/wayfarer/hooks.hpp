@@ -1,7 +1,7 @@
 // Hook points: the named places in a forward pass where an activation can be read or changed.
 //
-// Names are TransformerLens's: "blocks.3.attn.hook_pattern". A probe asks for a set of them, by name or pattern ("*" stands for any
-// text); the model captures exactly those.
+// Names are TransformerLens's: "blocks.3.attn.hook_pattern". A probe asks for a set of them, by name or pattern ("*" stands for
+// any text); the model captures exactly those.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +43,8 @@ class WAYFARER_API hook_set {
 /// Whether `name` fits `pattern`, in which '*' stands for any text.
 WAYFARER_API bool matches(std::string_view pattern, std::string_view name) noexcept;
 /// The names nearest to `wanted` by edit distance, best first, near enough to be a slip; for "did you mean".
-WAYFARER_API std::vector<std::string> near_names(std::string_view wanted, std::span<std::string const> known, std::size_t most = 1);
+WAYFARER_API std::vector<std::string> near_names(std::string_view wanted, std::span<std::string const> known,
+                                                 std::size_t most = 1);
 /// "; did you mean 'topics'?" or "".
 WAYFARER_API std::string did_you_mean(std::string_view wanted, std::span<std::string const> known);
 

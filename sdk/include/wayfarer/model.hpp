@@ -27,13 +27,14 @@ namespace wayfarer {
 
 /// What is known of a model before its weights are read.
 struct WAYFARER_API model_info {
-  std::string architecture;                    ///< "topic_transformer", "gpt2", "t5"
+  std::string architecture;  ///< "topic_transformer", "gpt2", "t5"
   std::size_t layers = 0, heads = 0, d_model = 0, d_head = 0, vocabulary = 0;
-  std::size_t longest = 0;                     ///< most positions, 0 if unbounded
+  std::size_t longest = 0;  ///< most positions, 0 if unbounded
   std::vector<hook_info> hooks;
-  std::vector<std::string> weights;            ///< names for model::weight
+  std::vector<std::string> weights;  ///< names for model::weight
 
-  /// The hooks that fit these names or patterns, in the model's order. A pattern that fits nothing is a usage_error with near names.
+  /// The hooks that fit these names or patterns, in the model's order. A pattern that fits nothing is a usage_error with near
+  /// names.
   hook_set hooks_for(std::span<std::string const> patterns) const;
   hook_set hooks_for(std::string pattern) const { return hooks_for({&pattern, 1}); }
   hook_info const* find_hook(std::string_view name) const noexcept;
@@ -88,7 +89,8 @@ struct WAYFARER_API model : plugin_base {
   virtual model_info const& info() const = 0;
   /// Brings the weights in. Called once, before anything below, by one thread.
   virtual void load() {}
-  /// The items as token sequences of this model: source tokens as they are, words by the model's own mapping, texts by its tokenizer.
+  /// The items as token sequences of this model: source tokens as they are, words by the model's own mapping, texts by its
+  /// tokenizer.
   virtual batch encode(item_block const&, encode_options const&) const = 0;
   /// The text of a token, for tables and axes.
   virtual std::string token_text(std::int32_t token) const = 0;

@@ -5,7 +5,8 @@
 //         wf::param("hooks", wf::strings("blocks.*.hook_resid_post"), "hooks to read, in layer order"),
 //         wf::param("pairs", 1000, "random pairs a block").at_least(1));
 //
-// At global scope, once a library; a plugin without parameters and ports ends after its summary. The class name is the plugin's id. The macro writes the constant descriptor (descriptor.hpp) and the library's one exported symbol.
+// At global scope, once a library; a plugin without parameters and ports ends after its summary. The class name is the plugin's
+// id. The macro writes the constant descriptor (descriptor.hpp) and the library's one exported symbol.
 #pragma once
 
 #include <array>
@@ -62,17 +63,27 @@ struct param {
   param_descriptor d;
   strings list;
 
-  constexpr param(char const* name, bool value, char const* doc) : param(name, doc, param_type::boolean) { d.default_number = value ? 1 : 0; }
+  constexpr param(char const* name, bool value, char const* doc) : param(name, doc, param_type::boolean) {
+    d.default_number = value ? 1 : 0;
+  }
   template <std::integral Integer>
-    requires(!std::same_as<Integer, bool>)
-  constexpr param(char const* name, Integer value, char const* doc) : param(name, doc, param_type::integer) {
+  requires(!std::same_as<Integer, bool>) constexpr param(char const* name, Integer value, char const* doc)
+      : param(name, doc, param_type::integer) {
     d.default_number = static_cast<double>(value);
   }
-  constexpr param(char const* name, double value, char const* doc) : param(name, doc, param_type::real) { d.default_number = value; }
-  constexpr param(char const* name, char const* value, char const* doc) : param(name, doc, param_type::text) { d.default_text = value; }
+  constexpr param(char const* name, double value, char const* doc) : param(name, doc, param_type::real) {
+    d.default_number = value;
+  }
+  constexpr param(char const* name, char const* value, char const* doc) : param(name, doc, param_type::text) {
+    d.default_text = value;
+  }
   constexpr param(char const* name, strings value, char const* doc) : param(name, doc, param_type::text_list) { list = value; }
-  constexpr param(char const* name, integers value, char const* doc) : param(name, doc, param_type::integer_list) { d.default_text = value.text; }
-  constexpr param(char const* name, reals value, char const* doc) : param(name, doc, param_type::real_list) { d.default_text = value.text; }
+  constexpr param(char const* name, integers value, char const* doc) : param(name, doc, param_type::integer_list) {
+    d.default_text = value.text;
+  }
+  constexpr param(char const* name, reals value, char const* doc) : param(name, doc, param_type::real_list) {
+    d.default_text = value.text;
+  }
 
   /// A file or folder that is read; its digest goes into the result. "" means none. Relative to the pipeline file.
   static constexpr param file(char const* name, char const* value, char const* doc) {
@@ -81,14 +92,34 @@ struct param {
     return p;
   }
 
-  constexpr param at_least(double v) const { param p = *this; p.d.minimum = v; return p; }
-  constexpr param at_most(double v) const { param p = *this; p.d.maximum = v; return p; }
+  constexpr param at_least(double v) const {
+    param p = *this;
+    p.d.minimum = v;
+    return p;
+  }
+  constexpr param at_most(double v) const {
+    param p = *this;
+    p.d.maximum = v;
+    return p;
+  }
   constexpr param between(double low, double high) const { return at_least(low).at_most(high); }
   /// "adam|sgd"
-  constexpr param one_of(char const* words) const { param p = *this; p.d.choices = words; return p; }
-  constexpr param in(char const* unit) const { param p = *this; p.d.unit = unit; return p; }
+  constexpr param one_of(char const* words) const {
+    param p = *this;
+    p.d.choices = words;
+    return p;
+  }
+  constexpr param in(char const* unit) const {
+    param p = *this;
+    p.d.unit = unit;
+    return p;
+  }
   /// There is no default: the user must give it.
-  constexpr param required() const { param p = *this; p.d.required = 1; return p; }
+  constexpr param required() const {
+    param p = *this;
+    p.d.required = 1;
+    return p;
+  }
 
  private:
   constexpr param(char const* name, char const* doc, param_type type)
@@ -99,10 +130,20 @@ struct param {
 struct port {
   port_descriptor d;
 
-  static constexpr port source(char const* name, char const* doc = "items to read") { return {{name, doc, port_kind::source, 0}}; }
-  static constexpr port model(char const* name, char const* doc = "model to look into") { return {{name, doc, port_kind::model, 0}}; }
-  static constexpr port results(char const* name, char const* doc = "node, or node/dataset, to measure") { return {{name, doc, port_kind::results, 0}}; }
-  constexpr port optional() const { port p = *this; p.d.optional = 1; return p; }
+  static constexpr port source(char const* name, char const* doc = "items to read") {
+    return {{name, doc, port_kind::source, 0}};
+  }
+  static constexpr port model(char const* name, char const* doc = "model to look into") {
+    return {{name, doc, port_kind::model, 0}};
+  }
+  static constexpr port results(char const* name, char const* doc = "node, or node/dataset, to measure") {
+    return {{name, doc, port_kind::results, 0}};
+  }
+  constexpr port optional() const {
+    port p = *this;
+    p.d.optional = 1;
+    return p;
+  }
 };
 
 namespace detail {
@@ -121,7 +162,8 @@ inline constexpr std::size_t is_param = std::is_same_v<T, param> ? 1 : 0;
 
 template <class... Part>
 consteval auto make_table(Part... parts) {
-  static_assert(((std::is_same_v<Part, param> || std::is_same_v<Part, port>) && ...), "a plugin declares wf::param and wf::port only");
+  static_assert(((std::is_same_v<Part, param> || std::is_same_v<Part, port>)&&...),
+                "a plugin declares wf::param and wf::port only");
   constexpr std::size_t params = (is_param<Part> + ... + 0);
   plugin_table<params, sizeof...(Part) - params> t;
   std::size_t i = 0, j = 0;
@@ -153,20 +195,33 @@ consteval auto point_lists() {
 #define WAYFARER_BUILD_ID "unversioned"
 #endif
 
-#define WAYFARER_PLUGIN(kind_, interface_, type_, version_, summary_, ...)                                                          \
-  namespace {                                                                                                                        \
-  constexpr auto wayfarer_table_ = ::wayfarer::detail::make_table(__VA_ARGS__);                                                      \
-  constexpr auto wayfarer_params_ = ::wayfarer::detail::point_lists<wayfarer_table_>();                                              \
-  ::wayfarer::plugin_base* wayfarer_create_(::wayfarer::config const& c) { return static_cast<::wayfarer::interface_*>(new type_(c)); } \
-  constexpr ::wayfarer::plugin_descriptor wayfarer_descriptor_ = {                                                                   \
-      "wayfarer-plugin",                                                                                                             \
-      sizeof(::wayfarer::plugin_descriptor), WAYFARER_SDK_MAJOR, WAYFARER_SDK_MINOR, ::wayfarer::plugin_kind::kind_,                 \
-      WAYFARER_ABI_TAG, WAYFARER_BUILD_ID, #type_, version_, summary_, wayfarer_params_.data(), wayfarer_table_.ports.data(),        \
-      wayfarer_table_.param_count, wayfarer_table_.port_count, &wayfarer_create_, ::wayfarer::descriptor_tail};                      \
-  }                                                                                                                                  \
-  extern "C" __attribute__((visibility("default"))) ::wayfarer::plugin_descriptor const* wayfarer_plugin() {                         \
-    return &wayfarer_descriptor_;                                                                                                    \
-  }                                                                                                                                  \
+#define WAYFARER_PLUGIN(kind_, interface_, type_, version_, summary_, ...)                                   \
+  namespace {                                                                                                \
+  constexpr auto wayfarer_table_ = ::wayfarer::detail::make_table(__VA_ARGS__);                              \
+  constexpr auto wayfarer_params_ = ::wayfarer::detail::point_lists<wayfarer_table_>();                      \
+  ::wayfarer::plugin_base* wayfarer_create_(::wayfarer::config const& c) {                                   \
+    return static_cast<::wayfarer::interface_*>(new type_(c));                                               \
+  }                                                                                                          \
+  constexpr ::wayfarer::plugin_descriptor wayfarer_descriptor_ = {"wayfarer-plugin",                         \
+                                                                  sizeof(::wayfarer::plugin_descriptor),     \
+                                                                  WAYFARER_SDK_MAJOR,                        \
+                                                                  WAYFARER_SDK_MINOR,                        \
+                                                                  ::wayfarer::plugin_kind::kind_,            \
+                                                                  WAYFARER_ABI_TAG,                          \
+                                                                  WAYFARER_BUILD_ID,                         \
+                                                                  #type_,                                    \
+                                                                  version_,                                  \
+                                                                  summary_,                                  \
+                                                                  wayfarer_params_.data(),                   \
+                                                                  wayfarer_table_.ports.data(),              \
+                                                                  wayfarer_table_.param_count,               \
+                                                                  wayfarer_table_.port_count,                \
+                                                                  &wayfarer_create_,                         \
+                                                                  ::wayfarer::descriptor_tail};              \
+  }                                                                                                          \
+  extern "C" __attribute__((visibility("default"))) ::wayfarer::plugin_descriptor const* wayfarer_plugin() { \
+    return &wayfarer_descriptor_;                                                                            \
+  }                                                                                                          \
   static_assert(true, "")
 
 #define WAYFARER_SOURCE(type_, version_, summary_, ...) WAYFARER_PLUGIN(source, source, type_, version_, summary_, __VA_ARGS__)

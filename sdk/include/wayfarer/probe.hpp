@@ -1,9 +1,9 @@
 // Probes: what is measured.
 //
-// The host reads items in blocks, runs the model once a block for all probes that share it, and calls `observe` for each block, from any
-// thread, each time with a fresh accumulator. It merges accumulators in block order and calls `finish` once. A probe of weights
-// alone defines no field, asks for no hook, and only finishes. After a trainable model all of this happens for every snapshot and
-// the results gain the dimension "step".
+// The host reads items in blocks, runs the model once a block for all probes that share it, and calls `observe` for each block,
+// from any thread, each time with a fresh accumulator. It merges accumulators in block order and calls `finish` once. A probe of
+// weights alone defines no field, asks for no hook, and only finishes. After a trainable model all of this happens for every
+// snapshot and the results gain the dimension "step".
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@ class WAYFARER_API sample_item {
   sample_item(item_block const& items, batch const& tokens, activations const& captured, std::size_t i)
       : items_(&items), tokens_(&tokens), captured_(&captured), i_(i) {}
 
-  std::size_t index() const noexcept { return items_->first + i_; }      ///< within the source
-  std::size_t row() const noexcept { return i_; }                        ///< within the block: for rows of an accumulator
+  std::size_t index() const noexcept { return items_->first + i_; }  ///< within the source
+  std::size_t row() const noexcept { return i_; }                    ///< within the block: for rows of an accumulator
   std::span<std::int32_t const> words() const noexcept { return items_->words[i_]; }
   std::span<std::int32_t const> tokens() const noexcept { return tokens_->tokens[i_]; }
   tensor const& operator[](std::string_view hook) const { return captured_->at(hook, i_); }
@@ -52,7 +52,9 @@ class WAYFARER_API sample {
   item_block const& items() const noexcept { return *items_; }
   batch const& tokens() const noexcept { return *tokens_; }
   /// Random numbers of one item, the same whatever block it is in: split invariance depends on using these.
-  random_stream random(std::string_view purpose, sample_item const& item) const noexcept { return {seed_, purpose, item.index()}; }
+  random_stream random(std::string_view purpose, sample_item const& item) const noexcept {
+    return {seed_, purpose, item.index()};
+  }
 
  private:
   item_block const* items_;
@@ -64,7 +66,8 @@ class WAYFARER_API sample {
 /// What a probe is wired to. `model()` and `data()` throw plugin_error where the node has no such port.
 class WAYFARER_API probe_context {
  public:
-  probe_context(wayfarer::model const* m, source const* s, item_range items, std::size_t step) : model_(m), source_(s), items_(items), step_(step) {}
+  probe_context(wayfarer::model const* m, source const* s, item_range items, std::size_t step)
+      : model_(m), source_(s), items_(items), step_(step) {}
   wayfarer::model const& model() const;
   source const& data() const;
   bool has_model() const noexcept { return model_ != nullptr; }
@@ -81,8 +84,8 @@ class WAYFARER_API probe_context {
 
 struct WAYFARER_API probe : plugin_base {
   ~probe() override;
-  /// The hooks that `observe` reads. Asked before any weight is loaded. Without hooks there is no forward pass: blocks then come with
-  /// words and tokens alone.
+  /// The hooks that `observe` reads. Asked before any weight is loaded. Without hooks there is no forward pass: blocks then come
+  /// with words and tokens alone.
   virtual hook_set needs(model_info const&) const { return {}; }
   /// Defines the accumulator's fields. A probe that defines none is shown no item: it reads weights, and only finishes.
   virtual void shape(accumulator&, probe_context const&) const {}

@@ -73,8 +73,8 @@ class random_stream {
     return r * std::cos(angle);
   }
 
-  /// Natural logarithm of a Gamma(shape, 1) draw, shape > 0 (Marsaglia and Tsang 2000). The logarithm, because a draw with a small
-  /// shape may be smaller than the smallest double.
+  /// Natural logarithm of a Gamma(shape, 1) draw, shape > 0 (Marsaglia and Tsang 2000). The logarithm, because a draw with a
+  /// small shape may be smaller than the smallest double.
   double log_gamma_draw(double shape) noexcept {
     double boost = 0;
     if (shape < 1) {

@@ -23,7 +23,9 @@ class WAYFARER_API dataset {
  public:
   dataset() = default;
   explicit dataset(tensor values) : values_(std::move(values)) {}
-  explicit dataset(std::vector<std::string> texts) : texts_(std::move(texts)), is_text_(true) { shape_ = {{"item", texts_.size()}}; }
+  explicit dataset(std::vector<std::string> texts) : texts_(std::move(texts)), is_text_(true) {
+    shape_ = {{"item", texts_.size()}};
+  }
 
   /// Names of the dimensions, outermost first; as many as the values have.
   template <class... Name>
@@ -33,7 +35,8 @@ class WAYFARER_API dataset {
   dataset& rename(std::vector<std::string> names);
   dataset& about(std::string text) { return about_ = std::move(text), *this; }
   dataset& units(std::string text) { return units_ = std::move(text), *this; }
-  /// Coordinate of a dimension: one label or number for each index. Datasets of a node that share a dimension share its coordinate.
+  /// Coordinate of a dimension: one label or number for each index. Datasets of a node that share a dimension share its
+  /// coordinate.
   dataset& labels(std::string_view dimension, std::vector<std::string> labels);
   dataset& coordinate(std::string_view dimension, tensor values);
 

@@ -34,7 +34,9 @@ struct ragged {
 
   std::size_t size() const noexcept { return offsets.size() - 1; }
   bool empty() const noexcept { return offsets.size() == 1; }
-  std::span<T const> operator[](std::size_t i) const noexcept { return {values.data() + offsets[i], offsets[i + 1] - offsets[i]}; }
+  std::span<T const> operator[](std::size_t i) const noexcept {
+    return {values.data() + offsets[i], offsets[i + 1] - offsets[i]};
+  }
   std::span<T> operator[](std::size_t i) noexcept { return {values.data() + offsets[i], offsets[i + 1] - offsets[i]}; }
   void push_back(std::span<T const> list) {
     values.insert(values.end(), list.begin(), list.end());
@@ -42,22 +44,22 @@ struct ragged {
   }
 };
 
-/// Some consecutive items. A source fills the columns that it has and leaves the others empty; every filled column has `count` lists.
-/// `offsets` of a column may start above 0 only in views made by the host.
+/// Some consecutive items. A source fills the columns that it has and leaves the others empty; every filled column has `count`
+/// lists. `offsets` of a column may start above 0 only in views made by the host.
 struct item_block {
   std::size_t first = 0, count = 0;
-  ragged<std::int32_t> words;                          ///< word numbers of the source's own vocabulary
-  ragged<std::int32_t> tokens;                         ///< token ids of the model's vocabulary, where the source has them
-  ragged<std::int32_t> decoder_tokens;                 ///< for encoder-decoder models
-  std::vector<std::string> texts;                      ///< one text an item
-  ragged<std::string> choices;                         ///< answers to choose from
-  std::map<std::string, tensor, std::less<>> truth;    ///< per item ground truth, first dimension "item": {"gold", [item]}
+  ragged<std::int32_t> words;                        ///< word numbers of the source's own vocabulary
+  ragged<std::int32_t> tokens;                       ///< token ids of the model's vocabulary, where the source has them
+  ragged<std::int32_t> decoder_tokens;               ///< for encoder-decoder models
+  std::vector<std::string> texts;                    ///< one text an item
+  ragged<std::string> choices;                       ///< answers to choose from
+  std::map<std::string, tensor, std::less<>> truth;  ///< per item ground truth, first dimension "item": {"gold", [item]}
 };
 
 struct source_info {
   std::size_t items = 0;
-  std::size_t vocabulary = 0;                        ///< number of words, 0 for texts
-  std::size_t longest = 0;                           ///< most words in an item, 0 if unknown
+  std::size_t vocabulary = 0;  ///< number of words, 0 for texts
+  std::size_t longest = 0;     ///< most words in an item, 0 if unknown
   bool has_words = false, has_tokens = false, has_texts = false, has_choices = false;
   std::vector<std::string> words;                    ///< text of each word where known
   std::map<std::string, tensor, std::less<>> truth;  ///< of the whole source: {"topic_of_word", [word]}

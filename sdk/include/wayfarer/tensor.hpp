@@ -1,8 +1,8 @@
 // Arrays with named dimensions: the one data type that crosses every interface.
 //
-// A `tensor` holds numbers of one type, row-major unless it is a view, with a name and a size for every dimension. Copying one copies
-// a handle, not the numbers (as in numpy or PyTorch); `clone()` copies the numbers. A view keeps what it looks into alive, so it
-// may be held as long as one likes. Reading from many threads is safe; writing is for one thread at a time.
+// A `tensor` holds numbers of one type, row-major unless it is a view, with a name and a size for every dimension. Copying one
+// copies a handle, not the numbers (as in numpy or PyTorch); `clone()` copies the numbers. A view keeps what it looks into alive,
+// so it may be held as long as one likes. Reading from many threads is safe; writing is for one thread at a time.
 #pragma once
 
 #include <array>
@@ -28,10 +28,14 @@ WAYFARER_API std::string_view name_of(dtype) noexcept;
 template <class T>
 constexpr dtype dtype_of() {
   using U = std::remove_cv_t<T>;
-  if constexpr (std::is_same_v<U, float>) return dtype::f32;
-  else if constexpr (std::is_same_v<U, double>) return dtype::f64;
-  else if constexpr (std::is_same_v<U, std::int32_t>) return dtype::i32;
-  else if constexpr (std::is_same_v<U, std::int64_t>) return dtype::i64;
+  if constexpr (std::is_same_v<U, float>)
+    return dtype::f32;
+  else if constexpr (std::is_same_v<U, double>)
+    return dtype::f64;
+  else if constexpr (std::is_same_v<U, std::int32_t>)
+    return dtype::i32;
+  else if constexpr (std::is_same_v<U, std::int64_t>)
+    return dtype::i64;
   else {
     static_assert(std::is_same_v<U, std::uint8_t>, "tensors hold float, double, int32, int64 or uint8");
     return dtype::u8;
