@@ -1,8 +1,5 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/lsan_interface.h>
-#endif
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -361,9 +358,6 @@ TEST_F(store, a_full_disk_ends_in_a_clear_error_and_no_file) {
     SCOPED_TRACE(room);
     pid_t const child = ::fork();
     if (child == 0) {
-#ifdef __SANITIZE_ADDRESS__
-      __lsan_disable();  // HDF5 can't free a file that it couldn't close, and nor can we
-#endif
       std::signal(SIGXFSZ, SIG_IGN);
       rlimit const limit{room, RLIM_INFINITY};
       ::setrlimit(RLIMIT_FSIZE, &limit);
