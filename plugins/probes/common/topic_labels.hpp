@@ -65,7 +65,7 @@ inline topic_labels true_labels(probe_context const& at, std::size_t words_per_t
   }
   topic_labels labels{std::vector<std::int32_t>(vocabulary, no_topic), 0};
   std::copy(words.begin(), words.end(), labels.of_token.begin() + static_cast<std::ptrdiff_t>(first_word));
-  labels.count = static_cast<std::size_t>(*std::max_element(words.begin(), words.end()) + 1);
+  labels.count = static_cast<std::size_t>(*std::max_element(words.begin(), words.end())) + 1;
   return labels;
 }
 
