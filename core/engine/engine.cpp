@@ -82,7 +82,6 @@ class run {
   result_writer writer_;
   std::exception_ptr write_failure_;
   std::size_t threads_ = 1, name_width_ = 0, plugin_width_ = 0;
-  forecast forecast_;
 };
 
 std::string padded(std::string_view text, std::size_t width) {
@@ -175,8 +174,11 @@ std::vector<results> run::finish_step(task const& t, wayfarer::model const* m, s
     if (!o.sums.fields().empty()) watching.push_back(o);
   if (data && !watching.empty() && items.size() != 0) {
     wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
+    hook_set captured;
+    for (auto const& o : watching) captured.add(o.hooks);
+    std::uint64_t const bytes = m ? block_bytes(front, data->info(), m->info(), captured) : 0;
     sweep({m, data, items, over ? title(over->node) : "", title(from->node), block_items(front), front.max_tokens, step,
-           with_place(title(t.nodes.front()), [&] { return blocks_in_flight(front, forecast_.block_bytes); })},
+           with_place(title(t.nodes.front()), [&] { return blocks_in_flight(front, bytes); })},
           watching, report);
   }
   std::vector<results> out;
@@ -302,7 +304,6 @@ run_outcome run::operator()(std::size_t threads) {
   std::string const started = utc_now();
   inputs_ = digest_inputs(plan_);
   auto const keys = node_keys(plan_, inputs_);
-  forecast_ = predict(plan_, objects_);
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
     plan_node const& n = plan_.nodes[i];
     name_width_ = std::max(name_width_, n.name.size() + 2);

@@ -78,6 +78,15 @@ item_range items_of(plan_node const& node, source_info const& info) noexcept {
   return r;
 }
 
+std::uint64_t block_bytes(plan_node const& node, source_info const& data, model_info const& m, hook_set const& hooks) noexcept {
+  std::uint64_t positions = data.longest + 2;  // models may put a token at either end
+  if (node.max_tokens != 0) positions = std::min<std::uint64_t>(positions, node.max_tokens);
+  std::uint64_t bytes = 0;
+  for (auto const& name : hooks.names())
+    if (auto const* h = m.find_hook(name)) bytes += bytes_of_item(*h, positions);
+  return bytes * std::min(block_items(node), items_of(node, data).size());
+}
+
 forecast predict(plan const& p, std::vector<instance> const& all) {
   forecast f;
   for (std::size_t i = 0; i < p.nodes.size(); ++i) {
@@ -90,15 +99,7 @@ forecast predict(plan const& p, std::vector<instance> const& all) {
     }
     if (!all[i].probe || !data) continue;
     item_range const items = items_of(node, data->info());
-    std::size_t const block = std::min(block_items(node), items.size());
-    if (m) {
-      std::uint64_t positions = data->info().longest + 2;  // models may put a token at either end
-      if (node.max_tokens != 0) positions = std::min<std::uint64_t>(positions, node.max_tokens);
-      std::uint64_t bytes = 0;
-      for (auto const& name : all[i].hooks.names())
-        if (auto const* h = m->info().find_hook(name)) bytes += bytes_of_item(*h, positions);
-      f.block_bytes = std::max(f.block_bytes, bytes * block);
-    }
+    if (m) f.block_bytes = std::max(f.block_bytes, block_bytes(node, data->info(), m->info(), all[i].hooks));
     accumulator one(1);
     all[i].probe->shape(one, probe_context(m, data, items, 0));
     for (auto const& [name, field] : one.fields())

@@ -41,6 +41,9 @@ std::size_t block_items(plan_node const&) noexcept;
 /// The items that a probe looks at.
 item_range items_of(plan_node const&, source_info const&) noexcept;
 
+/// Most bytes that these hooks hold for one block of a probe's sweep.
+std::uint64_t block_bytes(plan_node const&, source_info const&, model_info const&, hook_set const&) noexcept;
+
 forecast predict(plan const&, std::vector<instance> const&);
 
 }  // namespace wayfarer::host
