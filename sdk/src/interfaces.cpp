@@ -11,10 +11,22 @@ namespace wayfarer {
 
 plugin_base::~plugin_base() = default;
 source::~source() = default;
+tokenizer::~tokenizer() = default;
+continued_run::~continued_run() = default;
 model::~model() = default;
 trainable_model::~trainable_model() = default;
 probe::~probe() = default;
 metric::~metric() = default;
+
+std::unique_ptr<continued_run> model::begin(batch const&, run_request const&, activations*) const {
+  throw usage_error(info().architecture + " can't go on from a run: it reads a sequence as a whole; use a model that generates");
+}
+
+tensor model::final_norm(tensor const&) const {
+  throw usage_error(info().architecture + " has no norm between its last residual state and its logits");
+}
+
+tensor model::unembed(tensor const&) const { throw usage_error(info().architecture + " has no unembedding"); }
 
 hook_info const* model_info::find_hook(std::string_view name) const noexcept {
   auto const at = std::find_if(hooks.begin(), hooks.end(), [&](hook_info const& h) { return h.name == name; });

@@ -435,9 +435,10 @@ TEST(topic_transformer_plugin, runs_with_hooks) {
 
   // An edit changes what comes after it; logits are z here.
   run_request edited;
-  edited.logits = wanted_logits::last;
-  edited.edits.push_back({"blocks.0.attn.hook_z", [](std::size_t item, tensor const& t) {
-                            if (item == 1) std::fill(t.values<float>().begin(), t.values<float>().end(), 2.0f);
+  edited.capture = hook_set({"logits"});
+  edited.last_logits_only = true;
+  edited.edits.push_back({"blocks.0.attn.hook_z", [](edit_site const& site, tensor const& t) {
+                            if (site.item == 1) std::fill(t.values<float>().begin(), t.values<float>().end(), 2.0f);
                           }});
   auto const changed = m->run(b, edited);
   EXPECT_EQ(changed.at("logits", 1).shape(), (dims{{"pos", 1}, {"token", 104}}));

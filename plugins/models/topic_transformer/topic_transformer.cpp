@@ -396,10 +396,6 @@ wf::activations topic_transformer::run_as(tt::weights<T> const& w, wf::batch con
     uses[i].keep = true;
     until = std::max(until, {hooks_[i].layer, hooks_[i].where});
   }
-  if (request.logits != wf::wanted_logits::none) {
-    uses.back().keep = true;
-    until = {spec_.layers - 1, place::logits};
-  }
   for (auto const& e : request.edits) uses[index_of(e.hook)].edits.push_back(&e);
 
   std::size_t item = 0;
@@ -419,9 +415,9 @@ wf::activations topic_transformer::run_as(tt::weights<T> const& w, wf::batch con
     }
     wf::tensor t(wf::dtype_of<T>(), std::move(shape));
     std::memcpy(t.values<T>().data(), x.data(), rows * cols * sizeof(T));
-    for (auto const* const e : u.edits) e->change(item, t);
+    for (auto const* const e : u.edits) e->change({item, 0}, t);
     if (!u.edits.empty()) std::memcpy(x.data(), t.values<T>().data(), rows * cols * sizeof(T));
-    bool const last_only = where == place::logits && request.logits == wf::wanted_logits::last && !request.capture.has("logits");
+    bool const last_only = where == place::logits && request.last_logits_only;
     if (u.keep) u.kept.push_back(last_only && rows ? t.slice(0, rows - 1, rows).clone() : t);
   };
 

@@ -15,13 +15,18 @@
 
 namespace wayfarer {
 
+/// Whose positions a hook's dimension runs over: those of `batch::tokens` or of `batch::decoder_tokens`.
+enum class positions { tokens, decoder };
+
 /// A hook that a model has. `row` is the shape for one item without the positions that come first:
 /// [d_model] for a residual state, captured as [pos, d_model]. Patterns have per_pair set and are [head, query, key].
 struct hook_info {
   std::string name;
   dims row;
   bool per_pair = false;
-  std::string about;  ///< the exact point of computation
+  std::string about{};                  ///< the exact point of computation
+  positions along = positions::tokens;  ///< of pos or query
+  positions keys = positions::tokens;   ///< of key, where per_pair
 };
 
 /// Hooks asked for, in the model's order, by index into model_info::hooks.

@@ -22,16 +22,26 @@
 #include <wayfarer/results.hpp>
 #include <wayfarer/source.hpp>
 #include <wayfarer/tensor.hpp>
+#include <wayfarer/tokenizer.hpp>
 
 namespace wayfarer {
+
+enum class model_family { decoder, encoder, encoder_decoder };
+enum class norm_kind { none, layer, rms };
 
 /// What is known of a model before its weights are read.
 struct WAYFARER_API model_info {
   std::string architecture;  ///< "topic_transformer", "gpt2", "t5"
-  std::size_t layers = 0, heads = 0, d_model = 0, d_head = 0, vocabulary = 0;
+  model_family family = model_family::decoder;
+  std::size_t layers = 0;          ///< of the decoder-only or encoder-only stack, or of the encoder
+  std::size_t decoder_layers = 0;  ///< of an encoder-decoder's decoder
+  std::size_t heads = 0, d_model = 0, d_head = 0, d_mlp = 0, vocabulary = 0;
   std::size_t longest = 0;  ///< most positions, 0 if unbounded
+  norm_kind norm = norm_kind::none;
+  double norm_epsilon = 0;
+  double attention_scale = 1;  ///< scores are this times q.k, before any position bias
   std::vector<hook_info> hooks;
-  std::vector<std::string> weights;  ///< names for model::weight
+  std::vector<std::string> weights;  ///< names for model::weight; the same for every architecture, see docs/hooks.md
 
   /// The hooks that fit these names or patterns, in the model's order. A pattern that fits nothing is a usage_error with near
   /// names.
@@ -44,24 +54,37 @@ struct WAYFARER_API model_info {
 struct batch {
   ragged<std::int32_t> tokens;
   ragged<std::int32_t> decoder_tokens;  ///< encoder-decoder models only
-  /// Start from these vectors instead of looking tokens up: [token, d_model], in the packing of `tokens`. Undefined: look up.
+  /// Start from these vectors instead of looking tokens up: [token, d_model], in the packing of `tokens`, whose numbers are then
+  /// not read. Undefined: look up.
   tensor embeddings;
+  /// Encoder-decoder models: take these for the encoder's final states, [token, d_model] in the packing of `tokens`, and do not
+  /// run the encoder.
+  tensor encoder_states;
+  /// Position of each item's first token; empty: 0.
+  std::vector<std::size_t> first_position;
   std::size_t items() const noexcept { return tokens.size(); }
 };
 
-/// A change to an activation on its way: `change` gets the hook's tensor for one item and may write to it.
-struct hook_edit {
-  std::string hook;
-  std::function<void(std::size_t item, tensor const& activation)> change;
+/// Where an edit is applied: the item of the batch, and the position in the item's sequence of the activation's first row, which
+/// is above 0 only where a run goes on (`continued_run`) or the batch says so.
+struct edit_site {
+  std::size_t item = 0, first_position = 0;
 };
 
-enum class wanted_logits { none, last, all };
+/// A change to an activation on its way: `change` gets the hook's tensor for one item, of the shape in which it is captured, and
+/// may write to it. Everything downstream sees what it wrote. Edits of one hook apply in their order; called from any thread,
+/// for different items at once.
+struct hook_edit {
+  std::string hook;
+  std::function<void(edit_site const&, tensor const& activation)> change;
+};
 
+/// What a forward pass is asked for. Logits are a hook like any other, "logits".
 struct run_request {
   hook_set capture;
   std::vector<hook_edit> edits;
-  wanted_logits logits = wanted_logits::none;
-  dtype precision = dtype::f32;
+  dtype precision = dtype::f32;   ///< of the arithmetic: f32, f64 or bf16. Captures are f64 for f64, else f32
+  bool last_logits_only = false;  ///< "logits" holds the last position of each item alone, [1, vocabulary]
 };
 
 /// What a forward pass captured, for each hook and item. Views live as long as this object or a copy of the tensor.
@@ -83,6 +106,20 @@ struct encode_options {
   std::size_t max_tokens = 0;  ///< cut to this many, 0: the model's own limit
 };
 
+/// A forward pass that can go on: the keys and values of all that it has read stay with it. Used by one thread at a time; the
+/// model must outlive it.
+struct WAYFARER_API continued_run {
+  virtual ~continued_run();
+  virtual std::size_t items() const noexcept = 0;
+  /// Tokens read so far (of an encoder-decoder: by the decoder).
+  virtual std::size_t length(std::size_t item) const noexcept = 0;
+  /// Reads more tokens of each item, possibly none of some (an encoder-decoder reads `decoder_tokens`), and gives what was asked
+  /// for at the new positions. The same numbers as one run over everything, to rounding.
+  virtual activations extend(batch const& more, run_request const&) = 0;
+  /// An independent continuation of these items, in this order; an item may come more than once. What is common is shared.
+  virtual std::unique_ptr<continued_run> branch(std::span<std::size_t const> items) const = 0;
+};
+
 struct WAYFARER_API model : plugin_base {
   ~model() override;
   /// Valid from construction on; the constructor reads configuration, not weights.
@@ -94,11 +131,22 @@ struct WAYFARER_API model : plugin_base {
   virtual batch encode(item_block const&, encode_options const&) const = 0;
   /// The text of a token, for tables and axes.
   virtual std::string token_text(std::int32_t token) const = 0;
-  /// A forward pass. Throws plugin_error for a hook that it was asked for and did not reach.
+  /// Null if the model has none or its folder lacks the files. Valid from construction on, lives as long as the model.
+  virtual tokenizer const* text_tokenizer() const { return nullptr; }
+  /// A forward pass. Throws plugin_error for a hook that it was asked for and did not reach, and data_error, naming them, if
+  /// tensors that it needs are missing from the checkpoint.
   virtual activations run(batch const&, run_request const&) const = 0;
+  /// Runs as `run` does and keeps keys and values, so that the run can go on; `captured`, unless null, receives what was asked
+  /// for. Throws usage_error if the model has no such thing (encoders).
+  virtual std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const;
   /// A weight in the convention y = x W: a view with named dimensions. Throws data_error if the checkpoint lacks it, and
   /// usage_error, with near names, if the architecture has no such weight.
   virtual tensor weight(std::string_view name) const = 0;
+  /// What stands between the last residual state and the unembedding (the final norm; of an encoder-decoder: the decoder's).
+  /// x: [row, d_model], float32 or float64; the result has its type. Throws usage_error if the model has none.
+  virtual tensor final_norm(tensor const& x) const;
+  /// Logits of states that final_norm has been through, [row, d_model] -> [row, vocabulary], in the type of x.
+  virtual tensor unembed(tensor const& x) const;
 };
 
 /// One state of a model in training.

@@ -32,6 +32,12 @@ class WAYFARER_API sample_item {
   std::size_t row() const noexcept { return i_; }                    ///< within the block: for rows of an accumulator
   std::span<std::int32_t const> words() const noexcept { return items_->words[i_]; }
   std::span<std::int32_t const> tokens() const noexcept { return tokens_->tokens[i_]; }
+  /// Empty unless the model is an encoder-decoder and the source gives them.
+  std::span<std::int32_t const> decoder_tokens() const noexcept {
+    return tokens_->decoder_tokens.empty() ? std::span<std::int32_t const>{} : tokens_->decoder_tokens[i_];
+  }
+  /// "" unless the source gives texts.
+  std::string_view text() const noexcept { return items_->texts.empty() ? std::string_view{} : items_->texts[i_]; }
   tensor const& operator[](std::string_view hook) const { return captured_->at(hook, i_); }
 
  private:
@@ -66,20 +72,25 @@ class WAYFARER_API sample {
 /// What a probe is wired to. `model()` and `data()` throw plugin_error where the node has no such port.
 class WAYFARER_API probe_context {
  public:
-  probe_context(wayfarer::model const* m, source const* s, item_range items, std::size_t step)
-      : model_(m), source_(s), items_(items), step_(step) {}
+  probe_context(wayfarer::model const* m, source const* s, item_range items, std::size_t step, std::size_t longest = 0,
+                std::size_t longest_decoder = 0)
+      : model_(m), source_(s), items_(items), step_(step), longest_(longest), longest_decoder_(longest_decoder) {}
   wayfarer::model const& model() const;
   source const& data() const;
   bool has_model() const noexcept { return model_ != nullptr; }
   bool has_data() const noexcept { return source_ != nullptr; }
   item_range items() const noexcept { return items_; }  ///< what is observed
   std::size_t step() const noexcept { return step_; }   ///< of the snapshot, 0 for a model that does not learn
+  /// Most tokens (decoder tokens) of any item that is observed, after cutting: what rows must hold. Known in `shape`, `observe`
+  /// and `finish` of a probe that has a model and a source.
+  std::size_t longest() const noexcept { return longest_; }
+  std::size_t longest_decoder() const noexcept { return longest_decoder_; }
 
  private:
   wayfarer::model const* model_;
   source const* source_;
   item_range items_;
-  std::size_t step_;
+  std::size_t step_, longest_, longest_decoder_;
 };
 
 struct WAYFARER_API probe : plugin_base {

@@ -1,0 +1,67 @@
+// Tokenizers: text to token ids and back, exactly as the published ones do it.
+//
+// A model plugin opens the one in its checkpoint's folder with `open_tokenizer` and hands it out as model::text_tokenizer().
+// Immutable once opened; any thread. Files are read strictly: a malformed one is a data_error that names file and place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/export.hpp>
+
+namespace wayfarer {
+
+/// Bytes [begin, end) of the text that a token stands for. Empty for tokens that stand for none, such as an end of sequence.
+struct token_span {
+  std::size_t begin = 0, end = 0;
+  friend bool operator==(token_span const&, token_span const&) = default;
+};
+
+struct encoding {
+  std::vector<std::int32_t> ids;
+  std::vector<token_span> spans;  ///< as many as ids
+};
+
+struct tokenize_options {
+  bool special = true;  ///< a special token written out in the text ("<|endoftext|>") is that token
+  bool ends = true;     ///< add what the model expects around a text: "</s>", "[CLS]" and "[SEP]"; GPT-2 has none
+};
+
+/// Ids of the tokens that have a role; absent where the tokenizer has none.
+struct special_tokens {
+  std::optional<std::int32_t> bos, eos, unk, pad, mask, cls, sep;
+};
+
+struct WAYFARER_API tokenizer {
+  virtual ~tokenizer();
+  /// "byte_level_bpe", "unigram" or "wordpiece".
+  virtual std::string_view kind() const noexcept = 0;
+  virtual encoding encode(std::string_view text, tokenize_options const& = {}) const = 0;
+  /// The text of these tokens together. For byte-level tokenizers decode(encode(x)) = x for all bytes x. An id outside the
+  /// vocabulary is a usage_error.
+  virtual std::string decode(std::span<std::int32_t const> ids) const = 0;
+  /// One token as people read it, valid UTF-8: " stone", "\n", "\x96" for a byte that is no text of its own.
+  virtual std::string token_text(std::int32_t id) const = 0;
+  /// The bytes that a token stands for.
+  virtual std::string token_bytes(std::int32_t id) const = 0;
+  /// Whether a token begins a word, so that whole words can be told from pieces.
+  virtual bool begins_word(std::int32_t id) const = 0;
+  virtual std::size_t vocabulary() const noexcept = 0;
+  /// The token that stands for exactly these bytes.
+  virtual std::optional<std::int32_t> find(std::string_view bytes) const = 0;
+  virtual special_tokens const& special() const noexcept = 0;
+  /// The files that it was read from.
+  virtual std::vector<std::string> const& files() const noexcept = 0;
+};
+
+/// The tokenizer of a folder: tokenizer.json; vocab.json with merges.txt; encoder.json with vocab.bpe; spiece.model; vocab.txt;
+/// whichever is there, in this order. Null if there is none of them.
+WAYFARER_API std::shared_ptr<tokenizer const> open_tokenizer(std::string const& folder);
+
+}  // namespace wayfarer
