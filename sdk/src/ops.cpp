@@ -30,6 +30,42 @@ double cosine_of(std::span<T const> a, std::span<T const> b) noexcept {
   return n > 0 ? dot_of(a, b) / n : 0;
 }
 
+/// Whether value a at index i comes before value b at index j.
+template <class T>
+bool before(T a, std::size_t i, T b, std::size_t j) noexcept {
+  return a > b || (a == b && i < j);
+}
+
+template <class T>
+std::vector<std::int32_t> top_k_of(std::span<T const> values, std::size_t k) {
+  std::vector<std::int32_t> best;  // a heap whose front is the last of those kept
+  k = std::min(k, values.size());
+  if (k == 0) return best;
+  auto const at = [&](std::int32_t i) { return values[static_cast<std::size_t>(i)]; };
+  auto const first = [&](std::int32_t i, std::int32_t j) {
+    return before(at(i), static_cast<std::size_t>(i), at(j), static_cast<std::size_t>(j));
+  };
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i])) continue;
+    if (best.size() == k) {
+      if (!(values[i] > at(best.front()))) continue;
+      std::pop_heap(best.begin(), best.end(), first);
+      best.pop_back();
+    }
+    best.push_back(static_cast<std::int32_t>(i));
+    std::push_heap(best.begin(), best.end(), first);
+  }
+  std::sort(best.begin(), best.end(), first);
+  return best;
+}
+
+template <class T>
+std::size_t rank_in(std::span<T const> values, std::size_t index) {
+  std::size_t rank = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) rank += before(values[i], i, values[index], index) ? 1 : 0;
+  return rank;
+}
+
 struct operand {
   tensor t;
   bool transposed;
@@ -106,6 +142,19 @@ tensor matmul(tensor const& a, tensor const& b) {
 
 tensor gram(tensor const& a) {
   return matmul(a, a.transposed());
+}
+
+std::vector<std::int32_t> top_k(std::span<float const> values, std::size_t k) {
+  return top_k_of(values, k);
+}
+std::vector<std::int32_t> top_k(std::span<double const> values, std::size_t k) {
+  return top_k_of(values, k);
+}
+std::size_t rank_of(std::span<float const> values, std::size_t index) {
+  return rank_in(values, index);
+}
+std::size_t rank_of(std::span<double const> values, std::size_t index) {
+  return rank_in(values, index);
 }
 
 double moments::standard_error() const noexcept {

@@ -1,6 +1,8 @@
 #include <wayfarer/ops.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -69,6 +71,25 @@ TEST(ops, moments_are_those_of_the_sample) {
   EXPECT_NEAR(m.deviation, std::sqrt(5.0 / 3), 1e-15);
   EXPECT_NEAR(m.standard_error(), std::sqrt(5.0 / 12), 1e-15);
   EXPECT_EQ(wf::moments_of(std::vector<double>{}).count, 0);
+}
+
+TEST(ops, top_k_and_rank_agree_with_a_stable_sort) {
+  wf::random_stream r(3, "top", 0);
+  for (std::size_t n : {std::size_t{1}, std::size_t{7}, std::size_t{300}}) {
+    std::vector<float> v(n);
+    for (auto& x : v) x = static_cast<float>(r.below(40));  // many ties
+    std::vector<std::int32_t> order(n);
+    for (std::size_t i = 0; i < n; ++i) order[i] = static_cast<std::int32_t>(i);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](auto a, auto b) { return v[static_cast<std::size_t>(a)] > v[static_cast<std::size_t>(b)]; });
+    for (std::size_t k : {std::size_t{0}, std::size_t{1}, std::size_t{5}, n, n + 3}) {
+      auto const top = wf::top_k(std::span<float const>(v), k);
+      ASSERT_EQ(top, std::vector<std::int32_t>(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(std::min(k, n))));
+    }
+    for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(wf::rank_of(std::span<float const>(v), static_cast<std::size_t>(order[i])), i);
+  }
+  std::vector<double> const with_nan{1, std::nan(""), 3};
+  EXPECT_EQ(wf::top_k(std::span<double const>(with_nan), 3), (std::vector<std::int32_t>{2, 0}));
 }
 
 }  // namespace

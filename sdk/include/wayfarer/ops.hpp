@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -23,6 +24,13 @@ WAYFARER_API double cosine(std::span<double const> a, std::span<double const> b)
 WAYFARER_API tensor matmul(tensor const& a, tensor const& b);
 /// a a^T, [m, m]: inner products of the rows of a matrix.
 WAYFARER_API tensor gram(tensor const& a);
+
+/// Indices of the k largest values, largest first; the lower index among equals; NaN never counts. Fewer if there are fewer.
+WAYFARER_API std::vector<std::int32_t> top_k(std::span<float const> values, std::size_t k);
+WAYFARER_API std::vector<std::int32_t> top_k(std::span<double const> values, std::size_t k);
+/// How many values come before values[index] in that order: 0 for the largest.
+WAYFARER_API std::size_t rank_of(std::span<float const> values, std::size_t index);
+WAYFARER_API std::size_t rank_of(std::span<double const> values, std::size_t index);
 
 /// Mean and spread of some numbers.
 struct WAYFARER_API moments {
