@@ -57,7 +57,10 @@ class run {
   void execute_model(std::size_t i);
   void execute_metric(std::size_t i);
   void execute_probes(task const&);
-  std::vector<results> finish_step(task const&, wayfarer::model const*, source const*, std::size_t step, progress&);
+  std::vector<results> finish_step(task const&, wayfarer::model const*, source const*, std::size_t step, metric_input const*,
+                                   progress&);
+  std::vector<std::size_t> const* steps_of_inputs(std::size_t i) const;
+  metric_input inputs_of(std::size_t i, std::optional<std::size_t> step) const;
   std::vector<task> make_tasks() const;
   void write(std::size_t i);
   std::size_t blocks_in_flight(plan_node const&, std::uint64_t block_bytes) const;
@@ -159,10 +162,10 @@ std::size_t run::blocks_in_flight(plan_node const& node, std::uint64_t block_byt
 }
 
 std::vector<results> run::finish_step(task const& t, wayfarer::model const* m, source const* data, std::size_t step,
-                                      progress& report) {
+                                      metric_input const* inputs, progress& report) {
   plan_node const& front = plan_.nodes[t.nodes.front()];
   item_range const items = data ? items_of(front, data->info()) : item_range{};
-  probe_context const context(m, data, items, step);
+  probe_context const context(m, data, items, step, 0, 0, inputs);
   std::vector<observer> observers;
   for (std::size_t i : t.nodes) {
     observer o{objects_[i].probe.get(), title(i), objects_[i].hooks, plan_.nodes[i].parameters.seed()};
@@ -178,7 +181,7 @@ std::vector<results> run::finish_step(task const& t, wayfarer::model const* m, s
     for (auto const& o : watching) captured.add(o.hooks);
     std::uint64_t const bytes = m ? block_bytes(front, data->info(), m->info(), captured) : 0;
     sweep({m, data, items, over ? title(over->node) : "", title(from->node), block_items(front), front.max_tokens, step,
-           with_place(title(t.nodes.front()), [&] { return blocks_in_flight(front, bytes); })},
+           with_place(title(t.nodes.front()), [&] { return blocks_in_flight(front, bytes); }), inputs},
           watching, report);
   }
   std::vector<results> out;
@@ -198,13 +201,22 @@ void run::execute_probes(task const& t) {
   source const* data = source_wire ? objects_[source_wire->node].source.get() : nullptr;
   auto const report = talk_.node(plan_.nodes[front].name);
   node_state const* learner = model_wire && !states_[model_wire->node].steps.empty() ? &states_[model_wire->node] : nullptr;
+  // Probes with results ports stand alone in their task.
+  auto const* input_steps = with_place(title(front), [&] { return steps_of_inputs(front); });
+  auto const step_of = [&](std::size_t s) { return input_steps ? std::optional(s) : std::nullopt; };
+  bool const has_inputs = wire_of(front, port_kind::results) != nullptr;
   if (!learner) {
-    auto parts = finish_step(t, model_wire ? objects_[model_wire->node].model.get() : nullptr, data, 0, *report);
+    auto const inputs = with_place(title(front), [&] { return inputs_of(front, std::nullopt); });
+    auto parts = finish_step(t, model_wire ? objects_[model_wire->node].model.get() : nullptr, data, 0,
+                             has_inputs ? &inputs : nullptr, *report);
     for (std::size_t k = 0; k < t.nodes.size(); ++k) states_[t.nodes[k]].out = std::move(parts[k]);
     return;
   }
+  if (input_steps && *input_steps != learner->steps)
+    with_place(title(front), [] { throw usage_error("its inputs and its model have different steps"); });
   for (std::size_t s = 0; s < learner->steps.size(); ++s) {
-    auto parts = finish_step(t, learner->snapshots[s].get(), data, learner->steps[s], *report);
+    auto const inputs = with_place(title(front), [&] { return inputs_of(front, step_of(s)); });
+    auto parts = finish_step(t, learner->snapshots[s].get(), data, learner->steps[s], has_inputs ? &inputs : nullptr, *report);
     for (std::size_t k = 0; k < t.nodes.size(); ++k) {
       states_[t.nodes[k]].steps.push_back(learner->steps[s]);
       states_[t.nodes[k]].by_step.push_back(std::move(parts[k]));
@@ -214,31 +226,43 @@ void run::execute_probes(task const& t) {
     states_[i].out = with_place(title(i), [&] { return stack_steps(states_[i].steps, states_[i].by_step); });
 }
 
-void run::execute_metric(std::size_t i) {
-  metric const& what = *objects_[i].metric;
+/// The steps that a node's inputs share; null if none of them has steps.
+std::vector<std::size_t> const* run::steps_of_inputs(std::size_t i) const {
   std::vector<std::size_t> const* steps = nullptr;
   for (auto const& w : plan_.nodes[i].wires) {
+    if (w.kind != port_kind::results) continue;
     auto const& theirs = states_[w.node].steps;
     if (states_[w.node].by_step.empty()) continue;  // a learner's own curves are not one part for each step
     if (steps && *steps != theirs) throw usage_error("its inputs have different steps");
     steps = &theirs;
   }
-  auto measure = [&](std::optional<std::size_t> step) {
-    metric_input in;
-    for (auto const& w : plan_.nodes[i].wires) {
-      node_state const& from = states_[w.node];
-      results const& node = step && !from.by_step.empty() ? from.by_step[*step] : from.out;
-      dataset const* one = nullptr;
-      if (!w.dataset.empty()) {
-        one = node.find(w.dataset);
-        if (!one)
-          throw usage_error("'" + plan_.nodes[w.node].name + "' has no dataset '" + w.dataset + "'" +
-                            did_you_mean(w.dataset, node.names()));
-      }
-      in.put(w.port, plan_.nodes[w.node].name, &node, one);
+  return steps;
+}
+
+metric_input run::inputs_of(std::size_t i, std::optional<std::size_t> step) const {
+  metric_input in;
+  for (auto const& w : plan_.nodes[i].wires) {
+    if (w.kind != port_kind::results) continue;
+    node_state const& from = states_[w.node];
+    results const& node = step && !from.by_step.empty() ? from.by_step[*step] : from.out;
+    dataset const* one = nullptr;
+    if (!w.dataset.empty()) {
+      one = node.find(w.dataset);
+      if (!one)
+        throw usage_error("'" + plan_.nodes[w.node].name + "' has no dataset '" + w.dataset + "'" +
+                          did_you_mean(w.dataset, node.names()));
     }
+    in.put(w.port, plan_.nodes[w.node].name, &node, one);
+  }
+  return in;
+}
+
+void run::execute_metric(std::size_t i) {
+  metric const& what = *objects_[i].metric;
+  auto const* steps = steps_of_inputs(i);
+  auto measure = [&](std::optional<std::size_t> step) {
     results r;
-    what.measure(in, r);
+    what.measure(inputs_of(i, step), r);
     return r;
   };
   if (!steps || what.over_steps()) {

@@ -42,7 +42,7 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
         if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
     });
   }
-  probe_context const context(plan.over, plan.data, plan.items, plan.step);
+  probe_context const context(plan.over, plan.data, plan.items, plan.step, 0, 0, plan.inputs);
   for (auto const& o : observers) {
     accumulator sums(block.count);
     with_place(o.name, [&] {
@@ -57,7 +57,7 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
 }  // namespace
 
 void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& report) {
-  probe_context const context(plan.over, plan.data, plan.items, plan.step);
+  probe_context const context(plan.over, plan.data, plan.items, plan.step, 0, 0, plan.inputs);
   for (auto& o : observers) {
     o.sums = accumulator(0);
     o.what->shape(o.sums, context);

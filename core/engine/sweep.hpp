@@ -33,6 +33,7 @@ struct sweep_plan {
   std::size_t block = 64, max_tokens = 0;
   std::size_t step = 0;
   std::size_t in_flight = 2;
+  metric_input const* inputs = nullptr;  ///< of probes with results ports
 };
 
 /// Observes every item once. Errors carry the range of items in which they arose.

@@ -78,13 +78,18 @@ source const& probe_context::data() const {
   return *source_;
 }
 
+metric_input const& probe_context::inputs() const {
+  if (!inputs_) throw plugin_error("this probe declares no results port, or asks before anything has run");
+  return *inputs_;
+}
+
 void metric_input::put(std::string port, std::string name, results const* node, dataset const* one) {
   all_.insert_or_assign(std::move(port), wire{std::move(name), node, one});
 }
 
 dataset const& metric_input::at(std::string_view port, std::string_view name) const {
   auto const found = all_.find(port);
-  if (found == all_.end()) throw plugin_error("the metric has no port '" + std::string(port) + "'");
+  if (found == all_.end()) throw plugin_error("nothing is wired to the port '" + std::string(port) + "'");
   wire const& w = found->second;
   if (w.one) return *w.one;
   if (name.empty())

@@ -14,6 +14,7 @@
 #include <wayfarer/accumulator.hpp>
 #include <wayfarer/config.hpp>
 #include <wayfarer/export.hpp>
+#include <wayfarer/metric.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/plugin.hpp>
 #include <wayfarer/random.hpp>
@@ -73,8 +74,14 @@ class WAYFARER_API sample {
 class WAYFARER_API probe_context {
  public:
   probe_context(wayfarer::model const* m, source const* s, item_range items, std::size_t step, std::size_t longest = 0,
-                std::size_t longest_decoder = 0)
-      : model_(m), source_(s), items_(items), step_(step), longest_(longest), longest_decoder_(longest_decoder) {}
+                std::size_t longest_decoder = 0, metric_input const* inputs = nullptr)
+      : model_(m),
+        source_(s),
+        items_(items),
+        step_(step),
+        longest_(longest),
+        longest_decoder_(longest_decoder),
+        inputs_(inputs) {}
   wayfarer::model const& model() const;
   source const& data() const;
   bool has_model() const noexcept { return model_ != nullptr; }
@@ -85,12 +92,15 @@ class WAYFARER_API probe_context {
   /// and `finish` of a probe that has a model and a source.
   std::size_t longest() const noexcept { return longest_; }
   std::size_t longest_decoder() const noexcept { return longest_decoder_; }
+  /// What the node's results ports name. Known in `observe` and `finish`. Throws plugin_error where the node has no such port.
+  metric_input const& inputs() const;
 
  private:
   wayfarer::model const* model_;
   source const* source_;
   item_range items_;
   std::size_t step_, longest_, longest_decoder_;
+  metric_input const* inputs_;
 };
 
 struct WAYFARER_API probe : plugin_base {
