@@ -403,7 +403,8 @@ class json_access::reader {
   bool number_unsigned(std::uint64_t x) { return add(integer(false, x)); }
   bool number_float(double x, std::string const& token) {
     // nlohmann turns an integer that doesn't fit into a double without a word.
-    if (token.find_first_of(".eE") == token.npos) fail(before(), "integer " + in_quotes(token) + " doesn't fit 64 bits");
+    if (!limits_.wide_integers && token.find_first_of(".eE") == token.npos)
+      fail(before(), "integer " + in_quotes(token) + " doesn't fit 64 bits");
     return add(node(x));
   }
   bool string(std::string& s) { return add(node(std::move(s))); }

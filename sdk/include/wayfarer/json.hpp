@@ -34,6 +34,7 @@ struct json_limits {
   std::size_t bytes = 0;
   std::size_t depth = 0;
   std::size_t values = 0;
+  bool wide_integers = false;  ///< read integers beyond 64 bits as numbers: Hugging Face writes 1e30 out for "no limit"
 };
 inline constexpr json_limits config_limits{std::size_t{1} << 20, 32, 100'000};
 inline constexpr json_limits tokenizer_limits{std::size_t{64} << 20, 16, 5'000'000};
