@@ -191,17 +191,18 @@ struct result_reader::state {
   /// A dataset without its coordinates. `labels`: names of dimensions.
   wayfarer::dataset read_plain(hid_t d, std::string const& where, std::vector<std::string> const& names) const {
     auto const sizes = check_layout(d, where);
-    auto const type = h5::dataset_type(d);
-    if (h5::class_of(type) == H5T_STRING) {
-      if (!h5::is_variable_text(type) || sizes.size() > 1) fail(where, "holds texts in a form that wayfarer doesn't write");
-      std::size_t const count = sizes.empty() ? 1 : sizes[0];
-      // Each text has its own place in the file, and a byte at its end in memory.
-      wayfarer::dataset out(count == 0 ? std::vector<std::string>{} : h5::read_texts(d, count, file_bytes + count));
-      if (!sizes.empty() && !names.empty()) out.rename(names);
-      return out;
-    }
     dims shape;
     for (std::size_t i = 0; i < sizes.size(); ++i) shape.push_back({i < names.size() ? names[i] : "", sizes[i]});
+    auto const type = h5::dataset_type(d);
+    if (h5::class_of(type) == H5T_STRING) {
+      if (!h5::is_variable_text(type)) fail(where, "holds texts in a form that wayfarer doesn't write");
+      // check_layout has seen that the file is large enough for that many, so the product can't overflow.
+      std::size_t count = 1;
+      for (auto const size : sizes) count *= size;
+      // Each text has its own place in the file, and a byte at its end in memory.
+      auto texts = count == 0 ? std::vector<std::string>{} : h5::read_texts(d, count, file_bytes + count);
+      return sizes.empty() ? wayfarer::dataset(std::move(texts)) : wayfarer::dataset(std::move(texts), std::move(shape));
+    }
     return wayfarer::dataset(read_numbers(d, std::move(shape), where));
   }
 

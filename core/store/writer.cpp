@@ -82,18 +82,16 @@ std::string storable(std::string const& text) {
   return out;
 }
 
-void write_texts(hid_t in, std::string const& name, std::vector<std::string> const& texts, h5::dataset* keep = nullptr) {
+void write_texts(hid_t in, std::string const& name, std::vector<std::string> const& texts, std::vector<hsize_t> const& sizes,
+                 h5::dataset* keep) {
   std::vector<std::string> stored;
   std::vector<char const*> pointers;
   stored.reserve(texts.size());
   for (std::string const& t : texts) pointers.push_back(stored.emplace_back(storable(t)).c_str());
   auto const type = h5::text_type();
-  auto d = h5::create_dataset(in, name, type, h5::space_of({texts.size()}));
+  auto d = h5::create_dataset(in, name, type, h5::space_of(sizes));
   if (!texts.empty()) h5::write(d, type, pointers.data());
-  if (keep)
-    *keep = std::move(d);
-  else
-    d.close();
+  *keep = std::move(d);
 }
 
 void write_text(hid_t in, std::string const& name, std::string const& text) {
@@ -254,7 +252,7 @@ class group_writer {
   void write_scale(scale& s) {
     bool const given = s.labels || s.numbers;
     if (s.labels) {
-      write_texts(group_, s.link, *s.labels, &s.written);
+      write_texts(group_, s.link, *s.labels, {s.size}, &s.written);
     } else if (s.numbers) {
       s.written = write_numbers(group_, s.link, s.numbers->to(s.numbers->type()).reshaped({{s.name, s.size}}));
     } else {
@@ -282,8 +280,10 @@ class group_writer {
     hid_t const in = folder(name);
     std::string const last = name.substr(name.rfind('/') + 1);
     h5::dataset out;
+    std::vector<hsize_t> sizes;
+    for (dim const& x : d.shape()) sizes.push_back(x.size);
     if (d.is_text())
-      write_texts(in, last, d.texts(), &out);
+      write_texts(in, last, d.texts(), sizes, &out);
     else
       out = write_numbers(in, last, d.values());
     if (self) h5::make_scale(out, self->link);

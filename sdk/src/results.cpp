@@ -7,13 +7,20 @@
 
 namespace wayfarer {
 
+dataset::dataset(std::vector<std::string> texts, wayfarer::dims shape)
+    : texts_(std::move(texts)), shape_(std::move(shape)), is_text_(true) {
+  if (element_count(shape_) != texts_.size())
+    throw plugin_error(std::to_string(texts_.size()) + " texts do not fill " + describe(shape_));
+}
+
 dataset& dataset::rename(std::vector<std::string> names) {
   if (!is_text_) {
     values_ = values_.named(std::move(names));
     return *this;
   }
-  if (names.size() != 1) throw plugin_error("texts have one dimension, not " + std::to_string(names.size()));
-  shape_[0].name = std::move(names[0]);
+  if (names.size() != shape_.size())
+    throw plugin_error("the texts have " + std::to_string(shape_.size()) + " dimensions, not " + std::to_string(names.size()));
+  for (std::size_t i = 0; i < names.size(); ++i) shape_[i].name = std::move(names[i]);
   return *this;
 }
 
@@ -70,6 +77,9 @@ dataset& results::add(std::string name, tensor values) {
 }
 dataset& results::add(std::string name, std::vector<std::string> texts) {
   return add(std::move(name), dataset(std::move(texts)));
+}
+dataset& results::add(std::string name, std::vector<std::string> texts, dims shape) {
+  return add(std::move(name), dataset(std::move(texts), std::move(shape)));
 }
 
 dataset& results::add(std::string name, dataset whole) {

@@ -98,6 +98,7 @@ results everything() {
   r.add("strange", tensor::of(std::vector<double>{std::nan(""), INFINITY, -INFINITY, -0.0}, {{"step", 4}}));
   r.add("none", tensor(dtype::f64, {{"empty", 0}}));
   r.add("no_texts", std::vector<std::string>{}).dims("empty");
+  r.add("tokens", {"the", " cat", "", "a", " dog", "\n"}, {{"item", 2}, {"pos", 3}}).labels("item", {"first", "second"});
   tensor const wide = tensor::of(ramp(6), {{"row", 2}, {"column", 3}});
   r.add("turned", wide.transposed());
   return r;

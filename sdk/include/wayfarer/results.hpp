@@ -26,6 +26,8 @@ class WAYFARER_API dataset {
   explicit dataset(std::vector<std::string> texts) : texts_(std::move(texts)), is_text_(true) {
     shape_ = {{"item", texts_.size()}};
   }
+  /// Texts of more than one dimension, in row-major order. Throws plugin_error unless the sizes' product is their number.
+  dataset(std::vector<std::string> texts, wayfarer::dims shape);
 
   /// Names of the dimensions, outermost first; as many as the values have.
   template <class... Name>
@@ -69,6 +71,7 @@ class WAYFARER_API results {
   dataset& add(std::string name, tensor values);
   dataset& add(std::string name, double value) { return add(std::move(name), tensor(value)); }
   dataset& add(std::string name, std::vector<std::string> texts);
+  dataset& add(std::string name, std::vector<std::string> texts, dims shape);
   dataset& add(std::string name, dataset whole);
 
   dataset const* find(std::string_view name) const;
