@@ -1,0 +1,84 @@
+// A checkpoint's tensors under the names that all architectures share: "blocks.3.attn.W_Q".
+//
+// A model plugin states, before any file is opened, which tensors its checkpoint must hold (`store`) and what each common name is
+// of them (`name`). `load` maps the file and checks type and shape of what is there. The checkpoint may be incomplete: weights
+// that are there can be looked at, and `require_all` says what a forward pass would lack. Views, never copies. Immutable once
+// loaded; any thread.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/export.hpp>
+#include <wayfarer/safetensors.hpp>
+#include <wayfarer/tensor.hpp>
+
+namespace wayfarer {
+
+struct model;
+
+class WAYFARER_API weight_table {
+ public:
+  using make_view = std::function<tensor(tensor const& stored)>;
+
+  /// The checkpoint holds `name` with this shape. `optional`: a forward pass does without it.
+  void store(std::string name, dims shape, bool optional = false);
+  /// The common name, and how it is seen in a stored tensor; without `view`, as it is.
+  void name(std::string common, std::string stored, make_view view = {});
+  /// A common name for what this architecture leaves out: zeros of this shape.
+  void zeros(std::string common, dims shape);
+
+  /// In the order in which they were given.
+  std::vector<std::string> const& names() const noexcept { return order_; }
+
+  /// Maps the checkpoint. A stored tensor may carry any of these prefixes in front of its name; the first that fits counts.
+  /// Throws data_error, naming file and tensor, for a tensor of the wrong shape or of a type that is no number.
+  void load(std::string const& path, std::vector<std::string> const& prefixes = {""});
+  bool loaded() const noexcept { return loaded_; }
+
+  /// The view of a common name. data_error if the checkpoint lacks it, usage_error with near names if there is no such weight.
+  tensor weight(std::string_view common) const;
+  /// A stored tensor as it is; undefined if it is optional and missing. Throws data_error as `require_all` if it is needed.
+  tensor stored(std::string_view name) const;
+  /// Stored tensors that a forward pass needs and the checkpoint lacks.
+  std::vector<std::string> missing() const;
+  /// Throws data_error that lists exactly what is missing, if anything is.
+  void require_all() const;
+
+ private:
+  struct place {
+    dims shape;
+    bool optional = false;
+    tensor data{};
+  };
+  struct alias {
+    std::string stored;
+    make_view view;
+    dims zeros;
+  };
+  std::string path_;
+  std::vector<std::string> order_, stored_order_;
+  std::map<std::string, place, std::less<>> stored_;
+  std::map<std::string, alias, std::less<>> common_;
+  bool loaded_ = false;
+};
+
+/// Columns [first, first + heads * d_head) of a matrix [in, out], seen as one matrix a head: [head, d_model, d_head]. With
+/// `rows_first` false the tensor is [out, in], as torch's Linear stores it. A vector gives [head, d_head].
+WAYFARER_API tensor split_heads(tensor const& stored, std::size_t first, std::size_t heads, std::size_t d_head,
+                                bool in_first = true);
+/// A matrix [head * d_head, d_model] (`in_first`) or its transpose, seen as [head, d_head, d_model].
+WAYFARER_API tensor join_heads(tensor const& stored, std::size_t heads, bool in_first = true);
+
+/// The weights of a model that hold infinities or NaN, and how many. Reads every weight.
+struct non_finite_weight {
+  std::string name;
+  std::size_t count = 0;
+};
+WAYFARER_API std::vector<non_finite_weight> non_finite_weights(model const&);
+
+}  // namespace wayfarer
