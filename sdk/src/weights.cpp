@@ -30,6 +30,12 @@ void weight_table::store(std::string name, dims shape, bool optional) {
   stored_.insert_or_assign(std::move(name), place{std::move(shape), optional});
 }
 
+void weight_table::also(std::string_view name, std::string other) {
+  auto const found = stored_.find(name);
+  if (found == stored_.end()) throw plugin_error("no tensor '" + std::string(name) + "' was declared");
+  found->second.others.push_back(std::move(other));
+}
+
 void weight_table::name(std::string common, std::string stored, make_view view) {
   order_.push_back(common);
   common_.insert_or_assign(std::move(common), alias{std::move(stored), std::move(view), {}});
@@ -44,9 +50,11 @@ void weight_table::load(std::string const& path, std::vector<std::string> const&
   path_ = path;
   auto const file = open_checkpoint(path);
   for (auto& [name, p] : stored_) {
-    for (auto const& prefix : prefixes) {
-      auto const* const found = file.find(prefix + name);
-      if (!found) continue;
+    safetensors_entry const* found = nullptr;
+    for (std::size_t other = 0; !found && other <= p.others.size(); ++other)
+      for (auto const& prefix : prefixes)
+        if (!found) found = file.find(prefix + (other ? p.others[other - 1] : name));
+    if (found) {
       auto const where = path_ + ": tensor " + in_quotes(found->name);
       if (!is_real(found->type))
         throw data_error(where + " is " + std::string(name_of(found->type)) +
@@ -61,7 +69,6 @@ void weight_table::load(std::string const& path, std::vector<std::string> const&
       std::vector<std::string> dim_names;
       for (auto const& d : p.shape) dim_names.push_back(d.name);
       p.data = file.tensor(found->name, dim_names);
-      break;
     }
   }
   loaded_ = true;
@@ -102,8 +109,13 @@ std::vector<std::string> weight_table::missing() const {
 }
 
 void weight_table::require_all() const {
+  require([](std::string_view) { return true; });
+}
+
+void weight_table::require(std::function<bool(std::string_view)> const& needed) const {
   if (!loaded_) throw plugin_error("the model was used before it was loaded");
-  auto const gone = missing();
+  auto gone = missing();
+  std::erase_if(gone, [&](std::string const& name) { return !needed(name); });
   if (gone.empty()) return;
   std::string list;
   for (auto const& name : gone) list += (list.empty() ? "" : ", ") + name;

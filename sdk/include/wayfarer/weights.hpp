@@ -27,6 +27,8 @@ class WAYFARER_API weight_table {
 
   /// The checkpoint holds `name` with this shape. `optional`: a forward pass does without it.
   void store(std::string name, dims shape, bool optional = false);
+  /// Another name under which checkpoints hold a tensor that was stored: used where the first is missing.
+  void also(std::string_view name, std::string other);
   /// The common name, and how it is seen in a stored tensor; without `view`, as it is.
   void name(std::string common, std::string stored, make_view view = {});
   /// A common name for what this architecture leaves out: zeros of this shape.
@@ -48,12 +50,15 @@ class WAYFARER_API weight_table {
   std::vector<std::string> missing() const;
   /// Throws data_error that lists exactly what is missing, if anything is.
   void require_all() const;
+  /// The same for those of them that are `needed`: a run that stops early, or an encoder without its decoder, does with fewer.
+  void require(std::function<bool(std::string_view stored)> const& needed) const;
 
  private:
   struct place {
     dims shape;
     bool optional = false;
     tensor data{};
+    std::vector<std::string> others{};
   };
   struct alias {
     std::string stored;
