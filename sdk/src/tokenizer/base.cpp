@@ -1,0 +1,110 @@
+#include "base.hpp"
+
+#include <cstring>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
+
+namespace wayfarer::tokenizing {
+
+void added_tokens::add(added_token t, vocabulary::refusal const& refuse) {
+  if (t.text.empty()) return refuse("an added token is empty");
+  if (t.text.size() > longest_added_token)
+    return refuse("the added token " + in_quotes(t.text) + " is longer than " + std::to_string(longest_added_token) + " bytes");
+  std::uint32_t node = 0;
+  for (char const c : t.text) {
+    auto const [at, fresh] =
+        next_.try_emplace({node, static_cast<unsigned char>(c)}, static_cast<std::uint32_t>(token_at_.size()));
+    if (fresh) token_at_.push_back(-1);
+    node = at->second;
+  }
+  if (token_at_[node] >= 0) return refuse("the added token " + in_quotes(t.text) + " comes twice");
+  if (!by_id_.try_emplace(t.id, all_.size()).second) return refuse("two added tokens have the id " + std::to_string(t.id));
+  token_at_[node] = static_cast<std::int32_t>(all_.size());
+  auto const first = static_cast<unsigned char>(t.text[0]);
+  only_begin_ = only_begin_ == -1 || only_begin_ == first ? first : -2;
+  begins_[first] = true;
+  all_.push_back(std::move(t));
+}
+
+added_token const* added_tokens::find(std::int32_t id) const {
+  auto const at = by_id_.find(id);
+  return at == by_id_.end() ? nullptr : &all_[at->second];
+}
+
+added_tokens::match added_tokens::next(std::string_view text, std::size_t from, bool special) const {
+  std::size_t at = from;
+  if (all_.empty()) return {};
+  while (at < text.size()) {
+    if (only_begin_ >= 0) {
+      auto const* const hit = static_cast<char const*>(std::memchr(text.data() + at, only_begin_, text.size() - at));
+      if (!hit) return {};
+      at = static_cast<std::size_t>(hit - text.data());
+    } else if (!begins_[static_cast<unsigned char>(text[at])]) {
+      ++at;
+      continue;
+    }
+    added_token const* found = nullptr;
+    std::uint32_t node = 0;
+    for (std::size_t i = at; i < text.size(); ++i) {
+      auto const step = next_.find({node, static_cast<unsigned char>(text[i])});
+      if (step == next_.end()) break;
+      node = step->second;
+      if (token_at_[node] < 0) continue;
+      auto const& t = all_[static_cast<std::size_t>(token_at_[node])];
+      if (special || !t.special) found = &t;
+    }
+    if (!found) {
+      ++at;
+      continue;
+    }
+    match m{found, at, at + found->text.size()};
+    while (found->strips_right && m.end < text.size()) {
+      character const c = read_character(text, m.end);
+      if (class_of(c) != char_class::space) break;
+      m.end += c.length;
+    }
+    while (found->strips_left && m.begin > from) {
+      std::size_t back = m.begin - 1;
+      while (back > from && m.begin - back < 4 && (static_cast<unsigned char>(text[back]) & 0xc0) == 0x80) --back;
+      character const c = read_character(text, back);
+      if (class_of(c) != char_class::space || back + c.length != m.begin) break;
+      m.begin = back;
+    }
+    return m;
+  }
+  return {};
+}
+
+encoding base::encode(std::string_view text, tokenize_options const& options) const {
+  if (text.size() >= 0xffffffff) throw usage_error("can't tokenize 4 GiB of text at once; split it, say by document");
+  encoding out;
+  if (options.ends)
+    for (std::int32_t const id : set_.before) out.ids.push_back(id), out.spans.push_back({0, 0});
+  for (std::size_t at = 0; at < text.size();) {
+    auto const special = set_.added.next(text, at, options.special);
+    std::size_t const end = special.token ? special.begin : text.size();
+    if (end > at) cut({text, at, end}, out);
+    if (!special.token) break;
+    out.ids.push_back(special.token->id);
+    out.spans.push_back({special.begin, special.end});
+    at = special.end;
+  }
+  if (options.ends)
+    for (std::int32_t const id : set_.after) out.ids.push_back(id), out.spans.push_back({text.size(), text.size()});
+  return out;
+}
+
+std::string base::token_bytes(std::int32_t id) const {
+  check(id);
+  return std::string(set_.tokens.bytes(id));
+}
+
+void base::check(std::int32_t id) const {
+  if (!set_.tokens.has(id))
+    throw usage_error("no token has the id " + std::to_string(id) + "; the vocabulary of " +
+                      (set_.files.empty() ? std::string("this tokenizer") : set_.files.front()) + " has ids below " +
+                      std::to_string(set_.tokens.size()));
+}
+
+}  // namespace wayfarer::tokenizing

@@ -1,0 +1,86 @@
+// What all tokenizers share: the vocabulary, tokens that are matched in the raw text before anything else, tokens around a text,
+// and reading tokens back. A kind of tokenizer adds how the text between such tokens is cut.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/tokenizer.hpp>
+
+#include "vocabulary.hpp"
+
+namespace wayfarer::tokenizing {
+
+/// A token that is looked for in the text as it stands. With `strips_left`, white space before it belongs to it.
+struct added_token {
+  std::int32_t id = 0;
+  std::string text;
+  bool special = true, strips_left = false, strips_right = false;
+};
+/// Longer ones are refused: looking for a token takes time proportional to its length at every place of the text.
+inline constexpr std::size_t longest_added_token = 1024;
+
+/// A trie of the added tokens; the longest one that begins at a place wins.
+class added_tokens {
+ public:
+  void add(added_token, vocabulary::refusal const&);
+  added_token const* find(std::int32_t id) const;
+  std::vector<added_token> const& all() const noexcept { return all_; }
+  /// The first place at or after `from` where one begins; null if there is none. Those that are special count only if `special`.
+  struct match {
+    added_token const* token = nullptr;
+    std::size_t begin = 0, end = 0;
+  };
+  match next(std::string_view text, std::size_t from, bool special) const;
+
+ private:
+  std::vector<added_token> all_;
+  std::map<std::int32_t, std::size_t> by_id_;
+  std::array<bool, 256> begins_{};
+  int only_begin_ = -1;  // the byte with which all begin, -2 if there are several
+  std::map<std::pair<std::uint32_t, unsigned char>, std::uint32_t> next_;
+  std::vector<std::int32_t> token_at_{-1};  // node -> index in all_
+};
+
+/// What a folder says about a tokenizer apart from how it cuts.
+struct setting {
+  vocabulary tokens;
+  added_tokens added;
+  std::vector<std::int32_t> before, after;  ///< tokens around a text
+  special_tokens roles;
+  std::vector<std::string> files;
+};
+
+class base : public tokenizer {
+ public:
+  explicit base(setting s) : set_(std::move(s)) {}
+
+  encoding encode(std::string_view text, tokenize_options const&) const final;
+  std::string token_text(std::int32_t id) const override { return readable(token_bytes(id)); }
+  std::string token_bytes(std::int32_t id) const override;
+  std::size_t vocabulary() const noexcept final { return set_.tokens.size(); }
+  special_tokens const& special() const noexcept final { return set_.roles; }
+  std::vector<std::string> const& files() const noexcept final { return set_.files; }
+
+ protected:
+  /// Cuts text[begin, end), which holds no added token.
+  struct stretch {
+    std::string_view text;
+    std::size_t begin = 0, end = 0;
+  };
+  virtual void cut(stretch const&, encoding& out) const = 0;
+  /// Throws usage_error if there is no such token.
+  void check(std::int32_t id) const;
+  tokenizing::vocabulary const& tokens() const noexcept { return set_.tokens; }
+  added_tokens const& added() const noexcept { return set_.added; }
+
+ private:
+  setting set_;
+};
+
+}  // namespace wayfarer::tokenizing
