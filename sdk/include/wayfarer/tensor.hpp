@@ -120,6 +120,8 @@ class WAYFARER_API tensor {
   }
   /// A view of memory that `keep` owns. Strides are in elements; empty means row-major.
   static tensor look(dtype, void const* data, dims, std::shared_ptr<void const> keep, std::vector<std::ptrdiff_t> strides = {});
+  /// The same, but it may be written through.
+  static tensor lend(dtype, void* data, dims, std::shared_ptr<void const> keep, std::vector<std::ptrdiff_t> strides = {});
 
   bool defined() const noexcept { return data_ != nullptr; }
   wayfarer::dtype type() const noexcept { return type_; }
