@@ -7,10 +7,10 @@
 
 namespace wayfarer::tokenizing {
 
-void added_tokens::add(added_token t, vocabulary::refusal const& refuse) {
-  if (t.text.empty()) return refuse("an added token is empty");
+void added_tokens::add(added_token t, refusal const& refuse) {
+  if (t.text.empty()) refuse("an added token is empty");
   if (t.text.size() > longest_added_token)
-    return refuse("the added token " + in_quotes(t.text) + " is longer than " + std::to_string(longest_added_token) + " bytes");
+    refuse("the added token " + in_quotes(t.text) + " is longer than " + std::to_string(longest_added_token) + " bytes");
   std::uint32_t node = 0;
   for (char const c : t.text) {
     auto const [at, fresh] =
@@ -18,8 +18,8 @@ void added_tokens::add(added_token t, vocabulary::refusal const& refuse) {
     if (fresh) token_at_.push_back(-1);
     node = at->second;
   }
-  if (token_at_[node] >= 0) return refuse("the added token " + in_quotes(t.text) + " comes twice");
-  if (!by_id_.try_emplace(t.id, all_.size()).second) return refuse("two added tokens have the id " + std::to_string(t.id));
+  if (token_at_[node] >= 0) refuse("the added token " + in_quotes(t.text) + " comes twice");
+  if (!by_id_.try_emplace(t.id, all_.size()).second) refuse("two added tokens have the id " + std::to_string(t.id));
   token_at_[node] = static_cast<std::int32_t>(all_.size());
   auto const first = static_cast<unsigned char>(t.text[0]);
   only_begin_ = only_begin_ == -1 || only_begin_ == first ? first : -2;

@@ -28,7 +28,7 @@ inline constexpr std::size_t longest_added_token = 1024;
 /// A trie of the added tokens; the longest one that begins at a place wins.
 class added_tokens {
  public:
-  void add(added_token, vocabulary::refusal const&);
+  void add(added_token, refusal const&);
   added_token const* find(std::int32_t id) const;
   std::vector<added_token> const& all() const noexcept { return all_; }
   /// The first place at or after `from` where one begins; null if there is none. Those that are special count only if `special`.

@@ -19,7 +19,7 @@ class merge_reader {
  public:
   merge_reader(vocabulary const& tokens, std::size_t expected) : tokens_(tokens), merges_(expected) {}
   /// Both in byte letters. Refuses what is no token.
-  void add(std::string_view left, std::string_view right, vocabulary::refusal const&);
+  void add(std::string_view left, std::string_view right, refusal const&);
   merge_table take() { return std::move(merges_); }
 
  private:

@@ -1,5 +1,8 @@
 #include "folder.hpp"
 
+#include "unigram.hpp"
+#include "wordpiece.hpp"
+
 #include <algorithm>
 #include <filesystem>
 
@@ -101,8 +104,8 @@ std::vector<added_token> folder::listed_tokens() {
   return all;
 }
 
-vocabulary::refusal refusal_at(std::string file, std::size_t line) {
-  return [file = std::move(file), line](std::string const& what) { throw data_error(located(file, line, 0, what)); };
+refusal refusal_at(std::string file, std::size_t line) {
+  return refusal([file = std::move(file), line](std::string const& what) { throw data_error(located(file, line, 0, what)); });
 }
 
 added_token read_added_token(json_value const& value, std::int32_t id) {
@@ -114,7 +117,7 @@ added_token read_added_token(json_value const& value, std::int32_t id) {
   return {id, value.at("content").as_string(), flag("special"), flag("lstrip"), flag("rstrip")};
 }
 
-void add_tokens(setting& s, std::vector<added_token> const& all, vocabulary::refusal const& refuse) {
+void add_tokens(setting& s, std::vector<added_token> const& all, refusal const& refuse) {
   for (auto const& t : all) {
     if (!s.tokens.has(t.id))
       s.tokens.add(t.id, t.text, refuse);
@@ -159,6 +162,8 @@ std::shared_ptr<tokenizer const> open_tokenizer(std::string const& path) {
     return tokenizing::read_vocab_and_merges(from, "vocab.json", "merges.txt");
   if (from.has("encoder.json") && from.has("vocab.bpe"))
     return tokenizing::read_vocab_and_merges(from, "encoder.json", "vocab.bpe");
+  if (from.has("spiece.model")) return tokenizing::read_sentencepiece(from, "spiece.model");
+  if (from.has("vocab.txt")) return tokenizing::read_vocab_text(from, "vocab.txt");
   return nullptr;
 }
 

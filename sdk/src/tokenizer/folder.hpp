@@ -46,18 +46,18 @@ class folder {
 };
 
 /// Calls fail on a value of the file, as a refusal.
-inline vocabulary::refusal refusal_at(json_value const& where) {
-  return [where](std::string const& what) { where.fail(what); };
+inline refusal refusal_at(json_value const& where) {
+  return refusal([where](std::string const& what) { where.fail(what); });
 }
 /// For files that are no JSON.
-vocabulary::refusal refusal_at(std::string file, std::size_t line = 0);
+refusal refusal_at(std::string file, std::size_t line = 0);
 
 /// An added token as Hugging Face writes it: {"content", "lstrip", "rstrip", "single_word", "special"}.
 added_token read_added_token(json_value const&, std::int32_t id);
 
 /// Adds tokens to the vocabulary and to those that are matched in the raw text. One that the vocabulary has already must be the
 /// same there.
-void add_tokens(setting&, std::vector<added_token> const&, vocabulary::refusal const&);
+void add_tokens(setting&, std::vector<added_token> const&, refusal const&);
 
 /// Fills in the roles: as the configuration says, and by the usual names of tokens that are matched in the raw text.
 void assign_roles(setting&, folder&);

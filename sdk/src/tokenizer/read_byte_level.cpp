@@ -16,7 +16,7 @@ void read_byte_letters(json_value const& vocab, std::vector<added_token> const& 
   for (auto const& t : added) raw.emplace(t.id, &t.text);
   for (auto const& [letters, value] : vocab.members()) {
     auto const id = static_cast<std::int32_t>(value.as_integer(0, 0x7fffffff));
-    auto const refuse = [&](std::string const& what) { value.fail(what); };
+    auto const refuse = refusal_at(value);
     // An added token stands for its own text, whatever letters that has.
     if (auto const at = raw.find(id); at != raw.end() && *at->second == letters)
       into.add(id, letters, refuse);
@@ -27,7 +27,7 @@ void read_byte_letters(json_value const& vocab, std::vector<added_token> const& 
   }
 }
 
-void merge_reader::add(std::string_view left, std::string_view right, vocabulary::refusal const& refuse) {
+void merge_reader::add(std::string_view left, std::string_view right, refusal const& refuse) {
   auto const token = [&](std::string_view letters, std::string_view what) {
     auto const bytes = bytes_of_byte_letters(letters);
     std::int32_t const id = bytes ? tokens_.find(*bytes) : -1;

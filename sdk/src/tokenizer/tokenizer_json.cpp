@@ -1,8 +1,14 @@
 // Hugging Face's tokenizer.json. Whatever it asks for that we don't do exactly is refused, with the place in the file.
+#include <algorithm>
+#include <limits>
+#include <set>
+
 #include <wayfarer/error.hpp>
 
 #include "byte_level_files.hpp"
 #include "folder.hpp"
+#include "unigram.hpp"
+#include "wordpiece.hpp"
 
 namespace wayfarer::tokenizing {
 
@@ -126,6 +132,202 @@ std::shared_ptr<tokenizer const> read_bpe(folder& from, json_value const& whole,
   return make_byte_level(std::move(s), reader.take(), rules);
 }
 
+/// The bytes that base64 text stands for.
+std::string from_base64(json_value const& where) {
+  std::string const& text = where.as_string();
+  std::string out;
+  out.reserve(text.size() / 4 * 3);
+  std::uint32_t bits = 0;
+  std::size_t n = text.size();
+  if (n % 4 != 0) where.fail("is no base64 text: its length is not a multiple of 4");
+  if (n > 0 && text[n - 1] == '=') --n;
+  if (n > 0 && text[n - 1] == '=') --n;
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (std::size_t i = 0; i < n; ++i) {
+    std::size_t const digit = digits.find(text[i]);
+    if (digit == digits.npos) where.fail("is no base64 text at byte " + std::to_string(i));
+    bits = bits << 6 | static_cast<std::uint32_t>(digit);
+    if (i % 4 != 0) out += static_cast<char>(bits >> (6 - 2 * (i % 4)) & 0xff);
+  }
+  return out;
+}
+
+std::string short_text(json_value const& where, std::string_view name) {
+  std::string const& text = where.at(name).as_string();
+  if (text.size() > longest_token) where.fail(std::string(name) + ": is longer than " + std::to_string(longest_token) + " bytes");
+  return text;
+}
+
+std::vector<normalizer> read_steps(json_value const& whole) {
+  std::vector<normalizer> steps;
+  for (json_value const& part : parts_of(whole, "normalizer", "normalizers")) {
+    std::string const type = type_of(part);
+    if (type == "Precompiled") {
+      auto const blob = part.find_set("precompiled_charsmap");
+      if (!blob) continue;
+      auto map = std::make_shared<character_map const>(from_base64(*blob), refusal_at(*blob));
+      if (!map->empty()) steps.push_back(by_character_map(std::move(map)));
+    } else if (type == "BertNormalizer") {
+      bool const lower = flag(part, "lowercase", true);
+      for (auto& step : bert_steps(flag(part, "clean_text", true), flag(part, "handle_chinese_chars", true),
+                                   flag(part, "strip_accents", lower), lower))
+        steps.push_back(std::move(step));
+    } else if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") {
+      steps.push_back(by_unicode_form(type == "NFC"    ? unicode_form::nfc
+                                      : type == "NFD"  ? unicode_form::nfd
+                                      : type == "NFKC" ? unicode_form::nfkc
+                                                       : unicode_form::nfkd));
+    } else if (type == "Lowercase") {
+      steps.push_back(lower_case());
+    } else if (type == "StripAccents") {
+      steps.push_back(without_marks());
+    } else if (type == "Strip") {
+      steps.push_back(stripped(flag(part, "strip_left", true), flag(part, "strip_right", true)));
+    } else if (type == "Prepend") {
+      steps.push_back(with_prefix(short_text(part, "prepend")));
+    } else if (type == "Replace") {
+      json_value const pattern = part.at("pattern");
+      if (auto const regex = pattern.find("Regex")) {
+        if (regex->as_string() != " {2,}") regex->fail("of regular expressions only \" {2,}\" is supported");
+        steps.push_back(runs_of_spaces_replaced(short_text(part, "content")));
+      } else {
+        std::string what = short_text(pattern, "String");
+        if (what.empty()) pattern.fail("is empty");
+        steps.push_back(replaced(std::move(what), short_text(part, "content")));
+      }
+    } else {
+      unsupported(part, "normalizer");
+    }
+  }
+  return steps;
+}
+
+metaspace_rules::prefix read_prefix(json_value const& part) {
+  using prefix = metaspace_rules::prefix;
+  if (auto const mark = part.find_set("replacement"); mark && mark->as_string() != space_mark)
+    mark->fail("only the mark U+2581 is supported");
+  if (auto const scheme = part.find_set("prepend_scheme")) {
+    std::string const& text = scheme->as_string();
+    if (text == "always") return prefix::always;
+    if (text == "first") return prefix::first;
+    if (text == "never") return prefix::never;
+    scheme->fail("expected always, first or never");
+  }
+  return flag(part, "add_prefix_space", true) ? prefix::always : prefix::never;
+}
+
+std::shared_ptr<tokenizer const> read_unigram(folder& from, json_value const& whole, json_value const& model) {
+  metaspace_rules rules;
+  rules.steps = read_steps(whole);
+  bool marks = false;
+  for (json_value const& part : parts_of(whole, "pre_tokenizer", "pretokenizers")) {
+    std::string const type = type_of(part);
+    if (type == "WhitespaceSplit" && !marks && !rules.split_at_white_space) {
+      rules.split_at_white_space = true;
+    } else if (type == "Metaspace" && !marks) {
+      marks = true;
+      rules.prepend = read_prefix(part);
+      rules.split = flag(part, "split", true);
+    } else {
+      unsupported(part, "pre-tokenizer");
+    }
+  }
+  if (!marks) whole.fail("pre_tokenizer: Unigram is supported with the pre-tokenizer Metaspace alone");
+  for (json_value const& part : parts_of(whole, "decoder", "decoders")) {
+    if (type_of(part) != "Metaspace") unsupported(part, "decoder");
+    read_prefix(part);
+  }
+
+  setting s;
+  unigram_pieces p;
+  auto const added = read_added(whole);
+  std::set<std::int32_t> apart;
+  for (auto const& t : added) apart.insert(t.id);
+  json_value const vocab = model.at("vocab");
+  std::size_t const n = vocab.size();
+  if (n == 0) vocab.fail("is empty");
+  s.tokens.expect(n + added.size());
+  p.scores.resize(n), p.defined.resize(n), p.bytes.resize(n);
+  p.lowest = std::numeric_limits<double>::max(), p.highest = std::numeric_limits<double>::lowest();
+  json_value const unknown = model.at("unk_id");
+  p.unknown = static_cast<std::int32_t>(unknown.as_integer(0, static_cast<std::int64_t>(n) - 1));
+  bool const fall_back = flag(model, "byte_fallback", false);
+  std::vector<std::int32_t> byte_tokens(256, -1);
+  std::set<std::string_view> seen;
+  std::vector<std::pair<std::string_view, std::int32_t>> words;
+  constexpr char hex[] = "0123456789ABCDEF";
+  for (std::size_t i = 0; i < n; ++i) {
+    json_value const entry = vocab.at(i);
+    auto const id = static_cast<std::int32_t>(i);
+    auto const refuse = refusal_at(entry);
+    if (entry.size() != 2) refuse("expected a token and its score");
+    std::string const& text = entry.at(0).as_string();
+    if (text.size() > longest_token) refuse("the token is longer than " + std::to_string(longest_token) + " bytes");
+    if (!seen.insert(text).second) refuse("the token " + in_quotes(text) + " comes twice");
+    double const score = entry.at(1).as_number();
+    p.scores[i] = score;
+    p.lowest = std::min(p.lowest, score);
+    p.highest = std::max(p.highest, score);
+    if (fall_back && text.size() == 6 && text.starts_with("<0x") && text[5] == '>') {
+      auto const high = std::string_view(hex).find(text[3]), low = std::string_view(hex).find(text[4]);
+      if (high < 16 && low < 16) {
+        byte_tokens[high * 16 + low] = id;
+        p.bytes[i] = true;
+        char const c = static_cast<char>(high * 16 + low);
+        s.tokens.add(id, {&c, 1}, refuse, true);
+        continue;
+      }
+    }
+    bool const whole_token = apart.contains(id) || id == p.unknown;
+    s.tokens.add(id, whole_token ? text : with_spaces(text), refuse);
+    if (!whole_token && !text.empty()) words.emplace_back(text, id);
+  }
+  // Hugging Face falls back only if all bytes are there.
+  if (fall_back && std::find(byte_tokens.begin(), byte_tokens.end(), -1) == byte_tokens.end()) p.byte_tokens = byte_tokens;
+  add_tokens(s, added, refusal_at(whole.find("added_tokens").value_or(whole)));
+  s.tokens.index();
+  p.trie = byte_trie(std::move(words));
+  read_ends(whole, s);
+  s.roles.unk = p.unknown;
+  assign_roles(s, from);
+  return make_unigram(std::move(s), std::move(p), std::move(rules));
+}
+
+std::shared_ptr<tokenizer const> read_wordpiece(folder& from, json_value const& whole, json_value const& model) {
+  setting s;
+  wordpiece_rules rules;
+  rules.steps = read_steps(whole);
+  auto const parts = parts_of(whole, "pre_tokenizer", "pretokenizers");
+  for (json_value const& part : parts)
+    if (type_of(part) != "BertPreTokenizer") unsupported(part, "pre-tokenizer");
+  if (parts.size() != 1) whole.fail("pre_tokenizer: WordPiece is supported with the pre-tokenizer BertPreTokenizer alone");
+  for (json_value const& part : parts_of(whole, "decoder", "decoders")) {
+    if (type_of(part) != "WordPiece") unsupported(part, "decoder");
+    rules.tidy = flag(part, "cleanup", true);
+  }
+  if (auto const prefix = model.find_set("continuing_subword_prefix"))
+    rules.prefix = short_text(model, "continuing_subword_prefix");
+  if (rules.prefix.empty()) model.fail("continuing_subword_prefix: is empty, which is not supported");
+  if (auto const longest = model.find_set("max_input_chars_per_word")) rules.longest = longest->as_unsigned(1'000'000);
+  auto const added = read_added(whole);
+  json_value const vocab = model.at("vocab");
+  std::vector<std::pair<std::string_view, std::int32_t>> pieces;
+  for (auto const& [text, id] : vocab.members())
+    pieces.emplace_back(text, static_cast<std::int32_t>(id.as_integer(0, 0x7fffffff)));
+  // Before the ids are used as indices.
+  for (auto const& [text, id] : pieces)
+    if (static_cast<std::size_t>(id) >= 2 * (pieces.size() + added.size()) + 1024)
+      vocab.at(text).fail("token id " + std::to_string(id) + " is far beyond the number of tokens");
+  read_pieces(pieces, s, rules, added, refusal_at(vocab));
+  json_value const unknown = model.at("unk_token");
+  rules.unknown = s.tokens.find(unknown.as_string());
+  if (rules.unknown < 0) unknown.fail("is no token");
+  s.roles.unk = rules.unknown;
+  read_ends(whole, s);
+  assign_roles(s, from);
+  return make_wordpiece(std::move(s), std::move(rules));
+}
+
 }  // namespace
 
 std::shared_ptr<tokenizer const> read_tokenizer_json(folder& from) {
@@ -133,8 +335,14 @@ std::shared_ptr<tokenizer const> read_tokenizer_json(folder& from) {
   json_value const model = whole.at("model");
   // Early files don't name the type.
   auto const named = model.find_set("type");
-  std::string const type = named ? named->as_string() : model.find("merges") ? "BPE" : "";
+  std::string const type = named                     ? named->as_string()
+                           : model.find("merges")    ? "BPE"
+                           : model.find("unk_id")    ? "Unigram"
+                           : model.find("unk_token") ? "WordPiece"
+                                                     : "";
   if (type == "BPE") return read_bpe(from, whole, model);
+  if (type == "Unigram") return read_unigram(from, whole, model);
+  if (type == "WordPiece") return read_wordpiece(from, whole, model);
   if (!named) model.fail("\"type\" is missing");
   named->fail("the model " + in_quotes(type) + " is not supported; BPE, Unigram and WordPiece are");
 }

@@ -44,12 +44,12 @@ std::uint64_t hash_bytes(char const* at, std::size_t n) noexcept {
 }
 
 void vocabulary::add(std::int32_t id, std::string_view bytes, refusal const& refuse, bool hidden) {
-  if (id < 0) return refuse("token id " + std::to_string(id) + " is negative");
+  if (id < 0) refuse("token id " + std::to_string(id) + " is negative");
   auto const at = static_cast<std::size_t>(id);
-  if (at >= limit_) return refuse("token id " + std::to_string(id) + " is far beyond the number of tokens");
-  if (arena_.size() + bytes.size() >= absent) return refuse("the tokens are longer than 4 GiB together");
+  if (at >= limit_) refuse("token id " + std::to_string(id) + " is far beyond the number of tokens");
+  if (arena_.size() + bytes.size() >= absent) refuse("the tokens are longer than 4 GiB together");
   if (at >= at_.size()) at_.resize(at + 1);
-  if (at_[at].begin != absent) return refuse("two tokens have the id " + std::to_string(id));
+  if (at_[at].begin != absent) refuse("two tokens have the id " + std::to_string(id));
   at_[at] = {static_cast<std::uint32_t>(arena_.size()), static_cast<std::uint32_t>(bytes.size())};
   arena_.append(bytes);
   if (hidden) hidden_.push_back(id);

@@ -7,7 +7,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include <wayfarer/error.hpp>
 
 #include "text.hpp"
 
@@ -16,11 +19,21 @@ namespace wayfarer::tokenizing {
 /// Mixed so that nobody can prepare a file whose tokens all collide: the seed differs from process to process.
 std::uint64_t hash_bytes(char const* at, std::size_t n) noexcept;
 
+/// Complains about a file: throws the data_error that names it and the place.
+class refusal {
+ public:
+  explicit refusal(std::function<void(std::string const& what)> f) : throw_(std::move(f)) {}
+  [[noreturn]] void operator()(std::string const& what) const {
+    throw_(what);
+    throw data_error(what);
+  }
+
+ private:
+  std::function<void(std::string const&)> throw_;
+};
+
 class vocabulary {
  public:
-  /// Complains about an id: throws the data_error that names file and place.
-  using refusal = std::function<void(std::string const& what)>;
-
   /// Adds a token. Ids may come in any order. Refuses an id that is taken, or beyond what `expect` allows. `find` passes over
   /// tokens that are hidden.
   void add(std::int32_t id, std::string_view bytes, refusal const&, bool hidden = false);

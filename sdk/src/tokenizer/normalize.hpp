@@ -1,0 +1,86 @@
+// Normalisation of a text with a memory of where each byte comes from: the steps that published tokenizers name. Immutable once
+// made; any thread, each aligned_text from one thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "vocabulary.hpp"
+
+namespace wayfarer::tokenizing {
+
+/// Valid UTF-8, and for each byte the bytes [begin, end) of the original text that it stands for.
+struct aligned_text {
+  struct origin {
+    std::uint32_t begin = 0, end = 0;
+  };
+  std::string text;
+  std::vector<origin> from;
+
+  void put(std::string_view more, origin o) {
+    text.append(more);
+    from.insert(from.end(), more.size(), o);
+  }
+  void clear() {
+    text.clear();
+    from.clear();
+  }
+};
+
+/// text[begin, end) with U+FFFD for each byte that is no UTF-8.
+aligned_text align(std::string_view text, std::size_t begin, std::size_t end);
+
+/// One step: reads one text, fills another, which comes empty.
+using normalizer = std::function<void(aligned_text const& in, aligned_text& out)>;
+
+/// Applies the steps in order.
+aligned_text normalized(aligned_text, std::vector<normalizer> const&);
+
+/// SentencePiece's compiled character map: a double array of prefixes, each with its replacement. Every step through it is
+/// bounded.
+class character_map {
+ public:
+  character_map() = default;
+  /// `blob`: the bytes of precompiled_charsmap. Refuses one whose parts don't fit.
+  character_map(std::string blob, refusal const&);
+  bool empty() const noexcept { return units_.empty(); }
+  struct replacement {
+    std::string_view text;
+    std::size_t length = 0;  ///< bytes replaced, 0 if nothing fits
+  };
+  /// For the longest prefix of the text that has one.
+  replacement longest(std::string_view text) const noexcept { return search(text, false); }
+  /// For the shortest, which is what Hugging Face takes.
+  replacement shortest(std::string_view text) const noexcept { return search(text, true); }
+
+ private:
+  replacement search(std::string_view text, bool first) const noexcept;
+  std::vector<std::uint32_t> units_;
+  std::string texts_;
+};
+
+/// The map as Hugging Face applies it: to clusters of characters that are short, else to each character.
+normalizer by_character_map(std::shared_ptr<character_map const>);
+
+enum class unicode_form { nfc, nfd, nfkc, nfkd };
+normalizer by_unicode_form(unicode_form);
+/// Each character by itself, so a final sigma is as any.
+normalizer lower_case();
+/// Drops marks that take no space (Mn).
+normalizer without_marks();
+/// BERT's first step: control characters go, white space becomes a space.
+normalizer cleaned();
+/// Spaces around Chinese characters.
+normalizer chinese_apart();
+normalizer stripped(bool left, bool right);
+normalizer replaced(std::string what, std::string with);
+/// Runs of at least two spaces.
+normalizer runs_of_spaces_replaced(std::string with);
+normalizer with_prefix(std::string prefix);
+
+}  // namespace wayfarer::tokenizing

@@ -1,0 +1,311 @@
+// Reads SentencePiece's .model files, which are protocol buffers: the few fields that matter, each bounded by the message that
+// holds it. The library itself must not see files from strangers; version 0.1.97 crashes on crafted ones.
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
+
+#include "folder.hpp"
+#include "unigram.hpp"
+
+namespace wayfarer::tokenizing {
+
+namespace {
+
+/// The fields of one message, in the order of the file.
+class message {
+ public:
+  message(std::string_view bytes, std::size_t offset, std::string const& file) : bytes_(bytes), offset_(offset), file_(&file) {}
+
+  /// Moves to the next field; false at the end.
+  bool next() {
+    if (at_ == bytes_.size()) return false;
+    field_at_ = at_;
+    std::uint64_t const key = varint();
+    number_ = key >> 3;
+    wire_ = static_cast<unsigned>(key & 7);
+    if (number_ == 0 || number_ >= (std::uint64_t{1} << 29)) fail("field number " + std::to_string(number_) + " is out of range");
+    switch (wire_) {
+      case 0:
+        value_ = varint();
+        break;
+      case 1:
+        content_ = take(8);
+        break;
+      case 2:
+        content_at_ = 0, content_ = take(varint());
+        break;
+      case 5:
+        content_ = take(4);
+        break;
+      default:
+        fail("field " + std::to_string(number_) + " has the unsupported wire type " + std::to_string(wire_));
+    }
+    return true;
+  }
+  std::uint64_t number() const noexcept { return number_; }
+  std::string_view bytes() const { return expect(2, "bytes"), content_; }
+  std::string_view text() const {
+    expect(2, "text");
+    if (!is_utf8(content_)) fail("the text of field " + std::to_string(number_) + " is not UTF-8");
+    return content_;
+  }
+  message nested() const { return expect(2, "a message"), message(content_, offset_ + content_at_, *file_); }
+  bool boolean() const { return expect(0, "a truth value"), value_ != 0; }
+  std::int64_t integer() const { return expect(0, "an integer"), static_cast<std::int64_t>(value_); }
+  float number32() const {
+    expect(5, "a float");
+    float x;
+    std::memcpy(&x, content_.data(), 4);
+    if (!std::isfinite(x)) fail("field " + std::to_string(number_) + " is not a finite number");
+    return x;
+  }
+  [[noreturn]] void fail(std::string const& what) const {
+    throw data_error(*file_ + ": byte " + std::to_string(offset_ + field_at_) + ": " + what);
+  }
+
+ private:
+  void expect(unsigned wire, char const* what) const {
+    if (wire_ != wire)
+      fail("field " + std::to_string(number_) + " should be " + what + ", but has the wire type " + std::to_string(wire_));
+  }
+  std::uint64_t varint() {
+    std::uint64_t x = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      if (at_ == bytes_.size()) fail("ends within a number");
+      auto const byte = static_cast<unsigned char>(bytes_[at_++]);
+      if (shift == 63 && byte > 1) break;
+      x |= std::uint64_t{byte & 0x7fu} << shift;
+      if (byte < 0x80) return x;
+    }
+    fail("a number is longer than 64 bits");
+  }
+  std::string_view take(std::uint64_t n) {
+    if (n > bytes_.size() - at_)
+      fail("field " + std::to_string(number_) + " is " + std::to_string(n) + " bytes long, but only " +
+           std::to_string(bytes_.size() - at_) + " are left");
+    content_at_ = at_;
+    at_ += static_cast<std::size_t>(n);
+    return bytes_.substr(content_at_, static_cast<std::size_t>(n));
+  }
+
+  std::string_view bytes_, content_;
+  std::size_t offset_, at_ = 0, field_at_ = 0, content_at_ = 0;
+  std::string const* file_;
+  std::uint64_t number_ = 0, value_ = 0;
+  unsigned wire_ = 0;
+};
+
+enum class piece_type { normal = 1, unknown = 2, control = 3, defined = 4, unused = 5, byte = 6 };
+
+struct model_piece {
+  std::string_view text;
+  float score = 0;
+  piece_type type = piece_type::normal;
+};
+
+struct model_file {
+  std::vector<model_piece> pieces;
+  std::int64_t model_type = 1;  // unigram
+  bool white_space_suffix = false, byte_fallback = false;
+  std::int64_t unk = 0, bos = 1, eos = 2, pad = -1;
+  std::string_view character_map;
+  bool dummy_prefix = true, squeeze_spaces = true, escape_spaces = true;
+};
+
+model_piece read_piece(message m) {
+  model_piece p;
+  while (m.next()) {
+    if (m.number() == 1)
+      p.text = m.text();
+    else if (m.number() == 2)
+      p.score = m.number32();
+    else if (m.number() == 3) {
+      auto const type = m.integer();
+      if (type < 1 || type > 6) m.fail("a piece has the unknown type " + std::to_string(type));
+      p.type = static_cast<piece_type>(type);
+    }
+  }
+  if (p.text.empty()) m.fail("a piece has no text");
+  if (p.text.size() > longest_token) m.fail("a piece is longer than " + std::to_string(longest_token) + " bytes");
+  return p;
+}
+
+void read_trainer(message m, model_file& f) {
+  while (m.next()) switch (m.number()) {
+      case 3:
+        f.model_type = m.integer();
+        break;
+      case 24:
+        f.white_space_suffix = m.boolean();
+        break;
+      case 35:
+        f.byte_fallback = m.boolean();
+        break;
+      // int32 fields; a negative one is written as 64 bits.
+      case 40:
+        f.unk = m.integer();
+        break;
+      case 41:
+        f.bos = m.integer();
+        break;
+      case 42:
+        f.eos = m.integer();
+        break;
+      case 43:
+        f.pad = m.integer();
+        break;
+    }
+}
+
+void read_normalizer(message m, model_file& f) {
+  while (m.next()) switch (m.number()) {
+      case 2:
+        f.character_map = m.bytes();
+        break;
+      case 3:
+        f.dummy_prefix = m.boolean();
+        break;
+      case 4:
+        f.squeeze_spaces = m.boolean();
+        break;
+      case 5:
+        f.escape_spaces = m.boolean();
+        break;
+    }
+}
+
+model_file read_model(std::string_view bytes, std::string const& file) {
+  model_file f;
+  message m(bytes, 0, file);
+  while (m.next()) {
+    if (m.number() == 1)
+      f.pieces.push_back(read_piece(m.nested()));
+    else if (m.number() == 2)
+      read_trainer(m.nested(), f);
+    else if (m.number() == 3)
+      read_normalizer(m.nested(), f);
+  }
+  if (f.pieces.empty()) throw data_error(file + ": has no pieces; is it a SentencePiece model?");
+  char const* const types[] = {"", "unigram", "BPE", "word", "character"};
+  if (f.model_type != 1)
+    throw data_error(file + ": is a SentencePiece model of the type " +
+                     (f.model_type >= 2 && f.model_type <= 4 ? types[f.model_type] : std::to_string(f.model_type)) +
+                     "; only unigram models are supported");
+  if (f.white_space_suffix) throw data_error(file + ": treats white space as a suffix, which is not supported");
+  return f;
+}
+
+/// What the folder says beyond the model: how many sentinels, and whether the text ends with "</s>".
+struct convention {
+  std::size_t sentinels = 0;
+  bool ends = true;
+};
+
+convention convention_of(folder& from) {
+  convention c;
+  std::string const named = from.tokenizer_class(), type = from.model_type();
+  bool const t5 = named == "T5Tokenizer" || (named.empty() && type == "t5");
+  if (t5) c.sentinels = 100;
+  if (!named.empty() && !t5 && named != "MT5Tokenizer" && named != "PegasusTokenizer")
+    throw data_error(from.path("tokenizer_config.json") + ": tokenizer_class: " + in_quotes(named) +
+                     " is not supported with a SentencePiece model; T5Tokenizer is");
+  if (auto const& config = from.tokenizer_config(); !config.is_null())
+    if (auto const extra = config.find_set("extra_ids")) c.sentinels = extra->as_unsigned(10'000);
+  return c;
+}
+
+}  // namespace
+
+std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, std::string_view name) {
+  std::string const file = from.path(name);
+  std::string const bytes = from.text(name);
+  model_file const f = read_model(bytes, file);
+  convention const convention = convention_of(from);
+  auto const refuse = refusal_at(file);
+
+  setting s;
+  unigram_pieces p;
+  sentencepiece_rules rules;
+  std::size_t const n = f.pieces.size();
+  s.tokens.expect(n + convention.sentinels);
+  p.scores.resize(n), p.defined.resize(n), p.bytes.resize(n);
+  p.lowest = std::numeric_limits<float>::max(), p.highest = std::numeric_limits<float>::min();
+  std::map<std::string_view, std::size_t> seen;
+  std::vector<std::pair<std::string_view, std::int32_t>> words, defined;
+  std::vector<added_token> added;
+  std::vector<std::int32_t> byte_tokens(256, -1);
+  for (std::size_t i = 0; i < n; ++i) {
+    auto const& piece = f.pieces[i];
+    auto const id = static_cast<std::int32_t>(i);
+    if (auto const [at, fresh] = seen.emplace(piece.text, i); !fresh)
+      refuse("pieces " + std::to_string(at->second) + " and " + std::to_string(i) + " are both " + in_quotes(piece.text));
+    p.scores[i] = piece.score;
+    switch (piece.type) {
+      case piece_type::normal:
+        p.lowest = std::min<double>(p.lowest, piece.score);
+        p.highest = std::max<double>(p.highest, piece.score);
+        words.emplace_back(piece.text, id);
+        break;
+      case piece_type::defined:
+        p.defined[i] = true;
+        words.emplace_back(piece.text, id);
+        defined.emplace_back(piece.text, id);
+        break;
+      case piece_type::unknown:
+        if (p.unknown >= 0)
+          refuse("pieces " + std::to_string(p.unknown) + " and " + std::to_string(i) + " are both for what is unknown");
+        p.unknown = id;
+        added.push_back({id, std::string(piece.text)});
+        break;
+      case piece_type::control:
+        added.push_back({id, std::string(piece.text)});
+        break;
+      case piece_type::byte: {
+        unsigned byte = 0;
+        if (piece.text.size() != 6 || std::sscanf(std::string(piece.text).c_str(), "<0x%2X>", &byte) != 1)
+          refuse("piece " + std::to_string(i) + " is of the type byte, but is " + in_quotes(piece.text));
+        byte_tokens[byte] = id;
+        p.bytes[i] = true;
+        char const c = static_cast<char>(byte);
+        s.tokens.add(id, {&c, 1}, refuse, true);
+        continue;
+      }
+      case piece_type::unused:
+        break;
+    }
+    s.tokens.add(id, with_spaces(piece.text), refuse);
+  }
+  if (p.unknown < 0) refuse("has no piece for what is unknown");
+  if (words.empty()) refuse("has no pieces for text");
+  if (f.byte_fallback) {
+    for (unsigned b = 0; b < 256; ++b)
+      if (byte_tokens[b] < 0) refuse("falls back to bytes, but has no piece for byte " + std::to_string(b));
+    p.byte_tokens = byte_tokens;
+  }
+  // The highest id is <extra_id_0>, as the published checkpoints have it.
+  for (std::size_t k = 0; k < convention.sentinels; ++k)
+    added.push_back({static_cast<std::int32_t>(n + k), "<extra_id_" + std::to_string(convention.sentinels - 1 - k) + ">"});
+  add_tokens(s, added, refuse);
+  s.tokens.index();
+  p.trie = byte_trie(std::move(words));
+  rules.defined = byte_trie(std::move(defined));
+  rules.map = std::make_shared<character_map const>(std::string(f.character_map), refuse);
+  rules.dummy_prefix = f.dummy_prefix, rules.squeeze_spaces = f.squeeze_spaces, rules.escape_spaces = f.escape_spaces;
+
+  auto const role = [&](std::optional<std::int32_t>& to, std::int64_t id) {
+    if (id >= 0 && static_cast<std::uint64_t>(id) < n && f.pieces[static_cast<std::size_t>(id)].type == piece_type::control)
+      to = static_cast<std::int32_t>(id);
+  };
+  role(s.roles.bos, f.bos), role(s.roles.eos, f.eos), role(s.roles.pad, f.pad);
+  s.roles.unk = p.unknown;
+  if (convention.ends && s.roles.eos) s.after = {*s.roles.eos};
+  assign_roles(s, from);
+  return make_unigram(std::move(s), std::move(p), std::move(rules));
+}
+
+}  // namespace wayfarer::tokenizing

@@ -1,0 +1,200 @@
+#include "wordpiece.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include <unicode/uchar.h>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
+
+#include "folder.hpp"
+
+namespace wayfarer::tokenizing {
+
+namespace {
+
+bool is_punctuation(char32_t c) noexcept {
+  if (c < 0x80) return c > ' ' && c < 0x7f && ascii_classes[c] == char_class::other;
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0;
+}
+
+class wordpiece final : public base {
+ public:
+  wordpiece(setting s, wordpiece_rules r) : base(std::move(s)), rules_(std::move(r)) {}
+
+  std::string_view kind() const noexcept override { return "wordpiece"; }
+
+  std::string decode(std::span<std::int32_t const> ids) const override {
+    std::string out;
+    for (std::int32_t const id : ids) {
+      check(id);
+      std::string_view const bytes = tokens().bytes(id);
+      bool const joined = goes_on(id) || (rules_.tidy && !bytes.empty() && std::string_view(".?!,").find(bytes[0]) != bytes.npos);
+      if (!out.empty() && !joined) out += ' ';
+      out.append(bytes);
+    }
+    return out;
+  }
+
+  std::string token_text(std::int32_t id) const override {
+    std::string const text = base::token_text(id);
+    return goes_on(id) ? rules_.prefix + text : text;
+  }
+
+  bool begins_word(std::int32_t id) const override {
+    check(id);
+    return !goes_on(id) && !added().find(id);
+  }
+
+  std::optional<std::int32_t> find(std::string_view bytes) const override {
+    auto const id = tokens().find(bytes);
+    return id < 0 ? std::nullopt : std::optional(id);
+  }
+
+ private:
+  bool goes_on(std::int32_t id) const { return rules_.goes_on[static_cast<std::size_t>(id)]; }
+
+  void cut(stretch const& s, encoding& out) const override {
+    aligned_text const text = normalized(align(s.text, s.begin, s.end), rules_.steps);
+    std::string_view const all = text.text;
+    for (std::size_t i = 0; i < all.size();) {
+      character c = read_character(all, i);
+      std::size_t end = i + c.length, characters = 1;
+      if (class_of(c) == char_class::space) {
+        i = end;
+        continue;
+      }
+      if (!is_punctuation(c.value)) {
+        while (end < all.size()) {
+          c = read_character(all, end);
+          if (class_of(c) == char_class::space || is_punctuation(c.value)) break;
+          end += c.length;
+          ++characters;
+        }
+      }
+      word(text, i, end, characters, out);
+      i = end;
+    }
+  }
+
+  void word(aligned_text const& text, std::size_t begin, std::size_t end, std::size_t characters, encoding& out) const {
+    std::size_t const before = out.ids.size();
+    for (std::size_t i = begin; i < end && characters <= rules_.longest;) {
+      byte_trie const& trie = i == begin ? rules_.first : rules_.later;
+      auto at = byte_trie::root();
+      std::int32_t id = -1;
+      std::size_t to = i;
+      for (std::size_t k = i; k < end; ++k) {
+        at = trie.step(at, static_cast<unsigned char>(text.text[k]));
+        if (at == byte_trie::none) break;
+        if (trie.token(at) >= 0) id = trie.token(at), to = k + 1;
+      }
+      if (id < 0) break;
+      out.ids.push_back(id);
+      out.spans.push_back({text.from[i].begin, text.from[to - 1].end});
+      i = to;
+      if (i == end) return;
+    }
+    out.ids.resize(before), out.spans.resize(before);
+    out.ids.push_back(rules_.unknown);
+    out.spans.push_back({text.from[begin].begin, text.from[end - 1].end});
+  }
+
+  wordpiece_rules rules_;
+};
+
+}  // namespace
+
+std::vector<normalizer> bert_steps(bool clean, bool chinese, bool strip_accents, bool lower) {
+  std::vector<normalizer> steps;
+  if (clean) steps.push_back(cleaned());
+  if (chinese) steps.push_back(chinese_apart());
+  if (strip_accents) {
+    steps.push_back(by_unicode_form(unicode_form::nfd));
+    steps.push_back(without_marks());
+  }
+  if (lower) steps.push_back(lower_case());
+  return steps;
+}
+
+void read_pieces(std::vector<std::pair<std::string_view, std::int32_t>> const& pieces, setting& s, wordpiece_rules& rules,
+                 std::vector<added_token> const& added, refusal const& refuse) {
+  s.tokens.expect(pieces.size() + added.size());
+  std::set<std::int32_t> apart;
+  for (auto const& t : added) apart.insert(t.id);
+  std::set<std::string_view> starts;
+  std::vector<std::pair<std::string_view, std::int32_t>> first, later;
+  for (auto const& [text, id] : pieces) {
+    if (text.size() > longest_token)
+      refuse("the token with the id " + std::to_string(id) + " is longer than " + std::to_string(longest_token) + " bytes");
+    if (!text.starts_with(rules.prefix)) starts.insert(text);
+  }
+  std::set<std::string_view> all;
+  for (auto const& [text, id] : pieces) {
+    if (!all.insert(text).second) refuse("the token " + in_quotes(text) + " comes twice");
+    bool const special = apart.contains(id);
+    bool const goes_on = !special && text.starts_with(rules.prefix) && text.size() > rules.prefix.size();
+    std::string_view const bytes = goes_on ? text.substr(rules.prefix.size()) : text;
+    s.tokens.add(id, bytes, refuse, goes_on && starts.contains(bytes));
+    if (rules.goes_on.size() <= static_cast<std::size_t>(id)) rules.goes_on.resize(static_cast<std::size_t>(id) + 1);
+    rules.goes_on[static_cast<std::size_t>(id)] = goes_on;
+    if (!special && !bytes.empty()) (goes_on ? later : first).emplace_back(bytes, id);
+  }
+  add_tokens(s, added, refuse);
+  s.tokens.index();
+  rules.goes_on.resize(s.tokens.size());
+  rules.first = byte_trie(std::move(first));
+  rules.later = byte_trie(std::move(later));
+}
+
+std::shared_ptr<tokenizer const> make_wordpiece(setting s, wordpiece_rules r) {
+  return std::make_shared<wordpiece const>(std::move(s), std::move(r));
+}
+
+std::shared_ptr<tokenizer const> read_vocab_text(folder& from, std::string_view name) {
+  std::string const file = from.path(name);
+  std::string const text = from.text(name);
+  std::vector<std::pair<std::string_view, std::int32_t>> pieces;
+  std::vector<added_token> added = from.listed_tokens();
+  auto const listed = [&](std::int32_t id) {
+    return std::any_of(added.begin(), added.end(), [&](added_token const& t) { return t.id == id; });
+  };
+  std::set<std::string, std::less<>> special;
+  for (auto const& [role, usual] :
+       {std::pair("unk_token", "[UNK]"), std::pair("pad_token", "[PAD]"), std::pair("cls_token", "[CLS]"),
+        std::pair("sep_token", "[SEP]"), std::pair("mask_token", "[MASK]")})
+    special.insert(from.role(role).value_or(usual));
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t const end = std::min(text.find('\n', at), text.size());
+    std::string_view line = std::string_view(text).substr(at, end - at);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    auto const id = static_cast<std::int32_t>(pieces.size());
+    auto const refuse = refusal_at(file, pieces.size() + 1);
+    if (!is_utf8(line)) refuse("the token is not UTF-8");
+    if (line.size() > longest_token) refuse("the token is longer than " + std::to_string(longest_token) + " bytes");
+    pieces.emplace_back(line, id);
+    if (special.contains(line) && !listed(id)) added.push_back({id, std::string(line)});
+    at = end + 1;
+  }
+
+  setting s;
+  wordpiece_rules rules;
+  read_pieces(pieces, s, rules, added, refusal_at(file));
+  bool lower = true, chinese = true;
+  std::optional<bool> accents;
+  if (auto const& config = from.tokenizer_config(); !config.is_null()) {
+    if (auto const set = config.find_set("do_lower_case")) lower = set->as_bool();
+    if (auto const set = config.find_set("tokenize_chinese_chars")) chinese = set->as_bool();
+    if (auto const set = config.find_set("strip_accents")) accents = set->as_bool();
+  }
+  rules.steps = bert_steps(true, chinese, accents.value_or(lower), lower);
+  assign_roles(s, from);
+  if (!s.roles.unk) throw data_error(file + ": has no token for unknown words ([UNK])");
+  if (!s.roles.cls || !s.roles.sep) throw data_error(file + ": lacks [CLS] or [SEP], which are put around a text");
+  rules.unknown = *s.roles.unk;
+  s.before = {*s.roles.cls}, s.after = {*s.roles.sep};
+  return make_wordpiece(std::move(s), std::move(rules));
+}
+
+}  // namespace wayfarer::tokenizing
