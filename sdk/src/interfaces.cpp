@@ -68,6 +68,17 @@ std::size_t activations::bytes() const noexcept {
   return n;
 }
 
+run_request sample::request(std::vector<std::size_t> rows) const {
+  run_request out;
+  if (request_ == nullptr) return out;
+  out.precision = request_->precision;
+  for (auto const& e : request_->edits)
+    out.edits.push_back({e.hook, [change = e.change, rows](edit_site const& site, tensor const& x) {
+                           change({rows.at(site.item), site.first_position}, x);
+                         }});
+  return out;
+}
+
 model const& probe_context::model() const {
   if (!model_) throw plugin_error("this probe declares no model port, or the pipeline leaves it open");
   return *model_;

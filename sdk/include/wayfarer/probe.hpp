@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include <wayfarer/accumulator.hpp>
 #include <wayfarer/config.hpp>
@@ -51,13 +52,17 @@ class WAYFARER_API sample_item {
 /// One block of items after its forward pass. `size()` items; `block[i]` is item i.
 class WAYFARER_API sample {
  public:
-  sample(item_block const& items, batch const& tokens, activations const& captured, std::uint64_t seed)
-      : items_(&items), tokens_(&tokens), captured_(&captured), seed_(seed) {}
+  sample(item_block const& items, batch const& tokens, activations const& captured, std::uint64_t seed,
+         run_request const* request = nullptr)
+      : items_(&items), tokens_(&tokens), captured_(&captured), seed_(seed), request_(request) {}
 
   std::size_t size() const noexcept { return items_->count; }
   sample_item operator[](std::size_t i) const noexcept { return {*items_, *tokens_, *captured_, i}; }
   item_block const& items() const noexcept { return *items_; }
   batch const& tokens() const noexcept { return *tokens_; }
+  /// For a probe that runs the model itself: the precision and the edits of the block's own pass, and nothing to capture. `rows`
+  /// says which item of the block each item of the new batch is; positions are those of the new batch.
+  run_request request(std::vector<std::size_t> rows) const;
   /// Random numbers of one item, the same whatever block it is in: split invariance depends on using these.
   random_stream random(std::string_view purpose, sample_item const& item) const noexcept {
     return {seed_, purpose, item.index()};
@@ -68,6 +73,7 @@ class WAYFARER_API sample {
   batch const* tokens_;
   activations const* captured_;
   std::uint64_t seed_;
+  run_request const* request_;
 };
 
 /// What a probe is wired to. `model()` and `data()` throw plugin_error where the node has no such port.
