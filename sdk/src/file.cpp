@@ -15,6 +15,8 @@
 
 #include <wayfarer/error.hpp>
 
+#include "file_tables.hpp"
+
 namespace wayfarer {
 
 namespace {
@@ -89,6 +91,7 @@ mapped_file::mapped_file(std::string path) : path_(std::move(path)) {
     void* const at = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, d.get(), 0);
     if (at == MAP_FAILED) reading_failed(path_, "can't map", errno);
     data_ = static_cast<std::byte const*>(at);
+    file_tables::note_mapping(data_, size_, 0, path_.c_str());
   }
   descriptor_ = d.release();
 }
@@ -98,7 +101,10 @@ std::shared_ptr<mapped_file const> mapped_file::open(std::string path) {
 }
 
 mapped_file::~mapped_file() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_) {
+    file_tables::forget_mapping(data_);
+    ::munmap(const_cast<std::byte*>(data_), size_);
+  }
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
@@ -154,7 +160,10 @@ atomic_file::atomic_file(std::string path) : path_(std::move(path)) {
     // Names are at most 255 bytes long on Linux.
     temporary_ = folder + '.' + name.substr(0, 200) + ".tmp." + std::to_string(::getpid()) + '.' + std::to_string(random);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor_ >= 0) return;
+    if (descriptor_ >= 0) {
+      listed_ = temporary_name(temporary_);
+      return;
+    }
     if (errno == EEXIST || errno == EINTR) continue;
     int const code = errno;
     temporary_.clear();
@@ -170,6 +179,7 @@ void atomic_file::discard() noexcept {
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
   temporary_.clear();
+  listed_ = {};
 }
 
 void atomic_file::fail(std::string_view what) {
@@ -195,6 +205,7 @@ void atomic_file::commit() {
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("can't write");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("can't rename " + temporary_);
   temporary_.clear();
+  listed_ = {};
 
   std::size_t const slash = path_.rfind('/');
   std::string const folder = slash == path_.npos ? "." : path_.substr(0, slash + 1);
@@ -211,6 +222,57 @@ void write_file_atomically(std::string const& path, std::span<std::byte const> b
 
 void write_file_atomically(std::string const& path, std::string_view text) {
   write_file_atomically(path, std::as_bytes(std::span(text)));
+}
+
+// ---- what does not fit memory ----
+
+scratch_file::scratch_file(std::string folder) : folder_(folder.empty() ? "." : std::move(folder)) {
+  descriptor_ = ::open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  // Some file systems have no files without a name; there one is made and its name taken away at once.
+  for (std::string name; descriptor_ < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EEXIST || errno == EINTR);) {
+    std::uint64_t random = 0;
+    if (::getrandom(&random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) break;
+    name = folder_ + "/.wayfarer." + std::to_string(::getpid()) + '.' + std::to_string(random);
+    descriptor_ = ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (descriptor_ >= 0) ::unlink(name.c_str());
+  }
+  if (descriptor_ < 0) fail("can't make a temporary file", errno);
+}
+
+scratch_file::~scratch_file() {
+  ::close(descriptor_);
+}
+
+void scratch_file::fail(std::string_view what, int code) const {
+  throw resource_error(message(folder_, what, code) + "; free some space or choose another place with --out");
+}
+
+void scratch_file::write_at(std::size_t offset, std::span<std::byte const> bytes) {
+  while (!bytes.empty()) {
+    ssize_t const n =
+        ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30), static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      fail("can't write to a temporary file", errno);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+    offset += static_cast<std::size_t>(n);
+  }
+}
+
+std::shared_ptr<std::byte const> scratch_file::map(std::size_t offset, std::size_t size) const {
+  // mmap refuses 0 bytes, and nobody reads them.
+  if (size == 0) return std::shared_ptr<std::byte const>(new std::byte{});
+  // Shared: what a plugin writes into its rows goes to the file and outlives drop_pages.
+  void* const at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, static_cast<off_t>(offset));
+  if (at == MAP_FAILED) fail("can't map a temporary file", errno);
+  auto const* const bytes = static_cast<std::byte const*>(at);
+  std::shared_ptr<std::byte const> owned(bytes, [size](std::byte const* p) {
+    file_tables::forget_mapping(p);
+    ::munmap(const_cast<std::byte*>(p), size);
+  });
+  file_tables::note_mapping(bytes, size, offset, "a temporary file");
+  return owned;
 }
 
 }  // namespace wayfarer

@@ -1,5 +1,6 @@
 #include <wayfarer/tensor.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
@@ -85,6 +86,26 @@ float half_to_float(std::uint16_t h) {
   return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
+/// Rounds to the nearest, to even between two; beyond 65,504 to infinity.
+std::uint16_t half_of(float x) {
+  std::uint32_t const bits = std::bit_cast<std::uint32_t>(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);  // NaN
+  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);
+  if (magnitude < 0x38800000u) {
+    // Below the smallest normal half, adding 0.5 leaves the wanted bits, rounded, at the end of the fraction.
+    float const shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
+  }
+  std::uint32_t const rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+  return static_cast<std::uint16_t>(sign | (rounded - 0x38000000u) >> 13);
+}
+
+std::uint16_t bfloat_of(float x) {
+  auto const bits = std::bit_cast<std::uint32_t>(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
 double read_element(void const* data, std::ptrdiff_t i, dtype t) {
   switch (t) {
     case dtype::f32:
@@ -123,8 +144,11 @@ void write_element(void* data, std::size_t i, dtype t, double v) {
       static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(v);
       return;
     case dtype::f16:
+      static_cast<std::uint16_t*>(data)[i] = half_of(static_cast<float>(v));
+      return;
     case dtype::bf16:
-      throw plugin_error("16-bit tensors are read, not made");
+      static_cast<std::uint16_t*>(data)[i] = bfloat_of(static_cast<float>(v));
+      return;
   }
 }
 
@@ -312,6 +336,72 @@ tensor tensor::to(wayfarer::dtype wanted) const {
     write_element(const_cast<void*>(out.data_), i++, wanted, read_element(data_, offset, type_));
   });
   return out;
+}
+
+namespace {
+
+template <class From, class Into, class Convert>
+void copy_run(void const* from, std::ptrdiff_t from_stride, void* into, std::ptrdiff_t into_stride, std::size_t n,
+              Convert convert) {
+  auto const* const f = static_cast<From const*>(from);
+  auto* const t = static_cast<Into*>(into);
+  if (from_stride == 1 && into_stride == 1) {
+    for (std::size_t i = 0; i < n; ++i) t[i] = convert(f[i]);
+    return;
+  }
+  for (std::size_t i = 0; i < n; ++i)
+    t[static_cast<std::ptrdiff_t>(i) * into_stride] = convert(f[static_cast<std::ptrdiff_t>(i) * from_stride]);
+}
+
+/// Copies a run of elements that lie evenly spaced on both sides; the pairs of types that rows are made of go fast.
+void copy_run(void const* from, std::ptrdiff_t from_stride, dtype from_type, void* into, std::ptrdiff_t into_stride,
+              dtype into_type, std::size_t n) {
+  auto const pair = [&](dtype a, dtype b) { return from_type == a && into_type == b; };
+  using bits = std::uint16_t;
+  if (pair(dtype::f32, dtype::f32))
+    return copy_run<float, float>(from, from_stride, into, into_stride, n, [](float x) { return x; });
+  if (pair(dtype::f32, dtype::f64))
+    return copy_run<float, double>(from, from_stride, into, into_stride, n, [](float x) { return double(x); });
+  if (pair(dtype::f64, dtype::f32))
+    return copy_run<double, float>(from, from_stride, into, into_stride, n, [](double x) { return static_cast<float>(x); });
+  if (pair(dtype::f64, dtype::f64))
+    return copy_run<double, double>(from, from_stride, into, into_stride, n, [](double x) { return x; });
+  if (pair(dtype::f32, dtype::f16)) return copy_run<float, bits>(from, from_stride, into, into_stride, n, half_of);
+  if (pair(dtype::f32, dtype::bf16)) return copy_run<float, bits>(from, from_stride, into, into_stride, n, bfloat_of);
+  if (pair(dtype::i64, dtype::i64))  // a double does not hold them all
+    return copy_run<std::int64_t, std::int64_t>(from, from_stride, into, into_stride, n, [](std::int64_t x) { return x; });
+  auto const* const f = static_cast<std::byte const*>(from);
+  auto* const t = static_cast<std::byte*>(into);
+  auto const f_width = static_cast<std::ptrdiff_t>(size_of(from_type)), t_width = static_cast<std::ptrdiff_t>(size_of(into_type));
+  for (std::size_t k = 0; k < n; ++k) {
+    auto const i = static_cast<std::ptrdiff_t>(k);
+    write_element(t + i * into_stride * t_width, 0, into_type, read_element(f + i * from_stride * f_width, 0, from_type));
+  }
+}
+
+}  // namespace
+
+void copy_into(tensor const& into, tensor const& from) {
+  bool const fit = std::equal(into.dims_.begin(), into.dims_.end(), from.dims_.begin(), from.dims_.end(),
+                              [](dim const& a, dim const& b) { return a.size == b.size; });
+  if (!fit || !into.defined() || !from.defined())
+    throw plugin_error("shapes differ: " + describe(into.dims_) + " and " + describe(from.dims_));
+  if (!into.writable_) throw plugin_error("a read-only view was opened for writing; clone() it first");
+  if (into.contiguous() && from.contiguous())
+    return copy_run(from.data_, 1, from.type_, const_cast<void*>(into.data_), 1, into.type_, into.count());
+  std::size_t const rank = into.dims_.size();
+  std::size_t const inner = rank == 0 ? 1 : into.dims_[rank - 1].size;
+  std::ptrdiff_t const from_inner = rank == 0 ? 1 : from.strides_[rank - 1], into_inner = rank == 0 ? 1 : into.strides_[rank - 1];
+  dims const outer(into.dims_.begin(), into.dims_.end() - (rank == 0 ? 0 : 1));
+  std::vector<std::ptrdiff_t> targets;
+  for_each_offset(outer, into.strides_, [&](std::ptrdiff_t offset) { targets.push_back(offset); });
+  std::size_t run = 0;
+  auto const* const f = static_cast<std::byte const*>(from.data_);
+  auto* const t = static_cast<std::byte*>(const_cast<void*>(into.data_));
+  for_each_offset(outer, from.strides_, [&](std::ptrdiff_t offset) {
+    copy_run(f + offset * static_cast<std::ptrdiff_t>(size_of(from.type_)), from_inner, from.type_,
+             t + targets[run++] * static_cast<std::ptrdiff_t>(size_of(into.type_)), into_inner, into.type_, inner);
+  });
 }
 
 namespace {

@@ -1,5 +1,8 @@
 #include <wayfarer/tensor.hpp>
 
+#include <cmath>
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -73,6 +76,52 @@ TEST(tensor, converts_every_stored_type) {
               ElementsAre(1.0f, -2.0f));
   std::vector<std::int32_t> const whole{7, -3};
   EXPECT_THAT(wf::tensor::of(whole, {{"x", 2}}).to(wf::dtype::f64).values<double const>(), ElementsAre(7, -3));
+}
+
+TEST(tensor, sixteen_bit_numbers_are_made_by_rounding_to_the_nearest) {
+  // Every half there is comes back from a float as it was; between two neighbours the even one wins, beyond the middle the
+  // nearer.
+  for (std::uint32_t h = 0; h < 0x7c00; ++h) {
+    std::uint16_t const pair[] = {static_cast<std::uint16_t>(h), static_cast<std::uint16_t>(h + 1)};
+    auto const exact = wf::tensor::look(wf::dtype::f16, pair, {{"x", 2}}, nullptr).to(wf::dtype::f32);
+    auto const at = exact.view<float const>();
+    float const below = at(0), above = h + 1 == 0x7c00 ? 65536.0f : at(1), middle = (below + above) / 2;
+    std::vector<float> const x{below, -below, middle, std::nextafter(middle, below), std::nextafter(middle, above)};
+    auto const halves = wf::tensor::of(x, {{"x", x.size()}}).to(wf::dtype::f16);
+    auto const* const got = static_cast<std::uint16_t const*>(halves.raw());
+    ASSERT_EQ(got[0], h);
+    ASSERT_EQ(got[1], h | 0x8000u);
+    ASSERT_EQ(got[2], h % 2 == 0 ? h : h + 1);
+    ASSERT_EQ(got[3], h);
+    ASSERT_EQ(got[4], h + 1);
+  }
+  std::vector<float> const x{std::numeric_limits<float>::quiet_NaN(), 1e30f, -std::numeric_limits<float>::infinity(), 1e-30f};
+  auto const odd = wf::tensor::of(x, {{"x", x.size()}}).to(wf::dtype::f16).to(wf::dtype::f64);
+  EXPECT_TRUE(std::isnan(odd(0)));
+  EXPECT_TRUE(std::isinf(odd(1)) && odd(1) > 0 && std::isinf(odd(2)) && odd(2) < 0);
+  EXPECT_EQ(odd(3), 0);
+  std::vector<float> const brain{1.0f, 1.00390625f, 1.01171875f, -3.0f};  // the second and third lie between two bfloat16
+  EXPECT_THAT(wf::tensor::of(brain, {{"x", 4}}).to(wf::dtype::bf16).to(wf::dtype::f64).values<double const>(),
+              ElementsAre(1.0, 1.0, 1.015625, -3.0));
+}
+
+TEST(tensor, is_copied_into_part_of_another_of_any_type) {
+  auto const from = counting({{"a", 2}, {"b", 3}});
+  for (auto type : {wf::dtype::f16, wf::dtype::bf16, wf::dtype::f32, wf::dtype::f64, wf::dtype::i32, wf::dtype::i64}) {
+    wf::tensor const whole(type, {{"row", 2}, {"x", 4}, {"y", 5}});
+    wf::copy_into(whole[1].slice(0, 1, 3).slice(1, 2, 5), from);
+    EXPECT_EQ(whole.get({1, 1, 2}), 0);
+    EXPECT_EQ(whole.get({1, 1, 4}), 2);
+    EXPECT_EQ(whole.get({1, 2, 3}), 4);
+    EXPECT_EQ(whole.get({1, 3, 3}), 0);
+    wf::copy_into(whole[0].slice(0, 0, 3).slice(1, 0, 2), from.transposed());
+    EXPECT_EQ(whole.get({0, 2, 1}), 5);
+    EXPECT_EQ(whole.get({0, 1, 0}), 1);
+  }
+  EXPECT_THROW(wf::copy_into(wf::tensor(wf::dtype::f32, {{"a", 3}, {"b", 2}}), from), wf::plugin_error);
+  double const fixed[] = {1, 2};
+  EXPECT_THROW(wf::copy_into(wf::tensor::look(wf::dtype::f64, fixed, {{"a", 2}}, nullptr), counting({{"a", 2}})),
+               wf::plugin_error);
 }
 
 TEST(tensor, a_look_is_read_only) {

@@ -1,13 +1,17 @@
-// What a probe adds to while items go by: named float64 tensors, one accumulator for each block of items.
+// What a probe adds to while items go by: named tensors (sums are float64), one accumulator for each block of items.
 //
 // The host makes one for every block, hands it to `observe` on whichever thread runs the block, and merges the blocks'
 // accumulators in block order. That makes memory bounded and the result independent of threads. Two sorts of field:
 //   define       a tensor of fixed shape that starts at zero; blocks are added (or merged by the probe's own `merge`)
-//   define_rows  one row for each item of the block; blocks are put one after another along the dimension "item"
+//   define_rows  one row for each item of the block; blocks are put one after another along the dimension "item". Of any type,
+//   and
+//                as many as the disk holds: the host moves them to a temporary file when they grow large, and what `finish` sees
+//                is a view of it, which goes into the results without a copy
 #pragma once
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +27,8 @@ class WAYFARER_API accumulator {
     tensor values;
     bool rows = false;
     std::vector<tensor> later{};  ///< rows appended but not yet joined to `values`: joining once keeps appending linear
+    std::size_t filed = 0;        ///< rows that are in the file, all but those in `later`
+    std::size_t place = 0;        ///< of the first of them, bytes from the file's beginning
   };
 
   /// `items`: how many items the block has.
@@ -37,14 +43,25 @@ class WAYFARER_API accumulator {
   tensor const& operator[](std::string_view name) const;
   std::map<std::string, field, std::less<>> const& fields() const noexcept { return fields_; }
   std::size_t items() const noexcept { return items_; }
+  /// In memory.
   std::size_t bytes() const noexcept;
 
+  /// Once rows take more than `most` bytes, they move to a temporary file in `folder`. `rows`: how many there will be in the end.
+  /// The host calls this on the accumulator that the others are merged into.
+  void keep_rows_in(std::string folder, std::size_t rows, std::size_t most);
   /// The default merge: adds sums, appends rows. `from` observed the items that follow those of `this`.
   void append(accumulator const& from);
 
  private:
+  struct row_file;
+  void move_rows() const;
+  void move_rows(field&) const;
+  void join(field&) const;
+
   std::size_t items_;
   mutable std::map<std::string, field, std::less<>> fields_;  // mutable: reading joins rows
+  std::shared_ptr<row_file> file_;
+  std::size_t held_ = 0;  // bytes of rows in memory, once there is a limit
 };
 
 }  // namespace wayfarer

@@ -18,7 +18,8 @@
 namespace wayfarer {
 
 /// A regular file mapped read-only. The bytes live as long as the object; share it (`open`) to keep them for longer.
-/// If somebody shortens the file in place, touching the lost part raises SIGBUS; `check_unchanged` finds out beforehand.
+/// If somebody shortens the file in place, touching the lost part raises SIGBUS, of which the host makes a data error
+/// (`find_mapping`); `check_unchanged` finds out beforehand.
 class WAYFARER_API mapped_file {
  public:
   explicit mapped_file(std::string path);
@@ -47,6 +48,19 @@ WAYFARER_API std::string read_text(std::string const& path, std::size_t max_byte
 /// Calls `block` with consecutive pieces of a regular file, in order, without mapping it.
 WAYFARER_API void read_blocks(std::string const& path, std::function<void(std::span<std::byte const>)> const& block);
 
+/// Keeps a temporary name on the list of `remove_temporary_files` while it lives. The file itself is its owner's to remove.
+class WAYFARER_API temporary_name {
+ public:
+  temporary_name() = default;
+  explicit temporary_name(std::string const& path);
+  temporary_name(temporary_name&&) noexcept;
+  temporary_name& operator=(temporary_name&&) noexcept;
+  ~temporary_name();
+
+ private:
+  void* slot_ = nullptr;
+};
+
 /// Writes a file that appears under its name only when it is whole and on the disk: `commit` does fsync, rename, and fsync of the
 /// folder. Until then the bytes are in ".NAME.tmp.PID.RANDOM" beside it, which is removed if `commit` is never reached. An
 /// existing file is replaced. Failures are resource_errors.
@@ -66,10 +80,48 @@ class WAYFARER_API atomic_file {
   void discard() noexcept;
 
   std::string path_, temporary_;
+  temporary_name listed_;
   int descriptor_ = -1;
 };
 
 WAYFARER_API void write_file_atomically(std::string const& path, std::span<std::byte const> bytes);
 WAYFARER_API void write_file_atomically(std::string const& path, std::string_view text);
+
+/// A file without a name, for what does not fit memory while a run goes on: gone when the object and all its maps are, however
+/// the process ends. Failures are resource_errors that name the folder.
+class WAYFARER_API scratch_file {
+ public:
+  /// Offsets that may be mapped are multiples of this.
+  static constexpr std::size_t alignment = std::size_t{1} << 16;
+
+  explicit scratch_file(std::string folder);
+  scratch_file(scratch_file const&) = delete;
+  scratch_file& operator=(scratch_file const&) = delete;
+  ~scratch_file();
+
+  void write_at(std::size_t offset, std::span<std::byte const> bytes);
+  /// Bytes [offset, offset + size), all of which were written, as memory that lives as long as the pointer.
+  std::shared_ptr<std::byte const> map(std::size_t offset, std::size_t size) const;
+
+ private:
+  [[noreturn]] void fail(std::string_view what, int code) const;
+
+  std::string folder_;
+  int descriptor_ = -1;
+};
+
+/// Tells the system that these bytes, if they lie in a mapped_file or scratch_file, need not stay in memory; they are read anew
+/// when touched. Other memory is left alone.
+WAYFARER_API void drop_pages(std::span<std::byte const>) noexcept;
+
+// ---- for the program's signal handlers; both may be called there ----
+
+struct mapping {
+  char const* path = nullptr;  ///< null: the address is in no mapped file
+  std::size_t byte = 0;        ///< the address's place in the file
+};
+WAYFARER_API mapping find_mapping(void const* address) noexcept;
+/// Removes every file that is being written under a temporary name.
+WAYFARER_API void remove_temporary_files() noexcept;
 
 }  // namespace wayfarer

@@ -176,6 +176,7 @@ class WAYFARER_API tensor {
   tensor to(wayfarer::dtype) const;
 
  private:
+  friend WAYFARER_API void copy_into(tensor const& into, tensor const& from);
   void fill_from(void const* from, std::size_t bytes);
   void check_type(wayfarer::dtype, bool writing) const;
   void check_contiguous() const;
@@ -196,6 +197,9 @@ WAYFARER_API tensor operator*(tensor const&, tensor const&);
 WAYFARER_API tensor operator/(tensor const&, tensor const&);
 WAYFARER_API tensor operator*(tensor const&, double);
 WAYFARER_API tensor operator/(tensor const&, double);
+/// Writes the elements of `from` into `into`, which may be strided and of another type: how rows of 16-bit numbers are filled.
+/// Sizes must be equal, names need not. Conversions round to the nearest, to even between two.
+WAYFARER_API void copy_into(tensor const& into, tensor const& from);
 /// into += from, float64, shapes equal.
 WAYFARER_API void add_into(tensor const& into, tensor const& from);
 
