@@ -2,13 +2,20 @@
 // Radford et al. 2019.
 //
 //     model: {model: gpt2, path: folder}
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hf_config.hpp>
+#include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/taps.hpp>
+#include <wayfarer/tokenizer.hpp>
 #include <wayfarer/weights.hpp>
 
 namespace wf = wayfarer;
@@ -137,11 +144,31 @@ std::vector<wf::hook_info> list_hooks(shape const& s) {
   return hooks;
 }
 
+struct block {
+  wf::norm_weights ln1;
+  wf::attention_weights attn;
+  double scale;
+  wf::norm_weights ln2;
+  wf::mlp_weights mlp;
+};
+
+wf::activation choose_gelu(std::string const& wish, wf::hf_config const& c) {
+  if (wish == "tanh") return wf::activation::gelu_tanh;
+  if (wish == "erf") return wf::activation::gelu_erf;
+  try {
+    return wf::activation_of(c.text("activation_function", "gelu_new"));
+  } catch (wf::usage_error const& e) {
+    c.json().at("activation_function").fail(e.what());
+  }
+}
+
 struct gpt2 final : wf::model {
   explicit gpt2(wf::config const& c)
       : path_(c["path"].text()),
         config_(wf::hf_config::open(path_, {"gpt2"})),
         shape_(shape::read(config_)),
+        gelu_(choose_gelu(c["gelu"].text(), config_)),
+        tokenizer_(wf::open_tokenizer(std::filesystem::path(config_.path()).parent_path().string())),
         weights_(list_weights(shape_)) {
     info_.architecture = "gpt2";
     info_.layers = shape_.layers, info_.heads = shape_.heads, info_.d_model = shape_.d_model, info_.d_head = shape_.d_head;
@@ -153,38 +180,206 @@ struct gpt2 final : wf::model {
   }
 
   wf::model_info const& info() const override { return info_; }
+  wf::tokenizer const* text_tokenizer() const override { return tokenizer_.get(); }
 
-  void load() override { weights_.load(path_, {"transformer.", ""}); }
+  void load() override {
+    weights_.load(path_, {"transformer.", ""});
+    if (!weights_.missing().empty()) return;  // for weight probes alone
+    token_table_ = weights_.stored("wte.weight"), position_table_ = weights_.stored("wpe.weight");
+    for (std::size_t i = 0; i < shape_.layers; ++i) {
+      auto const p = "h." + std::to_string(i) + ".";
+      auto const qkv = linear(p + "attn.c_attn");
+      auto const part = [&](std::size_t j) {
+        std::size_t const d = shape_.d_model;
+        return wf::linear_weights{qkv.w.slice(1, j * d, (j + 1) * d), qkv.b.slice(0, j * d, (j + 1) * d)};
+      };
+      blocks_.push_back({norm(p + "ln_1"),
+                         {part(0), part(1), part(2), linear(p + "attn.c_proj")},
+                         shape_.attention_scale(i),
+                         norm(p + "ln_2"),
+                         {linear(p + "mlp.c_fc"), linear(p + "mlp.c_proj"), {}, gelu_}});
+    }
+    ln_final_ = norm("ln_f");
+    unembed_ = {weights_.stored(shape_.tied ? "wte.weight" : "lm_head.weight"), weights_.stored("lm_head.bias"), false};
+  }
 
   wf::tensor weight(std::string_view name) const override { return weights_.weight(name); }
 
-  wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override {
-    wf::batch out;
-    std::size_t const most = options.max_tokens ? std::min(options.max_tokens, info_.longest) : info_.longest;
-    if (items.tokens.empty()) throw wf::usage_error("gpt2 reads tokens or texts, and this source gives neither");
+  wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override;
+
+  std::string token_text(std::int32_t token) const override {
+    if (tokenizer_ && token >= 0 && static_cast<std::size_t>(token) < tokenizer_->vocabulary())
+      return tokenizer_->token_text(token);
+    return std::to_string(token);
+  }
+
+  wf::activations run(wf::batch const& batch, wf::run_request const& request) const override {
+    wf::taps at(info_, request);
+    forward(batch, request, at, nullptr);
+    return at.take();
+  }
+
+  std::unique_ptr<wf::continued_run> begin(wf::batch const& batch, wf::run_request const& request,
+                                           wf::activations* captured) const override;
+
+  wf::tensor final_norm(wf::tensor const& x) const override {
+    weights_.require_all();
+    return by_row(x, "d_model", [&](wf::rows const& r) { return wf::layer_norm(r, ln_final_, {}); });
+  }
+  wf::tensor unembed(wf::tensor const& x) const override {
+    weights_.require_all();
+    return by_row(x, "token", [&](wf::rows const& r) { return wf::linear(r, unembed_); });
+  }
+
+  void forward(wf::batch const& batch, wf::run_request const& request, wf::taps& at, std::vector<wf::key_values>* past) const;
+  std::vector<wf::key_values> nothing_read(std::size_t items, wf::dtype precision) const {
+    return std::vector<wf::key_values>(shape_.layers, wf::key_values(items, shape_.d_model, precision));
+  }
+
+ private:
+  wf::linear_weights linear(std::string const& stored) const {
+    return {weights_.stored(stored + ".weight"), weights_.stored(stored + ".bias")};
+  }
+  wf::norm_weights norm(std::string const& stored) const {
+    return {weights_.stored(stored + ".weight"), weights_.stored(stored + ".bias"), shape_.epsilon};
+  }
+  /// f of the rows of a matrix [row, d_model].
+  template <class F>
+  wf::tensor by_row(wf::tensor const& x, char const* width, F f) const {
+    auto const type = x.type() == wf::dtype::f64 ? wf::dtype::f64 : wf::dtype::f32;
+    auto of = std::make_shared<wf::row_packing>();
+    of->offsets.push_back(x.rank() == 2 ? x.size(0) : 0);
+    of->first_position.push_back(0);
+    wf::rows const y = f(wf::rows_from(x, of, shape_.d_model, type, "states"));
+    return y.item(0, {{width, y.width()}}).named({x.shape()[0].name, width});
+  }
+
+  std::string path_;
+  wf::hf_config config_;
+  shape shape_;
+  wf::activation gelu_;
+  std::shared_ptr<wf::tokenizer const> tokenizer_;
+  wf::weight_table weights_;
+  wf::model_info info_;
+  wf::tensor token_table_, position_table_;
+  std::vector<block> blocks_;
+  wf::norm_weights ln_final_;
+  wf::linear_weights unembed_;
+};
+
+// x: [token, d_model], the residual stream of the whole batch, items packed end to end.
+void gpt2::forward(wf::batch const& batch, wf::run_request const& request, wf::taps& at,
+                   std::vector<wf::key_values>* past) const {
+  weights_.require_all();
+  wf::check_precision(request.precision);
+  auto const of = wf::row_packing::of(batch.tokens, batch.first_position);
+  auto x = at("hook_embed", batch.embeddings.defined()
+                                ? wf::rows_from(batch.embeddings, of, shape_.d_model, request.precision, "embeddings")
+                                : wf::embed(batch.tokens, of, token_table_, request.precision));
+  x += at("hook_pos_embed", wf::embed_positions(of, position_table_, request.precision));
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    if (at.done() && !past) return;
+    auto const& b = blocks_[i];
+    auto const here = at.block("blocks", i);
+    x = here("hook_resid_pre", std::move(x));
+    auto const normed = wf::layer_norm(x, b.ln1, here.in("ln1"));
+    x += here("hook_attn_out", wf::attention(normed, normed, b.attn, {shape_.heads, b.scale, true}, here.in("attn"),
+                                             past ? &(*past)[i] : nullptr));
+    x = here("hook_resid_mid", std::move(x));
+    if (at.done() && (!past || i + 1 == blocks_.size())) return;
+    x += here("hook_mlp_out", wf::mlp(wf::layer_norm(x, b.ln2, here.in("ln2")), b.mlp, here.in("mlp")));
+    x = here("hook_resid_post", std::move(x));
+  }
+  if (at.done()) return;
+  x = wf::layer_norm(x, ln_final_, at.in("ln_final"));
+  if (at.wants("logits")) at("logits", wf::linear(request.last_logits_only ? x.last() : x, unembed_));
+}
+
+wf::batch gpt2::encode(wf::item_block const& items, wf::encode_options const& options) const {
+  std::size_t const most = options.max_tokens ? std::min(options.max_tokens, info_.longest) : info_.longest;
+  wf::batch out;
+  if (!items.tokens.empty()) {
     for (std::size_t i = 0; i < items.count; ++i) {
       auto const all = items.tokens[i];
+      for (auto const token : all)
+        if (token < 0 || static_cast<std::size_t>(token) >= shape_.vocabulary)
+          throw wf::data_error("token " + std::to_string(token) + " of item " + std::to_string(items.first + i) +
+                               " is outside gpt2's vocabulary of " + std::to_string(shape_.vocabulary));
       out.tokens.push_back(all.first(std::min(most, all.size())));
     }
     return out;
   }
+  if (items.texts.empty())
+    throw wf::usage_error(
+        "gpt2 reads tokens or texts, and this source gives neither; word numbers have no meaning for it: use a source of tokens "
+        "or texts");
+  if (!tokenizer_)
+    throw wf::usage_error("gpt2 can't read texts: the folder of " + config_.path() +
+                          " has no tokenizer; put vocab.json and merges.txt there, or give tokens");
+  for (auto const& text : items.texts) {
+    auto ids = tokenizer_->encode(text).ids;
+    ids.resize(std::min(most, ids.size()));
+    out.tokens.push_back(ids);
+  }
+  return out;
+}
 
-  std::string token_text(std::int32_t token) const override { return std::to_string(token); }
+/// A run whose keys and values stay.
+struct going_on final : wf::continued_run {
+  going_on(gpt2 const& of, std::vector<wf::key_values> read, std::vector<std::size_t> started)
+      : model_(of), read_(std::move(read)), first_(std::move(started)) {}
 
-  wf::activations run(wf::batch const&, wf::run_request const&) const override {
-    weights_.require_all();
-    throw wf::plugin_error("gpt2 can't run yet");
+  std::size_t items() const noexcept override { return first_.size(); }
+  std::size_t length(std::size_t item) const noexcept override { return read_.front().length(item); }
+
+  wf::activations extend(wf::batch const& more, wf::run_request const& request) override {
+    if (!more.first_position.empty()) throw wf::plugin_error("a run goes on where it stands; it takes no first positions");
+    if (more.items() != items())
+      throw wf::plugin_error("a run of " + std::to_string(items()) + " items can't go on with " + std::to_string(more.items()));
+    wf::batch next = more;
+    for (std::size_t i = 0; i < items(); ++i) next.first_position.push_back(first_[i] + length(i));
+    wf::taps at(model_.info(), request);
+    std::vector<std::size_t> before;
+    for (std::size_t i = 0; i < items(); ++i) before.push_back(length(i));
+    try {
+      model_.forward(next, request, at, &read_);
+      return at.take();
+    } catch (...) {  // as if nothing had been read
+      for (auto& layer : read_)
+        for (std::size_t i = 0; i < items(); ++i) layer.shorten(i, before[i]);
+      throw;
+    }
+  }
+
+  std::unique_ptr<wf::continued_run> branch(std::span<std::size_t const> of) const override {
+    std::vector<wf::key_values> read;
+    for (auto const& layer : read_) read.push_back(layer.branch(of));
+    std::vector<std::size_t> first;
+    for (auto const i : of) first.push_back(first_.at(i));
+    return std::make_unique<going_on>(model_, std::move(read), std::move(first));
   }
 
  private:
-  std::string path_;
-  wf::hf_config config_;
-  shape shape_;
-  wf::weight_table weights_;
-  wf::model_info info_;
+  gpt2 const& model_;
+  std::vector<wf::key_values> read_;  // a layer each
+  std::vector<std::size_t> first_;    // position of each item's first token
 };
+
+std::unique_ptr<wf::continued_run> gpt2::begin(wf::batch const& batch, wf::run_request const& request,
+                                               wf::activations* captured) const {
+  auto first = batch.first_position;
+  first.resize(batch.items());
+  auto read = nothing_read(batch.items(), request.precision);
+  wf::taps at(info_, request);
+  forward(batch, request, at, &read);
+  auto out = at.take();
+  if (captured) *captured = std::move(out);
+  return std::make_unique<going_on>(*this, std::move(read), std::move(first));
+}
 
 }  // namespace
 
 WAYFARER_MODEL(gpt2, "1.0.0", "GPT-2 from a Hugging Face checkpoint folder",
-               wf::param::file("path", "", "folder with config.json and model.safetensors").required());
+               wf::param::file("path", "", "folder with config.json, model.safetensors and the tokenizer's files").required(),
+               wf::param("gelu", "auto", "auto: what config.json's activation_function says; or its tanh or erf form")
+                   .one_of("auto|tanh|erf"));

@@ -1,0 +1,379 @@
+// Attention: for each item and head, tiles of queries against all keys that they see. The scores of a tile stay in the cache;
+// they and their softmax reach memory only if somebody taps them, and leave the fused path only if somebody changes them.
+#include <wayfarer/layers.hpp>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include <wayfarer/error.hpp>
+
+#include "common.hpp"
+#include "products.hpp"
+
+namespace wayfarer {
+
+using layer_kernels::block_k;
+using layer_kernels::kernels;
+using layer_kernels::matrix;
+
+// ---- keys and values that have been read
+// ---------------------------------------------------------------------------------------
+
+key_values::key_values(std::size_t items, std::size_t width, dtype precision)
+    : items_(items), width_(width), precision_(precision) {}
+
+void key_values::append(rows const& keys, rows const& values) {
+  auto const& of = keys.packing();
+  if (of.items() != items_.size() || keys.width() != width_ || values.width() != width_ ||
+      values.packing().offsets != of.offsets || keys.precision() != precision_)
+    throw plugin_error("a run can only go on with the items, the width and the precision that it began with");
+  std::size_t const row = width_ * size_of(keys.type()), plane = page_rows * row;
+  with_type(keys.type(), [&]<class T>(T const*) {
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      auto& s = items_[i];
+      for (std::size_t done = 0; done < of.length(i);) {
+        std::size_t const at = s.length % page_rows, n = std::min(page_rows - at, of.length(i) - done);
+        if (at == 0) {
+          s.pages.push_back(pooled_memory(2 * plane));
+        } else if (s.pages.back().use_count() > 1) {
+          auto own = pooled_memory(2 * plane);
+          std::memcpy(own.get(), s.pages.back().get(), at * row);
+          std::memcpy(static_cast<std::byte*>(own.get()) + plane, static_cast<std::byte const*>(s.pages.back().get()) + plane,
+                      at * row);
+          s.pages.back() = std::move(own);
+        }
+        auto* const to = static_cast<std::byte*>(s.pages.back().get()) + at * row;
+        std::size_t const from = (of.offsets[i] + done) * width_;
+        std::memcpy(to, keys.data<T>() + from, n * row);
+        std::memcpy(to + plane, values.data<T>() + from, n * row);
+        s.length += n, done += n;
+      }
+    }
+  });
+}
+
+void key_values::shorten(std::size_t item, std::size_t length) {
+  auto& s = items_[item];
+  s.length = std::min(s.length, length);
+  s.pages.resize((s.length + page_rows - 1) / page_rows);
+}
+
+key_values key_values::branch(std::span<std::size_t const> items) const {
+  key_values out(0, width_, precision_);
+  for (auto const i : items) out.items_.push_back(items_.at(i));
+  return out;
+}
+
+/// Keys and values of one item, in pages of page_rows rows.
+struct attention_keys {
+  rows const* keys = nullptr;
+  rows const* values = nullptr;
+  key_values const* past = nullptr;
+
+  std::size_t length(std::size_t item) const { return past ? past->length(item) : keys->packing().length(item); }
+  std::size_t width() const { return past ? past->width() : keys->width(); }
+  template <class T>
+  T const* page(std::size_t item, std::size_t p, bool of_values) const {
+    if (past)
+      return static_cast<T const*>(past->items_[item].pages[p].get()) + (of_values ? key_values::page_rows * past->width_ : 0);
+    rows const& r = of_values ? *values : *keys;
+    return r.data<T>() + (r.packing().offsets[item] + p * key_values::page_rows) * r.width();
+  }
+};
+
+namespace {
+
+constexpr std::size_t page = key_values::page_rows;
+
+/// What one pass over the tiles reads and writes: the whole way, or one step of it where somebody changes what lies between.
+struct attention_pass {
+  pairs const* scores_in = nullptr;
+  pairs* scores_out = nullptr;
+  pairs const* pattern_in = nullptr;
+  pairs* pattern_out = nullptr;
+  bool values = true;
+};
+
+template <class T>
+struct attention_job {
+  rows const& q;
+  attention_keys const& kv;
+  attend_options const& how;
+  tensor by_distance;  // in T
+  attention_pass pass;
+  T* z;
+
+  std::size_t d_head() const { return q.width() / how.heads; }
+  /// Position of an item's first query among its keys.
+  std::size_t first_query(std::size_t item) const { return how.causal ? kv.length(item) - q.packing().length(item) : 0; }
+
+  T const* bias_row(std::size_t item, std::size_t head, std::size_t query) const {
+    if (!how.bias) return nullptr;
+    if (how.bias->full.defined()) return how.bias->full.head<T>(item, head) + query * kv.length(item);
+    if (!by_distance.defined()) return nullptr;
+    return by_distance.view<T const>().row(head).data() + (how.bias->origin - (first_query(item) + query));
+  }
+
+  /// Scores of queries [q0, q1) of an item, [q1 - q0, ld], to softmaxed patterns; `seen` keys are there.
+  void scores_to_pattern(T* s, std::size_t ld, std::size_t item, std::size_t head, std::size_t q0, std::size_t q1,
+                         std::size_t seen) const {
+    auto const& k = kernels<T>();
+    std::size_t const n_keys = kv.length(item);
+    for (std::size_t i = q0; i < q1; ++i) {
+      T* const row = s + (i - q0) * ld;
+      std::size_t const visible = how.causal ? first_query(item) + i + 1 : n_keys;
+      std::size_t soft = visible;
+      if (pass.scores_in) {
+        std::memcpy(row, pass.scores_in->head<T>(item, head) + i * n_keys, n_keys * sizeof(T));
+        soft = n_keys;
+      } else {
+        k.scores(row, static_cast<T>(how.scale), bias_row(item, head, i), visible);
+      }
+      if (pass.scores_out) {
+        T* const out = pass.scores_out->head<T>(item, head) + i * n_keys;
+        std::memcpy(out, row, visible * sizeof(T));
+        std::fill(out + visible, out + n_keys, -std::numeric_limits<T>::infinity());
+      }
+      if (!pass.pattern_out && !pass.values) continue;
+      k.softmax(row, soft);
+      std::fill(row + soft, row + std::max(seen, soft), T(0));
+      if (pass.pattern_out) {
+        T* const out = pass.pattern_out->head<T>(item, head) + i * n_keys;
+        std::memcpy(out, row, soft * sizeof(T));
+        std::fill(out + soft, out + n_keys, T(0));
+      }
+    }
+  }
+
+  /// One query: keys and values are read once, as they lie.
+  void one_query(std::size_t item, std::size_t head) const {
+    auto const& k = kernels<T>();
+    std::size_t const n_keys = kv.length(item), dh = d_head(), ld = kv.width(), row = q.packing().offsets[item];
+    T const* const query = q.data<T>() + row * q.width() + head * dh;
+    T* const s = scratch<T>(n_keys + page + dh, 3);
+    T* const part = s + n_keys;
+    if (pass.pattern_in) {
+      std::memcpy(s, pass.pattern_in->head<T>(item, head), n_keys * sizeof(T));
+    } else {
+      if (!pass.scores_in)
+        for (std::size_t j = 0; j < n_keys; j += page) {
+          matrix const w{kv.page<T>(item, j / page, false) + head * dh, number_of(dtype_of<T>()), ld, false};
+          std::size_t const n = std::min(page, n_keys - j);
+          for (std::size_t b = 0; b < dh; b += block_k) {
+            k.row_product(b ? part : s + j, query + b, w, b, std::min(block_k, dh - b), 0, n, false);
+            if (b) k.add(s + j, s + j, part, n);
+          }
+        }
+      scores_to_pattern(s, n_keys, item, head, 0, 1, n_keys);
+    }
+    if (!pass.values) return;
+    T* const out = z + row * q.width() + head * dh;
+    T* const sum = part + page;
+    for (std::size_t j = 0; j < n_keys; j += page) {
+      matrix const w{kv.page<T>(item, j / page, true) + head * dh, number_of(dtype_of<T>()), ld, true};
+      bool const begins = j % block_k == 0;
+      k.row_product(j < block_k ? out : sum, s + j, w, 0, std::min(page, n_keys - j), 0, dh, !begins);
+      if (j >= block_k && (j + page >= n_keys || (j + page) % block_k == 0)) k.add(out, out, sum, dh);
+    }
+  }
+
+  /// Queries [first, last) of one item and head.
+  void queries(std::size_t item, std::size_t head, std::size_t first, std::size_t last) const {
+    auto const& k = kernels<T>();
+    std::size_t const n_keys = kv.length(item), dh = d_head(), ld = kv.width(), base = q.packing().offsets[item];
+    std::size_t const reach = how.causal ? first_query(item) + last : n_keys, P = k.panel;
+    auto const type = number_of(dtype_of<T>());
+    bool const need_scores = !pass.pattern_in && !pass.scores_in;
+    std::size_t const key_panels = (reach + P - 1) / P, value_panels = (dh + P - 1) / P;
+    T* const keys = need_scores ? scratch<T>(key_panels * P * dh, 0) : nullptr;
+    if (need_scores)
+      for (std::size_t j = 0; j < key_panels; ++j) {
+        std::size_t const at = j * P % page, n = std::min(P, reach - j * P);
+        matrix const w{kv.page<T>(item, j * P / page, false) + at * ld + head * dh, type, ld, false};
+        k.pack(keys + j * P * dh, w, 0, dh, 0, n);
+      }
+    T* const values = pass.values ? scratch<T>(value_panels * P * reach, 1) : nullptr;
+    if (pass.values)
+      for (std::size_t c = 0; c < value_panels; ++c)
+        for (std::size_t j = 0; j < reach; j += page) {
+          matrix const w{kv.page<T>(item, j / page, true) + head * dh, type, ld, true};
+          k.pack(values + (c * reach + j) * P, w, 0, std::min(page, reach - j), c * P, std::min(P, dh - c * P));
+        }
+    // Scores may be tapped whole, so a row has room for all keys.
+    std::size_t const ld_s = (std::max(reach, pass.scores_in || pass.pattern_in ? n_keys : 0) + P - 1) / P * P + P;
+    std::size_t const tile = std::clamp<std::size_t>(49'152 / ld_s / k.row_tile * k.row_tile, k.row_tile, 8 * k.row_tile);
+    T* const s = scratch<T>(tile * ld_s, 2);
+    for (std::size_t q0 = first; q0 < last; q0 += tile) {
+      std::size_t const q1 = std::min(q0 + tile, last), seen = how.causal ? first_query(item) + q1 : n_keys;
+      T const* const query = q.data<T>() + (base + q0) * q.width() + head * dh;
+      if (pass.pattern_in) {
+        for (std::size_t i = q0; i < q1; ++i)
+          std::memcpy(s + (i - q0) * ld_s, pass.pattern_in->head<T>(item, head) + i * n_keys, n_keys * sizeof(T));
+      } else {
+        if (need_scores)
+          for (std::size_t j = 0; j * P < seen; ++j)
+            for (std::size_t b = 0; b < dh; b += block_k)
+              k.product(s + j * P, ld_s, query + b, q.width(), keys + (j * dh + b) * P, q1 - q0, std::min(P, seen - j * P),
+                        std::min(block_k, dh - b), b > 0);
+        scores_to_pattern(s, ld_s, item, head, q0, q1, seen);
+      }
+      if (!pass.values) continue;
+      T* const out = z + (base + q0) * q.width() + head * dh;
+      // A changed pattern may look anywhere.
+      std::size_t const used = pass.pattern_in || pass.scores_in ? reach : seen;
+      for (std::size_t c = 0; c < value_panels; ++c)
+        for (std::size_t b = 0; b < used; b += block_k)
+          k.product(out + c * P, q.width(), s + b, ld_s, values + (c * reach + b) * P, q1 - q0, std::min(P, dh - c * P),
+                    std::min(block_k, used - b), b > 0);
+    }
+  }
+
+  void run() const {
+    auto const& of = q.packing();
+    struct piece {
+      std::size_t item, head, first, last;
+    };
+    std::vector<piece> pieces;
+    std::size_t const whole = of.items() * how.heads;
+    std::size_t cost = 0;
+    for (std::size_t item = 0; item < of.items(); ++item) {
+      std::size_t const n = of.length(item);
+      if (n == 0) continue;
+      cost += n * kv.length(item) * q.width();
+      // Long items in parts, where there are too few heads to keep all threads busy.
+      std::size_t const parts =
+          whole >= 4 * concurrency() ? 1 : std::clamp<std::size_t>(n / 128, 1, 4 * concurrency() / whole + 1);
+      std::size_t const step = (n + parts - 1) / parts;
+      for (std::size_t head = 0; head < how.heads; ++head)
+        for (std::size_t first = 0; first < n; first += step) pieces.push_back({item, head, first, std::min(first + step, n)});
+    }
+    split(pieces.size(), cost, [&](std::size_t i) {
+      auto const& p = pieces[i];
+      if (kv.length(p.item) == 0) {  // nothing to look at
+        T* const out = z + q.packing().offsets[p.item] * q.width() + p.head * d_head();
+        for (std::size_t r = p.first; pass.values && r < p.last; ++r)
+          std::fill(out + r * q.width(), out + r * q.width() + d_head(), T(0));
+      } else if (q.packing().length(p.item) == 1) {
+        one_query(p.item, p.head);
+      } else {
+        queries(p.item, p.head, p.first, p.last);
+      }
+    });
+  }
+};
+
+void check_bias(position_bias const& bias, rows const& q, attention_keys const& kv, attend_options const& how) {
+  if (bias.full.defined()) {
+    if (bias.full.heads() != how.heads || bias.full.type() != q.type())
+      throw plugin_error("a position bias of other heads or another type");
+    for (std::size_t i = 0; i < q.packing().items(); ++i)
+      if (bias.full.keys(i) != kv.length(i) || bias.full.packing().length(i) != q.packing().length(i))
+        throw plugin_error("a position bias of other lengths");
+    return;
+  }
+  if (bias.by_distance.rank() != 2 || bias.by_distance.size(0) != how.heads)
+    throw plugin_error("a position bias is [head, distance], not " + describe(bias.by_distance.shape()));
+  for (std::size_t i = 0; i < q.packing().items(); ++i) {
+    std::size_t const queries = q.packing().length(i), keys = kv.length(i), first = how.causal ? keys - queries : 0;
+    if (queries && (bias.origin < first + queries - 1 || bias.origin + keys > bias.by_distance.size(1) + first))
+      throw plugin_error("the position bias does not reach over " + std::to_string(keys) + " keys");
+  }
+}
+
+rows attend_to(rows const& q, attention_keys const& kv, attend_options const& how, tap_scope const& at) {
+  if (how.heads == 0 || q.width() % how.heads != 0 || kv.width() != q.width())
+    throw plugin_error("queries of " + std::to_string(q.width()) + " numbers do not fit " + std::to_string(how.heads) +
+                       " heads or keys of " + std::to_string(kv.width()));
+  std::vector<std::size_t> keys;
+  for (std::size_t i = 0; i < q.packing().items(); ++i) {
+    keys.push_back(kv.length(i));
+    if (how.causal && kv.length(i) < q.packing().length(i))
+      throw plugin_error("fewer keys than queries, where a query stands at each of the last keys");
+  }
+  if (how.bias && how.bias->any()) check_bias(*how.bias, q, kv, how);
+  rows z = q.like(q.width());
+  auto const make = [&](bool wanted) { return wanted ? pairs(q.shared_packing(), keys, how.heads, q.precision()) : pairs(); };
+  bool const scores = at.wants("hook_attn_scores"), pattern = at.wants("hook_pattern");
+  pairs s = make(scores), p = make(pattern);
+  with_type(q.type(), [&]<class T>(T const*) {
+    attention_job<T> job{q, kv, how, {}, {}, z.overwrite<T>()};
+    if (how.bias && how.bias->by_distance.defined()) job.by_distance = how.bias->by_distance.to(q.type());
+    attention_pass next;
+    if (at.edits("hook_attn_scores")) {
+      next.scores_out = &s, next.values = false;
+      job.pass = next;
+      job.run();
+      s = at("hook_attn_scores", std::move(s));
+      next = {};
+      next.scores_in = &s;
+    } else if (scores) {
+      next.scores_out = &s;
+    }
+    if (pattern) next.pattern_out = &p;
+    if (at.edits("hook_pattern")) {
+      next.values = false;
+      job.pass = next;
+      job.run();
+      if (scores && !next.scores_in) s = at("hook_attn_scores", std::move(s));
+      p = at("hook_pattern", std::move(p));
+      next = {};
+      next.pattern_in = &p;
+      job.pass = next;
+      job.run();
+      return;
+    }
+    job.pass = next;
+    job.run();
+    if (scores && !next.scores_in) s = at("hook_attn_scores", std::move(s));
+    if (pattern) p = at("hook_pattern", std::move(p));
+  });
+  return at("hook_z", std::move(z));
+}
+
+}  // namespace
+
+rows attend(rows const& q, rows const& keys, rows const& values, attend_options const& how, tap_scope const& at) {
+  if (keys.packing().items() != q.packing().items() || values.packing().offsets != keys.packing().offsets ||
+      values.width() != keys.width() || keys.type() != q.type() || values.type() != q.type())
+    throw plugin_error("queries, keys and values must be of the same items, width and type");
+  return attend_to(q, attention_keys{&keys, &values, nullptr}, how, at);
+}
+
+rows attend(rows const& q, key_values const& past, attend_options const& how, tap_scope const& at) {
+  if (past.items() != q.packing().items()) throw plugin_error("queries of other items than the keys");
+  return attend_to(q, attention_keys{nullptr, nullptr, &past}, how, at);
+}
+
+rows attention(rows const& x, rows const& memory, attention_weights const& w, attend_options const& how, tap_scope const& at,
+               key_values* past) {
+  rows const q = at("hook_q", linear(x, w.q));
+  rows const k = at("hook_k", linear(memory, w.k)), v = at("hook_v", linear(memory, w.v));
+  if (!past) return linear(attend(q, k, v, how, at), w.o);
+  past->append(k, v);
+  return linear(attend(q, *past, how, at), w.o);
+}
+
+pairs expand(position_bias const& bias, std::shared_ptr<row_packing const> const& queries, std::vector<std::size_t> keys,
+             dtype precision) {
+  if (bias.full.defined()) return bias.full;
+  std::size_t const heads = bias.by_distance.size(0);
+  pairs out(queries, keys, heads, precision);
+  with_type(out.type(), [&]<class T>(T const*) {
+    tensor const table = bias.by_distance.to(out.type());
+    auto const from = table.view<T const>();
+    for (std::size_t i = 0; i < queries->items(); ++i)
+      for (std::size_t h = 0; h < heads; ++h)
+        for (std::size_t q = 0; q < queries->length(i); ++q) {
+          std::size_t const at = queries->first_position[i] + q;
+          if (bias.origin < at || bias.origin - at + keys[i] > table.size(1))
+            throw plugin_error("the position bias does not reach over " + std::to_string(keys[i]) + " keys");
+          T const* const row = from.row(h).data() + (bias.origin - at);
+          std::copy(row, row + keys[i], out.head<T>(i, h) + q * keys[i]);
+        }
+  });
+  return out;
+}
+
+}  // namespace wayfarer

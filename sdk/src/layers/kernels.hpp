@@ -1,0 +1,84 @@
+// The inner loops of the layers, compiled once per instruction set and chosen at run time, so that one binary runs anywhere and
+// is fast where AVX-512 is. Kernel files include nothing but this header and use plain loops over plain pointers, so that no
+// library template is compiled with the wrong instructions.
+//
+// Every product is summed in one order: a chain of multiply-adds over blocks of `block_k` terms, and the blocks' sums in turn. So
+// an element has the same bits whichever rows and columns it is computed with, one row alone included.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace wayfarer::layer_kernels {
+
+using size = std::size_t;
+
+inline constexpr size block_k = 384;
+
+enum class number : std::uint8_t { f32, f64, f16, bf16 };
+
+/// A matrix [k, n] where `in_first`, else stored as [n, k]; `ld` is the distance of its rows in elements.
+struct matrix {
+  void const* data;
+  number type;
+  size ld;
+  bool in_first;
+};
+
+enum class act : std::uint8_t { relu, gelu_tanh, gelu_erf, silu, tanh, identity };
+
+template <class T>
+struct kernel_table {
+  char const* name;
+  size panel;     ///< columns of a packed panel, a divisor of 64
+  size row_tile;  ///< rows that are computed together
+  /// packed[k][panel] = w[k0 + ., n0 + .] for k x n of them, the columns after n filled with zeros.
+  void (*pack)(T* packed, matrix const& w, size k0, size k, size n0, size n);
+  /// c [m, ld_c] = (or +=) a [m, ld_a] packed; k <= block_k terms, n <= panel columns.
+  void (*product)(T* c, size ld_c, T const* a, size ld_a, T const* packed, size m, size n, size k, bool add);
+  /// One row: c[n] = a[k] w[k0 + ., n0 + .], or goes on with the chain that c holds.
+  void (*row_product)(T* c, T const* a, matrix const& w, size k0, size k, size n0, size n, bool go_on);
+  void (*convert)(T* out, void const* from, number type, size n);
+  void (*add)(T* out, T const* a, T const* b, size n);
+  void (*scale)(T* x, T by, size n);
+  void (*activate)(act, T* x, size n);
+  void (*multiply)(T* x, T const* by, size n);
+  /// Mean (0 if not `centred`) and sqrt(variance + epsilon) of a row.
+  void (*norm_scale)(T* mean, T* scale, T const* x, size n, double epsilon, bool centred);
+  void (*norm_apply)(T* out, T const* x, T mean, T scale, size n);
+  /// out = x w + b; w or b may be null.
+  void (*affine)(T* out, T const* x, T const* w, T const* b, size n);
+  /// s = s by + bias (null: none).
+  void (*scores)(T* s, T by, T const* bias, size n);
+  void (*softmax)(T* s, size n);
+  /// Multiply-adds of `steps` rounds over registers, for the peak that benchmarks compare with; returns their number.
+  double (*peak)(size steps, T* sink);
+};
+
+extern kernel_table<float> const kernels_baseline_f32;
+extern kernel_table<double> const kernels_baseline_f64;
+#if defined(__x86_64__)
+extern kernel_table<float> const kernels_avx2_f32;
+extern kernel_table<double> const kernels_avx2_f64;
+extern kernel_table<float> const kernels_avx512_f32;
+extern kernel_table<double> const kernels_avx512_f64;
+#endif
+
+/// Products in bfloat16 with float32 sums: pairs of terms, in the order of block_k.
+struct bf16_kernels {
+  size panel, row_tile;
+  /// packed[k / 2][panel][2], an odd k filled with a zero.
+  void (*pack)(std::uint16_t* packed, matrix const& w, size k0, size k, size n0, size n);
+  /// a: [m, ld_a], bfloat16, readable to an even k.
+  void (*product)(float* c, size ld_c, std::uint16_t const* a, size ld_a, std::uint16_t const* packed, size m, size n, size k,
+                  bool add);
+  void (*convert)(std::uint16_t* out, float const* from, size n);
+};
+
+/// The best set for this processor. WAYFARER_ISA=baseline|avx2|avx512 asks for a lesser one (for tests).
+template <class T>
+kernel_table<T> const& kernels() noexcept;
+/// Null where the processor has no bfloat16 products.
+bf16_kernels const* bf16() noexcept;
+
+}  // namespace wayfarer::layer_kernels

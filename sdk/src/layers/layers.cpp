@@ -1,0 +1,277 @@
+#include <wayfarer/layers.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include <wayfarer/error.hpp>
+
+#include "common.hpp"
+#include "products.hpp"
+
+namespace wayfarer {
+
+layer_kernels::number number_of(dtype t) {
+  switch (t) {
+    case dtype::f32:
+      return layer_kernels::number::f32;
+    case dtype::f64:
+      return layer_kernels::number::f64;
+    case dtype::f16:
+      return layer_kernels::number::f16;
+    case dtype::bf16:
+      return layer_kernels::number::bf16;
+    case dtype::i32:
+    case dtype::i64:
+    case dtype::u8:
+      break;
+  }
+  throw plugin_error("weights are floating-point numbers, not " + std::string(name_of(t)));
+}
+
+template <class T>
+T* scratch(std::size_t count, std::size_t slot) {
+  struct piece {
+    std::shared_ptr<void> memory;
+    std::size_t bytes = 0;
+  };
+  thread_local piece pieces[4];
+  auto& p = pieces[slot];
+  if (p.bytes < count * sizeof(T)) {
+    p.memory.reset();
+    p.memory = pooled_memory(count * sizeof(T));
+    p.bytes = count * sizeof(T);
+  }
+  return static_cast<T*>(p.memory.get());
+}
+template float* scratch<float>(std::size_t, std::size_t);
+template double* scratch<double>(std::size_t, std::size_t);
+template std::uint16_t* scratch<std::uint16_t>(std::size_t, std::size_t);
+
+void check_precision(dtype precision) {
+  if (precision == dtype::f32 || precision == dtype::f64) return;
+  if (precision != dtype::bf16)
+    throw usage_error("a forward pass computes in float32, float64 or bfloat16, not " + std::string(name_of(precision)));
+  if (!layer_kernels::bf16()) throw usage_error("this processor has no bfloat16 products (AVX512_BF16); ask for float32");
+}
+
+namespace {
+
+using layer_kernels::kernels;
+
+void check_width(rows const& x, std::size_t width, char const* what) {
+  if (x.width() != width)
+    throw plugin_error(std::string(what) + " expects rows of " + std::to_string(width) + " numbers, not " +
+                       std::to_string(x.width()));
+}
+
+}  // namespace
+
+rows linear(rows const& x, linear_weights const& w) {
+  return linear_activated(x, w, layer_kernels::act::identity);
+}
+
+rows linear_activated(rows const& x, linear_weights const& w, layer_kernels::act act) {
+  check_width(x, w.in(), "linear");
+  rows y = x.like(w.out());
+  with_type(x.type(), [&]<class T>(T const*) {
+    auto const bias = w.b.defined() ? numbers<T>(w.b, w.out()) : std::shared_ptr<T const>();
+    product_job<T> const job{y.overwrite<T>(), y.width(), x.data<T>(), x.width(),  matrix_of(w.w, w.in_first),
+                             x.count(),        w.out(),   x.width(),   bias.get(), act};
+    if constexpr (sizeof(T) == 4)
+      if (x.precision() == dtype::bf16) return multiply_bf16(job);
+    multiply(job);
+  });
+  return y;
+}
+
+rows embed(ragged<std::int32_t> const& tokens, std::shared_ptr<row_packing const> const& of, tensor const& table, dtype precision,
+           double scale) {
+  rows x(of, table.size(1), precision);
+  auto const* const ids = tokens.values.data() + tokens.offsets.front();
+  for (std::size_t item = 0; item < of->items(); ++item)
+    for (std::size_t i = of->offsets[item]; i < of->offsets[item + 1]; ++i)
+      if (ids[i] < 0 || static_cast<std::size_t>(ids[i]) >= table.size(0))
+        throw data_error("token " + std::to_string(ids[i]) + " at position " + std::to_string(i - of->offsets[item]) +
+                         " of item " + std::to_string(item) + " is outside the vocabulary of " + std::to_string(table.size(0)));
+  auto const type = number_of(table.type());
+  auto const* const from = static_cast<std::byte const*>(table.raw());
+  std::size_t const stride = static_cast<std::size_t>(table.strides()[0]) * size_of(table.type()), d = x.width();
+  with_type(x.type(), [&]<class T>(T const*) {
+    T* const out = x.overwrite<T>();
+    in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+      for (std::size_t i = first; i < first + n; ++i) {
+        kernels<T>().convert(out + i * d, from + static_cast<std::size_t>(ids[i]) * stride, type, d);
+        if (scale != 1) kernels<T>().scale(out + i * d, static_cast<T>(scale), d);
+      }
+    });
+  });
+  return x;
+}
+
+rows embed_positions(std::shared_ptr<row_packing const> const& of, tensor const& table, dtype precision, std::size_t offset) {
+  rows x(of, table.size(1), precision);
+  auto const type = number_of(table.type());
+  auto const* const from = static_cast<std::byte const*>(table.raw());
+  std::size_t const stride = static_cast<std::size_t>(table.strides()[0]) * size_of(table.type()), d = x.width();
+  for (std::size_t item = 0; item < of->items(); ++item) {
+    std::size_t last = 0;
+    if (of->length(item) &&
+        (__builtin_add_overflow(of->first_position[item], offset + of->length(item), &last) || last > table.size(0)))
+      throw data_error("item " + std::to_string(item) + " reaches position " +
+                       std::to_string(of->first_position[item] + of->length(item) - 1) + ", but the model has only " +
+                       std::to_string(table.size(0) - std::min(offset, table.size(0))) + " positions; cut it (max_tokens)");
+  }
+  with_type(x.type(), [&]<class T>(T const*) {
+    T* const out = x.overwrite<T>();
+    split(of->items(), x.count() * d, [&](std::size_t item) {
+      for (std::size_t i = 0; i < of->length(item); ++i)
+        kernels<T>().convert(out + (of->offsets[item] + i) * d, from + (of->first_position[item] + offset + i) * stride, type, d);
+    });
+  });
+  return x;
+}
+
+rows rows_from(tensor const& t, std::shared_ptr<row_packing const> const& of, std::size_t width, dtype precision,
+               std::string_view what) {
+  if (t.rank() != 2 || t.size(0) != of->rows() || t.size(1) != width)
+    throw plugin_error(std::string(what) + " must be [" + std::to_string(of->rows()) + ", " + std::to_string(width) + "], not " +
+                       describe(t.shape()));
+  rows x(of, width, precision);
+  with_type(x.type(), [&]<class T>(T const*) {
+    tensor const own = t.to(x.type());
+    T* const out = x.overwrite<T>();
+    if (x.count()) std::memcpy(out, own.values<T const>().data(), x.count() * width * sizeof(T));
+  });
+  return x;
+}
+
+rows scaled(rows x, double by) {
+  with_type(x.type(), [&]<class T>(T const*) {
+    T* const p = x.own<T>();
+    in_chunks(x.count() * x.width(),
+              [&](std::size_t first, std::size_t n) { kernels<T>().scale(p + first, static_cast<T>(by), n); });
+  });
+  return x;
+}
+
+// ---- norms -------------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+template <class T>
+void check_norm(rows const& x, norm_weights const& w) {
+  if (w.w.defined()) check_width(x, w.w.size(0), "a norm");
+  if (w.b.defined()) check_width(x, w.b.size(0), "a norm");
+}
+
+rows norm(rows const& x, norm_weights const& weights, tap_scope const& at, bool centred) {
+  rows out = x.like(x.width());
+  std::size_t const d = x.width();
+  with_type(x.type(), [&]<class T>(T const*) {
+    check_norm<T>(x, weights);
+    auto const w = weights.w.defined() ? numbers<T>(weights.w, d) : std::shared_ptr<T const>();
+    auto const b = weights.b.defined() ? numbers<T>(weights.b, d) : std::shared_ptr<T const>();
+    auto const& k = kernels<T>();
+    if (!at.wants("hook_scale") && !at.wants("hook_normalized")) {
+      T* const to = out.overwrite<T>();
+      T const* const from = x.data<T>();
+      in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+        for (std::size_t i = first; i < first + n; ++i) {
+          T mean, scale;
+          k.norm_scale(&mean, &scale, from + i * d, d, weights.epsilon, centred);
+          k.norm_apply(to + i * d, from + i * d, mean, scale, d);
+          k.affine(to + i * d, to + i * d, w.get(), b.get(), d);
+        }
+      });
+      return;
+    }
+    // Step by step, so that each can be looked at and changed.
+    rows scale = x.like(1), means = x.like(1), normalized = x.like(d);
+    T const* const from = x.data<T>();
+    T *const s = scale.overwrite<T>(), *const m = means.overwrite<T>();
+    in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+      for (std::size_t i = first; i < first + n; ++i) k.norm_scale(m + i, s + i, from + i * d, d, weights.epsilon, centred);
+    });
+    scale = at("hook_scale", std::move(scale));
+    T const* const tapped = scale.data<T>();
+    T* const middle = normalized.overwrite<T>();
+    in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+      for (std::size_t i = first; i < first + n; ++i) k.norm_apply(middle + i * d, from + i * d, m[i], tapped[i], d);
+    });
+    normalized = at("hook_normalized", std::move(normalized));
+    T const* const before = normalized.data<T>();
+    T* const to = out.overwrite<T>();
+    in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+      for (std::size_t i = first; i < first + n; ++i) k.affine(to + i * d, before + i * d, w.get(), b.get(), d);
+    });
+  });
+  return at("hook_out", std::move(out));
+}
+
+layer_kernels::act act_of(activation a) {
+  switch (a) {
+    case activation::relu:
+      return layer_kernels::act::relu;
+    case activation::gelu_tanh:
+      return layer_kernels::act::gelu_tanh;
+    case activation::gelu_erf:
+      return layer_kernels::act::gelu_erf;
+    case activation::silu:
+      return layer_kernels::act::silu;
+    case activation::tanh:
+      return layer_kernels::act::tanh;
+    case activation::identity:
+      break;
+  }
+  return layer_kernels::act::identity;
+}
+
+}  // namespace
+
+rows layer_norm(rows const& x, norm_weights const& w, tap_scope const& at) {
+  return norm(x, w, at, true);
+}
+rows rms_norm(rows const& x, norm_weights const& w, tap_scope const& at) {
+  return norm(x, w, at, false);
+}
+
+// ---- MLP ---------------------------------------------------------------------------------------------------------------------
+
+activation activation_of(std::string_view name) {
+  if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh") return activation::gelu_tanh;
+  if (name == "gelu" || name == "gelu_python") return activation::gelu_erf;
+  if (name == "relu") return activation::relu;
+  if (name == "silu" || name == "swish") return activation::silu;
+  if (name == "tanh") return activation::tanh;
+  if (name == "linear") return activation::identity;
+  throw usage_error("the activation function '" + std::string(name) +
+                    "' is not known; known are gelu_new, gelu_fast, gelu_pytorch_tanh, gelu, relu, silu, swish, tanh, linear");
+}
+
+rows activate(rows x, activation a) {
+  with_type(x.type(), [&]<class T>(T const*) {
+    T* const p = x.own<T>();
+    in_chunks(x.count() * x.width(), [&](std::size_t first, std::size_t n) { kernels<T>().activate(act_of(a), p + first, n); });
+  });
+  return x;
+}
+
+rows mlp(rows const& x, mlp_weights const& w, tap_scope const& at) {
+  bool const gated = w.gate.w.defined();
+  auto const& first = gated ? w.gate : w.in;
+  rows post =
+      at.wants("hook_pre") ? activate(at("hook_pre", linear(x, first)), w.act) : linear_activated(x, first, act_of(w.act));
+  if (gated) {
+    rows const by = at("hook_pre_linear", linear(x, w.in));
+    with_type(x.type(), [&]<class T>(T const*) {
+      T* const p = post.own<T>();
+      in_chunks(post.count() * post.width(),
+                [&](std::size_t i, std::size_t n) { kernels<T>().multiply(p + i, by.data<T>() + i, n); });
+    });
+  }
+  return linear(at("hook_post", std::move(post)), w.out);
+}
+
+}  // namespace wayfarer

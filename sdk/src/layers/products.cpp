@@ -1,0 +1,135 @@
+#include "products.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include <wayfarer/error.hpp>
+
+#include "common.hpp"
+
+namespace wayfarer {
+
+using layer_kernels::block_k;
+using layer_kernels::kernels;
+using layer_kernels::matrix;
+
+matrix matrix_of(tensor const& w, bool in_first) {
+  if (w.rank() != 2 || (w.strides()[1] != 1 && w.size(1) > 1))
+    throw plugin_error("a weight matrix has contiguous rows, unlike this " + describe(w.shape()));
+  return {w.raw(), number_of(w.type()), static_cast<std::size_t>(w.strides()[0]), in_first};
+}
+
+template <class T>
+std::shared_ptr<T const> numbers(tensor const& t, std::size_t n) {
+  if (t.rank() != 1 || t.size(0) != n)
+    throw plugin_error("a vector of " + std::to_string(n) + " numbers was expected, not " + describe(t.shape()));
+  auto own = std::make_shared<tensor const>(t.to(dtype_of<T>()));
+  return {own, own->template view<T const>().data()};
+}
+template std::shared_ptr<float const> numbers<float>(tensor const&, std::size_t);
+template std::shared_ptr<double const> numbers<double>(tensor const&, std::size_t);
+
+namespace {
+
+template <class T>
+void finish(product_job<T> const& j, std::size_t row0, std::size_t rows, std::size_t column0, std::size_t columns) {
+  auto const& k = kernels<T>();
+  for (std::size_t r = row0; r < row0 + rows; ++r) {
+    T* const c = j.c + r * j.ld_c + column0;
+    if (j.bias) k.add(c, c, j.bias + column0, columns);
+    if (j.act != layer_kernels::act::identity) k.activate(j.act, c, columns);
+  }
+}
+
+/// One row alone: memory is the limit, so the weights are read once, as they lie.
+template <class T>
+void multiply_row(product_job<T> const& j) {
+  auto const& k = kernels<T>();
+  std::size_t const blocks = (j.k + block_k - 1) / block_k;
+  std::size_t const wide = j.w.in_first ? 1024 : 128, chunks = (j.n + wide - 1) / wide;
+  if (!j.w.in_first) {
+    split(chunks, j.n * j.k, [&](std::size_t i) {
+      std::size_t const n0 = i * wide, n = std::min(wide, j.n - n0);
+      T partial[128];
+      for (std::size_t b = 0; b < blocks; ++b) {
+        std::size_t const k0 = b * block_k;
+        k.row_product(b ? partial : j.c + n0, j.a + k0, j.w, k0, std::min(block_k, j.k - k0), n0, n, false);
+        if (b) k.add(j.c + n0, j.c + n0, partial, n);
+      }
+      finish(j, 0, 1, n0, n);
+    });
+    return;
+  }
+  auto const sums = pooled_memory(blocks * j.n * sizeof(T));
+  T* const partial = static_cast<T*>(sums.get());
+  split(blocks * chunks, j.n * j.k, [&](std::size_t i) {
+    std::size_t const b = i / chunks, n0 = i % chunks * wide, n = std::min(wide, j.n - n0), k0 = b * block_k;
+    k.row_product(partial + b * j.n + n0, j.a + k0, j.w, k0, std::min(block_k, j.k - k0), n0, n, false);
+  });
+  std::copy(partial, partial + j.n, j.c);
+  for (std::size_t b = 1; b < blocks; ++b) k.add(j.c, j.c, partial + b * j.n, j.n);
+  finish(j, 0, 1, 0, j.n);
+}
+
+/// How many rows one piece takes: all, unless that leaves threads without work.
+std::size_t rows_of_piece(std::size_t m, std::size_t panels, std::size_t tile) {
+  std::size_t const wanted = 4 * concurrency();
+  if (panels >= wanted) return m;
+  std::size_t const pieces = (wanted + panels - 1) / panels, n = std::max<std::size_t>(8 * tile, (m + pieces - 1) / pieces);
+  return (n + tile - 1) / tile * tile;
+}
+
+}  // namespace
+
+template <class T>
+void multiply(product_job<T> const& j) {
+  if (j.m == 0 || j.n == 0) return;
+  if (j.m == 1) return multiply_row(j);
+  auto const& kernel = kernels<T>();
+  std::size_t const width = kernel.panel, panels = (j.n + width - 1) / width;
+  std::size_t const tall = rows_of_piece(j.m, panels, kernel.row_tile), pieces = (j.m + tall - 1) / tall;
+  split(panels * pieces, j.m * j.n * j.k, [&](std::size_t i) {
+    std::size_t const n0 = i / pieces * width, n = std::min(width, j.n - n0);
+    std::size_t const m0 = i % pieces * tall, m = std::min(tall, j.m - m0);
+    T* const packed = scratch<T>(block_k * width, 0);
+    for (std::size_t k0 = 0; k0 < j.k; k0 += block_k) {
+      std::size_t const k = std::min(block_k, j.k - k0);
+      kernel.pack(packed, j.w, k0, k, n0, n);
+      kernel.product(j.c + m0 * j.ld_c + n0, j.ld_c, j.a + m0 * j.ld_a + k0, j.ld_a, packed, m, n, k, k0 > 0);
+    }
+    finish(j, m0, m, n0, n);
+  });
+}
+template void multiply<float>(product_job<float> const&);
+template void multiply<double>(product_job<double> const&);
+
+void multiply_bf16(product_job<float> const& j) {
+  if (j.m == 0 || j.n == 0) return;
+  auto const* const kernel = layer_kernels::bf16();
+  if (!kernel) check_precision(dtype::bf16);
+  std::size_t const ld = (j.k + 1) / 2 * 2;
+  auto const narrowed = pooled_memory(j.m * ld * 2);
+  auto* const a = static_cast<std::uint16_t*>(narrowed.get());
+  in_row_chunks(j.m, j.k, [&](std::size_t first, std::size_t n) {
+    for (std::size_t i = first; i < first + n; ++i) {
+      kernel->convert(a + i * ld, j.a + i * j.ld_a, j.k);
+      if (ld > j.k) a[i * ld + j.k] = 0;
+    }
+  });
+  std::size_t const width = kernel->panel, panels = (j.n + width - 1) / width;
+  std::size_t const tall = rows_of_piece(j.m, panels, kernel->row_tile), pieces = (j.m + tall - 1) / tall;
+  split(panels * pieces, j.m * j.n * j.k, [&](std::size_t i) {
+    std::size_t const n0 = i / pieces * width, n = std::min(width, j.n - n0);
+    std::size_t const m0 = i % pieces * tall, m = std::min(tall, j.m - m0);
+    auto* const packed = scratch<std::uint16_t>(2 * block_k * width, 0);
+    std::size_t constexpr deep = 2 * block_k;
+    for (std::size_t k0 = 0; k0 < j.k; k0 += deep) {
+      std::size_t const k = std::min(deep, j.k - k0);
+      kernel->pack(packed, j.w, k0, k, n0, n);
+      kernel->product(j.c + m0 * j.ld_c + n0, j.ld_c, a + m0 * ld + k0, ld, packed, m, n, k, k0 > 0);
+    }
+    finish(j, m0, m, n0, n);
+  });
+}
+
+}  // namespace wayfarer
