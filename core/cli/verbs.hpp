@@ -15,5 +15,6 @@ int graph_verb(words const&);
 int plugins_verb(words const&);
 int show_verb(words const&);
 int compare_verb(words const&);
+int new_verb(words const&);
 
 }  // namespace wayfarer::host

@@ -1,0 +1,151 @@
+// wayfarer new: a complete project for a plugin of one's own, made from the templates that are installed with the SDK.
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <vector>
+
+#include <unistd.h>
+#define BOOST_DLL_USE_STD_FS
+#include <boost/dll/runtime_symbol_info.hpp>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
+#include <wayfarer/hooks.hpp>
+#include <wayfarer/version.hpp>
+
+#include "cli/options.hpp"
+#include "cli/planning.hpp"
+#include "cli/verbs.hpp"
+#include "registry/descriptor_check.hpp"
+
+namespace wayfarer::host {
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<std::string> const kinds{"probe", "metric", "source", "model"};
+
+/// Names of ours that C++ takes otherwise: the plugin's class is called as the plugin is.
+std::vector<std::string> const reserved{
+    "alignas",  "alignof", "and",      "asm",      "auto",     "bitand",  "bitor",     "bool",     "break",     "case",
+    "catch",    "char",    "class",    "compl",    "concept",  "const",   "continue",  "decltype", "default",   "delete",
+    "do",       "double",  "else",     "enum",     "explicit", "export",  "extern",    "false",    "float",     "for",
+    "friend",   "goto",    "if",       "inline",   "int",      "long",    "main",      "mutable",  "namespace", "new",
+    "noexcept", "not",     "nullptr",  "operator", "or",       "private", "protected", "public",   "register",  "requires",
+    "return",   "short",   "signed",   "sizeof",   "static",   "std",     "struct",    "switch",   "template",  "testing",
+    "this",     "throw",   "true",     "try",      "typedef",  "typeid",  "typename",  "union",    "unsigned",  "using",
+    "virtual",  "void",    "volatile", "wayfarer", "wf",       "while",   "xor"};
+
+/// The folder that the program is installed in: above bin/.
+fs::path prefix() {
+  std::error_code code;
+  fs::path const program = boost::dll::program_location(code);
+  return code ? fs::path() : program.parent_path().parent_path();
+}
+
+/// How the user calls this program: by its name if that is how it is found, else by its path.
+std::string program() {
+  fs::path const own = prefix() / "bin/wayfarer";
+  char const* const path = std::getenv("PATH");
+  for (std::string_view rest = path ? path : ""; !rest.empty();) {
+    std::size_t const colon = std::min(rest.find(':'), rest.size());
+    std::error_code code;
+    fs::path const found = fs::path(rest.substr(0, colon)) / "wayfarer";
+    if (::access(found.c_str(), X_OK) == 0) return fs::equivalent(found, own, code) && !code ? "wayfarer" : own.string();
+    rest.remove_prefix(std::min(colon + 1, rest.size()));
+  }
+  return own.string();
+}
+
+std::string quoted(std::string const& word) {
+  bool const plain = std::all_of(word.begin(), word.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("/._-+,=").find(c) != std::string_view::npos;
+  });
+  if (plain) return word;
+  std::string out = "'";
+  for (char const c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+/// " -DCMAKE_PREFIX_PATH=..." unless CMake looks there anyway.
+std::string prefix_option() {
+  fs::path const p = prefix();
+  return p == "/usr" || p == "/usr/local" ? "" : " -DCMAKE_PREFIX_PATH=" + quoted(p.string());
+}
+
+std::string replaced(std::string text, std::map<std::string, std::string> const& words) {
+  for (auto const& [from, to] : words)
+    for (std::size_t at = 0; (at = text.find(from, at)) != text.npos; at += to.size()) text.replace(at, from.size(), to);
+  return text;
+}
+
+void check_name(std::string const& kind, std::string const& name) {
+  if (!is_plugin_id(name))
+    throw usage_error("'" + printable(name) +
+                      "' is no plugin id: lower-case letters, digits and '_', beginning with a letter, at most 64");
+  if (std::find(reserved.begin(), reserved.end(), name) != reserved.end())
+    throw usage_error(
+        "'" + name +
+        "' means something else in C++; the plugin's class is called as the plugin is, so choose another name, such as '" + name +
+        "_" + kind + "'");
+}
+
+}  // namespace
+
+int new_verb(words const& arguments) {
+  verb_options o("new probe|metric|source|model NAME [OPTIONS]",
+                 "Writes a project for a plugin of your own: commented C++ that compiles and does something, a unit test, a\n"
+                 "pipeline that uses it, and a README. It needs nothing but the installed SDK.",
+                 {"wayfarer new probe drift", "wayfarer new source news --dir ~/plugins/news"});
+  o.positional("KIND");
+  o.positional("NAME");
+  o.named().add_options()("dir", boost::program_options::value<std::string>()->value_name("D"),
+                          "the folder to write, default: NAME; it must not exist or be empty");
+  if (!o.parse(arguments)) return 0;
+  std::string const kind = o.required("KIND"), name = o.required("NAME");
+  if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
+    throw usage_error("'" + printable(kind) + "' is no kind of plugin" + did_you_mean(kind, kinds) +
+                      "\nthere are probe, metric, source and model: wayfarer new probe NAME");
+  check_name(kind, name);
+  auto const known = registry().ids();
+  if (std::find(known.begin(), known.end(), name) != known.end())
+    throw usage_error("there is a plugin '" + name + "' already, which yours would hide; choose another name");
+
+  fs::path const from = prefix() / "share/wayfarer/template" / kind;
+  if (std::error_code code; !fs::is_directory(from, code))
+    throw resource_error("the templates are not installed: " + from.string() +
+                         " is missing; install the package wayfarer-dev, or Wayfarer itself with 'cmake --install'");
+  fs::path const to = o.has("dir") ? o.get<std::string>("dir") : name;
+  std::error_code code;
+  if (fs::exists(fs::symlink_status(to, code)) && !(fs::is_directory(to, code) && fs::is_empty(to, code)))
+    throw usage_error("'" + printable(to.string()) + "' exists already; say where to write with --dir");
+  fs::create_directories(to, code);
+  if (code) throw resource_error("can't make the folder " + printable(to.string()) + ": " + code.message());
+
+  std::map<std::string, std::string> const replacements{{"my_" + kind, name},
+                                                        {"@prefix_option@", prefix_option()},
+                                                        {"@program@", quoted(program())},
+                                                        {"@major@", std::to_string(WAYFARER_SDK_MAJOR)},
+                                                        {"@minor@", std::to_string(WAYFARER_SDK_MINOR)}};
+  std::vector<std::string> written;
+  for (auto const& entry : fs::directory_iterator(from)) {
+    std::string const file = replaced(entry.path().filename().string(), replacements);
+    write_file_atomically((to / file).string(), replaced(read_text(entry.path().string(), std::size_t{1} << 20), replacements));
+    written.push_back(file);
+  }
+  std::sort(written.begin(), written.end());
+
+  std::string const dir = quoted(to.string()), run = quoted(program());
+  std::cout << printable(to.string()) << ": a " << kind << " that works, to make your own of\n";
+  for (auto const& file : written) std::cout << "  " << file << "\n";
+  std::cout << "\nBuild it, test it, run it:\n\n"
+            << "  cmake -S " << dir << " -B " << dir << "/build" << prefix_option() << "\n"
+            << "  cmake --build " << dir << "/build\n"
+            << "  ctest --test-dir " << dir << "/build --output-on-failure\n"
+            << "  " << run << " run " << dir << "/" << name << ".yaml --plugin-path " << dir << "/build/plugins\n";
+  return 0;
+}
+
+}  // namespace wayfarer::host
