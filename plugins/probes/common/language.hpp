@@ -1,0 +1,61 @@
+// What the probes of language models share: the stack that ends in logits, the texts of tokens, and runs over the vocabulary.
+//
+// Plain functions, any thread.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/probe.hpp>
+
+namespace wayfarer::language {
+
+/// The blocks whose last state becomes logits: all of a decoder-only model, the decoder of an encoder-decoder.
+struct stack {
+  std::string blocks;      ///< "blocks." or "decoder."
+  std::string final_norm;  ///< "ln_final." or "decoder_final_ln.": the norm's hooks and weights
+  std::string embed;       ///< hook of the embedding
+  std::size_t layers = 0;
+  bool decoder = false;  ///< positions are those of decoder tokens
+
+  std::string block(std::size_t layer, std::string_view rest) const {
+    return blocks + std::to_string(layer) + "." + std::string(rest);
+  }
+  std::string pos() const { return decoder ? "decoder_pos" : "pos"; }
+  std::span<std::int32_t const> tokens(sample_item const& item) const { return decoder ? item.decoder_tokens() : item.tokens(); }
+  std::size_t longest(probe_context const& at) const { return decoder ? at.longest_decoder() : at.longest(); }
+};
+
+/// Throws usage_error for a model that predicts no next token.
+inline stack stack_of(model_info const& m) {
+  if (m.family == model_family::encoder)
+    throw usage_error(m.architecture + " predicts no next token; choose a decoder or an encoder-decoder");
+  if (m.family == model_family::encoder_decoder)
+    return {"decoder.", "decoder_final_ln.", "decoder.hook_embed", m.decoder_layers, true};
+  return {"blocks.", "ln_final.", "hook_embed", m.layers, false};
+}
+
+/// Adds the texts of ids [...] (negative: none) under the ids' own dimensions. More than a million of them would cost more than
+/// the numbers beside them: then the texts of the whole vocabulary are added instead, to be looked up, under "vocabulary".
+inline void add_token_texts(results& out, std::string const& name, tensor const& ids, model const& m) {
+  constexpr std::size_t most = std::size_t{1} << 20;
+  if (ids.count() > most) {
+    if (out.find("vocabulary") != nullptr) return;
+    std::vector<std::string> all;
+    for (std::size_t t = 0; t < m.info().vocabulary; ++t) all.push_back(m.token_text(static_cast<std::int32_t>(t)));
+    out.add("vocabulary", std::move(all)).dims("token").about("text of every token id, to look up the ids of this node");
+    return;
+  }
+  tensor const flat = ids.to(dtype::i32);
+  std::vector<std::string> texts;
+  texts.reserve(flat.count());
+  for (auto const id : flat.values<std::int32_t const>()) texts.push_back(id < 0 ? std::string() : m.token_text(id));
+  out.add(name, std::move(texts), flat.shape());
+}
+
+}  // namespace wayfarer::language

@@ -1,0 +1,96 @@
+// Distributions over a vocabulary, a row of logits at a time: what language_loss and logit_lens count.
+//
+// Plain functions, any thread. Sums are float64 in a fixed order, so a row's numbers depend on that row alone. The exponential of
+// float32 logits is computed in float32 (2 units in the last place), so that the compiler can vectorise it.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <wayfarer/tensor.hpp>
+
+namespace wayfarer::language {
+
+/// exp(x) for x <= 0; 0 below -87. NaN stays NaN.
+inline float exp_nonpositive(float x) noexcept {
+  float const clamped = x < -87.0f ? -87.0f : x;
+  // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts so that r is exact to rounding.
+  float const shifted = clamped * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
+  float const r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  float const p =
+      1.0f + r * (1.0f + r * (0.5f + r * (1.6666667e-1f + r * (4.1666667e-2f + r * (8.3333333e-3f + r * 1.3888889e-3f)))));
+  float const e = p * std::bit_cast<float>((std::bit_cast<std::int32_t>(shifted) + 127) << 23);
+  return x < -87.0f ? 0.0f : e;
+}
+inline double exp_nonpositive(double x) noexcept {
+  return std::exp(x);
+}
+
+/// Sum of `term(i)` for i in [0, n), in float64 and a fixed order of eight chains.
+template <class Term>
+double chained_sum(std::size_t n, Term&& term) {
+  std::array<double, 8> chain{};
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (std::size_t c = 0; c < 8; ++c) chain[c] += term(i + c);
+  for (std::size_t c = 0; i < n; ++i, ++c) chain[c] += term(i);
+  return ((chain[0] + chain[1]) + (chain[2] + chain[3])) + ((chain[4] + chain[5]) + (chain[6] + chain[7]));
+}
+
+/// The distribution softmax(logits). Holds a view of the logits and a buffer that may be used again.
+template <class T>
+class distribution {
+ public:
+  /// `logits`: [token]; lives as long as this object is used.
+  void of(std::span<T const> logits) {
+    logits_ = logits;
+    highest_ = logits.empty() ? T(0) : logits[0];
+    for (T const v : logits) highest_ = v > highest_ ? v : highest_;
+    // A NaN anywhere makes every number of this row NaN.
+    weights_.resize(logits.size());
+    for (std::size_t i = 0; i < logits.size(); ++i) weights_[i] = exp_nonpositive(logits[i] - highest_);
+    sum_ = chained_sum(weights_.size(), [&](std::size_t i) { return static_cast<double>(weights_[i]); });
+    log_sum_ = std::log(sum_);
+  }
+
+  double log_probability(std::size_t token) const noexcept {
+    return (static_cast<double>(logits_[token]) - static_cast<double>(highest_)) - log_sum_;
+  }
+  double probability(std::size_t token) const noexcept { return std::exp(log_probability(token)); }
+  /// The likeliest token, the lowest among equals.
+  std::size_t best() const noexcept {
+    return static_cast<std::size_t>(std::find(logits_.begin(), logits_.end(), highest_) - logits_.begin());
+  }
+  /// In nats.
+  double entropy() const {
+    double const weighted = chained_sum(weights_.size(), [&](std::size_t i) {
+      T const below = logits_[i] - highest_;
+      return static_cast<double>(weights_[i]) * static_cast<double>(below < T(-700) ? T(-700) : below);
+    });
+    return log_sum_ - weighted / sum_;
+  }
+  /// Divergence D(this || other) = sum of p (log p - log q), in nats.
+  double divergence_from(distribution const& other) const {
+    double const mine = static_cast<double>(highest_) + log_sum_, theirs = static_cast<double>(other.highest_) + other.log_sum_;
+    double const weighted = chained_sum(weights_.size(), [&](std::size_t i) {
+      double const difference = (static_cast<double>(logits_[i]) - mine) - (static_cast<double>(other.logits_[i]) - theirs);
+      return static_cast<double>(weights_[i]) * difference;
+    });
+    return weighted / sum_;
+  }
+  std::span<T const> logits() const noexcept { return logits_; }
+
+ private:
+  std::span<T const> logits_;
+  std::vector<T> weights_;  // exp(logits - highest)
+  T highest_ = 0;
+  double sum_ = 0, log_sum_ = 0;
+};
+
+}  // namespace wayfarer::language

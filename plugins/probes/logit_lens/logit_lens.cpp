@@ -1,0 +1,281 @@
+// The logit lens: what the model would predict if it stopped after each block. Each residual state goes through the final norm
+// and the unembedding. nostalgebraist 2020, "interpreting GPT: the logit lens"; Geva et al. 2022 for the parts.
+//
+//     lens: {probe: logit_lens, model: gpt2, source: prompts, k: 5}
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/ops.hpp>
+#include <wayfarer/parallel.hpp>
+#include <wayfarer/probe.hpp>
+
+#include "probes/common/language.hpp"
+#include "probes/common/position_choice.hpp"
+#include "probes/common/vocabulary.hpp"
+
+namespace wf = wayfarer;
+using namespace wayfarer::language;
+
+namespace {
+
+constexpr std::size_t rows_at_once = 32;  // of logits
+constexpr double no_number = std::numeric_limits<double>::quiet_NaN();
+
+/// States that are read through the lens, and where their numbers go.
+struct view {
+  std::string prefix;  ///< of its fields and datasets
+  std::string dimension, what;
+  std::vector<std::string> hooks;
+};
+
+/// One position of one item of a block.
+struct place {
+  std::size_t item, at, position;  ///< `at`: where its numbers go
+  std::int32_t next;               ///< the token that follows, -1 at the end
+};
+
+enum figure : std::uint8_t { entropy, divergence, next_log_probability, next_first, figures };
+
+}  // namespace
+
+struct logit_lens final : wf::probe {
+  explicit logit_lens(wf::config const& c)
+      : positions_(c["positions"].texts()), k_(c["k"]), parts_(c["parts"]), per_item_(c["per_item"]) {}
+
+  wf::hook_set needs(wf::model_info const& model) const override {
+    wf::hook_set all;
+    for (auto const& v : views(stack_of(model)))
+      for (auto const& hook : v.hooks) all.add(model.hooks_for(hook));
+    return all;
+  }
+
+  void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
+    stack const top = stack_of(at.model().info());
+    std::size_t const k = std::min(k_, at.model().info().vocabulary);
+    for (auto const& v : views(top)) {
+      wf::dim const states{v.dimension, v.hooks.size()}, pos{positions_.dimension(top.pos()), positions_.places(top.longest(at))};
+      acc.define(v.prefix + "sums", {states, {"figure", figures}});
+      acc.define(v.prefix + "counts", {{"figure", figures}});
+      if (!per_item_) continue;
+      acc.define_rows(v.prefix + "top_ids", {states, pos, {"rank", k}}, wf::dtype::i32);
+      acc.define_rows(v.prefix + "top_logits", {states, pos, {"rank", k}}, wf::dtype::f32);
+      acc.define_rows(v.prefix + "top_probabilities", {states, pos, {"rank", k}}, wf::dtype::f32);
+      acc.define_rows(v.prefix + "next_rank", {states, pos}, wf::dtype::i32);
+      acc.define_rows(v.prefix + "next_log_probability", {states, pos});
+      acc.define_rows(v.prefix + "entropy", {states, pos});
+      acc.define_rows(v.prefix + "divergence", {states, pos});
+    }
+    if (!per_item_) return;
+    acc.define_rows("length", {}, wf::dtype::i32);
+    acc.define_rows("token_ids", {{top.pos(), top.longest(at)}}, wf::dtype::i32);
+  }
+
+  void observe(wf::accumulator& acc, wf::sample const& block, wf::probe_context const& at) const override {
+    stack const top = stack_of(at.model().info());
+    auto const all_views = views(top);
+    std::vector<place> places;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      auto const tokens = top.tokens(block[i]);
+      for (std::size_t p = 0; p < positions_.places(top.longest(at)); ++p)
+        if (auto const where = positions_.position(p, tokens.size()))
+          places.push_back({i, p, *where, *where + 1 < tokens.size() ? tokens[*where + 1] : -1});
+      if (!per_item_) continue;
+      acc["length"].view<std::int32_t>()(i) = static_cast<std::int32_t>(tokens.size());
+      auto const ids = acc["token_ids"].view<std::int32_t>();
+      for (std::size_t p = 0; p < ids.size(1); ++p) ids(i, p) = p < tokens.size() ? tokens[p] : -1;
+    }
+    std::vector<fields> to;
+    for (auto const& v : all_views) to.emplace_back(acc, v.prefix, per_item_);
+    for (std::size_t first = 0; first < places.size(); first += rows_at_once) {
+      auto const some = std::span(places).subspan(first, std::min(rows_at_once, places.size() - first));
+      auto const last = logits(at.model(), block, all_views[0].hooks.back(), some);
+      if (last.type() == wf::dtype::f64)
+        read<double>(at.model(), block, all_views, some, last, to);
+      else
+        read<float>(at.model(), block, all_views, some, last, to);
+    }
+  }
+
+  void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
+    stack const top = stack_of(at.model().info());
+    for (auto const& v : views(top)) {
+      auto const labelled = [&](std::string const& name, wf::tensor values) -> wf::dataset& {
+        auto& set = out.add(v.prefix + name, std::move(values));
+        label(set, v, top);
+        return set;
+      };
+      auto const& sums = acc[v.prefix + "sums"];
+      auto const& counts = acc[v.prefix + "counts"];
+      auto const mean = [&](figure f) {
+        wf::tensor t(wf::dtype::f64, {{v.dimension, v.hooks.size()}});
+        for (std::size_t s = 0; s < v.hooks.size(); ++s) t(s) = sums(s, f) / counts(f);
+        return t;
+      };
+      std::string const of = " of the distribution read from " + v.what;
+      labelled("mean_entropy", mean(entropy)).units("nat").about("mean entropy" + of);
+      labelled("mean_divergence", mean(divergence)).units("nat").about("mean divergence D(final || lens)" + of);
+      labelled("mean_next_log_probability", mean(next_log_probability))
+          .units("nat")
+          .about("mean log probability of the actual next token, read from " + v.what);
+      labelled("next_accuracy", mean(next_first))
+          .about("share of positions whose actual next token is the likeliest, read from " + v.what);
+      if (!per_item_) continue;
+      labelled("top_ids", acc[v.prefix + "top_ids"])
+          .about("likeliest tokens read from " + v.what + "; -1 beyond an item's length");
+      labelled("top_logits", acc[v.prefix + "top_logits"]).about("logits of top_ids");
+      labelled("top_probabilities", acc[v.prefix + "top_probabilities"]).about("probabilities of top_ids");
+      add_token_texts(out, v.prefix + "top_tokens", acc[v.prefix + "top_ids"], at.model());
+      labelled("next_rank", acc[v.prefix + "next_rank"])
+          .about("how many tokens come before the actual next one; -1 where there is none");
+      labelled("next_log_probability", acc[v.prefix + "next_log_probability"])
+          .units("nat")
+          .about("log probability of the actual next token, read from " + v.what);
+      labelled("entropy", acc[v.prefix + "entropy"]).units("nat").about("entropy" + of);
+      labelled("divergence", acc[v.prefix + "divergence"]).units("nat").about("D(final || lens)" + of);
+    }
+    if (per_item_) {
+      out.add("length", acc["length"]).units("token").about("tokens of each item");
+      out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length");
+      add_token_texts(out, "tokens", acc["token_ids"], at.model());
+    }
+    auto const& accuracy = out.at("next_accuracy").values();
+    char line[96];
+    std::snprintf(line, sizeof line, "next token first: %.3g after the first block, %.3g after the last", accuracy(1),
+                  accuracy(top.layers));
+    out.summarise(line);
+  }
+
+ private:
+  /// The tensors that a view's numbers go to; undefined where they are not kept.
+  struct fields {
+    fields(wf::accumulator& acc, std::string const& prefix, bool rows)
+        : sums(acc[prefix + "sums"]), counts(acc[prefix + "counts"]) {
+      if (!rows) return;
+      ids = acc[prefix + "top_ids"], logits = acc[prefix + "top_logits"], probabilities = acc[prefix + "top_probabilities"];
+      next_rank = acc[prefix + "next_rank"], next_log_probability = acc[prefix + "next_log_probability"];
+      entropy = acc[prefix + "entropy"], divergence = acc[prefix + "divergence"];
+      // What no position fills.
+      for (auto& v : ids.values<std::int32_t>()) v = -1;
+      for (auto& v : next_rank.values<std::int32_t>()) v = -1;
+      for (auto const* t : {&logits, &probabilities})
+        for (auto& v : t->values<float>()) v = std::numeric_limits<float>::quiet_NaN();
+      for (auto const* t : {&next_log_probability, &entropy, &divergence})
+        for (auto& v : t->values<double>()) v = no_number;
+    }
+    wf::tensor sums, counts, ids, logits, probabilities, next_rank, next_log_probability, entropy, divergence;
+  };
+
+  std::vector<view> views(stack const& top) const {
+    std::vector<view> all{{"", "state", "the residual stream", {top.block(0, "hook_resid_pre")}}};
+    for (std::size_t l = 0; l < top.layers; ++l) all[0].hooks.push_back(top.block(l, "hook_resid_post"));
+    if (!parts_) return all;
+    std::vector<std::array<char const*, 3>> parts{{"attention/", "what attention adds", "hook_attn_out"},
+                                                  {"mlp/", "what the MLP adds", "hook_mlp_out"}};
+    if (top.decoder) parts.push_back({"cross_attention/", "what cross-attention adds", "hook_cross_attn_out"});
+    for (auto const& [prefix, what, hook] : parts) {
+      view v{prefix, "layer", what, {}};
+      for (std::size_t l = 0; l < top.layers; ++l) v.hooks.push_back(top.block(l, hook));
+      all.push_back(std::move(v));
+    }
+    return all;
+  }
+
+  /// Coordinates of a view's dimensions.
+  void label(wf::dataset& set, view const& v, stack const& top) const {
+    if (v.dimension == "state") {
+      std::vector<std::string> names{"embedding"};
+      for (std::size_t l = 0; l < top.layers; ++l) names.push_back("after block " + std::to_string(l));
+      set.labels("state", std::move(names));
+    }
+    auto const chosen = positions_.coordinate();
+    std::string const pos = positions_.dimension(top.pos());
+    if (chosen.defined())
+      for (auto const& d : set.shape())
+        if (d.name == pos) set.coordinate(pos, chosen);
+  }
+
+  /// Logits read from a hook at some places, [row, token].
+  static wf::tensor logits(wf::model const& m, wf::sample const& block, std::string const& hook, std::span<place const> places) {
+    wf::tensor const& any = block[places[0].item][hook];
+    wf::tensor const states(any.type(), {{"row", places.size()}, {"d_model", any.size(1)}});
+    for (std::size_t r = 0; r < places.size(); ++r) wf::copy_into(states[r], block[places[r].item][hook][places[r].position]);
+    return m.unembed(m.info().norm == wf::norm_kind::none ? states : m.final_norm(states));
+  }
+
+  template <class T>
+  void read(wf::model const& m, wf::sample const& block, std::vector<view> const& all, std::span<place const> places,
+            wf::tensor const& last, std::vector<fields>& to) const {
+    std::vector<distribution<T>> final(places.size());
+    auto const last_rows = last.view<T const>();
+    wf::parallel_for(places.size(), [&](std::size_t r) { final[r].of(last_rows.row(r)); });
+    for (std::size_t v = 0; v < all.size(); ++v) {
+      for (std::size_t s = 0; s < all[v].hooks.size(); ++s) {
+        bool const is_last = v == 0 && s + 1 == all[v].hooks.size();
+        wf::tensor const here = is_last ? last : logits(m, block, all[v].hooks[s], places);
+        auto const rows = here.view<T const>();
+        std::vector<std::array<double, figures>> found(places.size());
+        wf::parallel_for(places.size(), [&](std::size_t r) {
+          distribution<T> d;
+          d.of(rows.row(r));
+          found[r] = figures_of(d, final[r], places[r]);
+          if (per_item_) keep(d, found[r], places[r], s, to[v]);
+        });
+        for (std::size_t r = 0; r < places.size(); ++r)
+          for (std::size_t f = 0; f < figures; ++f) {
+            if (places[r].next < 0 && (f == next_log_probability || f == next_first)) continue;
+            to[v].sums(s, f) += found[r][f];
+            if (s == 0) to[v].counts(f) += 1;
+          }
+      }
+    }
+  }
+
+  template <class T>
+  static std::array<double, figures> figures_of(distribution<T> const& d, distribution<T> const& final, place const& p) {
+    std::array<double, figures> f{};
+    f[entropy] = d.entropy();
+    f[divergence] = final.divergence_from(d);
+    auto const next = static_cast<std::size_t>(p.next);
+    f[next_log_probability] = p.next < 0 ? no_number : d.log_probability(next);
+    f[next_first] = p.next >= 0 && d.best() == next ? 1 : 0;
+    return f;
+  }
+
+  template <class T>
+  void keep(distribution<T> const& d, std::array<double, figures> const& f, place const& p, std::size_t s,
+            fields const& to) const {
+    auto const best = wf::top_k(d.logits(), to.ids.size(3));
+    for (std::size_t j = 0; j < best.size(); ++j) {
+      auto const token = static_cast<std::size_t>(best[j]);
+      to.ids.template view<std::int32_t>()(p.item, s, p.at, j) = best[j];
+      to.logits.template view<float>()(p.item, s, p.at, j) = static_cast<float>(d.logits()[token]);
+      to.probabilities.template view<float>()(p.item, s, p.at, j) = static_cast<float>(d.probability(token));
+    }
+    if (p.next >= 0)
+      to.next_rank.template view<std::int32_t>()(p.item, s, p.at) =
+          static_cast<std::int32_t>(wf::rank_of(d.logits(), static_cast<std::size_t>(p.next)));
+    to.next_log_probability.template view<double>()(p.item, s, p.at) = f[next_log_probability];
+    to.entropy.template view<double>()(p.item, s, p.at) = f[entropy];
+    to.divergence.template view<double>()(p.item, s, p.at) = f[divergence];
+  }
+
+  position_choice positions_;
+  std::size_t k_;
+  bool parts_, per_item_;
+};
+
+WAYFARER_PROBE(logit_lens, "1.0.0", "What the model would predict after every block", wf::port::model("model"),
+               wf::port::source("source"), wf::param("k", 10, "likeliest tokens to keep").in("token").between(1, 1000),
+               wf::param("positions", wf::strings("all"),
+                         "all, last, or numbers such as [0, -1], negative ones from an item's end"),
+               wf::param("parts", false, "read what each attention and each MLP adds through the lens as well"),
+               wf::param("per_item", true,
+                         "keep the numbers of every position; false: means over all positions alone, in bounded memory"));
