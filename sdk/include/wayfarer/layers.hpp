@@ -118,8 +118,8 @@ struct attend_options {
   bool causal = false;  ///< a query sees the keys up to its own; the last query of an item stands at its last key
   position_bias const* bias = nullptr;
 };
-/// Scores (hook_attn_scores), their softmax (hook_pattern) and the values weighted by it (hook_z). q: [row, head * d_head]; keys
-/// and values of the same items, in their own packing.
+/// Scores before bias and mask (hook_qk) and after (hook_attn_scores), their softmax (hook_pattern) and the values weighted by it
+/// (hook_z). q: [row, head * d_head]; keys and values of the same items, in their own packing.
 WAYFARER_API rows attend(rows const& q, rows const& keys, rows const& values, attend_options const&, tap_scope const& at);
 /// The same over all that has been read.
 WAYFARER_API rows attend(rows const& q, key_values const&, attend_options const&, tap_scope const& at);

@@ -183,7 +183,9 @@ struct attention_job {
   void queries(std::size_t item, std::size_t head, std::size_t first, std::size_t last) const {
     auto const& k = kernels<T>();
     std::size_t const n_keys = kv.length(item), dh = d_head(), ld = kv.width(), base = q.packing().offsets[item];
-    std::size_t const reach = how.causal ? first_query(item) + last : n_keys, P = k.panel;
+    // What somebody changed may look anywhere.
+    bool const anywhere = pass.pattern_in || pass.scores_in;
+    std::size_t const reach = how.causal && !anywhere ? first_query(item) + last : n_keys, P = k.panel;
     auto const type = number_of(dtype_of<T>());
     bool const need_scores = !pass.pattern_in && !pass.scores_in;
     std::size_t const key_panels = (reach + P - 1) / P, value_panels = (dh + P - 1) / P;
@@ -201,8 +203,7 @@ struct attention_job {
           matrix const w{kv.page<T>(item, j / page, true) + head * dh, type, ld, true};
           k.pack(values + (c * reach + j) * P, w, 0, std::min(page, reach - j), c * P, std::min(P, dh - c * P));
         }
-    // Scores may be tapped whole, so a row has room for all keys.
-    std::size_t const ld_s = (std::max(reach, pass.scores_in || pass.pattern_in ? n_keys : 0) + P - 1) / P * P + P;
+    std::size_t const ld_s = (reach + P - 1) / P * P + P;
     std::size_t const tile = std::clamp<std::size_t>(49'152 / ld_s / k.row_tile * k.row_tile, k.row_tile, 8 * k.row_tile);
     T* const s = scratch<T>(tile * ld_s, 2);
     for (std::size_t q0 = first; q0 < last; q0 += tile) {
@@ -221,13 +222,26 @@ struct attention_job {
       }
       if (!pass.values) continue;
       T* const out = z + (base + q0) * q.width() + head * dh;
-      // A changed pattern may look anywhere.
-      std::size_t const used = pass.pattern_in || pass.scores_in ? reach : seen;
+      std::size_t const used = anywhere ? reach : seen;
       for (std::size_t c = 0; c < value_panels; ++c)
         for (std::size_t b = 0; b < used; b += block_k)
           k.product(out + c * P, q.width(), s + b, ld_s, values + (c * reach + b) * P, q1 - q0, std::min(P, dh - c * P),
                     std::min(block_k, used - b), b > 0);
     }
+  }
+
+  /// Scaled products of all pairs, to scores: as scores_to_pattern makes them.
+  void bias_and_mask(pairs const& s) const {
+    auto const& of = q.packing();
+    split(of.items() * how.heads, of.rows() * q.width(), [&](std::size_t i) {
+      std::size_t const item = i / how.heads, head = i % how.heads, n_keys = kv.length(item);
+      for (std::size_t query = 0; query < of.length(item); ++query) {
+        T* const row = s.head<T>(item, head) + query * n_keys;
+        std::size_t const visible = how.causal ? first_query(item) + query + 1 : n_keys;
+        kernels<T>().scores(row, T(1), bias_row(item, head, query), visible);
+        std::fill(row + visible, row + n_keys, -std::numeric_limits<T>::infinity());
+      }
+    });
   }
 
   void run() const {
@@ -301,10 +315,24 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
     attention_job<T> job{q, kv, how, {}, {}, z.overwrite<T>()};
     if (how.bias && how.bias->by_distance.defined()) job.by_distance = how.bias->by_distance.to(q.type());
     attention_pass next;
-    if (at.edits("hook_attn_scores")) {
-      next.scores_out = &s, next.values = false;
-      job.pass = next;
-      job.run();
+    pairs products = make(at.wants("hook_qk"));
+    if (products.defined()) {
+      attend_options plain = how;
+      plain.causal = false, plain.bias = nullptr;
+      attention_pass const only_products{.scores_out = &products, .values = false};
+      attention_job<T>{q, kv, plain, {}, only_products, job.z}.run();
+      products = at("hook_qk", std::move(products));
+    }
+    if (at.edits("hook_qk") || at.edits("hook_attn_scores")) {
+      if (at.edits("hook_qk")) {
+        s = std::move(products);
+        s.unshare();
+        job.bias_and_mask(s);
+      } else {
+        next.scores_out = &s, next.values = false;
+        job.pass = next;
+        job.run();
+      }
       s = at("hook_attn_scores", std::move(s));
       next = {};
       next.scores_in = &s;
