@@ -46,7 +46,7 @@ struct WAYFARER_API tokenizer {
   /// The text of these tokens together. For byte-level tokenizers decode(encode(x)) = x for all bytes x. An id outside the
   /// vocabulary is a usage_error.
   virtual std::string decode(std::span<std::int32_t const> ids) const = 0;
-  /// One token as people read it, valid UTF-8: " stone", "\n", "\x96" for a byte that is no text of its own.
+  /// One token as people read it, valid UTF-8: " stone", and escapes, two characters "\n" or four "\x96", for what is no text.
   virtual std::string token_text(std::int32_t id) const = 0;
   /// The bytes that a token stands for.
   virtual std::string token_bytes(std::int32_t id) const = 0;

@@ -1,0 +1,1 @@
+wayfarer_benchmark(tokenizer)
