@@ -29,6 +29,7 @@ constexpr verb verbs[] = {
     {"plugins", "list plugins, or describe one", plugins_verb},
     {"show", "show what a result file holds", show_verb},
     {"compare", "tell how two result files differ", compare_verb},
+    {"tokenize", "cut a text into a model's tokens", tokenize_verb},
     {"new", "write a project for a plugin of your own", new_verb},
 };
 

@@ -15,6 +15,7 @@ int graph_verb(words const&);
 int plugins_verb(words const&);
 int show_verb(words const&);
 int compare_verb(words const&);
+int tokenize_verb(words const&);
 int new_verb(words const&);
 
 }  // namespace wayfarer::host

@@ -1,0 +1,45 @@
+#include "cli/models.hpp"
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+
+#include "pipeline/values.hpp"
+
+namespace wayfarer::host {
+namespace po = boost::program_options;
+
+void add_model_options(verb_options& o) {
+  o.positional("PLUGIN");
+  o.named().add_options()("path", po::value<std::string>()->value_name("DIR"), "folder that the model is read from");
+  o.named().add_options()("plugin-path", po::value<std::vector<std::string>>()->composing()->value_name("DIR"),
+                          "look for plugins here first; may be given more than once");
+}
+
+std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
+  std::string const id = o.required("PLUGIN");
+  plugin const* const found = plugins.find(id);
+  if (!found)
+    throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
+                      "\n'wayfarer plugins list' shows those there are");
+  if (found->kind() != plugin_kind::model)
+    throw usage_error("'" + id + "' is a " + std::string(name_of(found->kind())) + ", not a model");
+  config c;
+  for (auto const& p : found->params()) {
+    std::string_view const name = p.name;
+    if (name == "path") {
+      if (!o.has("path")) throw usage_error("--path DIR is missing: the folder that " + id + " reads");
+      c.set("path", param_value(o.get<std::string>("path")));
+    } else if (p.required) {
+      throw usage_error("'" + id + "' can't be opened by itself, only in a pipeline: it needs the parameter '" +
+                        std::string(name) + "'");
+    } else {
+      c.set(std::string(name), default_of(p));
+    }
+  }
+  if (o.has("path") && !found->find_param("path")) throw usage_error("'" + id + "' reads no folder; leave --path out");
+  for (auto const& p : found->ports())
+    if (!p.optional) throw usage_error("'" + id + "' can't be opened by itself, only in a pipeline");
+  return found->create<model>(c);
+}
+
+}  // namespace wayfarer::host
