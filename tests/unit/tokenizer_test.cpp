@@ -1,0 +1,543 @@
+// Tokenizers read from small folders made here: how they cut, what they give back, and which files they refuse.
+// tests/plugins/tokenizer_vectors_test.cpp compares with what the published tokenizers give.
+#include <wayfarer/tokenizer.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
+
+namespace wf = wayfarer;
+using namespace std::string_literals;
+
+namespace {
+
+using files = std::map<std::string, std::string>;
+using ids = std::vector<std::int32_t>;
+
+class scratch {
+ public:
+  explicit scratch(files const& all) {
+    std::string name = (std::filesystem::temp_directory_path() / "wayfarer-tokenizer-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+    for (auto const& [file, text] : all) write(file, text);
+  }
+  ~scratch() { std::filesystem::remove_all(path_); }
+  void write(std::string const& name, std::string const& text) const { std::ofstream(path_ / name, std::ios::binary) << text; }
+  std::string path() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::shared_ptr<wf::tokenizer const> open(files const& all) {
+  scratch const folder(all);
+  return wf::open_tokenizer(folder.path());
+}
+
+std::string refusal(files const& all) {
+  try {
+    open(all);
+  } catch (wf::data_error const& e) {
+    return e.what();
+  } catch (std::exception const& e) {
+    return "not a data_error: "s + e.what();
+  }
+  return "accepted";
+}
+
+std::vector<std::string> tokens_of(wf::tokenizer const& t, std::string_view text, wf::tokenize_options const& o = {}) {
+  std::vector<std::string> all;
+  for (auto const id : t.encode(text, o).ids) all.push_back(t.token_text(id));
+  return all;
+}
+
+std::vector<std::string> pieces_of_text(wf::tokenizer const& t, std::string_view text, wf::tokenize_options const& o = {}) {
+  std::vector<std::string> all;
+  for (auto const& s : t.encode(text, o).spans) all.emplace_back(text.substr(s.begin, s.end - s.begin));
+  return all;
+}
+
+using words = std::vector<std::string>;
+
+/// The letter that a byte-level vocabulary writes for a byte.
+std::string letter(unsigned byte) {
+  auto const itself = [](unsigned b) { return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae; };
+  unsigned c = byte;
+  if (!itself(byte)) {
+    c = 0x100;
+    for (unsigned b = 0; b < byte; ++b) c += !itself(b);
+  }
+  if (c < 0x80) return {static_cast<char>(c)};
+  return {static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 0x3f))};
+}
+
+/// All bytes, these merges (in byte letters), and "<|endoftext|>".
+files byte_level(std::vector<std::pair<std::string, std::string>> const& merges) {
+  auto vocab = wf::json_value::object();
+  std::int32_t next = 0;
+  for (unsigned b = 0; b < 256; ++b) vocab.set(letter(b), next++);
+  std::string lines = "#version: 0.2\n";
+  for (auto const& [a, b] : merges) {
+    if (!vocab.find(a + b)) vocab.set(a + b, next++);
+    lines += a + " " + b + "\n";
+  }
+  vocab.set("<|endoftext|>", next);
+  return {{"vocab.json", to_json(vocab)}, {"merges.txt", lines}};
+}
+
+files const low_newer = byte_level({{"l", "o"}, {"lo", "w"}, {letter(' '), "low"}, {"e", "r"}, {"'", "s"}});
+
+// ---- SentencePiece's file format ----
+
+std::string varint(std::uint64_t n) {
+  std::string out;
+  for (; n >= 0x80; n >>= 7) out += static_cast<char>(0x80 | (n & 0x7f));
+  return out += static_cast<char>(n);
+}
+std::string bytes_field(unsigned number, std::string const& bytes) {
+  return varint(number << 3 | 2) + varint(bytes.size()) + bytes;
+}
+std::string varint_field(unsigned number, std::uint64_t n) {
+  return varint(number << 3) + varint(n);
+}
+std::string float_field(unsigned number, float x) {
+  std::string bytes(4, '\0');
+  std::memcpy(bytes.data(), &x, 4);
+  return varint(number << 3 | 5) + bytes;
+}
+struct piece {
+  std::string text;
+  float score = 0;
+  unsigned type = 1;
+};
+constexpr char const* mark = "\xe2\x96\x81";
+std::string spiece(std::vector<piece> const& pieces, std::string const& trainer = "", std::string const& normalizer = "") {
+  std::string out;
+  for (auto const& p : pieces)
+    out += bytes_field(1, bytes_field(1, p.text) + float_field(2, p.score) + (p.type == 1 ? "" : varint_field(3, p.type)));
+  return out + bytes_field(2, trainer) + bytes_field(3, normalizer);
+}
+
+/// SentencePiece's double array for one key, so that a map can be made here: the bytes of `key` become `text`.
+std::string character_map(std::string const& key, std::string const& text) {
+  std::vector<std::uint32_t> units(256 * (key.size() + 2));
+  std::uint32_t base = 256;
+  units[0] = base << 10;
+  for (std::size_t i = 0; i < key.size(); ++i) {
+    auto const byte = static_cast<unsigned char>(key[i]);
+    std::uint32_t const at = base ^ byte, next = static_cast<std::uint32_t>(256 * (i + 2));
+    bool const last = i + 1 == key.size();
+    // The offset is relative to the unit's own place.
+    std::uint32_t const to = last ? next - 256 + 255 - (byte == 255) : next;
+    units[at] = byte | (to ^ at) << 10 | (last ? 0x100u : 0u);
+    if (last) units[to] = 0x80000000u;
+    base = to;
+  }
+  std::string out(4 + units.size() * 4, '\0');
+  auto const size = static_cast<std::uint32_t>(units.size() * 4);
+  std::memcpy(out.data(), &size, 4);
+  std::memcpy(out.data() + 4, units.data(), size);
+  return out + text + '\0';
+}
+
+std::vector<piece> const few_pieces = {{"<pad>", 0, 3},       {"</s>", 0, 3}, {"<unk>", 0, 2},  {mark, -2}, {mark + "low"s, -4},
+                                       {"low", -5},           {"er", -3},     {"l", -6},        {"o", -6},  {"w", -6},
+                                       {mark + "lower"s, -8}, {"<s>", 0, 4},  {"never", -1, 5}, {"fi", -5}};
+std::string const t5_trainer =
+    varint_field(3, 1) + varint_field(40, 2) + varint_field(41, ~0ull) + varint_field(42, 1) + varint_field(43, 0);
+
+files const few_spiece = {{"spiece.model", spiece(few_pieces, t5_trainer)}, {"config.json", R"({"model_type": "t5"})"}};
+
+files const few_words = {
+    {"vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nlow\n##er\nl\n##o\n##w\n!\n,\n\xe4\xbd\xa0\na\n##a\nuber\n##ing\n"}};
+
+}  // namespace
+
+TEST(byte_level_bpe, merges_in_the_order_of_the_file) {
+  auto const t = open(low_newer);
+  EXPECT_EQ(t->kind(), "byte_level_bpe");
+  EXPECT_EQ(tokens_of(*t, "low lower slow"), (words{"low", " low", "er", " ", "s", "low"}));
+  EXPECT_EQ(pieces_of_text(*t, "low lower slow"), (words{"low", " low", "er", " ", "s", "low"}));
+  EXPECT_EQ(tokens_of(*t, "it's"), (words{"i", "t", "'s"}));
+  EXPECT_EQ(t->encode("").ids, ids{});
+  EXPECT_EQ(t->find(" low"), t->encode(" low").ids[0]);
+  EXPECT_EQ(t->find("nothing"), std::nullopt);
+  EXPECT_TRUE(t->begins_word(*t->find(" low")));
+  EXPECT_FALSE(t->begins_word(*t->find("low")));
+  EXPECT_EQ(t->files().size(), 2u);
+}
+
+TEST(byte_level_bpe, gives_every_byte_back) {
+  auto const t = open(low_newer);
+  std::mt19937 draw(7);
+  for (int i = 0; i < 20000; ++i) {
+    std::string text;
+    for (std::size_t n = draw() % 40; n > 0; --n)
+      text += static_cast<char>(draw() % 3 == 0 ? draw() % 256 : "lower' \n\xc3\xa9"[draw() % 10]);
+    wf::encoding const e = t->encode(text, {.special = false});
+    ASSERT_EQ(t->decode(e.ids), text);
+    std::size_t at = 0;
+    for (auto const& s : e.spans) {
+      ASSERT_EQ(s.begin, at);
+      at = s.end;
+    }
+    ASSERT_EQ(at, text.size());
+  }
+}
+
+TEST(byte_level_bpe, special_tokens_are_themselves_unless_told_not_to_be) {
+  auto const t = open(low_newer);
+  std::int32_t const end = *t->special().eos;
+  EXPECT_EQ(t->special().bos, end);
+  EXPECT_EQ(t->encode("low<|endoftext|>low").ids, (ids{*t->find("low"), end, *t->find("low")}));
+  EXPECT_EQ(t->token_text(end), "<|endoftext|>");
+  EXPECT_EQ(t->decode(ids{end, end}), "<|endoftext|><|endoftext|>");
+  EXPECT_GT(t->encode("<|endoftext|>", {.special = false}).ids.size(), 5u);
+  EXPECT_THROW(t->decode(ids{100000}), wf::usage_error);
+  EXPECT_THROW(t->token_text(-1), wf::usage_error);
+}
+
+TEST(byte_level_bpe, shows_tokens_as_people_read_them) {
+  auto const t = open(low_newer);
+  EXPECT_EQ(t->token_text(*t->find(" low")), " low");
+  EXPECT_EQ(t->token_text(*t->find("\n")), "\\n");
+  EXPECT_EQ(t->token_text(*t->find("\x96")), "\\x96");
+  EXPECT_EQ(t->token_bytes(*t->find("\x96")), "\x96");
+}
+
+/// The rule as it is usually stated: again and again, merge the leftmost pair of the lowest rank.
+ids by_the_book(std::string const& text, wf::tokenizer const& t, std::vector<std::pair<std::string, std::string>> const& merges) {
+  std::vector<std::string> parts;
+  for (char const c : text) parts.push_back(letter(static_cast<unsigned char>(c)));
+  for (;;) {
+    std::size_t best = merges.size(), where = 0;
+    for (std::size_t i = 0; i + 1 < parts.size(); ++i)
+      for (std::size_t m = 0; m < best; ++m)
+        if (merges[m].first == parts[i] && merges[m].second == parts[i + 1]) best = m, where = i;
+    if (best == merges.size()) break;
+    parts[where] += parts[where + 1];
+    parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(where) + 1);
+  }
+  ids out;
+  for (auto const& p : parts) out.push_back(*t.find(p));  // letters and bytes are the same here
+  return out;
+}
+
+TEST(byte_level_bpe, short_and_long_pieces_follow_the_book) {
+  std::mt19937 draw(3);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::string> made = {"a", "b", "c", "d"};
+    std::vector<std::pair<std::string, std::string>> merges;
+    for (int m = 0; m < 25; ++m) {
+      std::string const left = made[draw() % made.size()], right = made[draw() % made.size()];
+      bool const again = std::find(merges.begin(), merges.end(), std::pair(left, right)) != merges.end();
+      if (left.size() + right.size() > 9 || again) continue;
+      merges.emplace_back(left, right);
+      made.push_back(left + right);
+    }
+    auto const t = open(byte_level(merges));
+    for (std::size_t const n : {1, 2, 3, 5, 17, 47, 48, 49, 50, 80, 200}) {
+      std::string text;
+      for (std::size_t i = 0; i < n; ++i) text += static_cast<char>('a' + draw() % 4);
+      ASSERT_EQ(t->encode(text).ids, by_the_book(text, *t, merges)) << text;
+    }
+  }
+}
+
+TEST(byte_level_bpe, text_without_spaces_takes_no_longer_for_being_long) {
+  auto const t = open(byte_level({{"a", "a"}, {"aa", "aa"}, {"aaaa", "aaaa"}}));
+  // The square of a million would take hours.
+  EXPECT_EQ(t->encode(std::string(1'000'000, 'a')).ids, ids(125'000, *t->find("aaaaaaaa")));
+}
+
+TEST(byte_level_bpe, remembering_words_changes_nothing) {
+  auto const t = open(low_newer);
+  std::string const line = "slower lowest, newer wolf's slower  it\n";
+  wf::encoding const one = t->encode(line);
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += line;
+  wf::encoding const all = t->encode(text);
+  ASSERT_EQ(all.ids.size(), 300 * one.ids.size());
+  for (std::size_t i = 0; i < all.ids.size(); ++i) {
+    std::size_t const shift = i / one.ids.size() * line.size();
+    ASSERT_EQ(all.ids[i], one.ids[i % one.ids.size()]);
+    ASSERT_EQ(all.spans[i].begin, one.spans[i % one.ids.size()].begin + shift);
+    ASSERT_EQ(all.spans[i].end, one.spans[i % one.ids.size()].end + shift);
+  }
+}
+
+TEST(byte_level_bpe, an_opened_tokenizer_serves_many_threads) {
+  auto const t = open(low_newer);
+  std::string text;
+  for (int i = 0; i < 500; ++i) text += "slower lowest \xc3\xa9 newer ";
+  wf::encoding const expected = t->encode(text);
+  std::vector<std::thread> threads;
+  std::array<bool, 4> same{};
+  for (std::size_t k = 0; k < same.size(); ++k)
+    threads.emplace_back([&, k] { same[k] = t->encode(text).ids == expected.ids && t->decode(expected.ids) == text; });
+  for (auto& one : threads) one.join();
+  EXPECT_EQ(same, (std::array<bool, 4>{true, true, true, true}));
+}
+
+TEST(byte_level_bpe, roberta_has_ends_and_a_mask_that_takes_the_space_before_it) {
+  files all = byte_level({{"l", "o"}});
+  auto vocab = wf::parse_json(all["vocab.json"], "vocab", wf::tokenizer_limits);
+  std::int32_t next = 300;
+  for (char const* token : {"<s>", "</s>", "<unk>", "<pad>", "<mask>"}) vocab.set(token, next++);
+  all["vocab.json"] = to_json(vocab);
+  all["config.json"] = R"({"model_type": "roberta"})";
+  auto const t = open(all);
+  EXPECT_EQ(tokens_of(*t, "lo <mask>!"), (words{"<s>", "lo", "<mask>", "!", "</s>"}));
+  EXPECT_EQ(tokens_of(*t, "lo", {.ends = false}), (words{"lo"}));
+  EXPECT_EQ(*t->special().mask, 304);
+  EXPECT_EQ(t->encode("lo").spans, (std::vector<wf::token_span>{{0, 0}, {0, 2}, {2, 2}}));
+}
+
+TEST(byte_level_bpe, tokenizer_json_says_the_same_as_the_pair_of_files) {
+  auto const vocab = low_newer.at("vocab.json");
+  std::string const head = R"({"added_tokens": [{"id": 261, "content": "<|endoftext|>", "special": true}], "normalizer": null,
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": )";
+  std::string const tail = R"(}, "model": {"type": "BPE", "vocab": )" + vocab + R"(, "merges": ["l o", ["lo", "w"], ")" +
+                           letter(' ') + R"( low", "e r", "' s"]}})";
+  auto const t = open({{"tokenizer.json", head + "false" + tail}}), spaced = open({{"tokenizer.json", head + "true" + tail}});
+  auto const pair = open(low_newer);
+  for (std::string const text : {"low lower's", "\xff\n\n low <|endoftext|> x", "", " "})
+    EXPECT_EQ(t->encode(text).ids, pair->encode(text).ids) << text;
+  EXPECT_EQ(tokens_of(*spaced, "low low"), (words{" low", " low"}));
+  EXPECT_EQ(pieces_of_text(*spaced, "low low"), (words{"low", " low"}));
+  EXPECT_EQ(tokens_of(*spaced, "'s"), (words{" ", "'", "s"}));
+  EXPECT_EQ(pieces_of_text(*spaced, "'s"), (words{"", "'", "s"}));
+}
+
+TEST(unigram, takes_the_best_cut) {
+  auto const t = open(few_spiece);
+  EXPECT_EQ(t->kind(), "unigram");
+  EXPECT_EQ(tokens_of(*t, "lower"), (words{" low", "er", "</s>"}));  // -7 beats -8
+  EXPECT_EQ(tokens_of(*t, "  low \n low\t", {.ends = false}), (words{" low", " ", "<unk>", " low", "<unk>"}));
+  EXPECT_EQ(pieces_of_text(*t, "slow xyz low", {.ends = false}), (words{"", "s", "low", " ", "xyz", " low"}));
+  EXPECT_EQ(tokens_of(*t, "never", {.ends = false}), (words{" ", "<unk>", "er"}));
+  EXPECT_EQ(t->decode(t->encode("low lower", {.ends = false}).ids), "low lower");
+  EXPECT_EQ(t->find(" low"), 4);
+  EXPECT_TRUE(t->begins_word(4));
+  EXPECT_FALSE(t->begins_word(5));
+  EXPECT_EQ(t->special().eos, 1);
+  EXPECT_EQ(t->special().pad, 0);
+  EXPECT_EQ(t->special().unk, 2);
+  EXPECT_FALSE(t->special().bos);
+}
+
+TEST(unigram, sentinels_and_symbols_of_the_user) {
+  auto const t = open(few_spiece);
+  EXPECT_EQ(t->vocabulary(), few_pieces.size() + 100);
+  EXPECT_EQ(t->token_text(static_cast<std::int32_t>(few_pieces.size()) + 99), "<extra_id_0>");
+  EXPECT_EQ(tokens_of(*t, "low <extra_id_3> low</s>", {.ends = false}), (words{" low", "<extra_id_3>", " low", "</s>"}));
+  EXPECT_EQ(tokens_of(*t, "low<s>er", {.ends = false}), (words{" low", "<s>", "er"}));
+  auto const plain = tokens_of(*t, "</s>", {.special = false, .ends = false});
+  EXPECT_EQ(std::count(plain.begin(), plain.end(), "</s>"), 0);
+}
+
+TEST(unigram, the_character_map_keeps_track_of_places) {
+  std::string const map = character_map("\xef\xac\x81", "fi");
+  auto const t = open({{"spiece.model", spiece(few_pieces, t5_trainer, bytes_field(2, map))}});
+  std::string const text = "low\xef\xac\x81 low";
+  EXPECT_EQ(tokens_of(*t, text, {.ends = false}), (words{" low", "fi", " low"}));
+  EXPECT_EQ(pieces_of_text(*t, text, {.ends = false}), (words{"low", "\xef\xac\x81", " low"}));
+}
+
+TEST(unigram, falls_back_to_bytes) {
+  std::vector<piece> pieces = few_pieces;
+  for (unsigned b = 0; b < 256; ++b) {
+    char text[8];
+    std::snprintf(text, sizeof text, "<0x%02X>", b);
+    pieces.push_back({text, 0, 6});
+  }
+  auto const t = open({{"spiece.model", spiece(pieces, t5_trainer + varint_field(35, 1))}});
+  auto const first = static_cast<std::int32_t>(few_pieces.size());
+  EXPECT_EQ(t->encode("low\xc3\xa9", {.ends = false}).ids, (ids{4, first + 0xc3, first + 0xa9}));
+  EXPECT_EQ(t->decode(ids{4, first + 0xc3, first + 0xa9}), "low\xc3\xa9");
+  EXPECT_EQ(t->token_text(first + 0xc3), "\\xc3");
+}
+
+TEST(unigram, tokenizer_json_cuts_word_by_word) {
+  auto const t =
+      open({{"tokenizer.json",
+             R"({"added_tokens": [{"id": 0, "content": "<unk>", "special": true}, {"id": 1, "content": "</s>", "special": true}],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+      {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": true}]},
+    "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
+      "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}}},
+    "decoder": {"type": "Metaspace", "replacement": "\u2581"},
+    "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], ["</s>", 0], ["\u2581", -2.0], ["\u2581low", -4.0], ["er", -3.0],
+      ["fi", -4.0]]}})"}});
+  EXPECT_EQ(tokens_of(*t, "LOWER  \xef\xac\x81 \xe4\xbd\xa0\xe5\xa5\xbd"),
+            (words{" low", "er", " ", "fi", " ", "<unk>", "</s>"}));
+  EXPECT_EQ(pieces_of_text(*t, "LOWER  \xef\xac\x81"), (words{"LOW", "ER", "", "\xef\xac\x81", ""}));
+}
+
+TEST(wordpiece, splits_words_as_bert_does) {
+  auto const t = open(few_words);
+  EXPECT_EQ(t->kind(), "wordpiece");
+  EXPECT_EQ(tokens_of(*t, "Lower, LOW!"), (words{"[CLS]", "low", "##er", ",", "low", "!", "[SEP]"}));
+  EXPECT_EQ(pieces_of_text(*t, "Lower, LOW!"), (words{"", "Low", "er", ",", "LOW", "!", ""}));
+  EXPECT_EQ(tokens_of(*t,
+                      "\xc3\xbc"
+                      "bering u\xcc\x88"
+                      "ber",
+                      {.ends = false}),
+            (words{"uber", "##ing", "uber"}));
+  EXPECT_EQ(tokens_of(*t, "low\xe4\xbd\xa0low", {.ends = false}), (words{"low", "\xe4\xbd\xa0", "low"}));
+  EXPECT_EQ(tokens_of(*t, "lowx low [MASK]", {.ends = false}), (words{"[UNK]", "low", "[MASK]"}));
+  EXPECT_EQ(tokens_of(*t, std::string(100, 'a') + " " + std::string(101, 'a'), {.ends = false}).size(), 101u);
+  EXPECT_EQ(t->decode(t->encode("lower, low!", {.ends = false}).ids), "lower, low!");
+  EXPECT_TRUE(t->begins_word(*t->find("low")));
+  EXPECT_FALSE(t->begins_word(*t->find("er")));
+  EXPECT_EQ(t->token_text(*t->find("er")), "##er");
+  EXPECT_EQ(t->special().cls, 2);
+  EXPECT_EQ(t->special().mask, 4);
+}
+
+TEST(wordpiece, case_is_kept_where_the_configuration_says_so) {
+  files all = few_words;
+  all["tokenizer_config.json"] = R"({"do_lower_case": false, "model_max_length": 1000000000000000019884624838656})";
+  EXPECT_EQ(tokens_of(*open(all), "Low low", {.ends = false}), (words{"[UNK]", "low"}));
+}
+
+TEST(wordpiece, tokenizer_json_says_the_same_as_the_list) {
+  auto const list = open(few_words);
+  auto const json =
+      open({{"tokenizer.json", R"({"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}, "decoder": {"type": "WordPiece"},
+    "added_tokens": [{"id": 2, "content": "[CLS]", "special": true}, {"id": 3, "content": "[SEP]", "special": true}],
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4,
+      "low": 5, "##er": 6, "l": 7, "##o": 8, "##w": 9, "!": 10, ",": 11, "\u4f60": 12, "a": 13, "##a": 14, "uber": 15, "##ing": 16}}})"}});
+  for (std::string const text : {"Lower, LOW! x\xe4\xbd\xa0 \xc3\x9c"
+                                 "bering",
+                                 "\x01 \xff l\xc2\xa0low", ""})
+    EXPECT_EQ(json->encode(text).ids, list->encode(text).ids) << text;
+}
+
+TEST(tokenizer_files, a_folder_without_any_has_none) {
+  EXPECT_EQ(open({}), nullptr);
+  EXPECT_EQ(open({{"vocab.json", "{}"}}), nullptr);
+}
+
+TEST(tokenizer_files, refuses_with_file_and_place) {
+  auto const says = [](files const& all, std::string const& what) {
+    std::string const got = refusal(all);
+    EXPECT_NE(got.find(what), std::string::npos) << "expected: " << what << "\ngot: " << got;
+  };
+  auto const merges = [](std::string const& text) {
+    return files{{"vocab.json", R"({"a": 0, "b": 1, "ab": 2})"}, {"merges.txt", text}};
+  };
+  says(merges("#version: 0.2\na b\nb b\n"), "merges.txt:3: merge 1 makes \"bb\", which is no token");
+  says(merges("a x\n"), "merges.txt:1: merge 0 joins \"x\", which is no token");
+  says(merges("a b c\n"), "merges.txt:1: expected two tokens with a space between");
+  says(merges("ab\n"), "merges.txt:1: expected two tokens");
+  auto const vocab = [](std::string const& text) { return files{{"vocab.json", text}, {"merges.txt", ""}}; };
+  says(vocab(R"({"a": 0, "b": 0})"), "vocab.json: b: two tokens have the id 0");
+  says(vocab(R"({"a": 0, "b": -1})"), "vocab.json: b: expected an integer in 0..2147483647");
+  says(vocab(R"({"a": 2147483647})"), "vocab.json: a: token id 2147483647 is far beyond the number of tokens");
+  says(vocab(R"({"a": "x"})"), "vocab.json: a: expected an integer");
+  says(vocab(R"(["a"])"), "vocab.json: expected an object");
+  says(vocab(R"({"a": 0, "a": 1})"), "duplicate key");
+  says(vocab("{\"a\": 0"), "vocab.json:1:8: byte 7");
+  says(vocab(std::string(100'000, '[')), "vocab.json:1:");
+  says({{"tokenizer.json", R"({"model": )" + std::string(100'000, '[') + std::string(100'000, ']') + "}"}}, "tokenizer.json:1:");
+  says({{"tokenizer.json", "{}"}}, "tokenizer.json: \"model\" is missing");
+  says({{"tokenizer.json", R"({"model": {"type": "WordLevel"}})"}},
+       "tokenizer.json: model: type: the model \"WordLevel\" is not supported");
+
+  auto const bpe = [](std::string const& more, std::string const& model = "") {
+    return files{{"tokenizer.json", R"({"pre_tokenizer": {"type": "ByteLevel"}, )" + more +
+                                        R"("model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"])" +
+                                        model + "}}"}};
+  };
+  says(bpe(""), "accepted");
+  says(bpe("", R"(, "end_of_word_suffix": "</w>")"), "model: end_of_word_suffix: is not supported");
+  says(bpe("", R"(, "byte_fallback": true)"), "model: byte_fallback: is not supported");
+  says(bpe("", R"(, "dropout": 0.1)"), "model: dropout: dropout is not supported");
+  says(bpe("", R"(, "unk_token": "x")"), "model: unk_token: is no token");
+  says(bpe(R"("normalizer": {"type": "NFC"}, )"), "normalizer: normalizer \"NFC\" is not supported");
+  says(bpe(R"("post_processor": {"type": "RobertaProcessing", "cls": ["<s>", 9], "sep": ["</s>", 0]}, )"),
+       "post_processor: no token has the id 9");
+  says(bpe(R"("added_tokens": [{"id": 1, "content": "x"}], )"),
+       "added_tokens: the added token \"x\" has the id 1, which is \"b\"");
+  says(bpe(R"("added_tokens": [{"id": 5, "content": "x", "single_word": true}], )"),
+       "added_tokens[0]: added tokens that must be whole words");
+  says(bpe(R"("added_tokens": [{"id": 5, "content": "x"}, {"id": 5, "content": "y"}], )"), "has the id 5");
+  says(bpe(R"("added_tokens": [{"id": 5, "content": ""}], )"), "an added token is empty");
+  says({{"tokenizer.json", R"({"pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"}},
+       "pre_tokenizer: pre-tokenizer \"Whitespace\" is not supported");
+
+  auto const model = [](std::string const& bytes) { return files{{"spiece.model", bytes}}; };
+  says(model(""), "has no pieces");
+  says(model("\x0a\x03\x0a\x09x"), "spiece.model: byte 2: field 1 is 9 bytes long, but only 1 are left");
+  says(model("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), "byte 0: a number is longer than 64 bits");
+  says(model("\x0b"), "unsupported wire type 3");
+  says(model(spiece(few_pieces, varint_field(3, 2))), "SentencePiece model of the type BPE; only unigram");
+  says(model(spiece({{"a", -1}})), "has no piece for what is unknown");
+  says(model(spiece({{"<unk>", 0, 2}, {"a", -1}, {"a", -2}})), "pieces 1 and 2 are both \"a\"");
+  says(model(spiece({{"<unk>", 0, 2}, {"a", std::numeric_limits<float>::quiet_NaN()}})), "is not a finite number");
+  says(model(spiece({{"<unk>", 0, 2}, {"\xff", -1}})), "is not UTF-8");
+  says(model(spiece({{"<unk>", 0, 2}, {"a", -1}, {"x", 0, 9}})), "a piece has the unknown type 9");
+  says(model(spiece(few_pieces, t5_trainer + varint_field(35, 1))), "has no piece for byte 0");
+  says(model(spiece(few_pieces, t5_trainer, bytes_field(2, "\xff\xff\xff\x7f"))),
+       "the character map says that its index is 2147483647 bytes long");
+  says({{"spiece.model", few_spiece.at("spiece.model")}, {"config.json", R"({"tokenizer_class": "XLNetTokenizer"})"}},
+       "\"XLNetTokenizer\" is not supported");
+
+  says({{"vocab.txt", "[UNK]\n[CLS]\n[SEP]\na\na\n"}}, "the token \"a\" comes twice");
+  says({{"vocab.txt", "[CLS]\n[SEP]\na\n"}}, "no token for unknown words");
+  says({{"vocab.txt", "[UNK]\n\xff\n"}}, "vocab.txt:2: the token is not UTF-8");
+}
+
+TEST(tokenizer_files, cut_short_or_changed_they_are_read_or_refused) {
+  std::mt19937 draw(11);
+  std::string const texts[] = {"Lower, low's  \xef\xac\x81\xe4\xbd\xa0\n", "<s></s>[MASK]<|endoftext|>\xff"};
+  files const mapped = {{"spiece.model", spiece(few_pieces, t5_trainer, bytes_field(2, character_map("\xef\xac\x81", "fi")))}};
+  for (files const& sound : {low_newer, few_spiece, mapped, few_words}) {
+    for (auto const& [name, text] : sound) {
+      scratch const folder(sound);
+      auto const attempt = [&](std::string const& changed) {
+        folder.write(name, changed);
+        try {
+          auto const t = wf::open_tokenizer(folder.path());
+          if (!t) return;
+          for (auto const& x : texts) {
+            wf::encoding const e = t->encode(x);
+            t->decode(e.ids);
+          }
+        } catch (wf::data_error const&) {
+        } catch (wf::usage_error const&) {  // a byte without a token
+        }
+      };
+      std::size_t const stride = std::max<std::size_t>(1, text.size() / 150);
+      for (std::size_t n = 0; n < text.size(); n += stride) attempt(text.substr(0, n));
+      for (int i = 0; i < 150; ++i) {
+        std::string changed = text;
+        for (std::size_t k = 1 + draw() % 3; k > 0; --k) changed[draw() % changed.size()] = static_cast<char>(draw());
+        attempt(changed);
+      }
+    }
+  }
+}
