@@ -1,0 +1,101 @@
+// Sources and probes of language models through the real program, on the tiny GPT-2 that the runs use.
+#include <cstdint>
+
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+
+#include "command.hpp"
+
+using namespace wayfarer::test;
+using testing::AllOf;
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string const model = "gpt2: {model: gpt2, path: " WAYFARER_SOURCE_DIR "/runs/data/tiny-gpt2}\n";
+
+struct language_cli : scratch {
+  std::string out(std::string const& name) const { return (folder / name).string(); }
+};
+
+TEST_F(language_cli, results_have_the_same_bytes_for_any_number_of_threads) {
+  // Blocks that cut pairs apart, texts longer than the context, rows and means.
+  std::string corpus;
+  for (int i = 0; i < 30; ++i) {
+    corpus += "Then Anna and Ben went to Rome.";
+    for (int k = 0; k < i; ++k) corpus += k % 2 == 0 ? " Ben gave a key to Anna." : " Anna gave a rose to Ben.";
+    corpus += '\n';
+  }
+  file("corpus.txt", corpus);
+  auto const pipeline = file("all.yaml", "title: All\nseed: 1\nnodes:\n  " + model +
+                                             R"(  corpus: {source: text, path: corpus.txt}
+  ids: {source: tokens, ids: ["65 66 67 68 69", "65 66 70 68 69", "1 2 3", "1 4 3", "9 8 7 6", "9 8 5 6"]}
+  states: {probe: activations, model: gpt2, source: corpus, hooks: ["*.hook_resid_post", "*.hook_pattern"], block: 4, storage: float16, gzip: true}
+  means: {probe: activations, model: gpt2, source: corpus, hooks: ["*"], keep: mean, block: 7}
+  loss: {probe: language_loss, model: gpt2, source: corpus, block: 5, stride: 13}
+  lens: {probe: logit_lens, model: gpt2, source: corpus, block: 3, k: 3, parts: true}
+  blame: {probe: logit_attribution, model: gpt2, source: corpus, block: 4, positions: all, target: next}
+  trace: {probe: patching, model: gpt2, source: ids, kinds: [resid_pre, z], block: 1, answer_ids: 70, against_ids: 71}
+)");
+  std::vector<std::string> files;
+  for (char const* threads : {"1", "2", "4"}) {
+    auto const r = run_wayfarer({"run", pipeline, "--out", out(std::string(threads) + ".h5"), "--threads", threads, "--quiet"});
+    ASSERT_EQ(r.code, 0) << r.out;
+    files.push_back(slurp(out(std::string(threads) + ".h5")));
+    auto const same = run_wayfarer({"compare", out("1.h5"), out(std::string(threads) + ".h5")});
+    EXPECT_EQ(same.code, 0) << same.out;
+  }
+  // Only /_run may differ: when, with how many threads and in how much memory.
+  for (auto const& f : files) {
+    ASSERT_EQ(f.size(), files[0].size());
+    std::size_t different = 0;
+    for (std::size_t i = 0; i < f.size(); ++i) different += f[i] != files[0][i];
+    EXPECT_LT(different, 400u);
+  }
+}
+
+TEST_F(language_cli, running_means_over_ten_thousand_sequences_need_little_memory) {
+  // [10000, 24] ids as numpy writes them. Kept, the activations would be 2 GB.
+  std::string header = "{'descr': '<u2', 'fortran_order': False, 'shape': (10000, 24), }";
+  header += std::string(117 - header.size(), ' ') + "\n";
+  std::string npy("\x93NUMPY\x01\x00", 8);
+  npy += static_cast<char>(header.size()), npy += '\0';
+  npy += header;
+  for (std::uint32_t i = 0; i < 10000 * 24; ++i) npy += static_cast<char>(i * 2654435761u >> 24), npy += '\0';
+  file("ids.npy", npy);
+  auto const pipeline = file(
+      "means.yaml", "title: Means\nnodes:\n  " + model +
+                        "  ids: {source: tokens, path: ids.npy}\n"
+                        "  means: {probe: activations, model: gpt2, source: ids, hooks: [\"*\"], keep: mean_per_position}\n");
+  auto const r = run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet"});
+  ASSERT_EQ(r.code, 0) << r.out;
+  EXPECT_THAT(run_wayfarer({"show", out("r.h5"), "means"}).out, HasSubstr("items"));
+  rusage use{};
+  getrusage(RUSAGE_CHILDREN, &use);
+#ifndef __SANITIZE_ADDRESS__
+  EXPECT_LT(use.ru_maxrss, 300 * 1024) << "KiB";
+#endif
+}
+
+TEST_F(language_cli, mistakes_end_with_a_sentence_that_says_what_to_do) {
+  auto const run = [&](std::string const& nodes) {
+    auto const pipeline = file("p.yaml", "title: T\nnodes:\n  " + model + nodes);
+    return run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--quiet"});
+  };
+  auto const unequal =
+      run("  texts: {source: text, texts: [\"Then Anna\", \"Then Anna and\"]}\n  trace: {probe: patching, model: gpt2, "
+          "source: texts}\n");
+  EXPECT_EQ(unequal.code, 2);
+  EXPECT_THAT(unequal.out, AllOf(HasSubstr("trace"), HasSubstr("items 0 and 1 have 2 and 3 tokens")));
+  auto const outside =
+      run("  ids: {source: tokens, ids: \"1 99999\"}\n  loss: {probe: language_loss, model: gpt2, source: ids}\n");
+  EXPECT_EQ(outside.code, 3);
+  EXPECT_THAT(outside.out, AllOf(HasSubstr("99999"), HasSubstr("vocabulary")));
+  file("cut.npy", "\x93NUMPY");
+  auto const cut = run("  ids: {source: tokens, path: cut.npy}\n  loss: {probe: language_loss, model: gpt2, source: ids}\n");
+  EXPECT_EQ(cut.code, 3);
+  EXPECT_THAT(cut.out, AllOf(HasSubstr("cut.npy"), HasSubstr("byte 6")));
+}
+
+}  // namespace
