@@ -27,6 +27,7 @@ constexpr verb verbs[] = {
     {"check", "check a pipeline file without running it", check_verb},
     {"graph", "print a pipeline as a Graphviz drawing", graph_verb},
     {"plugins", "list plugins, or describe one", plugins_verb},
+    {"bench", "compare the speed of plugins, and of a run with an earlier one", bench_verb},
     {"show", "show what a result file holds", show_verb},
     {"compare", "tell how two result files differ", compare_verb},
     {"tokenize", "cut a text into a model's tokens", tokenize_verb},

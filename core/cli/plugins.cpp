@@ -13,6 +13,7 @@
 
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
+#include "cli/plugins_check.hpp"
 #include "cli/verbs.hpp"
 #include "pipeline/values.hpp"
 #include "registry/registry.hpp"
@@ -195,20 +196,25 @@ int list(registry& plugins, bool json) {
 }  // namespace
 
 int plugins_verb(words const& arguments) {
-  verb_options o("plugins list|describe [ID] [OPTIONS]",
-                 "Lists the plugins that pipelines can use, or describes one: its ports, and its parameters with type, unit, "
-                 "default and range.\n"
-                 "A library that can't be used is listed with the reason, and makes the exit code 4.",
-                 {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json"});
+  verb_options o("plugins list|describe|check [ID] [OPTIONS]",
+                 "Lists the plugins that pipelines can use; describes one: its ports, and its parameters with type, unit, default "
+                 "and range;\nor checks one, by ID or by the path of its library, against the rules of docs/conformance.md.\n"
+                 "A library that can't be used is listed with the reason, and makes the exit code 4, as does one that breaks a rule.",
+                 {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json",
+                  "wayfarer plugins check build/wayfarer_anisotropy.so --set pairs=10"});
   o.positional("ACTION");
   o.positional("ID");
   o.named().add_options()(
       "plugin-path", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
-      "look for plugins here first; may be given more than once")("json", "print JSON; docs/plugin-abi.md says what it holds");
+      "look for plugins here first; may be given more than once")("json", "print JSON; docs/plugin-abi.md says what it holds")(
+      "set", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("PARAM=VALUE"),
+      "check: a parameter of the plugin; may be given more than once")(
+      "seed", boost::program_options::value<std::uint64_t>()->default_value(0)->value_name("N"),
+      "check: seed of the inputs that are made up")("strict", "check: what is only noted counts as broken");
   if (!o.parse(arguments)) return 0;
   auto const given = o.all("ACTION");
   std::string const action = given.empty() ? "list" : given.front();
-  std::vector<std::string> const actions{"list", "describe"};
+  std::vector<std::string> const actions{"list", "describe", "check"};
   if (action == "list") {
     if (!o.all("ID").empty())
       throw usage_error("'plugins list' takes no name; 'wayfarer plugins describe " + printable(o.required("ID")) +
@@ -221,7 +227,10 @@ int plugins_verb(words const& arguments) {
     registry plugins = open_registry(o);
     return describe(plugins, id, o.has("json"));
   }
-  throw usage_error("'plugins' can list and describe, but not '" + printable(action) + "'" + did_you_mean(action, actions));
+  if (action == "check")
+    return check_plugin_verb(o.required("ID"), {o.all("plugin-path"), o.all("set"), o.get<std::uint64_t>("seed"), o.has("json"),
+                                                o.has("strict")});
+  throw usage_error("'plugins' can list, describe and check, but not '" + printable(action) + "'" + did_you_mean(action, actions));
 }
 
 }  // namespace wayfarer::host

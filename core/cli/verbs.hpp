@@ -13,6 +13,7 @@ int run_verb(words const&);
 int check_verb(words const&);
 int graph_verb(words const&);
 int plugins_verb(words const&);
+int bench_verb(words const&);
 int show_verb(words const&);
 int compare_verb(words const&);
 int tokenize_verb(words const&);

@@ -1,0 +1,42 @@
+// What `wayfarer bench` measures: plugins of one kind on the same input, through the interface through which a run uses them.
+//
+// Each function registers benchmarks with Google Benchmark, one for each plugin and number of threads, after having tried the
+// work once: a plugin that can't do it is an error before anything is measured. Main thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <wayfarer/config.hpp>
+
+#include "registry/registry.hpp"
+
+namespace wayfarer::host::bench {
+
+/// A plugin under the name that it is measured by, with its configuration.
+struct subject {
+  std::string name;
+  plugin const* what = nullptr;
+  config parameters;
+};
+
+struct work_size {
+  std::vector<std::size_t> threads{1};
+  std::size_t items = 64;                ///< of a source, for probes and sources
+  std::size_t block = 16;                ///< items that are read, run or observed at once
+  std::size_t tokens = 1024, batch = 1;  ///< for models
+  std::string capture = "none";          ///< for models: "none" (logits of the last position), "residuals", "all"
+  std::uint64_t seed = 0;
+};
+
+void add_sources(std::vector<subject> const&, work_size const&);
+void add_models(std::vector<subject> const&, work_size const&);
+/// `over` and `data` may be null where no probe needs them.
+void add_probes(std::vector<subject> const&, subject const* over, subject const* data, work_size const&);
+/// The SDK's own operations, beside the limits themselves.
+void add_kernels(work_size const&);
+
+}  // namespace wayfarer::host::bench

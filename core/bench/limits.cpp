@@ -1,0 +1,109 @@
+#include "bench/limits.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <wayfarer/parallel.hpp>
+
+namespace wayfarer::host::bench {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+/// As many independent chains as hide the latency of a multiply-add, and no more than there are registers.
+template <class Vector, int Chains>
+[[gnu::always_inline]] inline double chains(std::size_t steps, float seed) {
+  Vector acc[Chains], x = Vector{} + seed, y = Vector{} + 0.001f;
+#pragma GCC unroll 32
+  for (int i = 0; i < Chains; ++i) acc[i] = Vector{} + static_cast<float>(i);
+  for (std::size_t s = 0; s < steps; ++s) {
+#pragma GCC unroll 32
+    for (int i = 0; i < Chains; ++i) acc[i] = acc[i] * x + y;
+  }
+  Vector sum{};
+#pragma GCC unroll 32
+  for (int i = 0; i < Chains; ++i) sum += acc[i];
+  benchmark::DoNotOptimize(sum);
+  return static_cast<double>(steps) * Chains * (sizeof(Vector) / sizeof(float));
+}
+
+using floats4 = float __attribute__((vector_size(16)));
+using floats8 = float __attribute__((vector_size(32)));
+using floats16 = float __attribute__((vector_size(64)));
+
+[[gnu::target("avx512f"), gnu::optimize("fp-contract=fast")]] double spin512(std::size_t steps, float seed) {
+  return chains<floats16, 20>(steps, seed);
+}
+[[gnu::target("avx2,fma"), gnu::optimize("fp-contract=fast")]] double spin256(std::size_t steps, float seed) {
+  return chains<floats8, 12>(steps, seed);
+}
+double spin128(std::size_t steps, float seed) {
+  return chains<floats4, 12>(steps, seed);
+}
+
+double spin(std::size_t steps) {
+  float const seed = 0.999f;
+  if (__builtin_cpu_supports("avx512f")) return spin512(steps, seed);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return spin256(steps, seed);
+  return spin128(steps, seed);
+}
+
+std::uint64_t read_words(std::uint64_t const* from, std::size_t count) {
+  std::uint64_t sums[8] = {};
+  for (std::size_t i = 0; i + 8 <= count; i += 8)
+    for (std::size_t j = 0; j < 8; ++j) sums[j] += from[i + j];
+  return sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+}
+
+template <class Work>
+double best_rate(int tries, double amount, Work&& work) {
+  double best = 0;
+  for (int i = 0; i < tries; ++i) {
+    auto const from = clock::now();
+    work();
+    best = std::max(best, amount / std::chrono::duration<double>(clock::now() - from).count());
+  }
+  return best;
+}
+
+limits measure(std::size_t threads) {
+  limits out;
+  tbb::global_control const control(tbb::global_control::max_allowed_parallelism, threads);
+  tbb::task_arena arena(static_cast<int>(threads));
+  arena.execute([&] {
+    constexpr std::size_t steps = 1 << 18;
+    std::vector<double> done(threads);
+    std::size_t const pieces = threads;
+    double const each = spin(1 << 10) * static_cast<double>(steps >> 10);
+    out.multiply_adds = best_rate(12, each * static_cast<double>(pieces),
+                                  [&] { parallel_for(pieces, [&](std::size_t i) { done[i] = spin(steps); }); });
+    // Larger than any cache that we meet.
+    constexpr std::size_t words = std::size_t{16} << 20;
+    std::vector<std::uint64_t> const memory(words, 1);
+    std::vector<std::uint64_t> sums(pieces);
+    out.bandwidth = best_rate(5, static_cast<double>(words * sizeof(std::uint64_t)), [&] {
+      parallel_for(pieces, [&](std::size_t i) { sums[i] = read_words(memory.data() + i * (words / pieces), words / pieces); });
+    });
+    benchmark::DoNotOptimize(sums);
+  });
+  return out;
+}
+
+}  // namespace
+
+limits const& measured_limits(std::size_t threads) {
+  static std::map<std::size_t, limits> known;
+  auto const at = known.find(threads);
+  return at != known.end() ? at->second : known.emplace(threads, measure(threads)).first->second;
+}
+
+}  // namespace wayfarer::host::bench

@@ -1,0 +1,243 @@
+// wayfarer bench: compares plugins of one kind on the same input, with Google Benchmark, and a run with an earlier one.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include <benchmark/benchmark.h>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+#include <wayfarer/version.hpp>
+
+#include "bench/benchmarks.hpp"
+#include "bench/compare.hpp"
+#include "bench/limits.hpp"
+#include "cli/options.hpp"
+#include "cli/planning.hpp"
+#include "conformance/inputs.hpp"
+
+namespace wayfarer::host {
+namespace {
+
+namespace po = boost::program_options;
+using namespace bench;
+
+/// Passes everything on to the reporter that --benchmark_format asks for, and keeps the repetitions.
+class keeper final : public benchmark::BenchmarkReporter {
+ public:
+  keeper() : shown_(benchmark::CreateDefaultDisplayReporter()) {}
+  bool ReportContext(Context const& context) override {
+    shown_->SetOutputStream(&GetOutputStream());
+    shown_->SetErrorStream(&GetErrorStream());
+    return shown_->ReportContext(context);
+  }
+  void ReportRuns(std::vector<Run> const& runs) override {
+    for (auto const& r : runs) {
+      failed_ = failed_ || r.error_occurred;
+      if (r.run_type == Run::RT_Iteration && !r.error_occurred && r.iterations != 0)
+        times_[r.run_name.str()].push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
+    }
+    shown_->ReportRuns(runs);
+  }
+  void Finalize() override { shown_->Finalize(); }
+
+  measurements const& times() const noexcept { return times_; }
+  bool failed() const noexcept { return failed_; }
+
+ private:
+  std::unique_ptr<benchmark::BenchmarkReporter> shown_;
+  measurements times_;
+  bool failed_ = false;
+};
+
+/// "gpt2", or "small=gpt2" to measure a plugin under another name, or twice.
+subject read_subject(registry& plugins, std::string const& word, plugin_kind kind, std::vector<std::string> const& settings,
+                     std::uint64_t seed) {
+  std::size_t const equals = word.find('=');
+  std::string const name = word.substr(0, equals), id = equals == word.npos ? word : word.substr(equals + 1);
+  plugin const* const found = plugins.find(id);
+  if (!found)
+    throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
+                      "\n'wayfarer plugins list' shows those there are");
+  if (found->kind() != kind)
+    throw usage_error("'" + id + "' is a " + std::string(name_of(found->kind())) + ", not a " + std::string(name_of(kind)));
+  std::vector<std::string> mine;
+  for (auto const& s : settings)
+    if (s.starts_with(name + ".")) mine.push_back(s.substr(name.size() + 1));
+  auto const given = conformance::read_given(*found, mine);
+  for (auto const& d : found->params())
+    if (d.required && !given.contains(d.name))
+      throw usage_error(id + " requires '" + d.name + "' (" + d.doc + "); give it with --set " + name + "." + d.name + "=VALUE");
+  return {name, found, conformance::complete(*found, given, seed)};
+}
+
+std::vector<std::size_t> read_threads(std::string const& text) {
+  std::vector<std::size_t> all;
+  std::string_view rest = text;
+  for (;;) {
+    std::size_t const comma = rest.find(',');
+    std::string const one(rest.substr(0, comma));
+    char* end = nullptr;
+    unsigned long const n = std::strtoul(one.c_str(), &end, 10);
+    if (one.empty() || *end != '\0' || n < 1 || n > 1024 || one[0] == '-')
+      throw usage_error("--threads takes numbers from 1 to 1024 such as 1,2,4, not '" + printable(text) + "'");
+    all.push_back(n);
+    if (comma == rest.npos) return all;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+std::string three_digits(double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f", v);
+  return text;
+}
+
+/// Prints the ratios to standard error, so that JSON on standard output stays JSON. The exit code.
+int report_ratios(measurements const& now, measurements const& before, std::string const& file, double worst_allowed) {
+  auto const all = compare(now, before);
+  if (all.empty()) throw usage_error(file + " holds none of these benchmarks; measure the same plugins with the same options");
+  std::vector<std::vector<std::string>> rows;
+  std::size_t worse = 0, uncertain = 0;
+  for (auto const& c : all) {
+    // Slower for certain: the whole interval is past the threshold.
+    bool const is_worse = c.by.low > worst_allowed;
+    worse += is_worse;
+    uncertain += !c.by.certain;
+    std::string const interval = c.by.certain ? three_digits(c.by.low) + " to " + three_digits(c.by.high) : "too few repetitions";
+    rows.push_back({c.name, three_digits(c.by.value), interval, is_worse ? "worse" : c.by.high < 1 ? "better" : ""});
+  }
+  std::cerr << format_table({"benchmark", "time / before", "95 % interval", ""}, rows)
+            << "ratio of medians; interval: percentile bootstrap over repetitions\n";
+  if (uncertain != 0) std::cerr << "for intervals, measure both with --benchmark_repetitions=10\n";
+  if (worse != 0) std::cerr << worse << " of " << all.size() << " slower by more than " << three_digits(worst_allowed) << "\n";
+  return worse != 0 ? 1 : 0;
+}
+
+}  // namespace
+
+int bench_verb(words const& arguments) {
+  words ours, theirs;
+  for (auto const& w : arguments) (w.starts_with("--benchmark_") ? theirs : ours).push_back(w);
+  verb_options o(
+      "bench probes|models|sources|kernels [ID...] [OPTIONS] [--benchmark_...]",
+      "Measures plugins of one kind on the same input: time, items and tokens a second, bytes allocated, peak memory, and the\n"
+      "fraction of what the processor can do, measured in the same run. Options that begin with --benchmark_ are Google\n"
+      "Benchmark's; --benchmark_format=json gives its own output. An ID may be given a name, as in small=gpt2.",
+      {"wayfarer bench sources lda documents --set documents.path=train.txt --threads 1,2",
+       "wayfarer bench models gpt2 --set gpt2.path=DIR --tokens 1024 --capture residuals",
+       "wayfarer bench probes topic_attention --model topic_transformer --source lda --benchmark_out=before.json",
+       "wayfarer bench kernels --benchmark_repetitions=10 --against before.json --worse-than 1.05"});
+  o.positional("WHAT");
+  o.positional("ID", -1);
+  o.named().add_options()("set", po::value<std::vector<std::string>>()->composing()->value_name("ID.PARAM=VALUE"),
+                          "a parameter of a plugin; may be given more than once")(
+      "plugin-path", po::value<std::vector<std::string>>()->composing()->value_name("DIR"),
+      "look for plugins here first; may be given more than once")("model", po::value<std::string>()->value_name("ID"),
+                                                                  "probes: the model that they look into")(
+      "source", po::value<std::string>()->value_name("ID"), "probes: the source of the items")(
+      "threads", po::value<std::string>()->default_value("1")->value_name("N,..."), "numbers of threads to measure with")(
+      "items", po::value<std::size_t>()->default_value(64)->value_name("N"), "probes and sources: items to process a round")(
+      "block", po::value<std::size_t>()->default_value(16)->value_name("N"), "probes and sources: items a block")(
+      "tokens", po::value<std::size_t>()->default_value(1024)->value_name("N"), "models: tokens an item")(
+      "batch", po::value<std::size_t>()->default_value(1)->value_name("N"), "models: items a run")(
+      "capture", po::value<std::string>()->default_value("none")->value_name("WHAT"),
+      "models: none (logits of the last position), residuals or all")(
+      "seed", po::value<std::uint64_t>()->default_value(0)->value_name("N"), "seed of tokens and of plugins that take one")(
+      "against", po::value<std::string>()->value_name("FILE.json"), "compare with what --benchmark_out=FILE.json wrote earlier")(
+      "worse-than", po::value<double>()->default_value(1.05)->value_name("RATIO"),
+      "with --against: exit with 1 if a benchmark takes longer than before by more than this factor, all of its interval");
+  if (!o.parse(ours)) return 0;
+
+  work_size size;
+  size.threads = read_threads(o.get<std::string>("threads"));
+  size.items = o.get<std::size_t>("items"), size.block = o.get<std::size_t>("block");
+  size.tokens = o.get<std::size_t>("tokens"), size.batch = o.get<std::size_t>("batch");
+  size.capture = o.get<std::string>("capture");
+  size.seed = o.get<std::uint64_t>("seed");
+  std::vector<std::string> const captures{"none", "residuals", "all"};
+  if (std::find(captures.begin(), captures.end(), size.capture) == captures.end())
+    throw usage_error("--capture takes none, residuals or all, not '" + printable(size.capture) + "'" +
+                      did_you_mean(size.capture, captures));
+  if (size.items < 1 || size.block < 1 || size.tokens < 1 || size.batch < 1)
+    throw usage_error("--items, --block, --tokens and --batch must be at least 1");
+  if (size.items > 10'000'000 || size.tokens > 10'000'000 || size.batch > 100'000)
+    throw usage_error("--items, --tokens or --batch is larger than can be measured");
+  double const worst = o.get<double>("worse-than");
+  if (!(worst > 0)) throw usage_error("--worse-than must be above 0");
+  measurements before;
+  if (o.has("against")) {
+    before = read_measurements(o.get<std::string>("against"));  // complain before measuring for minutes
+    bool const chosen =
+        std::any_of(theirs.begin(), theirs.end(), [](auto const& w) { return w.starts_with("--benchmark_repetitions"); });
+    if (!chosen) theirs.emplace_back("--benchmark_repetitions=10");
+  }
+
+  std::string const what = o.required("WHAT");
+  auto const ids = o.all("ID");
+  std::vector<std::string> const kinds{"probes", "models", "sources", "kernels"};
+  if (std::find(kinds.begin(), kinds.end(), what) == kinds.end())
+    throw usage_error("'bench' measures probes, models, sources or kernels, not '" + printable(what) + "'" +
+                      did_you_mean(what, kinds));
+  if (what == "kernels" ? !ids.empty() : ids.empty())
+    throw usage_error(what == "kernels" ? "'bench kernels' takes no names"
+                                        : "name the " + what + " to measure; 'wayfarer plugins list' shows those there are");
+
+  registry plugins = open_registry(o);
+  plugin_kind const kind = what == "probes" ? plugin_kind::probe : what == "models" ? plugin_kind::model : plugin_kind::source;
+  std::vector<subject> subjects;
+  for (auto const& id : ids) subjects.push_back(read_subject(plugins, id, kind, o.all("set"), size.seed));
+  std::optional<subject> over, data;
+  if (what == "probes" && o.has("model"))
+    over = read_subject(plugins, o.get<std::string>("model"), plugin_kind::model, o.all("set"), size.seed);
+  if (what == "probes" && o.has("source"))
+    data = read_subject(plugins, o.get<std::string>("source"), plugin_kind::source, o.all("set"), size.seed);
+  for (auto const& s : o.all("set")) {
+    std::string const name = s.substr(0, s.find('.'));
+    std::vector<std::string> known;
+    for (auto const& one : subjects) known.push_back(one.name);
+    if (over) known.push_back(over->name);
+    if (data) known.push_back(data->name);
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw usage_error("--set " + printable(s) + ": '" + printable(name) + "' is not measured" + did_you_mean(name, known));
+  }
+
+  theirs.insert(theirs.begin(), "wayfarer bench");
+  if (std::none_of(theirs.begin(), theirs.end(), [](auto const& w) { return w.starts_with("--benchmark_counters_tabular"); }))
+    theirs.insert(theirs.begin() + 1, "--benchmark_counters_tabular=true");
+  std::vector<char*> pointers;
+  for (auto& w : theirs) pointers.push_back(w.data());
+  int count = static_cast<int>(pointers.size());
+  pointers.push_back(nullptr);
+  benchmark::Initialize(&count, pointers.data());
+  if (count > 1)
+    throw usage_error("Google Benchmark has no option '" + printable(pointers[1]) + "'; see 'wayfarer bench --help'");
+  benchmark::AddCustomContext("wayfarer", WAYFARER_VERSION);
+  for (std::size_t const threads : size.threads) {
+    limits const& l = measured_limits(threads);
+    std::string const of = " with " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+    benchmark::AddCustomContext("multiply-adds a second" + of, format_number(l.multiply_adds));
+    benchmark::AddCustomContext("bytes read a second" + of, format_number(l.bandwidth));
+  }
+
+  if (what == "sources")
+    add_sources(subjects, size);
+  else if (what == "models")
+    add_models(subjects, size);
+  else if (what == "probes")
+    add_probes(subjects, over ? &*over : nullptr, data ? &*data : nullptr, size);
+  else
+    add_kernels(size);
+
+  keeper kept;
+  benchmark::RunSpecifiedBenchmarks(&kept);
+  benchmark::Shutdown();
+  if (kept.failed()) throw plugin_error("a benchmark failed; the output above says why");
+  if (kept.times().empty()) throw usage_error("no benchmark fits --benchmark_filter");
+  return o.has("against") ? report_ratios(kept.times(), before, o.get<std::string>("against"), worst) : 0;
+}
+
+}  // namespace wayfarer::host
