@@ -10,6 +10,8 @@
 namespace wayfarer {
 namespace {
 
+constexpr std::size_t most_items = 100'000'000;  // 1.6 GB of places
+
 bool is_space(char c) noexcept {
   return c == ' ' || (c >= '\t' && c <= '\r');
 }
@@ -66,6 +68,9 @@ text_file::text_file(std::string text, text_cut const& how) : unpacked_(std::mov
 void text_file::cut(text_cut const& how) {
   auto const add = [&](std::size_t first, std::size_t bytes) {
     if (how.skip_empty && is_blank(text_.substr(first, bytes))) return;
+    if (items_.size() == most_items)
+      throw usage_error("the text falls into more than " + std::to_string(most_items) +
+                        " items; make windows longer, or `stride` larger");
     items_.push_back({first, bytes});
   };
   switch (how.by) {
