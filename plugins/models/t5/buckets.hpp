@@ -18,7 +18,7 @@ struct bucket_rule {
 inline std::size_t bucket_of(bucket_rule const& rule, std::int64_t offset) noexcept {
   std::size_t const count = rule.bidirectional ? rule.buckets / 2 : rule.buckets, exact = count / 2;
   std::size_t const base = rule.bidirectional && offset > 0 ? count : 0;
-  std::size_t const distance = offset <= 0 ? static_cast<std::size_t>(-offset)
+  std::size_t const distance = offset <= 0          ? static_cast<std::size_t>(-offset)
                                : rule.bidirectional ? static_cast<std::size_t>(offset)
                                                     : 0;
   if (distance < exact) return base + distance;

@@ -1,0 +1,303 @@
+// BERT and RoBERTa encoders with their masked-language head, from a Hugging Face checkpoint folder.
+// Devlin et al. 2019, Liu et al. 2019.
+//
+//     model: {model: bert, path: folder}
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hf_config.hpp>
+#include <wayfarer/layers.hpp>
+#include <wayfarer/model.hpp>
+#include <wayfarer/pretrained.hpp>
+#include <wayfarer/taps.hpp>
+#include <wayfarer/weights.hpp>
+
+namespace wf = wayfarer;
+
+namespace {
+
+/// What config.json says.
+struct shape {
+  std::size_t layers = 0, heads = 0, d_model = 0, d_head = 0, d_mlp = 0, vocabulary = 0, positions = 0, types = 0;
+  std::size_t first_position = 0;  ///< RoBERTa counts from the padding token's number on
+  double epsilon = 0;
+  bool roberta = false, tied = true;
+
+  static shape read(wf::hf_config const& c) {
+    using limits = wf::model_limits;
+    shape s;
+    s.roberta = c.model_type() != "bert";
+    s.layers = c.size("num_hidden_layers", limits::layers);
+    s.heads = c.size("num_attention_heads", limits::heads);
+    s.d_model = c.size("hidden_size", limits::width);
+    if (s.d_model % s.heads != 0)
+      c.json()
+          .at("num_attention_heads")
+          .fail(std::to_string(s.heads) + " heads do not divide hidden_size " + std::to_string(s.d_model));
+    s.d_head = s.d_model / s.heads;
+    s.d_mlp = c.size("intermediate_size", limits::mlp);
+    s.vocabulary = c.size("vocab_size", limits::vocabulary);
+    s.positions = c.size("max_position_embeddings", limits::positions);
+    s.types = c.size("type_vocab_size", limits::vocabulary, 2);
+    s.epsilon = c.number("layer_norm_eps", 0, 1, 1e-12);
+    s.tied = c.flag("tie_word_embeddings", true);
+    if (s.roberta) {
+      auto const pad = c.json().find_set("pad_token_id");
+      s.first_position = pad ? static_cast<std::size_t>(pad->as_integer(0, static_cast<std::int64_t>(s.positions))) + 1 : 2;
+      if (s.first_position >= s.positions)
+        c.json()
+            .at("max_position_embeddings")
+            .fail("expected more than the " + std::to_string(s.first_position) + " unused ones");
+    }
+    if (std::string const act = c.text("hidden_act", "gelu"); act != "gelu")
+      c.json().at("hidden_act").fail("expected \"gelu\", got " + wf::in_quotes(act));
+    if (std::string const kind = c.text("position_embedding_type", "absolute"); kind != "absolute")
+      c.json().at("position_embedding_type").fail("expected \"absolute\", got " + wf::in_quotes(kind));
+    if (c.flag("is_decoder", false)) c.json().at("is_decoder").fail("only encoders can be read");
+    return s;
+  }
+};
+
+std::string head_prefix(shape const& s) {
+  return s.roberta ? "lm_head." : "cls.predictions.";
+}
+
+/// Where every weight of the common names lies. torch's Linear matrices are [out, in].
+wf::weight_table list_weights(shape const& s) {
+  wf::weight_table w;
+  wf::dim const wide{"d_model", s.d_model}, hidden{"d_mlp", s.d_mlp}, token{"token", s.vocabulary};
+  auto const transposed = [](wf::tensor const& t) { return t.transposed(); };
+  auto const affine = [&](std::string const& stored, wf::dim const& in, wf::dim const& out) {
+    w.store(stored + ".weight", {out, in});
+    w.store(stored + ".bias", {out});
+  };
+  auto const norm = [&](std::string const& stored, std::string const& common) {
+    w.store(stored + ".weight", {wide});
+    w.store(stored + ".bias", {wide});
+    w.also(stored + ".weight", stored + ".gamma");  // as the first published checkpoints call them
+    w.also(stored + ".bias", stored + ".beta");
+    w.name(common + ".w", stored + ".weight");
+    w.name(common + ".b", stored + ".bias");
+  };
+  auto const table = [&](std::string const& common, std::string const& stored, wf::dim const& rows) {
+    w.store("embeddings." + stored + ".weight", {rows, wide});
+    w.name(common, "embeddings." + stored + ".weight");
+  };
+  table("embed.W_E", "word_embeddings", token);
+  table("pos_embed.W_pos", "position_embeddings", {"pos", s.positions});
+  table("token_type_embed.W_T", "token_type_embeddings", {"type", s.types});
+  norm("embeddings.LayerNorm", "embed_ln");
+  for (std::size_t i = 0; i < s.layers; ++i) {
+    std::string const p = "encoder.layer." + std::to_string(i) + ".", b = "blocks." + std::to_string(i) + ".";
+    for (auto const& [stored, letter] : {std::pair{"query", "Q"}, std::pair{"key", "K"}, std::pair{"value", "V"}}) {
+      std::string const at = p + "attention.self." + stored;
+      affine(at, wide, {"head_d_head", s.d_model});
+      auto const split = [h = s.heads, e = s.d_head](wf::tensor const& t) { return wf::split_heads(t, 0, h, e, false); };
+      w.name(b + "attn.W_" + letter, at + ".weight", split);
+      w.name(b + "attn.b_" + letter, at + ".bias", split);
+    }
+    affine(p + "attention.output.dense", {"head_d_head", s.d_model}, wide);
+    w.name(b + "attn.W_O", p + "attention.output.dense.weight",
+           [h = s.heads](wf::tensor const& t) { return wf::join_heads(t, h, false); });
+    w.name(b + "attn.b_O", p + "attention.output.dense.bias");
+    norm(p + "attention.output.LayerNorm", b + "ln1");
+    affine(p + "intermediate.dense", wide, hidden);
+    affine(p + "output.dense", hidden, wide);
+    w.name(b + "mlp.W_in", p + "intermediate.dense.weight", transposed);
+    w.name(b + "mlp.b_in", p + "intermediate.dense.bias");
+    w.name(b + "mlp.W_out", p + "output.dense.weight", transposed);
+    w.name(b + "mlp.b_out", p + "output.dense.bias");
+    norm(p + "output.LayerNorm", b + "ln2");
+  }
+  std::string const head = head_prefix(s), dense = head + (s.roberta ? "dense" : "transform.dense");
+  affine(dense, wide, {"hidden", s.d_model});
+  w.name("mlm_head.W", dense + ".weight", transposed);
+  w.name("mlm_head.b", dense + ".bias");
+  norm(head + (s.roberta ? "layer_norm" : "transform.LayerNorm"), "mlm_head.ln");
+  if (!s.tied) w.store(head + "decoder.weight", {token, wide});
+  w.store(head + "bias", {token});
+  w.also(head + "bias", head + "decoder.bias");
+  w.name("unembed.W_U", s.tied ? "embeddings.word_embeddings.weight" : head + "decoder.weight", transposed);
+  w.name("unembed.b_U", head + "bias");
+  return w;
+}
+
+/// The hooks in the order in which a forward pass reaches them. Norms stand behind what they normalise (post-norm): the state
+/// that enters a block is the former block's ln2.hook_out.
+std::vector<wf::hook_info> list_hooks(shape const& s) {
+  std::vector<wf::hook_info> hooks;
+  wf::dims const state{{"d_model", s.d_model}}, per_head{{"head", s.heads}, {"d_head", s.d_head}}, hidden{{"d_mlp", s.d_mlp}},
+      pairs{{"head", s.heads}};
+  auto const add = [&](std::string name, wf::dims row, std::string about, bool per_pair = false) {
+    hooks.push_back({std::move(name), std::move(row), per_pair, std::move(about)});
+  };
+  auto const norm = [&](std::string const& at, std::string const& of) {
+    add(at + "hook_scale", {{"one", 1}}, "square root of the variance of " + of + " plus epsilon");
+    add(at + "hook_normalized", state, of + " less its mean, over hook_scale");
+    add(at + "hook_out", state, "hook_normalized times weight plus bias");
+  };
+  add("hook_embed", state, "row of the token embedding");
+  add("hook_pos_embed", state, "row of the position embedding");
+  add("hook_token_type_embed", state, "row 0 of the token type embedding");
+  norm("embed_ln.", "the sum of the three embeddings");
+  for (std::size_t i = 0; i < s.layers; ++i) {
+    auto const b = "blocks." + std::to_string(i) + ".";
+    add(b + "hook_resid_pre", state, "state before the block: a norm's output");
+    add(b + "attn.hook_q", per_head, "queries, bias included");
+    add(b + "attn.hook_k", per_head, "keys, bias included");
+    add(b + "attn.hook_v", per_head, "values, bias included");
+    add(b + "attn.hook_attn_scores", pairs, "scaled q.k", true);
+    add(b + "attn.hook_pattern", pairs, "softmax of the scores over keys", true);
+    add(b + "attn.hook_z", per_head, "values weighted by the pattern, before W_O");
+    add(b + "hook_attn_out", state, "what attention adds, bias included");
+    add(b + "hook_resid_mid", state, "hook_resid_pre plus hook_attn_out");
+    norm(b + "ln1.", "hook_resid_mid");
+    add(b + "mlp.hook_pre", hidden, "before the activation function, bias included");
+    add(b + "mlp.hook_post", hidden, "after the activation function");
+    add(b + "hook_mlp_out", state, "what the MLP adds, bias included");
+    add(b + "hook_resid_post", state, "ln1.hook_out plus hook_mlp_out");
+    norm(b + "ln2.", "hook_resid_post");
+  }
+  add("mlm_head.hook_pre", state, "the head's hidden state before its activation function");
+  add("mlm_head.hook_post", state, "the same after it");
+  norm("mlm_head.ln.", "mlm_head.hook_post");
+  add("logits", {{"token", s.vocabulary}}, "unnormalised log probabilities of the token that stands at the position");
+  return hooks;
+}
+
+struct block {
+  wf::attention_weights attn;
+  wf::mlp_weights mlp;
+  wf::norm_weights ln1, ln2;
+};
+
+struct bert final : wf::model {
+  explicit bert(wf::config const& c)
+      : path_(c["path"].text()),
+        shape_(shape::read(wf::hf_config::open(path_, {"bert", "roberta", "xlm-roberta", "camembert"}))),
+        weights_(list_weights(shape_)),
+        tokenizer_(wf::open_tokenizer(path_)) {
+    info_.architecture = "bert", info_.family = wf::model_family::encoder;
+    info_.layers = shape_.layers, info_.heads = shape_.heads, info_.d_model = shape_.d_model, info_.d_head = shape_.d_head;
+    info_.d_mlp = shape_.d_mlp, info_.vocabulary = shape_.vocabulary, info_.longest = shape_.positions - shape_.first_position;
+    info_.norm = wf::norm_kind::layer, info_.norm_epsilon = shape_.epsilon;
+    info_.attention_scale = 1 / std::sqrt(static_cast<double>(shape_.d_head));
+    info_.hooks = list_hooks(shape_), info_.weights = weights_.names();
+  }
+
+  wf::model_info const& info() const override { return info_; }
+  wf::tensor weight(std::string_view name) const override { return weights_.weight(name); }
+  wf::tokenizer const* text_tokenizer() const override { return tokenizer_.get(); }
+  std::string token_text(std::int32_t token) const override { return wf::text_of_token(tokenizer_.get(), token); }
+  wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override {
+    wf::batch out;
+    out.tokens = wf::encode_items(items, options, info_, tokenizer_.get());
+    return out;
+  }
+
+  void load() override {
+    weights_.load(path_, {"bert.", "roberta.", ""});
+    auto const gone = weights_.missing();
+    std::set<std::string> const missing(gone.begin(), gone.end());
+    // What is missing stays undefined: `run` requires what it reaches.
+    auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : weights_.stored(name); };
+    auto const linear = [&](std::string const& at) {
+      return wf::linear_weights{tensor(at + ".weight"), tensor(at + ".bias"), false};
+    };
+    auto const norm = [&](std::string const& at) {
+      return wf::norm_weights{tensor(at + ".weight"), tensor(at + ".bias"), shape_.epsilon};
+    };
+    embed_ = tensor("embeddings.word_embeddings.weight"), positions_ = tensor("embeddings.position_embeddings.weight");
+    types_ = tensor("embeddings.token_type_embeddings.weight"), embed_ln_ = norm("embeddings.LayerNorm");
+    for (std::size_t i = 0; i < shape_.layers; ++i) {
+      std::string const p = "encoder.layer." + std::to_string(i) + ".", a = p + "attention.";
+      blocks_.push_back({{linear(a + "self.query"), linear(a + "self.key"), linear(a + "self.value"), linear(a + "output.dense")},
+                         {linear(p + "intermediate.dense"), linear(p + "output.dense"), {}, wf::activation::gelu_erf},
+                         norm(a + "output.LayerNorm"),
+                         norm(p + "output.LayerNorm")});
+    }
+    std::string const head = head_prefix(shape_);
+    transform_ = linear(head + (shape_.roberta ? "dense" : "transform.dense"));
+    head_ln_ = norm(head + (shape_.roberta ? "layer_norm" : "transform.LayerNorm"));
+    unembed_ = {shape_.tied ? embed_ : tensor(head + "decoder.weight"), tensor(head + "bias"), false};
+  }
+
+  wf::activations run(wf::batch const& batch, wf::run_request const& request) const override {
+    wf::check_precision(request.precision);
+    auto const in_head = [](std::string_view hook) { return hook.starts_with("mlm_head.") || hook == "logits"; };
+    auto const& wanted = request.capture.names();
+    bool const whole = std::any_of(wanted.begin(), wanted.end(), in_head);
+    weights_.require([&](std::string_view name) { return whole || !name.starts_with(head_prefix(shape_)); });
+    for (std::size_t i = 0; i < batch.items(); ++i)
+      if (batch.tokens[i].size() + (batch.first_position.empty() ? 0 : batch.first_position.at(i)) > info_.longest)
+        throw wf::usage_error("bert: item " + std::to_string(i) + " has " + std::to_string(batch.tokens[i].size()) +
+                              " tokens, this model reads " + std::to_string(info_.longest) + "; give max_tokens");
+    wf::taps at(info_, request);
+    auto const of = wf::row_packing::of(batch.tokens, batch.first_position);
+    wf::rows const tokens = batch.embeddings.defined()
+                                ? rows_from(batch.embeddings, of, shape_.d_model, request.precision, "embeddings")
+                                : embed(batch.tokens, of, embed_, request.precision);
+    forward(tokens, request, at);
+    return at.take();
+  }
+
+  // The residual stream passes a norm after each addition, so what enters a layer is the former norm's output.
+  void forward(wf::rows const& tokens, wf::run_request const& request, wf::taps& at) const {
+    auto const& of = tokens.shared_packing();
+    wf::ragged<std::int32_t> const type_0{std::vector<std::int32_t>(of->rows()), of->offsets};
+    wf::rows x = at("hook_embed", tokens);
+    x += at("hook_pos_embed", embed_positions(of, positions_, request.precision, shape_.first_position));
+    x += at("hook_token_type_embed", embed(type_0, of, types_, request.precision));
+    x = layer_norm(x, embed_ln_, at.in("embed_ln"));
+    wf::attend_options const to_all{.heads = shape_.heads, .scale = info_.attention_scale, .causal = false, .bias = nullptr};
+    for (std::size_t i = 0; i < blocks_.size() && !at.done(); ++i) {
+      block const& b = blocks_[i];
+      auto const here = at.block("blocks", i);
+      x = here("hook_resid_pre", std::move(x));
+      x += here("hook_attn_out", attention(x, x, b.attn, to_all, here.in("attn")));
+      x = layer_norm(here("hook_resid_mid", std::move(x)), b.ln1, here.in("ln1"));
+      x += here("hook_mlp_out", mlp(x, b.mlp, here.in("mlp")));
+      x = layer_norm(here("hook_resid_post", std::move(x)), b.ln2, here.in("ln2"));
+    }
+    if (at.done()) return;
+    if (request.last_logits_only && !at.in("mlm_head").any()) x = x.last();
+    x = transform(x, at.in("mlm_head"));
+    if (at.wants("logits")) at("logits", linear(request.last_logits_only ? x.last() : x, unembed_));
+  }
+
+  wf::rows transform(wf::rows const& x, wf::tap_scope const& here) const {
+    auto const hidden = activate(here("hook_pre", linear(x, transform_)), wf::activation::gelu_erf);
+    return layer_norm(here("hook_post", hidden), head_ln_, here.in("ln"));
+  }
+
+  wf::tensor final_norm(wf::tensor const& x) const override {
+    weights_.require([&](std::string_view name) { return name.starts_with(head_prefix(shape_)); });
+    return wf::on_rows(x, shape_.d_model, "d_model", [&](wf::rows const& r) { return transform(r, {}); });
+  }
+  wf::tensor unembed(wf::tensor const& x) const override {
+    weights_.require(
+        [&](std::string_view name) { return name.starts_with(head_prefix(shape_)) || name.ends_with("word_embeddings.weight"); });
+    return wf::on_rows(x, shape_.d_model, "token", [&](wf::rows const& r) { return linear(r, unembed_); });
+  }
+
+ private:
+  std::string path_;
+  shape shape_;
+  wf::weight_table weights_;
+  std::shared_ptr<wf::tokenizer const> tokenizer_;
+  wf::model_info info_;
+  wf::tensor embed_, positions_, types_;
+  wf::norm_weights embed_ln_, head_ln_;
+  std::vector<block> blocks_;
+  wf::linear_weights transform_, unembed_;
+};
+
+}  // namespace
+
+WAYFARER_MODEL(bert, "1.0.0", "BERT or RoBERTa with its masked-language head, from a Hugging Face checkpoint folder",
+               wf::param::file("path", "", "folder with config.json and model.safetensors").required());

@@ -1,0 +1,162 @@
+#include "layout.hpp"
+
+#include <cmath>
+
+namespace wayfarer::t5 {
+
+layout::layout(hf_config const& c) {
+  using limit = model_limits;
+  info.architecture = "t5";
+  info.family = model_family::encoder_decoder;
+  info.layers = c.size("num_layers", limit::layers);
+  info.decoder_layers = c.size("num_decoder_layers", limit::layers, info.layers);
+  info.heads = c.size("num_heads", limit::heads);
+  info.d_model = c.size("d_model", limit::width);
+  info.d_head = c.size("d_kv", limit::width);
+  info.d_mlp = c.size("d_ff", limit::mlp);
+  info.vocabulary = c.size("vocab_size", limit::vocabulary);
+  info.norm = norm_kind::rms;
+  info.norm_epsilon = c.number("layer_norm_epsilon", 0, 1, 1e-6);
+  info.attention_scale = 1;
+
+  std::string const mlp = c.text("feed_forward_proj", "relu");
+  if (mlp != "relu" && mlp != "gated-gelu")
+    c.json().at("feed_forward_proj").fail("expected \"relu\" or \"gated-gelu\", got " + in_quotes(mlp));
+  gated = mlp == "gated-gelu";
+  tied = c.flag("tie_word_embeddings", true);
+  if (tied) head_scale = 1 / std::sqrt(static_cast<double>(info.d_model));
+
+  bucket_rule rule;
+  rule.buckets = c.size("relative_attention_num_buckets", 65'536, 32);
+  rule.max_distance = c.size("relative_attention_max_distance", limit::positions, 128);
+  if (rule.buckets < 4) c.json().at("relative_attention_num_buckets").fail("expected at least 4 buckets, for two directions");
+  if (rule.max_distance <= rule.buckets / 2)
+    c.json().fail(
+        "relative_attention_max_distance must be above half of relative_attention_num_buckets, or nothing is left for "
+        "the far buckets");
+  encoder_buckets = decoder_buckets = rule;
+  decoder_buckets.bidirectional = false;
+
+  if (auto const start = c.json().find_set("decoder_start_token_id"))
+    start_token = static_cast<std::int32_t>(start->as_integer(0, static_cast<std::int64_t>(info.vocabulary) - 1));
+  hooks();
+  places();
+}
+
+void layout::hooks() {
+  dims const wide{{"d_model", info.d_model}}, one{{"one", 1}}, heads{{"head", info.heads}, {"d_head", info.d_head}},
+      mlp{{"d_mlp", info.d_mlp}}, pairs{{"head", info.heads}};
+  auto along = positions::tokens;
+  auto const add = [&](std::string name, dims const& row, std::string about) {
+    info.hooks.push_back({std::move(name), row, false, std::move(about), along, along});
+  };
+  auto const norm = [&](std::string const& at, std::string const& of) {
+    add(at + "hook_scale", one, "root of the mean square of " + of + ", epsilon included");
+    add(at + "hook_normalized", wide, of + " over that");
+    add(at + "hook_out", wide, "the same times the norm's weights");
+  };
+  auto const attention = [&](std::string const& at, positions keys, bool biased) {
+    add(at + "hook_q", heads, "queries");
+    for (auto const& [name, what] : {std::pair("hook_k", "keys"), std::pair("hook_v", "values")})
+      info.hooks.push_back({at + name, heads, false, what, keys, keys});
+    auto const pair = [&](std::string const& name, std::string about) {
+      info.hooks.push_back({at + name, pairs, true, std::move(about), along, keys});
+    };
+    if (biased) pair("hook_qk", "inner products of queries and keys, before the position bias and the mask");
+    pair("hook_attn_scores", biased ? "the same plus the position bias, masked: before the softmax"
+                                    : "inner products of queries and keys: before the softmax");
+    pair("hook_pattern", "weights: rows sum to 1");
+    add(at + "hook_z", heads, "mean of the values under the weights, a head");
+  };
+
+  for (std::string const stack : {"encoder", "decoder"}) {
+    bool const encoder = stack == "encoder";
+    along = encoder ? positions::tokens : positions::decoder;
+    add(encoder ? "hook_embed" : "decoder.hook_embed", wide, "token embeddings: what enters the stack");
+    info.hooks.push_back({stack + ".0.attn.hook_position_bias", pairs, true,
+                          "bias of the relative position, shared by all blocks of the stack; without the causal mask", along,
+                          along});
+    for (std::size_t i = 0; i < (encoder ? info.layers : info.decoder_layers); ++i) {
+      std::string const at = stack + "." + std::to_string(i) + ".";
+      add(at + "hook_resid_pre", wide, "residual state before the block");
+      norm(at + "ln1.", "hook_resid_pre");
+      attention(at + "attn.", along, true);
+      add(at + "hook_attn_out", wide, "what self-attention adds");
+      add(at + "hook_resid_mid", wide, "residual state after self-attention");
+      norm(at + "ln2.", "hook_resid_mid");
+      if (!encoder) {
+        attention(at + "cross_attn.", positions::tokens, false);
+        add(at + "hook_cross_attn_out", wide, "what attention to the encoder adds");
+        add(at + "hook_resid_mid_cross", wide, "residual state after attention to the encoder");
+        norm(at + "ln3.", "hook_resid_mid_cross");
+      }
+      add(at + "mlp.hook_pre", mlp, gated ? "gate before its activation" : "hidden units before the activation");
+      if (gated) add(at + "mlp.hook_pre_linear", mlp, "what the gate multiplies");
+      add(at + "mlp.hook_post", mlp, gated ? "activated gate times hook_pre_linear" : "hidden units after the activation");
+      add(at + "hook_mlp_out", wide, "what the feed-forward part adds");
+      add(at + "hook_resid_post", wide, "residual state after the block");
+    }
+    norm(stack + "_final_ln.", "the last residual state");
+  }
+  add("logits", {{"token", info.vocabulary}}, "scores of the next token");
+}
+
+void layout::places() {
+  std::size_t const d = info.d_model, h = info.heads, e = info.d_head, f = info.d_mlp, v = info.vocabulary;
+  auto const transposed = [](tensor const& t) { return t.transposed(); };
+  weights.store("shared.weight", {{"token", v}, {"d_model", d}});
+  weights.name("embed.W_E", "shared.weight");
+
+  for (std::string const stack : {"encoder", "decoder"}) {
+    bool const encoder = stack == "encoder";
+    for (std::size_t i = 0; i < (encoder ? info.layers : info.decoder_layers); ++i) {
+      std::string const to = stack + "." + std::to_string(i) + ".", from = stack + ".block." + std::to_string(i) + ".layer.";
+      std::size_t part = 0;
+      auto const norm = [&] {
+        std::string const stored = from + std::to_string(part) + ".layer_norm.weight";
+        weights.store(stored, {{"d_model", d}});
+        weights.name(to + "ln" + std::to_string(part + 1) + ".w", stored);
+      };
+      auto const attention = [&](std::string const& kind, std::string const& name) {
+        norm();
+        std::string const at = from + std::to_string(part++) + "." + kind + ".";
+        for (auto const& [letter, w] : {std::pair("q", "W_Q"), std::pair("k", "W_K"), std::pair("v", "W_V")}) {
+          weights.store(at + letter + ".weight", {{"head_d_head", h * e}, {"d_model", d}});
+          weights.name(to + name + w, at + letter + ".weight",
+                       [h, e](tensor const& t) { return split_heads(t, 0, h, e, false); });
+        }
+        weights.store(at + "o.weight", {{"d_model", d}, {"head_d_head", h * e}});
+        weights.name(to + name + "W_O", at + "o.weight", [h](tensor const& t) { return join_heads(t, h, false); });
+        for (char const* b : {"b_Q", "b_K", "b_V"}) weights.zeros(to + name + b, {{"head", h}, {"d_head", e}});
+        weights.zeros(to + name + "b_O", {{"d_model", d}});
+        if (i == 0 && name == "attn.") {
+          weights.store(at + "relative_attention_bias.weight", {{"bucket", encoder_buckets.buckets}, {"head", h}});
+          weights.name(to + "attn.position_bias", at + "relative_attention_bias.weight");
+        }
+      };
+      attention("SelfAttention", "attn.");
+      if (!encoder) attention("EncDecAttention", "cross_attn.");
+      norm();
+      std::string const at = from + std::to_string(part) + ".DenseReluDense.";
+      auto const matrix = [&](std::string const& stored, std::string const& w, dim const& in, dim const& out) {
+        weights.store(at + stored, {out, in});
+        weights.name(to + "mlp." + w, at + stored, transposed);
+      };
+      dim const wide{"d_model", d}, hidden{"d_mlp", f};
+      if (gated) matrix("wi_0.weight", "W_gate", wide, hidden);
+      matrix(gated ? "wi_1.weight" : "wi.weight", "W_in", wide, hidden);
+      matrix("wo.weight", "W_out", hidden, wide);
+      if (gated) weights.zeros(to + "mlp.b_gate", {hidden});
+      weights.zeros(to + "mlp.b_in", {hidden});
+      weights.zeros(to + "mlp.b_out", {wide});
+    }
+    weights.store(stack + ".final_layer_norm.weight", {{"d_model", d}});
+    weights.name(stack + "_final_ln.w", stack + ".final_layer_norm.weight");
+  }
+  if (!tied) weights.store("lm_head.weight", {{"token", v}, {"d_model", d}});
+  weights.name("unembed.W_U", tied ? "shared.weight" : "lm_head.weight", transposed);
+  weights.zeros("unembed.b_U", {{"token", v}});
+  info.weights = weights.names();
+}
+
+}  // namespace wayfarer::t5

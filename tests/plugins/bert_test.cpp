@@ -1,0 +1,254 @@
+// The BERT plugin against goldens of an independent PyTorch reference (tests/data/reference_bert.py), and against what must hold
+// of any weights.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "golden_models.hpp"
+
+namespace {
+
+using namespace wayfarer;
+using namespace wayfarer::test;
+using testing::HasSubstr;
+
+std::vector<std::string> const both{"bert-small", "roberta-small"};
+std::vector<std::size_t> const all_items{0, 1, 2};
+
+std::unique_ptr<model> open_bert(std::string const& name) {
+  return open_model("bert", data_folder(name));
+}
+
+void expect_same(model const& m, activations const& a, std::size_t i, activations const& b, std::size_t j,
+                 std::string const& what) {
+  for (auto const& h : m.info().hooks) EXPECT_TRUE(same_bytes(a.at(h.name, i), b.at(h.name, j))) << what << ": " << h.name;
+}
+
+TEST(bert_parity, every_hook_agrees_with_the_reference) {
+  for (auto const& name : both) {
+    auto const m = open_bert(name);
+    golden const g(data_folder(name));
+    batch const b = g.make(all_items);
+    for (auto const& [precision, tolerance] : {std::pair(dtype::f32, 1e-5), std::pair(dtype::f64, 1e-12)}) {
+      activations const got = run_hooks(*m, b, {"*"}, precision);
+      for (std::size_t i : all_items) {
+        std::set<std::string> offered;
+        for (auto const& h : m->info().hooks) {
+          auto const& t = got.at(h.name, i);
+          dims shape = h.row;
+          if (h.per_pair)
+            shape.push_back({"query", b.tokens[i].size()}), shape.push_back({"key", b.tokens[i].size()});
+          else
+            shape.insert(shape.begin(), {"pos", b.tokens[i].size()});
+          EXPECT_EQ(t.shape(), shape) << h.name;
+          EXPECT_LE(distance(t, g.at(i, h.name)), tolerance) << name << " item " << i << ": " << h.name;
+          offered.insert(h.name);
+        }
+        EXPECT_EQ(offered, g.hooks(i));
+      }
+    }
+  }
+}
+
+TEST(bert_structure, an_item_has_the_same_bytes_alone_beside_others_and_on_any_number_of_threads) {
+  auto const m = open_bert("bert-small");
+  golden const g(data_folder("bert-small"));
+  for (dtype const precision : {dtype::f32, dtype::f64, dtype::bf16}) {
+    auto const one = on_threads(1, [&] { return run_hooks(*m, g.make(all_items), {"*"}, precision); });
+    for (int const threads : {2, 4}) {
+      auto const more = on_threads(threads, [&] { return run_hooks(*m, g.make(all_items), {"*"}, precision); });
+      for (std::size_t i : all_items) expect_same(*m, one, i, more, i, "threads");
+    }
+    for (std::size_t i : all_items) expect_same(*m, one, i, run_hooks(*m, g.make({i}), {"*"}, precision), 0, "alone");
+  }
+}
+
+TEST(bert_structure, prefixes_types_shards_and_the_names_of_norms_make_no_difference) {
+  for (auto const& name : both) {
+    auto const m = open_bert(name);
+    golden const g(data_folder(name));
+    auto const expected = run_hooks(*m, g.make(all_items), {"*"});
+    weights bare;
+    for (auto const& [stored, t] : read_weights(data_folder(name))) {
+      std::string other = stored;
+      for (auto const& [from, to] : {std::pair<std::string, std::string>{"bert.", ""}, {"roberta.", ""}})
+        if (other.starts_with(from)) other = to + other.substr(from.size());
+      if (other.ends_with(".gamma")) other.replace(other.size() - 5, 5, "weight");
+      if (other.ends_with(".beta")) other.replace(other.size() - 4, 4, "bias");
+      bare[other] = t;
+    }
+    // What other heads bring along is none of ours.
+    bare["pooler.dense.weight"] = {{2, 2}, {1, 2, 3, 4}};
+    for (std::string const type : {"F32", "F16", "BF16"})
+      for (bool const sharded : {false, true}) {
+        scratch_folder folder;
+        (sharded ? write_sharded : write_folder)(folder, config_with(data_folder(name), {}), bare, type);
+        auto const other = open_model("bert", folder.path());
+        auto const got = run_hooks(*other, g.make(all_items), {"*"});
+        for (std::size_t i : all_items) expect_same(*m, expected, i, got, i, name + " " + type);
+      }
+  }
+}
+
+TEST(bert_structure, a_run_may_start_from_embeddings) {
+  auto const m = open_bert("bert-small");
+  golden const g(data_folder("bert-small"));
+  batch b = g.make({1});
+  auto const expected = run_hooks(*m, b, {"*"}, dtype::f64);
+  b.embeddings = g.at(1, "hook_embed").named({"token", "d_model"});
+  std::fill(b.tokens.values.begin(), b.tokens.values.end(), -1);
+  expect_same(*m, expected, 0, run_hooks(*m, b, {"*"}, dtype::f64), 0, "embeddings");
+}
+
+TEST(bert_structure, weights_under_their_common_names_make_the_activations) {
+  auto const m = open_bert("bert-small");
+  auto const& info = m->info();
+  golden const g(data_folder("bert-small"));
+  std::set<std::string> unused(info.weights.begin(), info.weights.end());
+  auto const use = [&](std::string const& w) {
+    unused.erase(w);
+    return m->weight(w);
+  };
+  auto const at = [&](std::string const& hook) { return numbers(g.at(1, hook)); };
+  auto const affine = [&](std::vector<double> const& x, tensor const& w, tensor const& bias, std::vector<double> const& y,
+                          std::string const& what) {
+    std::size_t const in = w.size(0), out = w.size(1);
+    ASSERT_EQ(y.size() * in, x.size() * out) << what;
+    for (std::size_t r = 0; r < x.size() / in; ++r)
+      for (std::size_t o = 0; o < out; ++o) {
+        double sum = bias.get({o});
+        for (std::size_t i = 0; i < in; ++i) sum += x[r * in + i] * w.get({i, o});
+        ASSERT_NEAR(sum, y[r * out + o], 1e-11) << what;
+      }
+  };
+  auto const norm = [&](std::string const& n) {
+    auto const x = at(n + ".hook_normalized"), y = at(n + ".hook_out");
+    auto const w = numbers(use(n + ".w")), b = numbers(use(n + ".b"));
+    for (std::size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i] * w[i % w.size()] + b[i % w.size()], y[i], 1e-11) << n;
+  };
+  auto const ids = ids_of(g.at(1, "ids"));
+  for (std::size_t p = 0; p < ids.size(); ++p)
+    for (std::size_t d = 0; d < info.d_model; ++d) {
+      EXPECT_EQ(use("embed.W_E").get({static_cast<std::size_t>(ids[p]), d}), g.at(1, "hook_embed").get({p, d}));
+      EXPECT_EQ(use("pos_embed.W_pos").get({p, d}), g.at(1, "hook_pos_embed").get({p, d}));
+      EXPECT_EQ(use("token_type_embed.W_T").get({0, d}), g.at(1, "hook_token_type_embed").get({p, d}));
+    }
+  norm("embed_ln");
+  for (std::size_t layer = 0; layer < info.layers; ++layer) {
+    std::string const b = "blocks." + std::to_string(layer) + ".";
+    for (auto const& [letter, hook] : {std::pair("Q", "hook_q"), std::pair("K", "hook_k"), std::pair("V", "hook_v")})
+      for (std::size_t h = 0; h < info.heads; ++h) {
+        tensor const whole = g.at(1, b + "attn." + hook);
+        std::vector<double> one;
+        for (std::size_t p = 0; p < whole.size(0); ++p)
+          for (std::size_t e = 0; e < info.d_head; ++e) one.push_back(whole.get({p, h, e}));
+        affine(at(b + "hook_resid_pre"), use(b + "attn.W_" + letter)[h], use(b + "attn.b_" + letter)[h], one, b + letter);
+      }
+    tensor const out = use(b + "attn.W_O").clone().reshaped({{"in", info.d_model}, {"d_model", info.d_model}});
+    affine(at(b + "attn.hook_z"), out, use(b + "attn.b_O"), at(b + "hook_attn_out"), b + "W_O");
+    norm(b + "ln1");
+    affine(at(b + "ln1.hook_out"), use(b + "mlp.W_in"), use(b + "mlp.b_in"), at(b + "mlp.hook_pre"), b + "W_in");
+    affine(at(b + "mlp.hook_post"), use(b + "mlp.W_out"), use(b + "mlp.b_out"), at(b + "hook_mlp_out"), b + "W_out");
+    norm(b + "ln2");
+  }
+  std::string const last = "blocks." + std::to_string(info.layers - 1) + ".ln2.hook_out";
+  affine(at(last), use("mlm_head.W"), use("mlm_head.b"), at("mlm_head.hook_pre"), "mlm_head.W");
+  norm("mlm_head.ln");
+  affine(at("mlm_head.ln.hook_out"), use("unembed.W_U"), use("unembed.b_U"), at("logits"), "W_U");
+  EXPECT_THAT(unused, testing::IsEmpty());
+}
+
+TEST(bert_structure, final_norm_is_the_heads_transform) {
+  for (auto const& name : both) {
+    auto const m = open_bert(name);
+    golden const g(data_folder(name));
+    std::string const last = "blocks." + std::to_string(m->info().layers - 1) + ".ln2.hook_out";
+    for (auto const& [type, tolerance] : {std::pair(dtype::f32, 1e-5), std::pair(dtype::f64, 1e-12)}) {
+      tensor const normed = m->final_norm(g.at(2, last).to(type));
+      EXPECT_EQ(normed.type(), type);
+      EXPECT_LE(distance(normed, g.at(2, "mlm_head.ln.hook_out")), tolerance);
+      EXPECT_LE(distance(m->unembed(normed), g.at(2, "logits")), tolerance);
+    }
+  }
+}
+
+TEST(bert_edits, change_everything_downstream_and_nothing_upstream) {
+  auto const m = open_bert("roberta-small");
+  golden const g(data_folder("roberta-small"));
+  batch const b = g.make({0, 2});
+  auto const plain = run_hooks(*m, b, {"*"}, dtype::f64);
+  auto const& hooks = m->info().hooks;
+  for (std::size_t at = 0; at < hooks.size(); ++at) {
+    hook_edit const edit{hooks[at].name, [](edit_site const& site, tensor const& t) {
+                           if (site.item != 1) return;
+                           double n = 0;
+                           for (double& x : t.values<double>()) x += 0.25 + 0.5 * std::sin(n++);
+                         }};
+    auto const edited = run_hooks(*m, b, {"*"}, dtype::f64, {edit});
+    for (std::size_t j = 0; j < hooks.size(); ++j) {
+      EXPECT_TRUE(same_bytes(plain.at(hooks[j].name, 0), edited.at(hooks[j].name, 0))) << hooks[at].name;
+      EXPECT_TRUE(j >= at || same_bytes(plain.at(hooks[j].name, 1), edited.at(hooks[j].name, 1))) << hooks[at].name;
+    }
+    EXPECT_FALSE(same_bytes(plain.at(hooks[at].name, 1), edited.at(hooks[at].name, 1))) << hooks[at].name;
+    EXPECT_FALSE(same_bytes(plain.at("logits", 1), edited.at("logits", 1))) << hooks[at].name << " changed nothing";
+  }
+}
+
+TEST(bert_refuses, what_does_not_fit) {
+  std::string const from = data_folder("roberta-small");
+  auto const all = read_weights(from);
+  golden const g(from);
+  auto const m = open_bert("roberta-small");
+  EXPECT_EQ(m->info().longest, 12u);  // 14 positions, of which the first two are never used
+  batch b;
+  b.tokens.push_back(std::vector<std::int32_t>(13, 1));
+  EXPECT_THAT(thrown<usage_error>([&] { run_hooks(*m, b, {"logits"}); }), HasSubstr("12"));
+  b.tokens = {};
+  b.tokens.push_back(std::vector<std::int32_t>{23});
+  EXPECT_THAT(thrown<usage_error>([&] { run_hooks(*m, b, {"logits"}); }), HasSubstr("23"));
+  EXPECT_THAT(thrown<usage_error>([&] { m->begin(g.make({0}), {}, nullptr); }), HasSubstr("can't go on"));
+
+  auto const configured = [&](std::map<std::string, json_value> const& changes) {
+    scratch_folder folder;
+    write_folder(folder, config_with(from, changes), all, "F32");
+    return thrown<data_error>([&] { open_model("bert", folder.path()); });
+  };
+  EXPECT_THAT(configured({{"hidden_size", 12}}), HasSubstr("config.json asks for"));
+  EXPECT_THAT(configured({{"num_attention_heads", 2}}), HasSubstr("num_attention_heads"));
+  EXPECT_THAT(configured({{"num_hidden_layers", 1'000'000}}), HasSubstr("num_hidden_layers"));
+  EXPECT_THAT(configured({{"hidden_act", "relu6"}}), HasSubstr("relu6"));
+  EXPECT_THAT(configured({{"position_embedding_type", "relative_key"}}), HasSubstr("relative_key"));
+  EXPECT_THAT(configured({{"pad_token_id", 14}}), HasSubstr("max_position_embeddings"));
+  EXPECT_THAT(configured({{"model_type", "gpt2"}}), HasSubstr("model_type"));
+
+  // Without its head the encoder still runs; only what the head makes is missing.
+  scratch_folder folder;
+  weights headless;
+  for (auto const& [name, t] : all)
+    if (!name.starts_with("lm_head.")) headless[name] = t;
+  write_folder(folder, config_with(from, {}), headless, "F32");
+  auto const encoder = open_model("bert", folder.path());
+  auto const got = run_hooks(*encoder, g.make({0}), {"blocks.*"});
+  EXPECT_LE(distance(got.at("blocks.1.ln2.hook_out", 0), g.at(0, "blocks.1.ln2.hook_out")), 1e-5);
+  std::string const said = thrown<data_error>([&] { run_hooks(*encoder, g.make({0}), {"logits"}); });
+  EXPECT_THAT(said, HasSubstr("lm_head.dense.weight"));
+  EXPECT_THAT(said, HasSubstr("5 tensors"));
+}
+
+TEST(bert_encode, texts_stand_between_their_marks) {
+  scratch_folder folder;
+  write_folder(folder, config_with(data_folder("bert-small"), {}), read_weights(data_folder("bert-small")), "BF16");
+  write_text(folder.file("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwalk\n##ing\nhome\n");
+  auto const m = open_model("bert", folder.path());
+  ASSERT_NE(m->text_tokenizer(), nullptr);
+  item_block items;
+  items.count = 2;
+  items.texts = {"walking home", "Home"};
+  EXPECT_EQ(m->encode(items, {}).tokens.values, (std::vector<std::int32_t>{2, 5, 6, 7, 3, 2, 7, 3}));
+  EXPECT_EQ(m->encode(items, {.max_tokens = 4}).tokens.values, (std::vector<std::int32_t>{2, 5, 6, 3, 2, 7, 3}));
+  items.texts[0] = std::string(200, '.');
+  EXPECT_EQ(m->encode(items, {}).tokens[0].size(), 16u);  // no longer than the model reads
+  items.texts.clear();
+  EXPECT_THAT(thrown<usage_error>([&] { m->encode(items, {}); }), HasSubstr("texts or tokens"));
+}
+
+}  // namespace
