@@ -178,7 +178,8 @@ wf::activations t5::run(wf::batch const& batch, wf::run_request const& request) 
   wf::taps at(info(), request);
   wf::rows const memory = encoder_states(batch, request, at, decodes);
   if (decodes)
-    decoder(embed(batch.decoder_tokens, wf::row_packing::of(batch.decoder_tokens), request.precision), memory, request, at, nullptr);
+    decoder(embed(batch.decoder_tokens, wf::row_packing::of(batch.decoder_tokens), request.precision), memory, request, at,
+            nullptr);
   return at.take();
 }
 
