@@ -1,0 +1,321 @@
+// The shared layers against plain loops in double precision: both layouts of a weight, every activation function, attention of
+// every kind, and the promise that a number depends on its own row alone.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/layers.hpp>
+#include <wayfarer/random.hpp>
+#include <wayfarer/taps.hpp>
+
+namespace wayfarer {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::shared_ptr<row_packing const> packed(std::vector<std::size_t> const& lengths) {
+  ragged<std::int32_t> tokens;
+  for (auto const n : lengths) tokens.push_back(std::vector<std::int32_t>(n));
+  return row_packing::of(tokens);
+}
+
+tensor random_tensor(dims shape, std::uint64_t seed, double sd = 1, dtype type = dtype::f32) {
+  random_stream draw(seed, "numbers");
+  std::vector<float> v(element_count(shape));
+  for (auto& x : v) x = static_cast<float>(sd * draw.normal());
+  return tensor::of(v, std::move(shape)).to(type);
+}
+
+rows random_rows(std::vector<std::size_t> const& lengths, std::size_t width, std::uint64_t seed, dtype precision = dtype::f32,
+                 double sd = 1) {
+  auto const of = packed(lengths);
+  return rows_from(random_tensor({{"token", of->rows()}, {"d", width}}, seed, sd), of, width, precision, "numbers");
+}
+
+double at(rows const& x, std::size_t row, std::size_t column) {
+  return x.type() == dtype::f64 ? x.data<double>()[row * x.width() + column]
+                                : static_cast<double>(x.data<float>()[row * x.width() + column]);
+}
+
+std::vector<dtype> precisions() {
+  std::vector<dtype> out{dtype::f32, dtype::f64};
+  try {
+    check_precision(dtype::bf16);
+    out.push_back(dtype::bf16);
+  } catch (usage_error const&) {
+  }
+  return out;
+}
+
+/// Rounding to be expected of a sum of k products of unit size.
+double slack(dtype precision, std::size_t k) {
+  double const unit = precision == dtype::f64 ? 1e-15 : precision == dtype::f32 ? 6e-7 : 2e-2;
+  return unit * std::sqrt(static_cast<double>(k)) * 4;
+}
+
+TEST(layers, linear_reads_either_layout_and_any_rest) {
+  // Around panels of 64, vectors of 16, tiles of 6 and blocks of 384.
+  for (auto const precision : precisions())
+    for (std::size_t const m : {1, 2, 5, 6, 7, 13, 130})
+      for (auto const& [in, out] :
+           {std::pair<std::size_t, std::size_t>{1, 1}, {3, 17}, {16, 64}, {31, 65}, {385, 33}, {800, 130}}) {
+        auto const x = random_rows({m}, in, m, precision);
+        auto const w = random_tensor({{"in", in}, {"out", out}}, 7, 1 / std::sqrt(static_cast<double>(in)));
+        auto const b = random_tensor({{"out", out}}, 8);
+        auto const turned = w.transposed().clone();
+        auto const y = linear(x, {w, b}), z = linear(x, {turned, b, false}), plain = linear(x, {w});
+        for (std::size_t r = 0; r < m; ++r)
+          for (std::size_t c = 0; c < out; ++c) {
+            double sum = 0;
+            for (std::size_t k = 0; k < in; ++k) sum += at(x, r, k) * w.get({k, c});
+            ASSERT_NEAR(at(plain, r, c), sum, slack(precision, 1) * (1 + std::abs(sum)));
+            ASSERT_NEAR(at(y, r, c), sum + b.get({c}), slack(precision, 1) * (1 + std::abs(sum)));
+            ASSERT_EQ(at(y, r, c), at(z, r, c)) << "the layouts differ";
+          }
+      }
+}
+
+TEST(layers, a_row_of_a_product_has_the_same_bytes_whatever_rows_are_with_it) {
+  for (auto const precision : precisions())
+    for (bool const in_first : {true, false}) {
+      std::size_t const in = 900, out = 203;
+      auto const w = random_tensor(in_first ? dims{{"in", in}, {"out", out}} : dims{{"out", out}, {"in", in}}, 3);
+      auto const x = random_rows({97}, in, 4, precision);
+      auto const all = linear(x, {w, {}, in_first});
+      for (std::size_t const r : {0, 5, 6, 50, 96}) {
+        auto const one = linear(rows_from(x.item(0, {{"d", in}}).slice(0, r, r + 1).clone(), packed({1}), in, precision, "x"),
+                                {w, {}, in_first});
+        for (std::size_t c = 0; c < out; ++c) ASSERT_EQ(at(one, 0, c), at(all, r, c)) << r << " " << c;
+      }
+    }
+}
+
+TEST(layers, weights_of_part_of_a_matrix_are_read_where_they_lie) {
+  auto const w = random_tensor({{"in", 40}, {"out", 90}}, 1);
+  auto const x = random_rows({9}, 40, 2);
+  auto const whole = linear(x, {w}), part = linear(x, {w.slice(1, 30, 60)});
+  for (std::size_t r = 0; r < 9; ++r)
+    for (std::size_t c = 0; c < 30; ++c) ASSERT_EQ(at(part, r, c), at(whole, r, 30 + c));
+}
+
+TEST(layers, activation_functions_are_accurate_over_all_magnitudes) {
+  struct known {
+    activation act;
+    double (*f)(double);
+  };
+  known const all[] = {{activation::relu, [](double x) { return x > 0 ? x : 0; }},
+                       {activation::gelu_tanh,
+                        [](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }},
+                       {activation::gelu_erf, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }},
+                       {activation::silu, [](double x) { return x / (1 + std::exp(-x)); }},
+                       {activation::tanh, [](double x) { return std::tanh(x); }},
+                       {activation::identity, [](double x) { return x; }}};
+  std::vector<float> xs;
+  for (double x = -120; x <= 120; x += 0.0173) xs.push_back(static_cast<float>(x));
+  for (double x = 1e-30; x < 1; x *= 3) xs.push_back(static_cast<float>(x)), xs.push_back(static_cast<float>(-x));
+  auto const of = packed({xs.size()});
+  for (auto const& [act, f] : all)
+    for (auto const precision : {dtype::f32, dtype::f64}) {
+      auto const y = activate(rows_from(tensor::of(xs, {{"token", xs.size()}, {"d", 1}}), of, 1, precision, "x"), act);
+      double const unit = precision == dtype::f64 ? 8e-16 : 3e-7;
+      // tanh is 1 less something, so it is as exact as 1 is; the others are as exact as their arguments.
+      double const least = act == activation::tanh ? 0.5 : 0;
+      for (std::size_t i = 0; i < xs.size(); ++i) {
+        double const want = f(xs[i]);
+        ASSERT_NEAR(at(y, i, 0), want,
+                    unit * std::max({least, std::abs(want), std::min(1.0, std::abs(static_cast<double>(xs[i])))}))
+            << static_cast<int>(act) << " of " << xs[i];
+      }
+    }
+}
+
+TEST(layers, activation_functions_pass_nan_on) {
+  std::vector<float> const bad(19, std::nanf(""));
+  for (auto const act : {activation::relu, activation::gelu_tanh, activation::gelu_erf, activation::silu, activation::tanh}) {
+    auto const y = activate(rows_from(tensor::of(bad, {{"token", 1}, {"d", 19}}), packed({1}), 19, dtype::f32, "x"), act);
+    for (std::size_t i = 0; i < 19; ++i) EXPECT_TRUE(std::isnan(at(y, 0, i))) << static_cast<int>(act);
+  }
+}
+
+TEST(layers, names_of_activation_functions_are_those_of_hugging_face) {
+  EXPECT_EQ(activation_of("gelu_new"), activation::gelu_tanh);
+  EXPECT_EQ(activation_of("gelu"), activation::gelu_erf);
+  EXPECT_EQ(activation_of("relu"), activation::relu);
+  EXPECT_EQ(activation_of("swish"), activation::silu);
+  EXPECT_THROW(activation_of("gelu_newer"), usage_error);
+}
+
+TEST(layers, norms_are_what_they_say) {
+  for (auto const precision : {dtype::f32, dtype::f64})
+    for (std::size_t const d : {1, 2, 15, 16, 17, 100, 770})
+      for (bool const centred : {true, false}) {
+        auto const x = random_rows({3, 2}, d, d, precision, 3);
+        norm_weights const w{random_tensor({{"d", d}}, 1), centred ? random_tensor({{"d", d}}, 2) : tensor(), 1e-5};
+        auto const y = centred ? layer_norm(x, w, {}) : rms_norm(x, w, {});
+        for (std::size_t r = 0; r < 5; ++r) {
+          double mean = 0, square = 0;
+          for (std::size_t c = 0; c < d; ++c) mean += at(x, r, c) / static_cast<double>(d);
+          if (!centred) mean = 0;
+          for (std::size_t c = 0; c < d; ++c) square += std::pow(at(x, r, c) - mean, 2) / static_cast<double>(d);
+          for (std::size_t c = 0; c < d; ++c) {
+            double const want = (at(x, r, c) - mean) / std::sqrt(square + 1e-5) * w.w.get({c}) + (centred ? w.b.get({c}) : 0);
+            // Of a single centred number nothing is left but rounding, blown up by 1 / sqrt(epsilon).
+            ASSERT_NEAR(at(y, r, c), want, (precision == dtype::f64 ? 1e-13 : 4e-6) * (d < 3 ? 30 : 1)) << d;
+          }
+        }
+      }
+}
+
+/// Attention written out.
+std::vector<double> plain_attention(rows const& q, rows const& k, rows const& v, attend_options const& how,
+                                    double bias_by_distance) {
+  std::size_t const width = q.width(), dh = width / how.heads;
+  std::vector<double> z(q.count() * width);
+  for (std::size_t item = 0; item < q.packing().items(); ++item) {
+    std::size_t const nq = q.packing().length(item), nk = k.packing().length(item), q0 = q.packing().offsets[item],
+                      k0 = k.packing().offsets[item];
+    for (std::size_t h = 0; h < how.heads; ++h)
+      for (std::size_t i = 0; i < nq; ++i) {
+        std::size_t const seen = how.causal ? nk - nq + i + 1 : nk;
+        std::vector<double> p(seen);
+        double sum = 0;
+        for (std::size_t j = 0; j < seen; ++j) {
+          double s = 0;
+          for (std::size_t c = 0; c < dh; ++c) s += at(q, q0 + i, h * dh + c) * at(k, k0 + j, h * dh + c);
+          double const distance = static_cast<double>(j) - static_cast<double>(how.causal ? nk - nq + i : i);
+          sum += p[j] = std::exp(how.scale * s + bias_by_distance * distance * static_cast<double>(h + 1));
+        }
+        for (std::size_t c = 0; c < dh; ++c) {
+          double out = 0;
+          for (std::size_t j = 0; j < seen; ++j) out += p[j] / sum * at(v, k0 + j, h * dh + c);
+          z[(q0 + i) * width + h * dh + c] = out;
+        }
+      }
+  }
+  return z;
+}
+
+TEST(layers, attention_of_every_kind_is_what_it_says) {
+  for (auto const precision : {dtype::f32, dtype::f64})
+    for (auto const& [heads, dh] : {std::pair<std::size_t, std::size_t>{1, 1}, {3, 7}, {2, 64}, {2, 70}, {1, 390}})
+      for (int const kind : {0, 1, 2, 3}) {  // causal, both ways, cross, causal with bias
+        std::vector<std::size_t> const lengths{70, 1, 130, 0, 5}, memory{3, 90, 130, 6, 64};
+        std::size_t const width = heads * dh;
+        double const spread = 0.5;
+        auto const q = random_rows(lengths, width, 1, precision, spread);
+        auto const k = random_rows(kind == 2 ? memory : lengths, width, 2, precision, spread),
+                   v = random_rows(kind == 2 ? memory : lengths, width, 3, precision);
+        attend_options how{heads, 1 / std::sqrt(static_cast<double>(dh)), kind == 0 || kind == 3};
+        position_bias bias;
+        if (kind == 3) {
+          std::vector<float> table(heads * 300);
+          for (std::size_t h = 0; h < heads; ++h)
+            for (std::size_t i = 0; i < 300; ++i)
+              table[h * 300 + i] = 0.125f * (static_cast<float>(i) - 150) * static_cast<float>(h + 1);
+          bias.by_distance = tensor::of(table, {{"head", heads}, {"distance", 300}});
+          bias.origin = 150;
+          how.bias = &bias;
+        }
+        auto const z = attend(q, k, v, how, {});
+        auto const want = plain_attention(q, k, v, how, kind == 3 ? 0.125 : 0);
+        for (std::size_t r = 0; r < z.count(); ++r)
+          for (std::size_t c = 0; c < width; ++c)
+            ASSERT_NEAR(at(z, r, c), want[r * width + c], precision == dtype::f64 ? 1e-13 : 3e-6)
+                << heads << " x " << dh << " kind " << kind << " row " << r;
+        if (kind == 3) {  // the same bias for every pair gives the same bytes
+          position_bias full;
+          full.full = expand(bias, q.shared_packing(), lengths, precision);
+          how.bias = &full;
+          auto const same = attend(q, k, v, how, {});
+          for (std::size_t r = 0; r < z.count(); ++r)
+            for (std::size_t c = 0; c < width; ++c) ASSERT_EQ(at(same, r, c), at(z, r, c));
+        }
+      }
+}
+
+TEST(layers, attention_over_kept_keys_has_the_bytes_of_attention_over_all) {
+  std::size_t const width = 24;
+  auto const q = random_rows({200}, width, 1), k = random_rows({200}, width, 2), v = random_rows({200}, width, 3);
+  attend_options const how{3, 0.3, true};
+  auto const whole = attend(q, k, v, how, {});
+  key_values past(1, width, dtype::f32);
+  auto const part = [&](rows const& x, std::size_t first, std::size_t last) {
+    return rows_from(x.item(0, {{"d", width}}).slice(0, first, last).clone(), packed({last - first}), width, dtype::f32, "x");
+  };
+  std::size_t const cuts[] = {0, 1, 63, 64, 65, 128, 199, 200};
+  for (std::size_t c = 0; c + 1 < std::size(cuts); ++c) {
+    past.append(part(k, cuts[c], cuts[c + 1]), part(v, cuts[c], cuts[c + 1]));
+    auto const z = attend(part(q, cuts[c], cuts[c + 1]), past, how, {});
+    for (std::size_t r = cuts[c]; r < cuts[c + 1]; ++r)
+      for (std::size_t i = 0; i < width; ++i) ASSERT_EQ(at(z, r - cuts[c], i), at(whole, r, i)) << r;
+  }
+  past.shorten(0, 65);
+  EXPECT_EQ(past.length(0), 65u);
+  past.append(part(k, 65, 70), part(v, 65, 70));
+  auto const z = attend(part(q, 65, 70), past, how, {});
+  for (std::size_t i = 0; i < width; ++i) ASSERT_EQ(at(z, 4, i), at(whole, 69, i));
+}
+
+TEST(layers, rows_that_are_held_elsewhere_are_not_written_to) {
+  auto x = random_rows({4}, 10, 1);
+  auto const before = x;
+  auto const y = random_rows({4}, 10, 2);
+  x += y;
+  for (std::size_t r = 0; r < 4; ++r)
+    for (std::size_t c = 0; c < 10; ++c) {
+      EXPECT_EQ(at(x, r, c), static_cast<float>(at(before, r, c) + at(y, r, c)));
+      EXPECT_NE(at(x, r, c), at(before, r, c));
+    }
+  auto const* const place = x.data<float>();
+  x += y;
+  EXPECT_EQ(x.data<float>(), place) << "nobody else holds these";
+  auto const twice = scaled(x, 2);
+  EXPECT_NE(at(twice, 0, 0), at(x, 0, 0));
+}
+
+TEST(layers, taps_narrow_by_part_and_capture_what_was_asked_for) {
+  model_info info;
+  info.architecture = "toy";
+  for (std::string const name : {"blocks.1.hook_a", "blocks.1.in.hook_a", "blocks.10.hook_a", "blocks.2.hook_a", "hook_a"})
+    info.hooks.push_back({name, {{"d", 3}}});
+  run_request request;
+  request.capture = hook_set({"blocks.1.in.hook_a", "blocks.10.hook_a"});
+  taps at_(info, request);
+  EXPECT_TRUE(at_.block("blocks", 1).any());
+  EXPECT_FALSE(at_.block("blocks", 1).wants("hook_a"));
+  EXPECT_TRUE(at_.block("blocks", 1).in("in").wants("hook_a"));
+  EXPECT_TRUE(at_.block("blocks", 10).wants("hook_a"));
+  EXPECT_FALSE(at_.block("blocks", 2).any());
+  EXPECT_FALSE(at_.wants("hook_a"));
+  EXPECT_FALSE(at_.done());
+  at_.block("blocks", 10)("hook_a", random_rows({2, 1}, 3, 1));
+  EXPECT_FALSE(at_.done());
+  EXPECT_THROW(at_.block("blocks", 1).in("in")("hook_a", random_rows({2}, 4, 1)), plugin_error);
+  try {
+    at_.take();
+    ADD_FAILURE();
+  } catch (plugin_error const& e) {
+    EXPECT_THAT(e.what(), HasSubstr("'blocks.1.in.hook_a' was asked for and not reached"));
+  }
+}
+
+TEST(layers, shapes_that_do_not_fit_are_refused) {
+  auto const x = random_rows({4}, 10, 1);
+  EXPECT_THROW(linear(x, {random_tensor({{"in", 11}, {"out", 2}}, 1)}), plugin_error);
+  EXPECT_THROW(linear(x, {random_tensor({{"in", 10}, {"out", 2}}, 1), random_tensor({{"out", 3}}, 1)}), plugin_error);
+  EXPECT_THROW(layer_norm(x, {random_tensor({{"d", 9}}, 1)}, {}), plugin_error);
+  EXPECT_THROW(attend(x, x, x, {3, 1, false}, {}), plugin_error);
+  EXPECT_THROW(attend(x, random_rows({3}, 10, 1), random_rows({3}, 10, 1), {2, 1, true}, {}), plugin_error);
+  EXPECT_THROW(rows_from(random_tensor({{"a", 3}, {"b", 10}}, 1), packed({4}), 10, dtype::f32, "x"), plugin_error);
+}
+
+}  // namespace
+}  // namespace wayfarer
