@@ -1,0 +1,1 @@
+wayfarer_benchmark(lda_fit LIBRARIES lda_fit_internal)

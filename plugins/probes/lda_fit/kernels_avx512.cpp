@@ -1,0 +1,8 @@
+// The kernels for avx512; see kernels.inc. The build compiles this file with the flags of that instruction set.
+#define WAYFARER_LANES_F32 16
+#define WAYFARER_REGISTERS 32
+#include "kernels.inc"
+
+namespace wayfarer::lda {
+kernel_table<float> const kernels_avx512_f32 = make_table<float>("avx512");
+}  // namespace wayfarer::lda
