@@ -12,13 +12,16 @@ int run_verb(words const& arguments) {
                  "Runs the pipeline in FILE and writes one HDF5 file with all results and where they came from.",
                  {"wayfarer run runs/topic-values.yaml",
                   "wayfarer run runs/topic-values.yaml --out values.h5 --set learner.train.updates=2000",
-                  "wayfarer run runs/topic-values.yaml --threads 1 --strict"});
+                  "wayfarer run runs/topic-values.yaml --threads 1 --strict",
+                  "wayfarer run long.yaml --resume  # and again, if it is killed"});
   add_plan_options(o);
   o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"),
                           "the result file; default: the pipeline's name with .h5, in this folder")(
       "threads", po::value<int>()->default_value(0)->value_name("N"),
       "threads to use, 0 for all there are; results don't depend on it")(
-      "memory-budget", po::value<std::string>()->value_name("SIZE"), "most memory for activations in flight, such as 512M or 2G")(
+      "memory-budget", po::value<std::string>()->value_name("SIZE"),
+      "most memory for activations in flight, such as 512M or 2G; default: a quarter of the machine's")(
+      "resume", "keep finished blocks in OUT.blocks until the result is whole, and go on from those that are there")(
       "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress");
   if (!o.parse(arguments)) return 0;
   int const threads = o.get<int>("threads");
@@ -30,6 +33,7 @@ int run_verb(words const& arguments) {
   run_options options;
   options.out = o.has("out") ? std::filesystem::path(o.get<std::string>("out")) : p.what.file.stem().concat(".h5");
   options.threads = static_cast<std::size_t>(threads);
+  options.resume = o.has("resume");
   if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));
 
   console talk(o.has("quiet"));

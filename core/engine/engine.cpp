@@ -4,14 +4,21 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <map>
 #include <optional>
+#include <span>
 
 #include <oneapi/tbb/flow_graph.h>
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/info.h>
 #include <oneapi/tbb/task_arena.h>
+#include <unistd.h>
+
+#include <wayfarer/digest.hpp>
 
 #include "cli/options.hpp"
+#include "engine/blocks.hpp"
+#include "engine/edits.hpp"
 #include "engine/failure.hpp"
 #include "engine/provenance.hpp"
 #include "engine/stack.hpp"
@@ -26,18 +33,17 @@ using clock = std::chrono::steady_clock;
 /// What a node has become. Written by the one task that runs the node, read by its followers.
 struct node_state {
   results out;                                                    ///< as it goes into the file
-  std::vector<std::size_t> steps;                                 ///< of a trained model and all that follows it; empty otherwise
-  std::vector<results> by_step;                                   ///< the same, a part for each step
+  std::vector<axis> axes;                                         ///< along which it was run more than once
+  std::vector<results> parts;                                     ///< of each combination along the axes; empty without axes
+  std::vector<std::size_t> steps;                                 ///< of a trained model
   std::vector<std::shared_ptr<wayfarer::model const>> snapshots;  ///< of a trained model
   std::exception_ptr failure;
   bool skipped = false;  ///< something that it needs failed
   double seconds = 0;
 };
 
-/// Nodes that run as one task: a sweep's probes, or a single node.
-struct task {
-  std::vector<std::size_t> nodes;
-};
+/// Where along the axes of its inputs a node is run: axis and index.
+using fixed_axes = std::vector<std::pair<std::string, std::size_t>>;
 
 class run {
  public:
@@ -57,23 +63,34 @@ class run {
   void execute_model(std::size_t i);
   void execute_metric(std::size_t i);
   void execute_probes(task const&);
-  std::vector<results> finish_step(task const&, wayfarer::model const*, source const*, std::size_t step, metric_input const*,
-                                   progress&);
-  std::vector<std::size_t> const* steps_of_inputs(std::size_t i) const;
-  metric_input inputs_of(std::size_t i, std::optional<std::size_t> step) const;
-  std::vector<task> make_tasks() const;
+  struct member;
+  std::vector<member> members_of(task const&) const;
+  std::vector<results> finish_step(task const&, std::vector<member> const&, wayfarer::model const*, source const*,
+                                   std::size_t step, item_lengths, metric_input const*, edit_set const*, progress&);
+  std::optional<item_lengths> measure(task const&, std::vector<member> const&, wayfarer::model const*, source const*) const;
+  edit_set edits_of(task const&, wayfarer::model const&, source const&, fixed_axes const&) const;
+  std::vector<axis> axes_of_inputs(std::size_t i) const;
+  struct gathered;
+  gathered inputs_of(std::size_t i, fixed_axes const&) const;
+  results view_of(node_state const&, fixed_axes const&) const;
+  void put_together(std::size_t i, std::vector<axis>, std::vector<results>);
+  std::optional<block_store> blocks_of(task const&, std::size_t step) const;
+  sweep_plan plan_of_sweep(task const&, wayfarer::model const*, source const*) const;
   void write(std::size_t i);
-  std::size_t blocks_in_flight(plan_node const&, std::uint64_t block_bytes) const;
+  std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
 
   wire const* wire_of(std::size_t i, port_kind kind) const {
     for (auto const& w : plan_.nodes[i].wires)
-      if (w.kind == kind) return &w;
+      if (w.kind == kind && !is_edit(w)) return &w;
     return nullptr;
   }
-  std::string title(std::size_t i) const {
+  std::string title(std::size_t i, std::size_t combination = 0) const {
     plan_node const& n = plan_.nodes[i];
-    return n.name + " (" + std::string(n.what->id()) + ", " + n.what->library().filename().string() + ")";
+    std::string const which = n.name_of_combination(combination);
+    return n.name + " (" + std::string(n.what->id()) + ", " + n.what->library().filename().string() +
+           (which.empty() ? "" : "; " + which) + ")";
   }
+  std::string scratch_folder() const { return options_.out.has_parent_path() ? options_.out.parent_path().string() : "."; }
 
   plan const& plan_;
   std::vector<instance>& objects_;
@@ -82,6 +99,7 @@ class run {
   std::vector<node_state> states_;
   std::vector<node_record> records_;
   std::vector<input_file> inputs_;
+  std::string code_;  // digest of the program and the plugins, if blocks are kept
   result_writer writer_;
   std::exception_ptr write_failure_;
   std::size_t threads_ = 1, name_width_ = 0, plugin_width_ = 0;
@@ -93,31 +111,20 @@ std::string padded(std::string_view text, std::size_t width) {
   return out;
 }
 
-/// Probes that see the same forward passes; a probe that observes nothing stands alone.
-std::vector<task> run::make_tasks() const {
-  std::vector<task> tasks;
-  for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
-    plan_node const& node = plan_.nodes[i];
-    auto same_sweep = [&](task const& t) {
-      plan_node const& other = plan_.nodes[t.nodes.front()];
-      auto same = [&](port_kind k) {
-        wire const *a = wire_of(i, k), *b = wire_of(t.nodes.front(), k);
-        return (!a && !b) || (a && b && a->node == b->node);
-      };
-      return other.kind == plugin_kind::probe && same(port_kind::model) && same(port_kind::source) &&
-             !wire_of(i, port_kind::results) && !wire_of(t.nodes.front(), port_kind::results) && other.items == node.items &&
-             other.max_tokens == node.max_tokens && other.block == node.block;
-    };
-    auto found = tasks.end();
-    if (node.kind == plugin_kind::probe && wire_of(i, port_kind::source))
-      found = std::find_if(tasks.begin(), tasks.end(), same_sweep);
-    if (found == tasks.end())
-      tasks.push_back({{i}});
-    else
-      found->nodes.push_back(i);
-  }
-  return tasks;
-}
+/// A probe of a task: a node, or one combination of a swept one.
+struct run::member {
+  std::size_t node = 0, combination = 0;
+  probe const* what = nullptr;
+  hook_set const* hooks = nullptr;
+  std::uint64_t seed = 0;
+  std::string name{};
+};
+
+/// Results that a node reads, with what holds them for as long as they are read.
+struct run::gathered {
+  metric_input ports;
+  std::vector<std::unique_ptr<results>> hold{};
+};
 
 void run::execute_source(std::size_t i) {
   source_info const& info = objects_[i].source->info();
@@ -150,49 +157,127 @@ void run::execute_model(std::size_t i) {
   if (state.steps.empty()) throw plugin_error("training yielded no snapshot");
 }
 
-std::size_t run::blocks_in_flight(plan_node const& node, std::uint64_t block_bytes) const {
+std::size_t run::blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const {
   std::size_t const most = 2 * threads_;
-  if (options_.memory_budget == 0 || block_bytes == 0) return most;
+  if (block_bytes == 0) return most;
+  if (options_.memory_budget == 0) {
+    // Nobody said how much, so that a part of the machine must do, and one block always runs.
+    std::uint64_t const machine = std::uint64_t(::sysconf(_SC_PHYS_PAGES)) * std::uint64_t(::sysconf(_SC_PAGESIZE));
+    return std::clamp<std::size_t>(machine / 4 / block_bytes, 1, most);
+  }
   if (block_bytes > options_.memory_budget)
     throw resource_error(
-        "one block of " + std::to_string(block_items(node)) + " items holds up to " + format_size(block_bytes) +
-        " of activations, more than the memory budget of " + format_size(options_.memory_budget) +
-        "; give the probe a smaller block, such as block: " + std::to_string(std::max<std::size_t>(1, block_items(node) / 4)));
+        "one block of " + std::to_string(block) + " items holds up to " + format_size(block_bytes) +
+        " of activations and rows, more than the memory budget of " + format_size(options_.memory_budget) +
+        (block > 1 ? "; give the probe a smaller block, such as block: " + std::to_string(std::max<std::size_t>(1, block / 4))
+                   : "; ask for fewer hooks or cut the items with max_tokens"));
   return std::min<std::size_t>(most, options_.memory_budget / block_bytes);
 }
 
-std::vector<results> run::finish_step(task const& t, wayfarer::model const* m, source const* data, std::size_t step,
-                                      metric_input const* inputs, progress& report) {
+/// Where the blocks of a sweep are kept: under a name that holds everything that determines them.
+std::optional<block_store> run::blocks_of(task const& t, std::size_t step) const {
+  if (!options_.resume) return {};
+  std::string facts = code_ + " step " + std::to_string(step);
+  for (std::size_t const i : t.nodes) facts += " " + records_[i].key;
+  return block_store(block_folder(options_.out), sha256_hex(facts));
+}
+
+std::vector<run::member> run::members_of(task const& t) const {
+  std::vector<member> all;
+  for (std::size_t const i : t.nodes)
+    for (std::size_t c = 0; c < plan_.nodes[i].combinations(); ++c) {
+      instance const& one = objects_[i].at(c);
+      all.push_back({i, c, one.probe.get(), &one.hooks, plan_.nodes[i].parameters_of(c).seed(), title(i, c)});
+    }
+  return all;
+}
+
+sweep_plan run::plan_of_sweep(task const& t, wayfarer::model const* m, source const* data) const {
+  std::size_t const i = t.nodes.front();
+  plan_node const& front = plan_.nodes[i];
+  wire const *over = wire_of(i, port_kind::model), *from = wire_of(i, port_kind::source);
+  sweep_plan p;
+  p.over = m, p.data = data;
+  p.items = data ? items_of(front, data->info()) : item_range{};
+  p.model_name = over ? title(over->node) : "", p.data_name = from ? title(from->node) : "";
+  p.max_tokens = front.max_tokens, p.precision = front.precision;
+  p.scratch = scratch_folder();
+  return p;
+}
+
+/// The lengths of the items, if any of the probes observes items through a model.
+std::optional<item_lengths> run::measure(task const& t, std::vector<member> const& members, wayfarer::model const* m,
+                                         source const* data) const {
+  if (!m || !data) return {};
+  sweep_plan const p = plan_of_sweep(t, m, data);
+  item_lengths const bound = bound_of(plan_.nodes[t.nodes.front()], data->info(), m->info());
+  for (auto const& one : members) {
+    accumulator fields(0);
+    with_place(one.name, [&] { one.what->shape(fields, {m, data, p.items, 0, bound.tokens, bound.decoder}); });
+    if (!fields.fields().empty()) return longest_of(p);
+  }
+  return {};
+}
+
+std::vector<results> run::finish_step(task const& t, std::vector<member> const& members, wayfarer::model const* m,
+                                      source const* data, std::size_t step, item_lengths longest, metric_input const* inputs,
+                                      edit_set const* edits, progress& report) {
   plan_node const& front = plan_.nodes[t.nodes.front()];
-  item_range const items = data ? items_of(front, data->info()) : item_range{};
-  probe_context const context(m, data, items, step, 0, 0, inputs);
-  std::vector<observer> observers;
-  for (std::size_t i : t.nodes) {
-    observer o{objects_[i].probe.get(), title(i), objects_[i].hooks, plan_.nodes[i].parameters.seed()};
-    with_place(o.name, [&] { o.what->shape(o.sums, context); });
+  sweep_plan p = plan_of_sweep(t, m, data);
+  p.step = step, p.longest = longest, p.inputs = inputs, p.edits = edits;
+  p.block = block_items(front, longest.tokens);
+  probe_context const context(m, data, p.items, step, longest.tokens, longest.decoder, inputs);
+  std::vector<observer> observers, watching;
+  std::uint64_t item_rows = 0;
+  for (auto const& one : members) {
+    observer o{one.what, one.name, *one.hooks, one.seed};
+    with_place(o.name, [&] {
+      o.what->shape(o.sums, context);
+      if (!o.sums.fields().empty()) item_rows += row_bytes(*o.what, context);
+    });
+    if (!o.sums.fields().empty()) watching.push_back(o);
     observers.push_back(std::move(o));
   }
-  std::vector<observer> watching;
-  for (auto const& o : observers)
-    if (!o.sums.fields().empty()) watching.push_back(o);
-  if (data && !watching.empty() && items.size() != 0) {
-    wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
+  if (data && !watching.empty() && p.items.size() != 0) {
     hook_set captured;
     for (auto const& o : watching) captured.add(o.hooks);
-    std::uint64_t const bytes = m ? block_bytes(front, data->info(), m->info(), captured) : 0;
-    sweep({m, data, items, over ? title(over->node) : "", title(from->node), block_items(front), front.max_tokens, step,
-           with_place(title(t.nodes.front()), [&] { return blocks_in_flight(front, bytes); }), inputs},
-          watching, report);
+    std::uint64_t const each = item_rows + (m ? item_bytes(front, m->info(), captured, longest) : 0);
+    std::size_t const block = std::min(p.block, p.items.size());
+    p.in_flight = with_place(members.front().name, [&] { return blocks_in_flight(block, each * block); });
+    std::optional<block_store> const kept = blocks_of(t, step);
+    if (kept) p.blocks = &*kept;
+    sweep(p, watching, report);
   }
   std::vector<results> out;
   std::size_t next = 0;
-  for (std::size_t k = 0; k < observers.size(); ++k) {
-    accumulator const& sums = observers[k].sums.fields().empty() ? observers[k].sums : watching[next++].sums;
+  for (auto& o : observers) {
+    accumulator const& sums = o.sums.fields().empty() ? o.sums : watching[next++].sums;
     results r;
-    with_place(title(t.nodes[k]), [&] { observers[k].what->finish(sums, r, context); });
+    with_place(o.name, [&] { o.what->finish(sums, r, context); });
     out.push_back(std::move(r));
+    // Nobody reads the sums again, and other probes' may be large.
+    if (!o.sums.fields().empty()) watching[next - 1].sums = accumulator(0);
   }
   return out;
+}
+
+edit_set run::edits_of(task const& t, wayfarer::model const& m, source const& data, fixed_axes const& at) const {
+  std::size_t const i = t.nodes.front();
+  plan_node const& node = plan_.nodes[i];
+  if (node.edits.empty()) return {};
+  std::vector<tensor> values = objects_[i].edit_values;
+  for (auto const& w : node.wires) {
+    if (!is_edit(w)) continue;
+    results const from = view_of(states_[w.node], at);
+    auto const* one = from.find(w.dataset);
+    if (!one)
+      throw usage_error("'" + plan_.nodes[w.node].name + "' has no dataset '" + w.dataset + "' for an edit" +
+                        did_you_mean(w.dataset, from.names()));
+    if (one->is_text())
+      throw usage_error("'" + plan_.nodes[w.node].name + "/" + w.dataset + "' holds texts; an edit needs numbers");
+    values.at(std::stoul(w.port.substr(6))) = one->values();
+  }
+  return edit_set(node, std::move(values), m, data, items_of(node, data.info()));
 }
 
 void run::execute_probes(task const& t) {
@@ -200,51 +285,80 @@ void run::execute_probes(task const& t) {
   wire const *model_wire = wire_of(front, port_kind::model), *source_wire = wire_of(front, port_kind::source);
   source const* data = source_wire ? objects_[source_wire->node].source.get() : nullptr;
   auto const report = talk_.node(plan_.nodes[front].name);
+  auto const members = members_of(t);
   node_state const* learner = model_wire && !states_[model_wire->node].steps.empty() ? &states_[model_wire->node] : nullptr;
   // Probes with results ports stand alone in their task.
-  auto const* input_steps = with_place(title(front), [&] { return steps_of_inputs(front); });
-  auto const step_of = [&](std::size_t s) { return input_steps ? std::optional(s) : std::nullopt; };
   bool const has_inputs = wire_of(front, port_kind::results) != nullptr;
-  if (!learner) {
-    auto const inputs = with_place(title(front), [&] { return inputs_of(front, std::nullopt); });
-    auto parts = finish_step(t, model_wire ? objects_[model_wire->node].model.get() : nullptr, data, 0,
-                             has_inputs ? &inputs : nullptr, *report);
-    for (std::size_t k = 0; k < t.nodes.size(); ++k) states_[t.nodes[k]].out = std::move(parts[k]);
+  if (learner)
+    for (auto const& a : axes_of_inputs(front))
+      if (a.name == "step" && !(a == step_axis(learner->steps)))
+        with_place(title(front), [] { throw usage_error("its inputs and its model have different steps"); });
+
+  // Of each node the parts of all steps, its combinations fastest.
+  std::map<std::size_t, std::vector<results>> parts;
+  std::optional<item_lengths> longest;
+  std::size_t const steps = learner ? learner->steps.size() : 1;
+  for (std::size_t s = 0; s < steps; ++s) {
+    wayfarer::model const* const m = learner      ? learner->snapshots[s].get()
+                                     : model_wire ? objects_[model_wire->node].model.get()
+                                                  : nullptr;
+    fixed_axes const at = learner ? fixed_axes{{"step", s}} : fixed_axes{};
+    if (s == 0) longest = measure(t, members, m, data);
+    gathered const inputs = with_place(title(front), [&] { return inputs_of(front, at); });
+    edit_set const edits = with_place(title(front), [&] { return m && data ? edits_of(t, *m, *data, at) : edit_set(); });
+    auto made = finish_step(t, members, m, data, learner ? learner->steps[s] : 0, longest.value_or(item_lengths{}),
+                            has_inputs ? &inputs.ports : nullptr, edits.empty() ? nullptr : &edits, *report);
+    for (std::size_t k = 0; k < members.size(); ++k) parts[members[k].node].push_back(std::move(made[k]));
+  }
+  for (std::size_t const i : t.nodes) {
+    std::vector<axis> axes = axes_of_sweep(plan_.nodes[i]);
+    if (learner) axes.insert(axes.begin(), step_axis(learner->steps));
+    with_place(title(i), [&] { put_together(i, std::move(axes), std::move(parts[i])); });
+  }
+}
+
+void run::put_together(std::size_t i, std::vector<axis> axes, std::vector<results> parts) {
+  node_state& state = states_[i];
+  if (axes.empty()) {
+    state.out = std::move(parts.front());
     return;
   }
-  if (input_steps && *input_steps != learner->steps)
-    with_place(title(front), [] { throw usage_error("its inputs and its model have different steps"); });
-  for (std::size_t s = 0; s < learner->steps.size(); ++s) {
-    auto const inputs = with_place(title(front), [&] { return inputs_of(front, step_of(s)); });
-    auto parts = finish_step(t, learner->snapshots[s].get(), data, learner->steps[s], has_inputs ? &inputs : nullptr, *report);
-    for (std::size_t k = 0; k < t.nodes.size(); ++k) {
-      states_[t.nodes[k]].steps.push_back(learner->steps[s]);
-      states_[t.nodes[k]].by_step.push_back(std::move(parts[k]));
+  state.out = stack_parts(axes, parts, scratch_folder());
+  state.axes = std::move(axes), state.parts = std::move(parts);
+}
+
+/// The axes of what a node's ports read, each once, in the order of the ports.
+std::vector<axis> run::axes_of_inputs(std::size_t i) const {
+  std::vector<axis> all;
+  for (auto const& w : plan_.nodes[i].wires) {
+    if (w.kind != port_kind::results || is_edit(w)) continue;
+    for (auto const& a : states_[w.node].axes) {
+      auto const known = std::find_if(all.begin(), all.end(), [&](axis const& b) { return a.name == b.name; });
+      if (known == all.end())
+        all.push_back(a);
+      else if (!(*known == a))
+        throw usage_error(a.name == "step" ? "its inputs have different steps"
+                                           : "its inputs sweep '" + a.name + "' over different values");
     }
   }
-  for (std::size_t i : t.nodes)
-    states_[i].out = with_place(title(i), [&] { return stack_steps(states_[i].steps, states_[i].by_step); });
+  return all;
 }
 
-/// The steps that a node's inputs share; null if none of them has steps.
-std::vector<std::size_t> const* run::steps_of_inputs(std::size_t i) const {
-  std::vector<std::size_t> const* steps = nullptr;
-  for (auto const& w : plan_.nodes[i].wires) {
-    if (w.kind != port_kind::results) continue;
-    auto const& theirs = states_[w.node].steps;
-    if (states_[w.node].by_step.empty()) continue;  // a learner's own curves are not one part for each step
-    if (steps && *steps != theirs) throw usage_error("its inputs have different steps");
-    steps = &theirs;
-  }
-  return steps;
+/// What a node left, with some of its axes held at an index.
+results run::view_of(node_state const& from, fixed_axes const& at) const {
+  fixed_axes mine;
+  for (auto const& f : at)
+    if (std::any_of(from.axes.begin(), from.axes.end(), [&](axis const& a) { return a.name == f.first; })) mine.push_back(f);
+  return slice_parts(from.axes, from.axes.empty() || mine.empty() ? std::span(&from.out, 1) : std::span(from.parts), mine,
+                     scratch_folder());
 }
 
-metric_input run::inputs_of(std::size_t i, std::optional<std::size_t> step) const {
-  metric_input in;
+run::gathered run::inputs_of(std::size_t i, fixed_axes const& at) const {
+  gathered in;
   for (auto const& w : plan_.nodes[i].wires) {
-    if (w.kind != port_kind::results) continue;
-    node_state const& from = states_[w.node];
-    results const& node = step && !from.by_step.empty() ? from.by_step[*step] : from.out;
+    if (w.kind != port_kind::results || is_edit(w)) continue;
+    in.hold.push_back(std::make_unique<results>(view_of(states_[w.node], at)));
+    results const& node = *in.hold.back();
     dataset const* one = nullptr;
     if (!w.dataset.empty()) {
       one = node.find(w.dataset);
@@ -252,26 +366,35 @@ metric_input run::inputs_of(std::size_t i, std::optional<std::size_t> step) cons
         throw usage_error("'" + plan_.nodes[w.node].name + "' has no dataset '" + w.dataset + "'" +
                           did_you_mean(w.dataset, node.names()));
     }
-    in.put(w.port, plan_.nodes[w.node].name, &node, one);
+    in.ports.put(w.port, plan_.nodes[w.node].name, &node, one);
   }
   return in;
 }
 
+/// Once for each combination along the axes of its inputs and of its own sweep.
 void run::execute_metric(std::size_t i) {
-  metric const& what = *objects_[i].metric;
-  auto const* steps = steps_of_inputs(i);
-  auto measure = [&](std::optional<std::size_t> step) {
-    results r;
-    what.measure(inputs_of(i, step), r);
-    return r;
-  };
-  if (!steps || what.over_steps()) {
-    states_[i].out = measure(std::nullopt);
-    return;
+  std::vector<axis> const given = with_place(title(i), [&] { return axes_of_inputs(i); });
+  std::vector<axis> const own = axes_of_sweep(plan_.nodes[i]);
+  std::vector<axis> axes;
+  // Of a swept metric's objects all want the steps whole, or none does.
+  for (auto const& a : given)
+    if (a.name != "step" || !objects_[i].metric->over_steps()) axes.push_back(a);
+  std::size_t const outer = combinations_of(axes);
+  std::vector<results> parts;
+  for (std::size_t part = 0; part < outer; ++part) {
+    fixed_axes at;
+    std::size_t rest = part;
+    for (auto a = axes.rbegin(); a != axes.rend(); ++a) at.emplace_back(a->name, rest % a->size()), rest /= a->size();
+    gathered const inputs = with_place(title(i), [&] { return inputs_of(i, at); });
+    for (std::size_t c = 0; c < plan_.nodes[i].combinations(); ++c) {
+      results r;
+      std::string const where = name_of_part(axes, part);
+      with_place(title(i, c) + (where.empty() ? "" : ", " + where), [&] { objects_[i].at(c).metric->measure(inputs.ports, r); });
+      parts.push_back(std::move(r));
+    }
   }
-  states_[i].steps = *steps;
-  for (std::size_t s = 0; s < steps->size(); ++s) states_[i].by_step.push_back(measure(s));
-  states_[i].out = stack_steps(states_[i].steps, states_[i].by_step);
+  axes.insert(axes.end(), own.begin(), own.end());
+  with_place(title(i), [&] { put_together(i, std::move(axes), std::move(parts)); });
 }
 
 void run::execute(task const& t) {
@@ -292,7 +415,7 @@ void run::execute(task const& t) {
         with_place(title(front), [&] { execute_model(front); });
         break;
       case plugin_kind::metric:
-        with_place(title(front), [&] { execute_metric(front); });
+        execute_metric(front);
         break;
       case plugin_kind::probe:
         execute_probes(t);
@@ -328,6 +451,13 @@ run_outcome run::operator()(std::size_t threads) {
   std::string const started = utc_now();
   inputs_ = digest_inputs(plan_);
   auto const keys = node_keys(plan_, inputs_);
+  if (options_.resume) {
+    code_ = digest_code(plan_);
+    std::error_code code;
+    std::filesystem::create_directory(block_folder(options_.out), code);
+    if (code)
+      throw resource_error(block_folder(options_.out).string() + ": can't be made for finished blocks: " + code.message());
+  }
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
     plan_node const& n = plan_.nodes[i];
     name_width_ = std::max(name_width_, n.name.size() + 2);
@@ -339,7 +469,7 @@ run_outcome run::operator()(std::size_t threads) {
   // Plan node i's results arrive as message i; the sequencer hands them to the writer in order.
   namespace flow = tbb::flow;
   flow::graph graph;
-  auto const tasks = make_tasks();
+  auto const tasks = tasks_of(plan_);
   flow::function_node<std::size_t> writer(graph, flow::serial, [&](std::size_t i) { write(i); });
   flow::sequencer_node<std::size_t> in_order(graph, [](std::size_t i) { return i; });
   flow::make_edge(in_order, writer);
@@ -385,6 +515,7 @@ run_outcome run::operator()(std::size_t threads) {
   record.peak_memory = peak_memory_bytes();
   for (std::size_t i = 0; i < records_.size(); ++i) records_[i].seconds = states_[i].seconds;
   writer_.commit(record, records_);
+  if (options_.resume) remove_blocks(block_folder(options_.out));
   outcome.datasets = writer_.datasets();
   outcome.bytes = writer_.bytes();
   return outcome;

@@ -19,7 +19,8 @@ namespace wayfarer::host {
 struct run_options {
   std::filesystem::path out;
   std::size_t threads = 0;          ///< 0: as many as the process may use
-  std::uint64_t memory_budget = 0;  ///< bytes for blocks in flight, 0: no limit but two blocks a thread
+  std::uint64_t memory_budget = 0;  ///< bytes for blocks in flight, 0: a quarter of the machine's, and two blocks a thread
+  bool resume = false;              ///< keeps finished blocks beside `out` until it is whole, and uses those that are there
 };
 
 /// What a run leaves for its last lines.

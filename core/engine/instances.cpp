@@ -12,29 +12,34 @@ T* at_port(std::vector<instance>& all, plan_node const& node, port_kind kind, st
   return nullptr;
 }
 
-void make(plan_node const& node, std::vector<instance>& all, instance& mine) {
+void make(plan_node const& node, config const& parameters, std::vector<instance>& all, instance& mine) {
   switch (node.what->kind()) {
     case plugin_kind::source:
-      mine.source = node.what->create<source>(node.parameters);
+      mine.source = node.what->create<source>(parameters);
       return;
     case plugin_kind::metric:
-      mine.metric = node.what->create<metric>(node.parameters);
+      mine.metric = node.what->create<metric>(parameters);
       return;
     case plugin_kind::model:
-      mine.model = node.what->create<model>(node.parameters);
+      mine.model = node.what->create<model>(parameters);
       for (auto const& w : node.wires) mine.trains = mine.trains || w.port == "train.source";
       if (mine.trains && !dynamic_cast<trainable_model const*>(mine.model.get()))
         throw plugin_error("it declares the port train.source but is no trainable_model");
       return;
     case plugin_kind::probe:
-      mine.probe = node.what->create<probe>(node.parameters);
+      mine.probe = node.what->create<probe>(parameters);
       if (auto const* m = at_port(all, node, port_kind::model, &instance::model)) mine.hooks = mine.probe->needs(m->info());
       return;
   }
 }
 
-std::uint64_t bytes_of_item(hook_info const& h, std::uint64_t positions) {
-  std::uint64_t n = sizeof(float) * positions * (h.per_pair ? positions : 1);
+/// Tokens that one block is to hold: enough for the matrix products, few enough for memory.
+constexpr std::size_t block_tokens = 4096, most_block_items = 64;
+
+std::uint64_t bytes_of_item(hook_info const& h, item_lengths const& longest, std::uint64_t width, std::uint64_t heads) {
+  auto const length = [&](positions p) { return std::uint64_t{p == positions::tokens ? longest.tokens : longest.decoder}; };
+  std::uint64_t n = width * length(h.along);
+  if (h.per_pair) n *= length(h.keys) * std::max<std::uint64_t>(1, heads);
   for (auto const& d : h.row) n *= d.size;
   return n;
 }
@@ -50,12 +55,27 @@ std::vector<instance> make_instances(plan const& p, std::vector<problem>& proble
                          return from.source || from.model || from.probe || from.metric;
                        });
     if (!ready) continue;
+    std::size_t combination = 0;
     auto report = [&](std::string_view text, int code) {
-      problems.push_back({node.at, node.name + " (" + std::string(node.what->id()) + "): " + std::string(text), code});
+      std::string const which = node.name_of_combination(combination);
+      problems.push_back(
+          {node.at,
+           node.name + " (" + std::string(node.what->id()) + (which.empty() ? "" : ", " + which) + "): " + std::string(text),
+           code});
       all[i] = {};
     };
     try {
-      make(node, all, all[i]);
+      make(node, node.parameters_of(0), all, all[i]);
+      for (combination = 1; combination < node.combinations(); ++combination) {
+        all[i].more.emplace_back();
+        make(node, node.parameters_of(combination), all, all[i].more.back());
+      }
+      auto const* m = at_port(all, node, port_kind::model, &instance::model);
+      auto const* data = at_port(all, node, port_kind::source, &instance::source);
+      if (!node.edits.empty() && m && data) {
+        all[i].edit_values = read_edit_values(node, problems);
+        check_edits(node, m->info(), data->info(), all[i].edit_values, problems);
+      }
     } catch (error const& e) {
       report(e.what(), e.exit_code());
     } catch (std::exception const& e) {
@@ -67,8 +87,41 @@ std::vector<instance> make_instances(plan const& p, std::vector<problem>& proble
   return all;
 }
 
-std::size_t block_items(plan_node const& node) noexcept {
-  return node.block != 0 ? node.block : 64;
+std::vector<task> tasks_of(plan const& p) {
+  auto const wire_of = [&](std::size_t i, port_kind kind) -> wire const* {
+    for (auto const& w : p.nodes[i].wires)
+      if (w.kind == kind && !is_edit(w)) return &w;
+    return nullptr;
+  };
+  std::vector<task> tasks;
+  for (std::size_t i = 0; i < p.nodes.size(); ++i) {
+    plan_node const& node = p.nodes[i];
+    auto same_sweep = [&](task const& t) {
+      std::size_t const k = t.nodes.front();
+      plan_node const& other = p.nodes[k];
+      auto same = [&](port_kind kind) {
+        wire const *a = wire_of(i, kind), *b = wire_of(k, kind);
+        return (!a && !b) || (a && b && a->node == b->node);
+      };
+      return other.kind == plugin_kind::probe && same(port_kind::model) && same(port_kind::source) &&
+             !wire_of(i, port_kind::results) && !wire_of(k, port_kind::results) && other.items == node.items &&
+             other.max_tokens == node.max_tokens && other.block == node.block && other.precision == node.precision &&
+             other.edits == node.edits;
+    };
+    auto found = tasks.end();
+    if (node.kind == plugin_kind::probe && wire_of(i, port_kind::source))
+      found = std::find_if(tasks.begin(), tasks.end(), same_sweep);
+    if (found == tasks.end())
+      tasks.push_back({{i}});
+    else
+      found->nodes.push_back(i);
+  }
+  return tasks;
+}
+
+std::size_t block_items(plan_node const& node, std::size_t longest) noexcept {
+  if (node.block != 0) return node.block;
+  return longest == 0 ? most_block_items : std::clamp<std::size_t>(block_tokens / longest, 1, most_block_items);
 }
 
 item_range items_of(plan_node const& node, source_info const& info) noexcept {
@@ -78,32 +131,80 @@ item_range items_of(plan_node const& node, source_info const& info) noexcept {
   return r;
 }
 
-std::uint64_t block_bytes(plan_node const& node, source_info const& data, model_info const& m, hook_set const& hooks) noexcept {
-  std::uint64_t positions = data.longest + 2;  // models may put a token at either end
-  if (node.max_tokens != 0) positions = std::min<std::uint64_t>(positions, node.max_tokens);
+item_lengths bound_of(plan_node const& node, source_info const& data, model_info const& m) noexcept {
+  auto const cut = [&](std::size_t n) {
+    for (std::size_t const limit : {node.max_tokens, m.longest})
+      if (limit != 0 && (n == 0 || limit < n)) n = limit;
+    return n;
+  };
+  // Models may put a token at either end. How many tokens a text has, only its tokenizer knows.
+  bool const counted = data.longest != 0 && (data.has_words || data.has_tokens);
+  return {cut(counted ? data.longest + 2 : 0), m.family == model_family::encoder_decoder ? cut(0) : 0};
+}
+
+std::uint64_t item_bytes(plan_node const& node, model_info const& m, hook_set const& hooks,
+                         item_lengths const& longest) noexcept {
   std::uint64_t bytes = 0;
   for (auto const& name : hooks.names())
-    if (auto const* h = m.find_hook(name)) bytes += bytes_of_item(*h, positions);
-  return bytes * std::min(block_items(node), items_of(node, data).size());
+    if (auto const* h = m.find_hook(name))
+      bytes += bytes_of_item(*h, longest, node.precision == dtype::f64 ? sizeof(double) : sizeof(float), m.heads);
+  return bytes;
+}
+
+std::uint64_t row_bytes(probe const& what, probe_context const& context) {
+  // Without items, so that nothing is allocated: shapes tell all.
+  accumulator none(0);
+  what.shape(none, context);
+  std::uint64_t bytes = 0;
+  for (auto const& [name, f] : none.fields()) {
+    if (!f.rows) continue;
+    auto const& shape = f.values.shape();
+    bytes += element_count({shape.begin() + 1, shape.end()}) * size_of(f.values.type());
+  }
+  return bytes;
 }
 
 forecast predict(plan const& p, std::vector<instance> const& all) {
   forecast f;
-  for (std::size_t i = 0; i < p.nodes.size(); ++i) {
-    plan_node const& node = p.nodes[i];
+  for (auto const& t : tasks_of(p)) {
+    plan_node const& front = p.nodes[t.nodes.front()];
     source const* data = nullptr;
     model const* m = nullptr;
-    for (auto const& w : node.wires) {
-      if (w.kind == port_kind::source) data = all[w.node].source.get();
+    for (auto const& w : front.wires) {
+      if (is_edit(w)) continue;
+      if (w.kind == port_kind::source && w.port.find('.') == std::string::npos) data = all[w.node].source.get();
       if (w.kind == port_kind::model) m = all[w.node].model.get();
     }
-    if (!all[i].probe || !data) continue;
-    item_range const items = items_of(node, data->info());
-    if (m) f.block_bytes = std::max(f.block_bytes, block_bytes(node, data->info(), m->info(), all[i].hooks));
-    accumulator one(1);
-    all[i].probe->shape(one, probe_context(m, data, items, 0));
-    for (auto const& [name, field] : one.fields())
-      if (field.rows) f.row_bytes += field.values.bytes() * items.size();
+    if (front.kind != plugin_kind::probe || !data) continue;
+    item_range const items = items_of(front, data->info());
+    item_lengths const longest = m ? bound_of(front, data->info(), m->info()) : item_lengths{};
+    forecast::pass pass;
+    pass.nodes = t.nodes, pass.items = items.size(), pass.tokens = longest.tokens;
+    pass.block = std::min(block_items(front, longest.tokens), std::max<std::size_t>(1, items.size()));
+    hook_set captured;
+    std::uint64_t rows_of_item = 0;
+    for (std::size_t const i : t.nodes) {
+      forecast::part part{i, items.size()};
+      for (std::size_t c = 0; c < p.nodes[i].combinations(); ++c) {
+        instance const& one = all[i].at(c);
+        if (!one.probe) continue;
+        captured.add(one.hooks);
+        std::uint64_t const bytes = row_bytes(*one.probe, probe_context(m, data, items, 0, longest.tokens, longest.decoder));
+        // Rows that depend on the longest item show it.
+        std::uint64_t const longer =
+            m ? row_bytes(*one.probe, probe_context(m, data, items, 0, longest.tokens + 1, longest.decoder + 1)) : bytes;
+        part.at_most = part.at_most || longer != bytes;
+        part.unknown = part.unknown || (longer != bytes && longest.tokens == 0);
+        part.file_bytes += bytes * items.size();
+        rows_of_item += bytes;
+      }
+      f.parts.push_back(part);
+    }
+    pass.hooks = captured.size();
+    pass.unknown = m && longest.tokens == 0 && pass.hooks != 0;
+    pass.block_bytes = rows_of_item * pass.block;
+    if (m) pass.block_bytes += item_bytes(front, m->info(), captured, longest) * pass.block;
+    f.passes.push_back(std::move(pass));
   }
   return f;
 }

@@ -13,6 +13,7 @@
 #include <wayfarer/probe.hpp>
 #include <wayfarer/source.hpp>
 
+#include "engine/sweep.hpp"
 #include "pipeline/plan.hpp"
 
 namespace wayfarer::host {
@@ -25,24 +26,57 @@ struct instance {
   std::unique_ptr<wayfarer::metric> metric;
   hook_set hooks;  ///< of a probe
   bool trains = false;
+  std::vector<instance> more;       ///< of a swept node: the objects of the combinations after the first
+  std::vector<tensor> edit_values;  ///< of a probe with edits: for each the value from a file, undefined for others
+
+  instance const& at(std::size_t combination) const { return combination == 0 ? *this : more[combination - 1]; }
 };
 
-/// What running the plan will take, as far as can be known before.
+/// Most tokens of an item, as far as can be known before items are read; 0 where nothing bounds them.
+item_lengths bound_of(plan_node const&, source_info const&, model_info const&) noexcept;
+
+/// Nodes that run together: the probes of one sweep, or a single node, in plan order.
+struct task {
+  std::vector<std::size_t> nodes;
+};
+/// Probes share a sweep if they see the same forward passes: the same model, source, items, cut, block, precision and edits.
+std::vector<task> tasks_of(plan const&);
+
+/// What running the plan will take, as far as can be known before. Zero tokens where nothing bounds an item's length.
 struct forecast {
-  std::uint64_t block_bytes = 0;  ///< captured activations of the largest block of any sweep
-  std::uint64_t row_bytes = 0;    ///< rows that probes keep for each item
+  /// Of one node.
+  struct part {
+    std::size_t node = 0;
+    std::size_t items = 0;
+    std::uint64_t file_bytes = 0;  ///< rows that go into the file, over all items and combinations
+    bool at_most = false;          ///< sized by a bound on the items' lengths, not by the lengths themselves
+    bool unknown = false;          ///< nothing bounds the lengths
+  };
+  /// Of one sweep, by the union of what its probes capture.
+  struct pass {
+    std::vector<std::size_t> nodes;
+    std::size_t items = 0, block = 0, tokens = 0;
+    std::size_t hooks = 0;
+    std::uint64_t block_bytes = 0;  ///< activations and rows of one block
+    bool unknown = false;
+  };
+  std::vector<part> parts;
+  std::vector<pass> passes;
 };
 
 /// Constructs the object of each sound node, in plan order.
 std::vector<instance> make_instances(plan const&, std::vector<problem>&);
 
-/// Items a block of a probe's sweep: the node's own `block`, else 64.
-std::size_t block_items(plan_node const&) noexcept;
+/// Items a block of a probe's sweep: the node's own `block`, else as many as some thousand tokens hold, from 1 to 64. Depends on
+/// the plan and the items alone, since the order of sums does.
+std::size_t block_items(plan_node const&, std::size_t longest) noexcept;
 /// The items that a probe looks at.
 item_range items_of(plan_node const&, source_info const&) noexcept;
 
-/// Most bytes that these hooks hold for one block of a probe's sweep.
-std::uint64_t block_bytes(plan_node const&, source_info const&, model_info const&, hook_set const&) noexcept;
+/// Most bytes that these hooks hold for one item.
+std::uint64_t item_bytes(plan_node const&, model_info const&, hook_set const&, item_lengths const&) noexcept;
+/// Bytes of the rows that a probe keeps for one item.
+std::uint64_t row_bytes(probe const&, probe_context const&);
 
 forecast predict(plan const&, std::vector<instance> const&);
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
+#include <set>
 
+#include <dlfcn.h>
 #include <oneapi/tbb/version.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -19,9 +21,17 @@ std::vector<input_file> digest_inputs(plan const& p) {
   std::vector<input_file> all;
   for (auto const& node : p.nodes) {
     if (!node.what) continue;
+    std::vector<fs::path> given_paths;
     for (auto const& d : node.what->params()) {
-      if (d.type != param_type::path || !node.parameters.has(d.name)) continue;
-      fs::path const given = node.parameters[d.name].text();
+      if (d.type != param_type::path) continue;
+      if (node.parameters.has(d.name)) given_paths.push_back(node.parameters[d.name].text());
+      for (auto const& s : node.sweep)
+        if (s.name == d.name)
+          for (auto const& v : s.values) given_paths.push_back(v.text());
+    }
+    for (auto const& e : node.edits)
+      if (std::find(given_paths.begin(), given_paths.end(), e.file) == given_paths.end()) given_paths.push_back(e.file);
+    for (fs::path const& given : given_paths) {
       if (given.empty()) continue;
       std::vector<fs::path> files;
       std::error_code ignored;
@@ -46,6 +56,7 @@ std::vector<std::string> node_keys(plan const& p, std::vector<input_file> const&
     facts.set("parameters", canonical_json(node)).set("seed", std::to_string(node.parameters.seed()));
     if (node.items) facts.set("items", std::to_string(node.items->first) + ":" + std::to_string(node.items->last));
     facts.set("max_tokens", node.max_tokens).set("block", node.block);
+    facts.set("precision", name_of(node.precision)).set("edits", canonical_edits(node));
     json_value wires = json_value::array(), files = json_value::array();
     for (auto const& w : node.wires) wires.push_back(w.port + "=" + keys.at(w.node) + "/" + w.dataset);
     for (auto const& f : inputs)
@@ -54,6 +65,16 @@ std::vector<std::string> node_keys(plan const& p, std::vector<input_file> const&
     keys.push_back(sha256_hex(to_json(facts)));
   }
   return keys;
+}
+
+std::string digest_code(plan const& p) {
+  std::set<std::string> files{"/proc/self/exe"};
+  Dl_info sdk{};
+  if (::dladdr(reinterpret_cast<void const*>(&sha256_file), &sdk) != 0 && sdk.dli_fname) files.insert(sdk.dli_fname);
+  for (auto const& node : p.nodes) files.insert(node.what->library().string());
+  std::string all;
+  for (auto const& f : files) all += sha256_file(f);
+  return sha256_hex(all);
 }
 
 std::vector<std::pair<std::string, std::string>> library_versions() {

@@ -16,6 +16,9 @@ std::vector<input_file> digest_inputs(plan const&);
 /// host's keys, the keys of its inputs and the digests of its files.
 std::vector<std::string> node_keys(plan const&, std::vector<input_file> const&);
 
+/// SHA-256 over the program, the SDK and the plan's plugins, as files: what no version number tells.
+std::string digest_code(plan const&);
+
 /// Versions of Wayfarer and of the libraries that numbers or files depend on.
 std::vector<std::pair<std::string, std::string>> library_versions();
 /// Processor and compiler; nothing that names a person, a host or a folder.

@@ -1,8 +1,12 @@
 #include "engine/sweep.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <memory>
 
 #include <oneapi/tbb/parallel_pipeline.h>
+
+#include <wayfarer/parallel.hpp>
 
 #include "engine/failure.hpp"
 
@@ -22,42 +26,83 @@ void merge(probe const& what, accumulator& into, accumulator&& from, bool first)
     what.merge(into, from);
 }
 
-block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items) {
-  block_result out{items, {}};
-  item_block const block = with_place(plan.data_name, [&] {
+item_block read_items(sweep_plan const& plan, item_range items) {
+  return with_place(plan.data_name, [&] {
     item_block b = plan.data->read(items);
     if (b.count != items.size() || b.first != items.first)
       throw plugin_error("the source returned other items than it was asked for");
     return b;
   });
+}
+
+std::string text_of(item_range r) {
+  return "items " + std::to_string(r.first) + " to " + std::to_string(r.last - 1);
+}
+
+probe_context context_of(sweep_plan const& plan) {
+  return {plan.over, plan.data, plan.items, plan.step, plan.longest.tokens, plan.longest.decoder, plan.inputs};
+}
+
+block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items) {
+  block_result out{items, {}};
+  probe_context const context = context_of(plan);
+  for (auto const& o : observers) {
+    accumulator sums(items.size());
+    with_place(o.name, [&] { o.what->shape(sums, context); });
+    out.sums.push_back(std::move(sums));
+  }
+  if (plan.blocks && plan.blocks->load(items, out.sums)) return out;
+  item_block const block = read_items(plan, items);
   batch tokens;
   activations captured;
+  run_request request;
+  request.precision = plan.precision;
   if (plan.over) {
-    run_request request;
     for (auto const& o : observers) request.capture.add(o.hooks);
     with_place(plan.model_name, [&] {
       tokens = plan.over->encode(block, {plan.max_tokens});
+      if (plan.edits) request.edits = plan.edits->for_block(items);
       if (!request.capture.empty()) captured = plan.over->run(tokens, request);
       for (auto const& name : request.capture.names())
         if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
     });
   }
-  probe_context const context(plan.over, plan.data, plan.items, plan.step, 0, 0, plan.inputs);
-  for (auto const& o : observers) {
-    accumulator sums(block.count);
-    with_place(o.name, [&] {
-      o.what->shape(sums, context);
-      o.what->observe(sums, sample(block, tokens, captured, o.seed), context);
+  for (std::size_t i = 0; i < observers.size(); ++i)
+    with_place(observers[i].name, [&] {
+      observers[i].what->observe(out.sums[i], sample(block, tokens, captured, observers[i].seed, &request), context);
     });
-    out.sums.push_back(std::move(sums));
-  }
+  if (plan.blocks) plan.blocks->save(items, out.sums);
   return out;
 }
 
+/// Items to look at together when only their lengths are wanted.
+constexpr std::size_t measured_together = 64;
+
 }  // namespace
 
+item_lengths longest_of(sweep_plan const& plan) {
+  if (!plan.over) return {};
+  std::size_t const blocks = (plan.items.size() + measured_together - 1) / measured_together;
+  std::atomic<std::size_t> tokens{0}, decoder{0};
+  auto const raise = [](std::atomic<std::size_t>& most, std::size_t n) {
+    for (std::size_t seen = most.load(); seen < n && !most.compare_exchange_weak(seen, n);) {
+    }
+  };
+  parallel_for(blocks, [&](std::size_t i) {
+    std::size_t const first = plan.items.first + i * measured_together;
+    item_range const r{first, std::min(first + measured_together, plan.items.last)};
+    with_place(text_of(r), [&] {
+      item_block const block = read_items(plan, r);
+      batch const b = with_place(plan.model_name, [&] { return plan.over->encode(block, {plan.max_tokens}); });
+      for (std::size_t k = 0; k < b.tokens.size(); ++k) raise(tokens, b.tokens[k].size());
+      for (std::size_t k = 0; k < b.decoder_tokens.size(); ++k) raise(decoder, b.decoder_tokens[k].size());
+    });
+  });
+  return {tokens, decoder};
+}
+
 void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& report) {
-  probe_context const context(plan.over, plan.data, plan.items, plan.step, 0, 0, plan.inputs);
+  probe_context const context = context_of(plan);
   for (auto& o : observers) {
     o.sums = accumulator(0);
     o.what->shape(o.sums, context);
@@ -70,12 +115,13 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
     return r;
   };
   auto work = [&](item_range r) {
-    return std::make_shared<block_result>(with_place("items " + std::to_string(r.first) + " to " + std::to_string(r.last - 1),
-                                                     [&] { return observe(plan, observers, r); }));
+    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r); }));
   };
   auto collect = [&](std::shared_ptr<block_result> const& b) {
-    for (std::size_t i = 0; i < observers.size(); ++i)
-      merge(*observers[i].what, observers[i].sums, std::move(b->sums[i]), done == 0);
+    for (std::size_t i = 0; i < observers.size(); ++i) {
+      with_place(observers[i].name, [&] { merge(*observers[i].what, observers[i].sums, std::move(b->sums[i]), done == 0); });
+      if (done == 0) observers[i].sums.keep_rows_in(plan.scratch, plan.items.size(), most_row_bytes);
+    }
     done += b->items.size();
     report.at(done, plan.items.size(), "items");
   };

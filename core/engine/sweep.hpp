@@ -14,6 +14,9 @@
 #include <wayfarer/probe.hpp>
 #include <wayfarer/progress.hpp>
 
+#include "engine/blocks.hpp"
+#include "engine/edits.hpp"
+
 namespace wayfarer::host {
 
 /// One probe of a sweep.
@@ -25,6 +28,13 @@ struct observer {
   accumulator sums{};  ///< filled by the sweep
 };
 
+struct item_lengths {
+  std::size_t tokens = 0, decoder = 0;
+};
+
+/// Rows of one probe that stay in memory; more go to a temporary file.
+inline constexpr std::size_t most_row_bytes = std::size_t{32} << 20;
+
 struct sweep_plan {
   model const* over = nullptr;  ///< null: items alone
   source const* data = nullptr;
@@ -34,7 +44,16 @@ struct sweep_plan {
   std::size_t step = 0;
   std::size_t in_flight = 2;
   metric_input const* inputs = nullptr;  ///< of probes with results ports
+  edit_set const* edits = nullptr;       ///< null: none
+  dtype precision = dtype::f32;
+  item_lengths longest{};               ///< of all items, for probes that ask
+  std::string scratch{};                ///< folder for rows that don't fit memory
+  block_store const* blocks = nullptr;  ///< where finished blocks are kept and found; null: nowhere
 };
+
+/// Most tokens of any item after encoding and cutting; zero without a model. Blocks are encoded side by side, each alone in its
+/// thread's memory: cheap next to a forward pass.
+item_lengths longest_of(sweep_plan const&);
 
 /// Observes every item once. Errors carry the range of items in which they arose.
 void sweep(sweep_plan const&, std::vector<observer>&, progress&);

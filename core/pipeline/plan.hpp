@@ -4,6 +4,7 @@
 // its place in the file instead of stopping at the first, so that one look shows them all.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include <wayfarer/config.hpp>
@@ -42,6 +44,42 @@ struct wire {
   place at;
 };
 
+/// One entry of a probe's `edits:`: what is written over an activation, where.
+struct edit_spec {
+  enum class origin { zero, item, pair, node, file };
+
+  std::string hook;                     ///< a name or a pattern
+  std::optional<item_range> items;      ///< absent: all that are observed
+  std::vector<std::int64_t> positions;  ///< below 0: from the end; empty: all
+  std::vector<std::size_t> heads;       ///< empty: all
+  bool adds = false;                    ///< adds the value, else puts it in place
+  double scale = 1;                     ///< of what is added
+  origin from = origin::zero;           ///< where the value comes from
+  std::int64_t number = 0;              ///< item: which; pair: how many items further on
+  std::string node, dataset;            ///< of this pipeline (a wire "edits.N" as well), or of the file
+  std::string given_file, file;         ///< a result file, as written and resolved
+  place at;
+  std::string option{};  ///< "--set ..." if that is where it came from
+
+  /// Whether they do the same; where they stand does not matter.
+  friend bool operator==(edit_spec const& x, edit_spec const& y) {
+    auto const all = [](edit_spec const& e) {
+      return std::tie(e.hook, e.items, e.positions, e.heads, e.adds, e.scale, e.from, e.number, e.node, e.dataset, e.file);
+    };
+    return all(x) == all(y);
+  }
+};
+
+/// One parameter of a node's `sweep:`, and the values that it takes.
+struct swept_parameter {
+  std::string name;
+  std::vector<param_value> values;
+  std::vector<std::string> given;  ///< as they were written, for labels and messages
+};
+
+/// Most combinations of a node's `sweep:`.
+inline constexpr std::size_t max_combinations = 1000;
+
 struct plan_node {
   std::string name;
   place at;
@@ -54,11 +92,27 @@ struct plan_node {
   std::optional<item_range> items;  ///< `items: 0:500`; absent: all. last may exceed the source's size: cut with no error
   std::size_t max_tokens = 0;       ///< `max_tokens: 100`
   std::size_t block = 0;            ///< `block: 64`, items a block; 0: the host chooses
+  std::vector<edit_spec> edits;
+  dtype precision = dtype::f32;  ///< of the forward pass
+  /// `sweep:` of a probe or metric. `parameters` lacks what is swept; each variant is complete, the last parameter changes
+  /// fastest.
+  std::vector<swept_parameter> sweep;
+  std::vector<config> variants;
   std::map<std::string, place, std::less<>> places;  ///< of each key, for later messages
   bool sound = true;                                 ///< false if any problem was reported for it or for what it is wired to
 
   wire const* find_wire(std::string_view port) const noexcept;
+  /// 1 without `sweep:`.
+  std::size_t combinations() const noexcept { return variants.empty() ? 1 : variants.size(); }
+  config const& parameters_of(std::size_t combination) const { return variants.empty() ? parameters : variants[combination]; }
+  /// "norm=l2, layer=top"; "" without `sweep:`.
+  std::string name_of_combination(std::size_t) const;
 };
+
+/// Whether a wire brings the value of an edit, and is no port of the plugin.
+inline bool is_edit(wire const& w) noexcept {
+  return w.port.starts_with("edits.");
+}
 
 /// `expect:` compares a scalar of the result with a published or derived figure.
 struct expectation {
@@ -110,6 +164,8 @@ int exit_code_of(std::vector<problem> const&) noexcept;
 std::string canonical_json(plan const&);
 /// The parameters of one node, with paths as they were written: what the result file keeps.
 std::string canonical_json(plan_node const&);
+/// The edits of one node as JSON.
+std::string canonical_edits(plan_node const&);
 /// Values as they are, with paths resolved.
 std::string canonical_json(config const&);
 

@@ -24,7 +24,8 @@ namespace fs = std::filesystem;
 // does.
 constexpr std::array kind_words{plugin_kind::metric, plugin_kind::probe, plugin_kind::model, plugin_kind::source};
 constexpr std::array<std::string_view, 4> top_keys{"title", "seed", "nodes", "expect"};
-constexpr std::array<std::string_view, 3> host_keys{"items", "max_tokens", "block"};
+constexpr std::array<std::string_view, 7> edit_keys{"hook", "items", "positions", "heads", "set", "add", "scale"};
+constexpr std::array<std::string_view, 5> value_keys{"item", "pair", "node", "file", "dataset"};
 constexpr std::array<std::string_view, 7> expect_keys{"at_least", "at_most", "near", "within", "at", "source", "recalled"};
 constexpr auto all_items = std::numeric_limits<std::int64_t>::max();
 
@@ -131,9 +132,13 @@ class reader {
         return {};
       }
     }
-    v.from = from;
-    for (auto& i : v.items) i.from = from;
+    came_from(v, from);
     return v;
+  }
+  static void came_from(yaml_value& v, origin const& from) {
+    v.from = from;
+    for (auto& i : v.items) came_from(i, from);
+    for (auto& e : v.entries) e.from = from, came_from(e.value, from);
   }
 
   // Replaces the value of a dotted key, however it is grouped in the file, or adds it.
@@ -292,23 +297,20 @@ class reader {
   void read_node(plan_node& n, draft& d) {
     read_keys(n, d, d.entry->value, "");
     add_defaults(n, d);
+    expand(n, d);
     // A node whose plugin is of another kind was checked against that plugin's schema, and can't be used.
     if (n.what->kind() != n.kind) n.what = nullptr;
   }
 
-  static bool takes_items(plan_node const& n) {
-    return n.what->kind() == plugin_kind::probe &&
-           std::any_of(n.what->ports().begin(), n.what->ports().end(), [](auto const& p) { return p.kind == port_kind::source; });
-  }
   static bool is_host_key(plan_node const& n, std::string_view key) {
-    return takes_items(n) && std::find(host_keys.begin(), host_keys.end(), key) != host_keys.end();
+    auto const keys = host_keys_of(n.what->kind(), n.what->ports());
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
   }
 
   static std::vector<std::string> known_keys(plan_node const& n) {
-    std::vector<std::string> known;
+    auto known = host_keys_of(n.what->kind(), n.what->ports());
     for (auto const& p : n.what->params()) known.emplace_back(p.name);
     for (auto const& p : n.what->ports()) known.emplace_back(p.name);
-    if (takes_items(n)) known.insert(known.end(), host_keys.begin(), host_keys.end());
     return known;
   }
 
@@ -323,7 +325,10 @@ class reader {
       } else if (auto const* param = n.what->find_param(key)) {
         read_param(n, *param, e);
       } else if (is_host_key(n, key)) {
-        read_host_key(n, key, e);
+        read_host_key(n, d, key, e);
+      } else if (key.starts_with("sweep.") && is_host_key(n, "sweep")) {
+        n.places.erase(key);
+        read_swept(n, d, key.substr(6), e);  // --set node.sweep.name=[...]
       } else if (auto const group = members(n, key + "."); !group.empty()) {
         if (e.value.kind == yaml_kind::map) {
           read_keys(n, d, e.value, key + ".");
@@ -356,6 +361,15 @@ class reader {
       return;
     }
     for (auto const& near : near_names(key, known)) d.suggested.push_back(near);
+    if (std::find(host_keys.begin(), host_keys.end(), key) != host_keys.end()) {
+      complain(n, e.from,
+               "'" + key + "' is for " +
+                   (key == "sweep"                         ? "probes and metrics"
+                    : key == "edits" || key == "precision" ? "probes that run a model over a source"
+                                                           : "probes that read a source") +
+                   ", and " + id + " is none");
+      return;
+    }
     complain(n, e.from, id + " has no parameter " + single_quoted(key) + did_you_mean(key, known));
   }
 
@@ -418,28 +432,257 @@ class reader {
     wire_from_.emplace(std::pair(n.name, std::string(p.name)), e.value.from);
   }
 
-  void read_host_key(plan_node& n, std::string const& key, yaml_entry const& e) {
-    auto const& from = e.value.kind == yaml_kind::null ? e.from : e.value.from;
-    bool const plain = e.value.kind == yaml_kind::scalar && !e.value.quoted;
+  static origin const& place_of(yaml_entry const& e) { return e.value.kind == yaml_kind::null ? e.from : e.value.from; }
+  static std::optional<std::int64_t> plain_integer(yaml_value const& v) {
+    return v.kind == yaml_kind::scalar && !v.quoted ? integer_of(v.text) : std::nullopt;
+  }
+
+  void read_host_key(plan_node& n, draft& d, std::string const& key, yaml_entry const& e) {
     if (key == "items") {
-      auto const& text = e.value.text;
-      auto const colon = text.find(':');
-      auto const first = colon == std::string::npos ? std::optional<std::int64_t>(0) : integer_of(text.substr(0, colon));
-      auto const last = integer_of(colon == std::string::npos ? text : text.substr(colon + 1));
-      if (e.value.kind == yaml_kind::scalar && first && last && *first >= 0 && *last > *first) {
-        n.items = item_range{static_cast<std::size_t>(*first), static_cast<std::size_t>(*last)};
-      } else {
-        complain(n, from,
-                 "'items' must be a number of items such as 500, or a range such as 100:500 that holds at least one, got " +
-                     found(e.value));
-      }
+      n.items = read_items(n, e);
+    } else if (key == "edits") {
+      read_edits(n, e);
+    } else if (key == "precision") {
+      read_precision(n, e);
+    } else if (key == "sweep") {
+      if (e.value.kind == yaml_kind::map && !e.value.entries.empty())
+        for (auto const& one : e.value.entries) read_swept(n, d, one.key, one);
+      else
+        complain(n, place_of(e), "'sweep' must be a map such as {parameter: [first, second]}, got " + found(e.value));
+    } else {
+      auto const v = plain_integer(e.value);
+      if (!v || *v < 1 || *v > all_items)
+        complain(n, place_of(e), "'" + key + "' must be an integer of at least 1, got " + found(e.value));
+      else
+        (key == "block" ? n.block : n.max_tokens) = static_cast<std::size_t>(*v);
+    }
+  }
+
+  std::optional<item_range> read_items(plan_node& n, yaml_entry const& e) {
+    auto const& text = e.value.text;
+    auto const colon = text.find(':');
+    auto const first = colon == std::string::npos ? std::optional<std::int64_t>(0) : integer_of(text.substr(0, colon));
+    auto const last = integer_of(colon == std::string::npos ? text : text.substr(colon + 1));
+    if (e.value.kind == yaml_kind::scalar && first && last && *first >= 0 && *last > *first)
+      return item_range{static_cast<std::size_t>(*first), static_cast<std::size_t>(*last)};
+    complain(n, place_of(e),
+             "'items' must be a number of items such as 500, or a range such as 100:500 that holds at least one, got " +
+                 found(e.value));
+    return {};
+  }
+
+  void read_precision(plan_node& n, yaml_entry const& e) {
+    static std::vector<std::string> const names{"f32", "f64", "bf16"};
+    auto const at = std::find(names.begin(), names.end(), e.value.kind == yaml_kind::scalar ? e.value.text : "");
+    if (at == names.end())
+      complain(n, place_of(e), "'precision' must be f32, f64 or bf16, got " + found(e.value) + did_you_mean(e.value.text, names));
+    else
+      n.precision = std::array{dtype::f32, dtype::f64, dtype::bf16}[static_cast<std::size_t>(at - names.begin())];
+  }
+
+  // ---- edits ----
+
+  void read_edits(plan_node& n, yaml_entry const& e) {
+    if (e.value.kind != yaml_kind::list || e.value.items.empty()) {
+      complain(n, place_of(e),
+               "'edits' must be a list such as [{hook: blocks.0.hook_mlp_out, set: zero}], got " + found(e.value));
       return;
     }
-    auto const v = plain ? integer_of(e.value.text) : std::nullopt;
-    if (!v || *v < 1 || *v > all_items) {
-      complain(n, from, "'" + key + "' must be an integer of at least 1, got " + found(e.value));
+    for (auto const& one : e.value.items) {
+      if (one.kind != yaml_kind::map) {
+        complain(n, one.from, "an edit must be a map such as {hook: blocks.0.hook_mlp_out, set: zero}, got " + found(one));
+        continue;
+      }
+      read_edit(n, one);
+    }
+  }
+
+  void read_edit(plan_node& n, yaml_value const& v) {
+    edit_spec x;
+    x.at = v.from.at, x.option = v.from.option;
+    auto const before = problems_.size();
+    for (auto const& k : v.entries) {
+      if (k.key == "hook") {
+        if (k.value.kind != yaml_kind::scalar || k.value.text.empty())
+          complain(n, place_of(k),
+                   "'hook' must be the name of a hook, or a pattern such as blocks.*.hook_mlp_out, got " + found(k.value));
+        x.hook = k.value.text;
+      } else if (k.key == "items") {
+        x.items = read_items(n, k);
+      } else if (k.key == "positions") {
+        x.positions = integers(n, k, std::numeric_limits<std::int64_t>::min(), "integers; those below 0 count from the end");
+      } else if (k.key == "heads") {
+        for (auto const h : integers(n, k, 0, "integers of at least 0")) x.heads.push_back(static_cast<std::size_t>(h));
+      } else if (k.key == "set" || k.key == "add") {
+        x.adds = k.key == "add";
+        read_edit_value(n, x, k);
+      } else if (k.key == "scale") {
+        x.scale = number(k).value_or(1);
+        if (problems_.size() != before) n.sound = false;
+      } else {
+        complain(n, k.from, "an edit has no key " + single_quoted(k.key) + did_you_mean(k.key, strings_of(edit_keys)));
+      }
+    }
+    if (!v.find("hook")) complain(n, v.from, "an edit needs 'hook': where it is made");
+    if (!v.find("set") == !v.find("add"))
+      complain(n, v.from,
+               v.find("set") ? "an edit has 'set' or 'add', not both" : "an edit needs 'set' or 'add': what is to be done");
+    if (auto const* scale = v.find("scale"); scale && !v.find("add"))
+      complain(n, scale->from, "'scale' belongs to 'add', which is not given");
+    if (problems_.size() == before) n.edits.push_back(std::move(x));
+  }
+
+  std::vector<std::int64_t> integers(plan_node& n, yaml_entry const& k, std::int64_t least, std::string const& what) {
+    std::vector<std::int64_t> all;
+    auto const add = [&](yaml_value const& one) {
+      auto const i = plain_integer(one);
+      if (!i || *i < least)
+        complain(n, one.kind == yaml_kind::null ? k.from : one.from, "'" + k.key + "' must be " + what + ", got " + found(one));
+      else if (std::find(all.begin(), all.end(), *i) != all.end())
+        complain(n, one.from, "'" + k.key + "' has " + std::to_string(*i) + " twice");
+      else
+        all.push_back(*i);
+    };
+    if (k.value.kind != yaml_kind::list) {
+      add(k.value);
+    } else if (k.value.items.empty()) {
+      complain(n, k.value.from, "'" + k.key + "' is an empty list; leave it out for all");
     } else {
-      (key == "block" ? n.block : n.max_tokens) = static_cast<std::size_t>(*v);
+      for (auto const& one : k.value.items) add(one);
+    }
+    return all;
+  }
+
+  void read_edit_value(plan_node& n, edit_spec& x, yaml_entry const& k) {
+    auto const& v = k.value;
+    if (!x.adds && v.kind == yaml_kind::scalar && v.text == "zero") return;
+    auto const refuse = [&] {
+      complain(n, place_of(k),
+               "'" + k.key + "' must be " + (x.adds ? "" : "zero, ") +
+                   "{item: NUMBER}, {pair: ITEMS_FURTHER_ON}, {node: NODE/DATASET} or {file: F.h5, dataset: NODE/DATASET}, got " +
+                   found(v));
+    };
+    if (v.kind != yaml_kind::map) return refuse();
+    std::size_t ways = 0;
+    for (auto const& e : v.entries) {
+      ways += e.key != "dataset";
+      if (e.key == "item" || e.key == "pair") {
+        x.from = e.key == "item" ? edit_spec::origin::item : edit_spec::origin::pair;
+        auto const i = plain_integer(e.value);
+        if (!i || (e.key == "item" ? *i < 0 : *i == 0))
+          complain(n, place_of(e),
+                   e.key == "item"
+                       ? "'item' must be the number of an item, of at least 0, got " + found(e.value)
+                       : "'pair' must say how many items further on the pair is, such as 1 or -1, got " + found(e.value));
+        x.number = i.value_or(0);
+      } else if (e.key == "node") {
+        x.from = edit_spec::origin::node;
+        read_edit_node(n, x, e);
+      } else if (e.key == "file") {
+        x.from = edit_spec::origin::file;
+        if (e.value.kind != yaml_kind::scalar || e.value.text.empty()) {
+          complain(n, place_of(e), "'file' must be the path of a result file, got " + found(e.value));
+        } else {
+          x.given_file = e.value.text;
+          x.file = resolve(e.value.text, !e.from.option.empty());
+        }
+        auto const* dataset = v.find("dataset");
+        if (!dataset) complain(n, e.from, "'file' needs 'dataset': which values of the file, as NODE/DATASET");
+      } else if (e.key == "dataset") {
+        if (!v.find("file")) complain(n, e.from, "'dataset' belongs to 'file', which is not given");
+        auto const text = e.value.text.substr(e.value.text.starts_with('/') ? 1 : 0);
+        auto const slash = text.find('/');
+        if (e.value.kind != yaml_kind::scalar || slash == 0 || slash == std::string::npos || slash + 1 == text.size()) {
+          complain(n, place_of(e), "'dataset' must be NODE/DATASET of the file, got " + found(e.value));
+        } else {
+          x.node = text.substr(0, slash), x.dataset = text.substr(slash + 1);
+        }
+      } else {
+        complain(n, e.from, "'" + k.key + "' has no key " + single_quoted(e.key) + did_you_mean(e.key, strings_of(value_keys)));
+      }
+    }
+    if (ways != 1) refuse();
+  }
+
+  void read_edit_node(plan_node& n, edit_spec& x, yaml_entry const& e) {
+    port_descriptor p{};
+    std::string const name = "edits." + std::to_string(n.edits.size());
+    p.name = name.c_str(), p.kind = port_kind::results;
+    auto const wires = n.wires.size();
+    read_port(n, p, e);
+    if (n.wires.size() == wires) return;  // said why already
+    if (n.wires.back().dataset.empty()) {
+      complain(n, place_of(e), "'node' must name one dataset, as NODE/DATASET, got " + found(e.value));
+      return;
+    }
+    x.node = plan_.nodes[n.wires.back().node].name, x.dataset = n.wires.back().dataset;
+  }
+
+  // ---- sweep ----
+
+  static std::string text_of(yaml_value const& v) {
+    if (v.kind != yaml_kind::list) return v.text;
+    std::string all;
+    for (auto const& one : v.items) all += (all.empty() ? "" : ",") + one.text;
+    return all;
+  }
+
+  void read_swept(plan_node& n, draft& d, std::string const& name, yaml_entry const& e) {
+    auto const* p = n.what->find_param(name);
+    if (!p) {
+      std::vector<std::string> known;
+      for (auto const& one : n.what->params()) known.emplace_back(one.name);
+      for (auto const& near : near_names(name, known)) d.suggested.push_back(near);
+      complain(n, e.from,
+               std::string(n.what->id()) + " has no parameter " + single_quoted(name) + " to sweep" + did_you_mean(name, known));
+      return;
+    }
+    if (!n.places.emplace(name, e.from.at).second) {
+      complain(n, e.from, "'" + name + "' has a value and is swept; leave one out");
+      return;
+    }
+    if (e.value.kind != yaml_kind::list || e.value.items.empty()) {
+      complain(n, place_of(e), "'sweep' needs a list of values for '" + name + "', got " + found(e.value));
+      return;
+    }
+    swept_parameter s{name, {}, {}};
+    for (auto const& one : e.value.items) {
+      std::vector<value_problem> wrong;
+      auto value = convert(*p, one, wrong);
+      for (auto& w : wrong) complain(n, one.kind == yaml_kind::null ? e.from : w.from, std::move(w.message));
+      if (!value) continue;
+      if (p->type == param_type::path && !value->text().empty())
+        value = param_value(resolve(value->text(), !e.from.option.empty()));
+      if (std::find(s.values.begin(), s.values.end(), *value) != s.values.end()) {
+        complain(n, one.from, "'" + name + "' takes the value " + single_quoted(text_of(one)) + " twice in 'sweep'");
+        continue;
+      }
+      s.values.push_back(std::move(*value));
+      s.given.push_back(text_of(one));
+    }
+    n.sweep.push_back(std::move(s));
+  }
+
+  /// Every combination of the swept values as parameters of its own.
+  void expand(plan_node& n, draft const& d) {
+    if (n.sweep.empty() || !n.sound) return;
+    std::size_t count = 1;
+    for (auto const& s : n.sweep)
+      if (__builtin_mul_overflow(count, s.values.size(), &count) || count > max_combinations) {
+        complain(n, d.entry->from,
+                 "'sweep' makes more than " + std::to_string(max_combinations) + " combinations; sweep fewer values");
+        return;
+      }
+    for (std::size_t i = 0; i < count; ++i) {
+      config c = n.parameters;
+      std::size_t rest = i;
+      for (auto s = n.sweep.rbegin(); s != n.sweep.rend(); ++s) {
+        c.set(s->name, s->values[rest % s->values.size()]);
+        rest /= s->values.size();
+      }
+      if (c.has("seed") && n.what->find_param("seed")->type == param_type::integer)
+        c.set_seed(static_cast<std::uint64_t>(c["seed"].integer()));
+      n.variants.push_back(std::move(c));
     }
   }
 
@@ -708,6 +951,15 @@ wire const* plan_node::find_wire(std::string_view port) const noexcept {
   for (auto const& w : wires)
     if (w.port == port) return &w;
   return nullptr;
+}
+
+std::string plan_node::name_of_combination(std::size_t i) const {
+  std::string all;
+  for (auto s = sweep.rbegin(); s != sweep.rend(); ++s) {
+    all = s->name + "=" + s->given[i % s->given.size()] + (all.empty() ? "" : ", ") + all;
+    i /= s->given.size();
+  }
+  return all;
 }
 
 plan plan_of_text(fs::path const& file, std::string text, std::vector<std::string> const& overrides, registry& plugins,

@@ -33,6 +33,52 @@ json_value json_of(config const& c) {
 json_value parameters_of(plan_node const& n) {
   auto out = json_of(n.parameters);
   for (auto const& [name, given] : n.given_paths) out.set(name, json_value(given));
+  if (!n.sweep.empty()) {
+    auto swept = json_value::object();
+    for (auto const& s : n.sweep) {
+      auto values = json_value::array();
+      bool const path = n.what && n.what->find_param(s.name)->type == param_type::path;
+      for (std::size_t i = 0; i < s.values.size(); ++i) values.push_back(path ? json_value(s.given[i]) : json_of(s.values[i]));
+      swept.set(s.name, values);
+    }
+    out.set("sweep", swept);
+  }
+  return out;
+}
+
+std::string text_of(item_range const& r) {
+  return std::to_string(r.first) + ":" + std::to_string(r.last);
+}
+
+json_value json_of(edit_spec const& e) {
+  auto out = json_value::object({{"hook", json_value(e.hook)}});
+  if (e.items) out.set("items", json_value(text_of(*e.items)));
+  auto const list = [](auto const& all) {
+    auto numbers = json_value::array();
+    for (auto const one : all) numbers.push_back(json_value(one));
+    return numbers;
+  };
+  if (!e.positions.empty()) out.set("positions", list(e.positions));
+  if (!e.heads.empty()) out.set("heads", list(e.heads));
+  json_value value("zero");
+  switch (e.from) {
+    case edit_spec::origin::zero:
+      break;
+    case edit_spec::origin::item:
+      value = json_value::object({{"item", json_value(e.number)}});
+      break;
+    case edit_spec::origin::pair:
+      value = json_value::object({{"pair", json_value(e.number)}});
+      break;
+    case edit_spec::origin::node:
+      value = json_value::object({{"node", json_value(e.node + "/" + e.dataset)}});
+      break;
+    case edit_spec::origin::file:
+      value = json_value::object({{"file", json_value(e.given_file)}, {"dataset", json_value(e.node + "/" + e.dataset)}});
+      break;
+  }
+  out.set(e.adds ? "add" : "set", value);
+  if (e.adds) out.set("scale", json_value(e.scale));
   return out;
 }
 
@@ -41,17 +87,26 @@ std::string target_of(plan const& p, wire const& w) {
   return w.dataset.empty() ? name : name + "/" + w.dataset;
 }
 
+json_value edits_json(plan_node const& n) {
+  auto out = json_value::array();
+  for (auto const& e : n.edits) out.push_back(json_of(e));
+  return out;
+}
+
 json_value json_of(plan const& p, plan_node const& n) {
   auto out = json_value::object({{"kind", json_value(name_of(n.kind))},
                                  {"plugin", n.what ? json_value(n.what->id()) : json_value()},
                                  {"parameters", parameters_of(n)},
                                  {"seed", json_value(n.parameters.seed())}});
   auto ports = json_value::object();
-  for (auto const& w : n.wires) ports.set(w.port, json_value(target_of(p, w)));
+  for (auto const& w : n.wires)
+    if (!is_edit(w)) ports.set(w.port, json_value(target_of(p, w)));
   out.set("ports", ports);
-  if (n.items) out.set("items", json_value(std::to_string(n.items->first) + ":" + std::to_string(n.items->last)));
+  if (n.items) out.set("items", json_value(text_of(*n.items)));
   if (n.max_tokens) out.set("max_tokens", json_value(n.max_tokens));
   if (n.block) out.set("block", json_value(n.block));
+  if (n.precision != dtype::f32) out.set("precision", json_value(name_of(n.precision)));
+  if (!n.edits.empty()) out.set("edits", edits_json(n));
   return out;
 }
 
@@ -130,6 +185,10 @@ std::string canonical_json(plan const& p) {
 
 std::string canonical_json(plan_node const& n) {
   return to_json(parameters_of(n), 0, json_order::sorted);
+}
+
+std::string canonical_edits(plan_node const& n) {
+  return to_json(edits_json(n), 0, json_order::sorted);
 }
 
 std::string canonical_json(config const& c) {

@@ -86,6 +86,7 @@ class checker {
     for (auto const& p : table(d.params, d.param_count, "parameters")) check_param(p);
     for (auto const& p : table(d.ports, d.port_count, "ports")) check_port(p);
     check_groups();
+    check_host_keys(host_keys_of(d.kind, {d.ports, d.port_count}));
     return &d;
   }
 
@@ -264,6 +265,13 @@ class checker {
               "rename one");
   }
 
+  void check_host_keys(std::vector<std::string> const& taken) const {
+    for (auto const& name : names_)
+      if (auto const key = name.substr(0, name.find('.')); std::find(taken.begin(), taken.end(), key) != taken.end())
+        broken("'" + std::string(name) + "' is taken: in a pipeline '" + std::string(key) + "' is a key of the host's own",
+               "rename it");
+  }
+
   library_memory const& memory_;
   std::filesystem::path const& library_;
   std::string built_;
@@ -311,6 +319,19 @@ bool library_memory::executable(void const* p) const noexcept {
   auto const* at = static_cast<std::byte const*>(p);
   return std::any_of(executable_.begin(), executable_.end(),
                      [&](range const& r) { return std::less_equal<>()(r.first, at) && std::less<>()(at, r.last); });
+}
+
+std::vector<std::string> host_keys_of(plugin_kind kind, std::span<port_descriptor const> ports) {
+  auto const has = [&](port_kind k) {
+    return std::any_of(ports.begin(), ports.end(), [&](port_descriptor const& p) { return p.kind == k; });
+  };
+  std::vector<std::string> keys;
+  if (kind == plugin_kind::probe && has(port_kind::source)) {
+    keys = {"items", "max_tokens", "block"};
+    if (has(port_kind::model)) keys.insert(keys.end(), {"edits", "precision"});
+  }
+  if (kind == plugin_kind::probe || kind == plugin_kind::metric) keys.emplace_back("sweep");
+  return keys;
 }
 
 bool is_plugin_id(std::string_view id) noexcept {

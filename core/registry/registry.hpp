@@ -5,6 +5,7 @@
 // descriptors and plugin code live as long as the process.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -17,6 +18,11 @@
 #include <wayfarer/plugin.hpp>
 
 namespace wayfarer::host {
+
+/// All keys that the host itself takes from some node of a pipeline.
+inline constexpr std::array<std::string_view, 6> host_keys{"items", "max_tokens", "block", "edits", "precision", "sweep"};
+/// Those that it takes from plugins of this kind with these ports: they may not use them for a parameter or port of their own.
+std::vector<std::string> host_keys_of(plugin_kind, std::span<port_descriptor const>);
 
 /// "source", "model", "probe", "metric"; "" for what is none of them.
 std::string_view name_of(plugin_kind) noexcept;

@@ -87,9 +87,11 @@ dataspace space_of(std::vector<hsize_t> const& sizes);
 /// Makes a file, in place of the one there, in the 1.8 format, without time stamps, and with links kept in the order of creation.
 file create_file(std::string const& path);
 group create_group(hid_t in, std::string const& name);
-/// `chunk` empty: one contiguous piece.
+/// `chunk` empty: one contiguous piece. `compress`, of chunks only: byte shuffle and deflate.
 dataset create_dataset(hid_t in, std::string const& name, datatype const&, dataspace const&,
-                       std::vector<hsize_t> const& chunk = {});
+                       std::vector<hsize_t> const& chunk = {}, bool compress = false);
+/// Rows [first, first + count) of the first dimension.
+void write_rows(dataset const&, datatype const& memory_type, hsize_t first, hsize_t count, void const* values);
 void write(dataset const&, datatype const& memory_type, void const* values);
 void write_attribute(hid_t on, std::string const& name, datatype const&, void const* value);
 void write_attribute(hid_t on, std::string const& name, std::string const& text);
@@ -133,7 +135,12 @@ bool is_variable_text(datatype const&);
 bool equal(datatype const&, datatype const&);
 H5D_layout_t layout(properties const&);
 int external_files(properties const&);
-int filters(properties const&);
+/// Whether values are stored as they are.
+bool unfiltered(properties const&);
+/// Whether they go through byte shuffle and deflate, and nothing else.
+bool shuffled_and_deflated(properties const&);
+/// Whether every chunk of the dataset was written.
+bool all_chunks(hid_t, properties const&, std::vector<hsize_t> const& sizes);
 hsize_t stored_bytes(hid_t);
 void read(hid_t from, datatype const& memory_type, void* into);
 /// The variable-length texts of a dataset of `count` elements. Throws `failure` if they take more than `most_bytes`.

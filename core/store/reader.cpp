@@ -16,6 +16,8 @@ namespace wayfarer::host {
 
 namespace {
 
+/// Deflate makes at most this many bytes of one.
+constexpr std::size_t most_deflated = 1032;
 /// Far beyond any result of ours; a crafted file must not keep us busy for longer.
 constexpr std::size_t most_links = 100'000, most_depth = 8, most_rank = 6;
 
@@ -89,12 +91,13 @@ struct result_reader::state {
     return out;
   }
 
-  /// What HDF5 would allocate for reading, checked against the size of the file: nothing is compressed, so values can't be more.
-  std::size_t checked_count(std::vector<hsize_t> const& sizes, std::size_t each, std::string const& where) const {
+  /// What HDF5 would allocate for reading, checked against the size of the file: each of its bytes gives at most `ratio`.
+  std::size_t checked_count(std::vector<hsize_t> const& sizes, std::size_t each, std::size_t ratio,
+                            std::string const& where) const {
     std::uint64_t count = 1;
     for (hsize_t const s : sizes)
       if (__builtin_mul_overflow(count, s, &count)) fail(where, "claims more values than fit any file");
-    if (count > file_bytes / each)
+    if (count / ratio > file_bytes / each)
       fail(where,
            "claims " + std::to_string(count) + " values, more than the file's " + std::to_string(file_bytes) + " bytes can hold");
     return count;
@@ -144,7 +147,9 @@ struct result_reader::state {
     if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
       fail(where, "is a virtual dataset, which may lead out of the file");
     if (layout == H5D_CONTIGUOUS && h5::external_files(how) != 0) fail(where, "keeps its values in another file");
-    if (h5::filters(how) != 0) fail(where, "is compressed or filtered, which no result of wayfarer is");
+    bool const compressed = layout == H5D_CHUNKED && h5::shuffled_and_deflated(how);
+    if (!compressed && !h5::unfiltered(how))
+      fail(where, "is filtered in another way than the results of wayfarer, which are as they are or shuffled and deflated");
     auto const space = h5::dataset_space(d);
     if (!h5::is_simple(space)) fail(where, "has no shape");
     auto sizes = h5::sizes(space);
@@ -152,9 +157,10 @@ struct result_reader::state {
     auto const type = h5::dataset_type(d);
     std::size_t const each = h5::size_of(type);
     if (each == 0 || each > 16) fail(where, "holds values of an unknown type");
-    std::size_t const count = checked_count(sizes, each, where);
+    std::size_t const count = checked_count(sizes, each, compressed ? most_deflated : 1, where);
     // Values that were never written would be read as whatever the memory held.
-    if (layout != H5D_COMPACT && h5::stored_bytes(d) < count * each) fail(where, "holds fewer values than its shape says");
+    if (compressed ? !h5::all_chunks(d, how, sizes) : layout != H5D_COMPACT && h5::stored_bytes(d) < count * each)
+      fail(where, "holds fewer values than its shape says");
     return sizes;
   }
 

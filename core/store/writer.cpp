@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
 #include <wayfarer/json.hpp>
 
 #include "store/h5.hpp"
@@ -27,6 +28,8 @@ namespace fs = std::filesystem;
 /// Only datasets beyond this are cut into chunks: below, one piece is read faster and wastes nothing.
 constexpr std::size_t chunk_from = std::size_t{16} << 20;
 constexpr std::size_t chunk_bytes = std::size_t{768} << 10;
+/// Written at once of what is larger.
+constexpr std::size_t piece_bytes = std::size_t{16} << 20;
 
 std::string reason(int code) {
   return std::generic_category().message(code);
@@ -103,23 +106,38 @@ void write_text(hid_t in, std::string const& name, std::string const& text) {
   d.close();
 }
 
-h5::dataset write_numbers(hid_t in, std::string const& name, tensor const& values) {
-  tensor const whole = values.to(values.type());
+/// What does not fit one chunk goes in piece by piece, so that values that lie in a file need not be in memory together.
+h5::dataset write_numbers(hid_t in, std::string const& name, tensor const& values, bool compress = false) {
   std::vector<hsize_t> sizes;
-  for (dim const& d : whole.shape()) sizes.push_back(d.size);
+  for (dim const& d : values.shape()) sizes.push_back(d.size);
+  bool const large = values.bytes() > chunk_from;
+  compress = compress && values.count() > 0 && !sizes.empty();
   std::vector<hsize_t> chunk;
-  if (whole.bytes() > chunk_from) {
+  if (large || compress) {
     // Whole rows of the innermost dimensions, as many as fit a chunk.
     chunk.assign(sizes.size(), 1);
-    std::size_t room = chunk_bytes / size_of(whole.type());
+    std::size_t room = chunk_bytes / size_of(values.type());
     for (std::size_t a = sizes.size(); a-- > 0 && room > 0;) {
       chunk[a] = std::min<hsize_t>(sizes[a], room);
       room /= sizes[a];
     }
   }
-  auto const type = h5::type_of(whole.type());
-  auto d = h5::create_dataset(in, name, type, h5::space_of(sizes), chunk);
-  if (whole.count() > 0) h5::write(d, type, whole.raw());
+  auto const type = h5::type_of(values.type());
+  auto d = h5::create_dataset(in, name, type, h5::space_of(sizes), chunk, compress);
+  if (values.count() == 0) return d;
+  if (!large) {
+    h5::write(d, type, values.to(values.type()).raw());
+    return d;
+  }
+  std::size_t const rows = values.size(0), row_bytes = values.bytes() / rows;
+  // Whole chunks, else one would be written twice.
+  std::size_t const together = std::max<std::size_t>(1, piece_bytes / (row_bytes * chunk[0])) * chunk[0];
+  for (std::size_t first = 0; first < rows; first += together) {
+    tensor const piece = values.slice(0, first, std::min(rows, first + together));
+    tensor const whole = piece.to(values.type());
+    h5::write_rows(d, type, first, whole.size(0), whole.raw());
+    drop_pages({static_cast<std::byte const*>(whole.raw()), whole.bytes()});
+  }
   return d;
 }
 
@@ -285,7 +303,7 @@ class group_writer {
     if (d.is_text())
       write_texts(in, last, d.texts(), sizes, &out);
     else
-      out = write_numbers(in, last, d.values());
+      out = write_numbers(in, last, d.values(), d.compressed());
     if (self) h5::make_scale(out, self->link);
     for (std::size_t axis = 0; axis < d.shape().size(); ++axis) {
       auto const a = static_cast<unsigned>(axis);
@@ -349,6 +367,7 @@ bool close_failed = false;
 
 struct result_writer::state {
   fs::path path, temporary;
+  temporary_name listed;
   h5::file file;
   int descriptor = -1;
   std::set<std::string, std::less<>> nodes;
@@ -408,6 +427,7 @@ result_writer::result_writer(fs::path path, std::string_view title, std::uint64_
     if (s.descriptor < 0)
       s.failed(errno == EEXIST ? "another writer is at work on it (" + temporary.string() + ")" : reason(errno));
     s.temporary = temporary;
+    s.listed = temporary_name(temporary.string());
     s.file = h5::create_file(temporary.string());
     hid_t const root = s.file.get();
     auto const flag = h5::type_of(dtype::u8);
@@ -491,6 +511,7 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
     if (::fstat(s.descriptor, &status) != 0) s.failed(reason(errno));
     if (::rename(s.temporary.c_str(), s.path.c_str()) != 0) s.failed(reason(errno));
     s.committed = true;
+    s.listed = {};
     s.bytes = static_cast<std::uint64_t>(status.st_size);
     // The new name itself must outlive a power cut; the file is whole and in place, so only an I/O error is worth a word.
     int const folder = ::open(folder_of(s.path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

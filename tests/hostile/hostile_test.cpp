@@ -162,6 +162,7 @@ INSTANTIATE_TEST_SUITE_P(
         bad_library{"wild_table", {"its table of parameters is not in the library"}},
         bad_library{"endless_table", {"4294967295 parameters", "at most 256"}},
         bad_library{"beyond_table", {"its table of ports is not in the library"}},
+        bad_library{"host_key", {"'sweep.two' is taken", "'sweep' is a key of the host's own"}},
         bad_library{"same_name_twice", {"two of its parameters and ports are called 'one'"}},
         bad_library{"bad_choice", {"the default \"lion\" of the parameter 'optimizer' is none of its choices, \"adam|sgd\""}}),
     [](auto const& which) { return std::string(which.param.id); });

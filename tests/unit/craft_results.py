@@ -33,6 +33,13 @@ with variant("external_link_node.h5") as f:
     f["leak"] = h5py.ExternalLink(result, "/structure")
 with variant("filtered.h5") as f:
     f["structure"].create_dataset("packed", data=np.zeros(1000), compression="gzip")
+with variant("checked.h5") as f:
+    f["structure"].create_dataset("packed", data=np.zeros(1000), compression="gzip", shuffle=True, fletcher32=True)
+with variant("bomb.h5") as f:
+    f["structure"].create_dataset("packed", shape=(1 << 40,), dtype="f8", chunks=(1 << 20,), compression="gzip", shuffle=True)
+with variant("missing_chunks.h5") as f:
+    packed = f["structure"].create_dataset("packed", shape=(5000,), dtype="f8", chunks=(1000,), compression="gzip", shuffle=True)
+    packed[:1000] = 1
 with variant("huge_shape.h5") as f:
     f["structure"].create_dataset("huge", shape=(1 << 40,), dtype="f8", chunks=(1024,))
 with variant("never_written.h5") as f:

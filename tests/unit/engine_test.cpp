@@ -1,11 +1,15 @@
 // Sweeps, stacking and expectations, on small plugins made here.
 #include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <oneapi/tbb/task_arena.h>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
 
 #include "engine/expectations.hpp"
 #include "engine/stack.hpp"
@@ -60,7 +64,10 @@ observer swept(std::size_t items, std::size_t block, int threads, std::size_t in
   std::vector<observer> all{{&what, "probe", {}, 5}};
   silent quiet;
   tbb::task_arena arena(threads);
-  arena.execute([&] { sweep({nullptr, &data, {0, items}, "", "source", block, 0, 0, in_flight}, all, quiet); });
+  sweep_plan p;
+  p.data = &data, p.items = {0, items}, p.data_name = "source", p.block = block, p.in_flight = in_flight;
+  p.scratch = testing::TempDir();
+  arena.execute([&] { sweep(p, all, quiet); });
   return all[0];
 }
 
@@ -93,7 +100,9 @@ TEST(sweep, says_which_items_a_plugin_failed_on) {
   std::vector<observer> all{{&what, "probe", {}, 5}};
   silent quiet;
   try {
-    sweep({nullptr, &data, {0, 100}, "", "source", 16, 0, 0, 1}, all, quiet);
+    sweep_plan p;
+    p.data = &data, p.items = {0, 100}, p.data_name = "source", p.block = 16, p.in_flight = 1;
+    sweep(p, all, quiet);
     FAIL() << "the plugin's exception must come out";
   } catch (wf::plugin_error const& e) {
     EXPECT_THAT(e.what(), HasSubstr("items 32 to 47: probe: the plugin failed: odd item"));
@@ -109,11 +118,58 @@ wf::results at_step(double v) {
   return r;
 }
 
+/// Numbers that must not be asked for.
+struct no_numbers final : wf::source {
+  wf::source_info const& info() const override { return info_; }
+  wf::item_block read(wf::item_range) const override { throw wf::data_error("read again"); }
+  wf::source_info info_{};
+};
+
+TEST(sweep, takes_finished_blocks_as_they_are_and_makes_the_others_again) {
+  std::string folder = testing::TempDir() + "wayfarer-blocks-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  block_store const blocks(folder, std::string(64, 'a')), others(folder, std::string(64, 'b'));
+  numbers const data(100);
+  no_numbers const none;
+  uneven const what;
+  silent quiet;
+  auto const run = [&](wf::source const& from, block_store const* kept) {
+    std::vector<observer> all{{&what, "probe", {}, 5}};
+    sweep_plan p;
+    p.data = &from, p.items = {0, 100}, p.data_name = "source", p.block = 16, p.blocks = kept;
+    sweep(p, all, quiet);
+    return all[0];
+  };
+  auto const wanted = run(data, nullptr), first = run(data, &blocks), second = run(none, &blocks);
+  for (auto const* o : {&first, &second}) {
+    EXPECT_EQ(o->sums["sum"](), wanted.sums["sum"]());
+    EXPECT_TRUE(std::ranges::equal(o->sums["row"].values<double const>(), wanted.sums["row"].values<double const>()));
+  }
+  EXPECT_THROW(run(none, &others), wf::data_error) << "another key, other blocks";
+  // Cut, changed and missing blocks are made again, and right.
+  std::vector<std::filesystem::path> files(std::filesystem::directory_iterator(folder), {});
+  ASSERT_EQ(files.size(), 7u);
+  std::filesystem::resize_file(files[0], 10);
+  std::filesystem::remove(files[1]);
+  {
+    std::fstream f(files[2], std::ios::in | std::ios::out | std::ios::binary);
+    f.seekp(-70, std::ios::end);
+    f.put('?');
+  }
+  EXPECT_THROW(run(none, &blocks), wf::data_error);
+  EXPECT_EQ(run(data, &blocks).sums["sum"](), wanted.sums["sum"]());
+  EXPECT_EQ(run(none, &blocks).sums["sum"](), wanted.sums["sum"]());
+  std::ofstream(folder + "/mine.txt").put('x');
+  remove_blocks(folder);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "only blocks are removed";
+  std::filesystem::remove_all(folder);
+}
+
 TEST(stack, adds_the_dimension_step_and_keeps_the_rest) {
   std::vector<wf::results> parts;
   parts.push_back(at_step(1));
   parts.push_back(at_step(2));
-  auto const r = stack_steps({100, 200}, parts);
+  auto const r = stack_parts({step_axis({100, 200})}, parts, "");
   EXPECT_EQ(wf::describe(r.at("mean").shape()), "step 2 x topic 2");
   EXPECT_EQ(r.at("mean").values()(1, 1), -2);
   EXPECT_EQ(r.at("mean").coordinate_map().at("step").get({1}), 200);
@@ -129,7 +185,59 @@ TEST(stack, refuses_shapes_that_change) {
   other.add("mean", wf::tensor(wf::dtype::f64, {{"topic", 3}}));
   other.add("names", std::vector<std::string>{"a", "b"});
   parts.push_back(std::move(other));
-  EXPECT_THROW(stack_steps({1, 2}, parts), wf::plugin_error);
+  EXPECT_THROW(stack_parts({step_axis({1, 2})}, parts, ""), wf::plugin_error);
+}
+
+TEST(stack, takes_apart_what_it_put_together) {
+  std::vector<axis> const axes{step_axis({100, 200, 300}), {"norm", {"none", "l2"}}};
+  std::vector<wf::results> parts;
+  for (int i = 0; i < 6; ++i) {
+    parts.push_back(at_step(i));
+    parts.back().add("best", std::vector<std::string>{"word " + std::to_string(i)}).dims("rank");
+  }
+  auto const whole = stack_parts(axes, parts, "");
+  EXPECT_EQ(wf::describe(whole.at("mean").shape()), "step 3 x norm 2 x topic 2");
+  EXPECT_THAT(*whole.at("mean").find_labels("norm"), ElementsAre("none", "l2"));
+  EXPECT_EQ(whole.at("mean").values()(2, 1, 0), 5);
+  EXPECT_EQ(wf::describe(whole.at("best").shape()), "step 3 x norm 2 x rank 1");  // texts that differ are stacked too
+  EXPECT_EQ(whole.at("best").texts()[3], "word 3");
+  auto const one = slice_parts(axes, parts, {{"norm", 1}, {"step", 0}}, "");
+  EXPECT_EQ(one.at("mean").values()(0), 1);
+  auto const of_norm = slice_parts(axes, parts, {{"norm", 0}}, "");
+  EXPECT_EQ(wf::describe(of_norm.at("mean").shape()), "step 3 x topic 2");
+  EXPECT_EQ(of_norm.at("mean").values()(2, 0), 4);
+  EXPECT_EQ(name_of_part(axes, 3), "step 200, norm=l2");
+}
+
+TEST(stack, makes_one_dimension_of_many_where_a_tensor_has_no_more) {
+  std::vector<axis> const axes{{"a", {"0", "1"}}, {"b", {"x", "y"}}};
+  std::vector<wf::results> parts(4);
+  for (auto& p : parts) p.add("deep", wf::tensor(wf::dtype::f64, {{"1", 1}, {"2", 1}, {"3", 1}, {"4", 1}, {"5", 1}}));
+  auto const r = stack_parts(axes, parts, "");
+  EXPECT_EQ(r.at("deep").shape()[0], (wf::dim{"combination", 4}));
+  EXPECT_EQ(r.at("deep").find_labels("combination")->at(2), "a=1, b=x");
+}
+
+TEST(stack, keeps_a_dimension_that_is_named_like_a_swept_parameter) {
+  std::vector<wf::results> parts;
+  parts.push_back(at_step(1));
+  parts.push_back(at_step(2));
+  auto const r = stack_parts({{"topic", {"few", "many"}}}, parts, "");
+  EXPECT_EQ(wf::describe(r.at("mean").shape()), "swept_topic 2 x topic 2");
+}
+
+TEST(stack, puts_what_is_large_together_on_disk) {
+  std::vector<wf::results> parts(3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    wf::tensor t(wf::dtype::f32, {{"item", 3'000'000}, {"x", 2}});
+    t.values<float>()[5'999'999] = static_cast<float>(i);
+    parts[i].add("rows", t);
+  }
+  auto const r = stack_parts({step_axis({1, 2, 3})}, parts, testing::TempDir());
+  auto const& whole = r.at("rows").values();
+  EXPECT_EQ(wf::describe(whole.shape()), "step 3 x item 3000000 x x 2");
+  EXPECT_NE(wf::find_mapping(whole.raw()).path, nullptr);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(whole.get({i, 2'999'999, 1}), static_cast<double>(i));
 }
 
 struct expectation_case : testing::Test {
@@ -142,7 +250,7 @@ struct expectation_case : testing::Test {
     std::vector<wf::results> parts;
     parts.push_back(at_step(1));
     parts.push_back(at_step(2));
-    r = stack_steps({100, 200}, parts);
+    r = stack_parts({step_axis({100, 200})}, parts, "");
     r.add("scalar", 5.5);
   }
   verdict check(expectation e) {

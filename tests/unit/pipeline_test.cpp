@@ -341,7 +341,7 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"seed: -1", {"2:53: 'seed' must be an integer from 0 to 1000000, got '-1'"}},
         mistake{"documets: 5", {"2:47: toy_source has no parameter 'documets'; did you mean 'documents'?"}},
         mistake{"zebra: 5", {"2:47: toy_source has no parameter 'zebra'"}},
-        mistake{"items: 5", {"2:47: toy_source has no parameter 'items'; did you mean 'steps'?"}},
+        mistake{"items: 5", {"2:47: 'items' is for probes that read a source, and toy_source is none"}},
         mistake{"probe: toy_probe",
                 {"2:3: 'documents' lacks 'model', which toy_probe requires: the name of a model (model to look into)",
                  "2:23: 'source' names 'toy_source', but there is no such node", "2:35: toy_probe has no parameter 'topics'"}},

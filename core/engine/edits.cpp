@@ -1,0 +1,392 @@
+#include "engine/edits.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <system_error>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+#include <wayfarer/json.hpp>
+
+#include "cli/options.hpp"
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+namespace {
+
+/// Values are vectors and the activations of single items.
+constexpr std::size_t most_value_bytes = std::size_t{1} << 30;
+
+std::optional<std::size_t> head_axis(hook_info const& h) {
+  return !h.row.empty() && h.row[0].name == "head" ? std::optional<std::size_t>(0) : std::nullopt;
+}
+
+/// Heads of a hook; 0 if it has none. The heads of a pattern are not in its row.
+std::size_t heads_of(hook_info const& h, model_info const& m) {
+  if (h.per_pair) return m.heads;
+  auto const a = head_axis(h);
+  return a ? h.row[*a].size : 0;
+}
+
+// ---- values ----
+
+/// How a value meets an activation.
+enum class reading {
+  row,          // the hook's own row, the same at every position
+  row_of_head,  // without the dimension "head": the same for each chosen head
+  by_position,  // [pos, row...]: position p gets the value's p
+  pattern       // [head, query, key]
+};
+
+std::optional<reading> reading_of(edit_spec const& e, hook_info const& h, dims const& value) {
+  auto const fits = [&](std::size_t from, dims const& row) {
+    return value.size() == from + row.size() &&
+           std::equal(row.begin(), row.end(), value.begin() + static_cast<std::ptrdiff_t>(from),
+                      [](dim const& a, dim const& b) { return a.size == b.size; });
+  };
+  if (h.per_pair) return value.size() == 3 ? std::optional(reading::pattern) : std::nullopt;
+  if (fits(0, h.row)) return reading::row;
+  if (auto const head = head_axis(h); head && !e.heads.empty()) {
+    dims without = h.row;
+    without.erase(without.begin() + static_cast<std::ptrdiff_t>(*head));
+    if (fits(0, without)) return reading::row_of_head;
+  }
+  if (fits(1, h.row)) return reading::by_position;
+  return std::nullopt;
+}
+
+std::string misfit(edit_spec const& e, hook_info const& h, tensor const& value) {
+  std::string wanted = "query by key for each head";
+  if (!h.per_pair) wanted = "[" + describe(h.row) + "], or that for each position";
+  return "the value of the edit of '" + e.hook + "' is [" + describe(value.shape()) + "], which does not fit " + h.name +
+         ": it takes " + wanted;
+}
+
+template <class T>
+void combine(tensor_view<T> to, tensor_view<T const> from, bool adds, T scale) {
+  if (to.rank() == 0) {
+    to() = adds ? to() + scale * from() : from();
+    return;
+  }
+  std::size_t const n = std::min(to.size(0), from.size(0));
+  if (to.rank() > 1) {
+    for (std::size_t i = 0; i < n; ++i) combine<T>(to[i], from[i], adds, scale);
+  } else if (adds) {
+    for (std::size_t i = 0; i < n; ++i) to(i) += scale * from(i);
+  } else {
+    for (std::size_t i = 0; i < n; ++i) to(i) = from(i);
+  }
+}
+
+template <class T>
+void clear(tensor_view<T> to) {
+  if (to.rank() == 0) {
+    to() = 0;
+    return;
+  }
+  for (std::size_t i = 0; i < to.size(0); ++i) clear<T>(to[i]);
+}
+
+/// Writes `value` (undefined: zeros) over the chosen part of an activation of one item.
+template <class T>
+void change_as(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position,
+               tensor const& activation) {
+  std::size_t const pos_axis = h.per_pair ? 1 : 0;
+  std::size_t const length = activation.size(pos_axis);
+  auto const head = h.per_pair ? std::optional<std::size_t>(0) : head_axis(h);
+  std::size_t const head_at = head && !h.per_pair ? *head + 1 : 0;
+  reading const how = value.defined() ? reading_of(e, h, value.shape()).value() : reading::row;
+
+  auto const at_row = [&](std::size_t row) {
+    std::size_t const position = first_position + row;
+    auto const at_heads = [&](std::size_t from, std::size_t to) {
+      tensor target = activation.slice(pos_axis, row, row + 1);
+      if (head) target = target.slice(head_at, from, to);
+      auto const into = target.view<T>();
+      if (!value.defined()) return clear<T>(into);
+      tensor source = value;
+      switch (how) {
+        case reading::row:
+        case reading::row_of_head: {
+          // Without the position; one head's row is read for each of them.
+          if (head && how == reading::row) source = source.slice(*head, from, to);
+          auto whole = into[0];
+          auto const values = source.view<T const>();
+          if (how == reading::row_of_head) {
+            for (std::size_t k = 0; k < to - from; ++k)
+              combine<T>(target.slice(head_at, k, k + 1)[0].template view<T>()[0], values, e.adds, static_cast<T>(e.scale));
+          } else {
+            combine<T>(whole, values, e.adds, static_cast<T>(e.scale));
+          }
+          return;
+        }
+        case reading::by_position:
+          if (position >= source.size(0)) return;
+          source = source.slice(0, position, position + 1);
+          if (head) source = source.slice(head_at, from, to);
+          break;
+        case reading::pattern:
+          if (position >= source.size(1) || to > source.size(0)) return;
+          source = source.slice(1, position, position + 1).slice(0, from, to);
+          break;
+      }
+      combine<T>(into, source.view<T const>(), e.adds, static_cast<T>(e.scale));
+    };
+    if (e.heads.empty()) {
+      std::size_t const all = head ? activation.size(head_at) : 0;
+      at_heads(0, h.per_pair && how == reading::pattern && value.defined() ? std::min(all, value.size(0)) : all);
+    } else {
+      for (std::size_t const one : e.heads) at_heads(one, one + 1);
+    }
+  };
+  if (e.positions.empty()) {
+    for (std::size_t row = 0; row < length; ++row) at_row(row);
+    return;
+  }
+  for (std::int64_t const p : e.positions) {
+    std::int64_t const row = p < 0 ? static_cast<std::int64_t>(length) + p : p - static_cast<std::int64_t>(first_position);
+    if (row >= 0 && row < static_cast<std::int64_t>(length)) at_row(static_cast<std::size_t>(row));
+  }
+}
+
+void change(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position, tensor const& activation) {
+  switch (activation.type()) {
+    case dtype::f32:
+      return change_as<float>(e, h, value, first_position, activation);
+    case dtype::f64:
+      return change_as<double>(e, h, value, first_position, activation);
+    default:
+      throw plugin_error(h.name + " is given to edits as " + std::string(name_of(activation.type())) +
+                         "; edits take float32 and float64");
+  }
+}
+
+// ---- files ----
+
+/// A piece of memory that a child process can write into.
+class shared_piece {
+ public:
+  explicit shared_piece(std::string const& about) : descriptor_(::memfd_create("wayfarer-edit", MFD_CLOEXEC)) {
+    if (descriptor_ < 0) throw resource_error("can't make room for " + about + ": " + std::generic_category().message(errno));
+  }
+  shared_piece(shared_piece const&) = delete;
+  ~shared_piece() { ::close(descriptor_); }
+  void put(void const* bytes, std::size_t size) const {
+    auto const* at = static_cast<char const*>(bytes);
+    for (std::size_t done = 0; done < size;) {
+      ssize_t const n = ::write(descriptor_, at + done, size - done);
+      if (n < 0 && errno != EINTR)
+        throw resource_error("no memory for the value of an edit: " + std::generic_category().message(errno));
+      if (n > 0) done += static_cast<std::size_t>(n);
+    }
+  }
+  std::string take() const {
+    off_t const size = ::lseek(descriptor_, 0, SEEK_END);
+    std::string all(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
+    for (std::size_t done = 0; done < all.size();) {
+      ssize_t const n = ::pread(descriptor_, all.data() + done, all.size() - done, static_cast<off_t>(done));
+      if (n == 0 || (n < 0 && errno != EINTR)) throw resource_error("the value of an edit can't be read back");
+      if (n > 0) done += static_cast<std::size_t>(n);
+    }
+    return all;
+  }
+
+ private:
+  int descriptor_;
+};
+
+tensor read_value(edit_spec const& e) {
+  shared_piece const piece(e.file);
+  read_in_child({e.file}, [&] {
+    auto const found = result_reader(e.file).read(e.node, e.dataset);
+    if (found.is_text()) throw data_error(e.file + ": " + e.node + "/" + e.dataset + ": holds texts, not numbers");
+    tensor const values = found.values().to(dtype::f64);
+    if (values.bytes() > most_value_bytes)
+      throw data_error(e.file + ": " + e.node + "/" + e.dataset + ": is " + describe(values.shape()) + ", too large for an edit");
+    std::vector<std::uint64_t> sizes{values.rank()};
+    for (auto const& d : values.shape()) sizes.push_back(d.size);
+    piece.put(sizes.data(), sizes.size() * sizeof sizes[0]);
+    for (auto const& d : values.shape()) piece.put(d.name.c_str(), d.name.size() + 1);
+    piece.put(values.raw(), values.bytes());
+    return 0;
+  });
+  // The child read a file that may be crafted, so that what it says is checked like the file itself.
+  std::string const all = piece.take();
+  auto const bad = [&]() -> data_error { return data_error(e.file + ": " + e.node + "/" + e.dataset + ": could not be read"); };
+  std::size_t at = 0;
+  auto const number = [&] {
+    std::uint64_t n = 0;
+    if (all.size() - at < sizeof n) throw bad();
+    std::memcpy(&n, all.data() + at, sizeof n);
+    at += sizeof n;
+    return n;
+  };
+  std::uint64_t const rank = number();
+  if (rank > tensor_view<double>::max_rank) throw bad();
+  dims shape(rank);
+  for (auto& d : shape) d.size = number();
+  for (auto& d : shape) {
+    auto const end = all.find('\0', at);
+    if (end == all.npos) throw bad();
+    d.name = all.substr(at, end - at);
+    at = end + 1;
+  }
+  std::size_t count = 1;
+  for (auto const& d : shape)
+    if (__builtin_mul_overflow(count, d.size, &count) || count > most_value_bytes) throw bad();
+  if ((all.size() - at) != count * sizeof(double)) throw bad();
+  tensor out(dtype::f64, shape);
+  if (count != 0) std::memcpy(const_cast<void*>(out.raw()), all.data() + at, count * sizeof(double));
+  return out;
+}
+
+std::string items_text(item_range const& r) {
+  return std::to_string(r.first) + " to " + std::to_string(r.last - 1);
+}
+
+item_range within(item_range const& a, item_range const& b) {
+  item_range r{std::max(a.first, b.first), std::min(a.last, b.last)};
+  r.last = std::max(r.first, r.last);
+  return r;
+}
+
+}  // namespace
+
+std::vector<tensor> read_edit_values(plan_node const& node, std::vector<problem>& problems) {
+  std::vector<tensor> values;
+  for (auto const& e : node.edits) {
+    values.emplace_back();
+    if (e.from != edit_spec::origin::file) continue;
+    try {
+      values.back() = read_value(e);
+    } catch (error const& x) {
+      problems.push_back({e.at, x.what(), x.exit_code(), e.option});
+    }
+  }
+  return values;
+}
+
+void check_edits(plan_node const& node, model_info const& m, source_info const& data, std::vector<tensor> const& values,
+                 std::vector<problem>& problems) {
+  item_range observed = node.items.value_or(item_range{0, data.items});
+  observed = within(observed, {0, data.items});
+  for (std::size_t k = 0; k < node.edits.size(); ++k) {
+    edit_spec const& e = node.edits[k];
+    auto const say = [&](std::string text) { problems.push_back({e.at, std::move(text), 2, e.option}); };
+    hook_set hooks;
+    try {
+      hooks = m.hooks_for(e.hook);
+    } catch (usage_error const& x) {
+      say(x.what());
+      continue;
+    }
+    for (auto const& name : hooks.names()) {
+      hook_info const& h = *m.find_hook(name);
+      std::size_t const heads = heads_of(h, m);
+      auto const beyond = std::find_if(e.heads.begin(), e.heads.end(), [&](std::size_t one) { return one >= heads; });
+      if (beyond != e.heads.end())
+        say(heads == 0 ? name + " has no heads to edit"
+                       : name + " has heads 0 to " + std::to_string(heads - 1) + ", not " + std::to_string(*beyond));
+      if (values[k].defined() && !reading_of(e, h, values[k].shape())) say(misfit(e, h, values[k]));
+    }
+    item_range const edited = within(e.items.value_or(observed), observed);
+    if (e.items && edited.size() == 0)
+      say("the edit's items " + items_text(*e.items) + " are none of those observed, " + items_text(observed));
+    if (e.from == edit_spec::origin::item && static_cast<std::uint64_t>(e.number) >= data.items)
+      say("there is no item " + std::to_string(e.number) + ": the source has " + format_count(data.items) + " items");
+    if (e.from == edit_spec::origin::pair && edited.size() != 0) {
+      auto const last = static_cast<std::int64_t>(data.items);
+      // Far pairs would overflow; no source is as long as half of what 64 bits count.
+      bool const far = e.number > last || e.number < -last;
+      auto const first_pair = far ? -1 : static_cast<std::int64_t>(edited.first) + e.number;
+      auto const last_pair = far ? -1 : static_cast<std::int64_t>(edited.last) - 1 + e.number;
+      if (first_pair < 0 || last_pair >= last)
+        say("of items " + items_text(edited) + " not all have a pair " + std::to_string(e.number) +
+            " further on: the source has items 0 to " + std::to_string(last - 1) + "; choose others with the edit's 'items'");
+    }
+  }
+}
+
+edit_set::edit_set(plan_node const& node, std::vector<tensor> values, model const& over, source const& data, item_range observed)
+    : over_(&over), data_(&data), max_tokens_(node.max_tokens), precision_(node.precision), observed_(observed) {
+  dtype const type = precision_ == dtype::f64 ? dtype::f64 : dtype::f32;
+  std::map<std::int64_t, hook_set> of_items;
+  for (std::size_t k = 0; k < node.edits.size(); ++k) {
+    bound b{node.edits[k], {}};
+    auto const hooks = over.info().hooks_for(b.what.hook);
+    for (auto const& name : hooks.names()) b.hooks.push_back(*over.info().find_hook(name));
+    if (values[k].defined()) {
+      for (auto const& h : b.hooks)
+        if (!reading_of(b.what, h, values[k].shape())) throw usage_error(misfit(b.what, h, values[k]));
+      b.value = values[k].to(type);
+    }
+    if (b.what.from == edit_spec::origin::item) of_items[b.what.number].add(hooks);
+    edits_.push_back(std::move(b));
+  }
+  for (auto const& [item, hooks] : of_items) {
+    auto const n = static_cast<std::size_t>(item);
+    auto const seen = run_unedited({n, n + 1}, hooks);
+    for (auto& b : edits_)
+      if (b.what.from == edit_spec::origin::item && b.what.number == item) b.other = seen;
+  }
+}
+
+std::shared_ptr<activations const> edit_set::run_unedited(item_range items, hook_set const& hooks) const {
+  run_request request;
+  request.capture = hooks;
+  request.precision = precision_;
+  return std::make_shared<activations const>(over_->run(over_->encode(data_->read(items), {max_tokens_}), request));
+}
+
+std::vector<hook_edit> edit_set::for_block(item_range block) const {
+  // Every distance once, with all hooks that are wanted at it.
+  struct pairs {
+    item_range items;
+    hook_set hooks;
+    std::shared_ptr<activations const> seen{};
+  };
+  std::map<std::int64_t, pairs> at_distance;
+  auto const edited = [&](bound const& b) { return within(b.what.items.value_or(block), block); };
+  for (auto const& b : edits_) {
+    if (b.what.from != edit_spec::origin::pair || edited(b).size() == 0) continue;
+    auto& p = at_distance[b.what.number];
+    auto const shift = static_cast<std::size_t>(b.what.number);  // wraps around for those before, and back
+    item_range const mine{edited(b).first + shift, edited(b).last + shift};
+    p.items = p.hooks.empty() ? mine : item_range{std::min(p.items.first, mine.first), std::max(p.items.last, mine.last)};
+    std::vector<std::string> names;
+    for (auto const& h : b.hooks) names.push_back(h.name);
+    p.hooks.add(hook_set(std::move(names)));
+  }
+  for (auto& [distance, p] : at_distance) p.seen = run_unedited(p.items, p.hooks);
+
+  std::vector<hook_edit> out;
+  for (auto const& b : edits_) {
+    item_range const mine = edited(b);
+    if (mine.size() == 0) continue;
+    std::shared_ptr<activations const> others = b.other;
+    std::size_t first_other = 0;
+    if (b.what.from == edit_spec::origin::pair) {
+      auto const& p = at_distance.at(b.what.number);
+      others = p.seen;
+      first_other = p.items.first - static_cast<std::size_t>(b.what.number);
+    }
+    for (auto const& h : b.hooks)
+      out.push_back({h.name, [e = &b.what, h = &h, value = b.value, others, mine, block, first_other](edit_site const& site,
+                                                                                                      tensor const& activation) {
+                       std::size_t const item = block.first + site.item;
+                       if (item < mine.first || item >= mine.last) return;
+                       tensor const v =
+                           !others ? value : others->at(h->name, e->from == edit_spec::origin::pair ? item - first_other : 0);
+                       change(*e, *h, v, site.first_position, activation);
+                     }});
+  }
+  return out;
+}
+
+}  // namespace wayfarer::host

@@ -1,0 +1,58 @@
+// A probe's `edits:` made into changes of activations: checked against the model before anything is loaded, and bound to values
+// (constants, other items, other nodes' results, other files) when a sweep runs.
+//
+// Checked by the main thread; an `edit_set` is made by the task that sweeps and then read from any of its blocks' threads.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <wayfarer/model.hpp>
+#include <wayfarer/source.hpp>
+#include <wayfarer/tensor.hpp>
+
+#include "pipeline/plan.hpp"
+
+namespace wayfarer::host {
+
+/// Everything that can be wrong with a node's edits before it runs: hooks that the model lacks, heads, items, pairs outside the
+/// source, values of files that don't fit. `values`: for each edit the value from a file, undefined for others.
+void check_edits(plan_node const&, model_info const&, source_info const&, std::vector<tensor> const& values,
+                 std::vector<problem>&);
+
+/// The values of edits that come from result files, in the order of the edits; undefined for the others. Files are read in a
+/// child process. For the main thread, before any other thread uses the store. What is wrong with a file is added to the
+/// problems.
+std::vector<tensor> read_edit_values(plan_node const&, std::vector<problem>&);
+
+class edit_set {
+ public:
+  edit_set() = default;
+  /// `values`: for each edit the value from a node or a file. `over` and `data` must outlive the set. Throws usage_error for a
+  /// value that does not fit its hook.
+  edit_set(plan_node const&, std::vector<tensor> values, model const& over, source const& data, item_range observed);
+
+  bool empty() const noexcept { return edits_.empty(); }
+  /// The changes for a block of these items, with the forward passes over their pairs done.
+  std::vector<hook_edit> for_block(item_range) const;
+
+ private:
+  struct bound {
+    edit_spec what;
+    std::vector<hook_info> hooks;
+    tensor value{};                              // of a node or file
+    std::shared_ptr<activations const> other{};  // of one other item, for all blocks
+  };
+  std::shared_ptr<activations const> run_unedited(item_range, hook_set const&) const;
+
+  std::vector<bound> edits_;
+  model const* over_ = nullptr;
+  source const* data_ = nullptr;
+  std::size_t max_tokens_ = 0;
+  dtype precision_ = dtype::f32;
+  item_range observed_;
+};
+
+}  // namespace wayfarer::host
