@@ -9,6 +9,7 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/version.hpp>
 
+#include "cli/signals.hpp"
 #include "cli/verbs.hpp"
 #include "store/store.hpp"
 
@@ -65,6 +66,7 @@ int dispatch(std::vector<std::string> const& arguments) {
 int main(int count, char** words) {
   try {
     initialise_store();
+    install_signal_handlers();
     int const code = dispatch({words + 1, words + count});
     if (std::fflush(stdout) != 0)
       throw wayfarer::resource_error(std::string("can't write to standard output: ") + std::strerror(errno));
