@@ -9,6 +9,7 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/version.hpp>
 
+#include "cli/options.hpp"
 #include "cli/signals.hpp"
 #include "cli/verbs.hpp"
 #include "store/store.hpp"
@@ -32,18 +33,28 @@ constexpr verb verbs[] = {
     {"show", "show what a result file holds", show_verb},
     {"compare", "tell how two result files differ", compare_verb},
     {"tokenize", "cut a text into a model's tokens", tokenize_verb},
+    {"model", "tell what a model is: sizes, hooks, weights", model_verb},
+    {"generate", "let a model go on from a prompt", generate_verb},
     {"new", "write a project for a plugin of your own", new_verb},
+    {"doctor", "tell what is installed and what stands in the way", doctor_verb},
+    {"completion", "print a script that completes commands in the shell", completion_verb},
 };
 
 void help() {
   std::printf("Usage: wayfarer VERB [ARGUMENTS]\n\nMeasures language models as movement through embedding space.\n\n");
-  for (auto const& v : verbs) std::printf("  %-9s %s\n", v.name, v.about);
+  for (auto const& v : verbs) std::printf("  %-10s %s\n", v.name, v.about);
   std::printf(
+      "\nExamples:\n"
+      "  wayfarer run runs/topic-values.yaml --out values.h5\n"
+      "  wayfarer show values.h5\n"
+      "  wayfarer plugins describe lda\n"
+      "  wayfarer new probe drift\n"
       "\n'wayfarer VERB --help' tells more. Exit codes: 0 done, 1 differences or missed expectations, 2 wrong usage,\n"
       "3 bad data, 4 plugin at fault, 5 out of resources.\n");
 }
 
 int dispatch(std::vector<std::string> const& arguments) {
+  if (arguments.size() > 1 && arguments[0] == "help") return dispatch({arguments[1], "--help"});
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
     help();
     return arguments.empty() ? 2 : 0;
@@ -57,7 +68,10 @@ int dispatch(std::vector<std::string> const& arguments) {
     if (arguments[0] == v.name) return v.run({arguments.begin() + 1, arguments.end()});
     known.emplace_back(v.name);
   }
-  throw wayfarer::usage_error("no verb '" + arguments[0] + "'" + wayfarer::did_you_mean(arguments[0], known) +
+  bool const pipeline = arguments[0].ends_with(".yaml") || arguments[0].ends_with(".yml");
+  throw wayfarer::usage_error("no verb '" + printable(arguments[0]) + "'" +
+                              (pipeline ? "; did you mean 'wayfarer run " + printable(arguments[0]) + "'?"
+                                        : wayfarer::did_you_mean(arguments[0], known)) +
                               "\n'wayfarer --help' lists them");
 }
 

@@ -52,6 +52,10 @@ verb_options::verb_options(std::string usage, std::string about, std::vector<std
 }
 
 bool verb_options::parse(words const& given) {
+  if (given.size() == 1 && given[0] == "--list-options") {  // for the shell's completion
+    for (auto const& option : named_.options()) std::cout << "--" << option->long_name() << '\n';
+    return false;
+  }
   po::options_description all;
   all.add(named_).add(hidden_);
   // No guessing: a prefix that means one option today may mean another tomorrow.
@@ -61,7 +65,7 @@ bool verb_options::parse(words const& given) {
     po::store(parsed, values_);
     if (has("help")) {
       std::cout << "Usage: wayfarer " << usage_ << "\n\n" << about_ << "\n\n" << named_;
-      if (!examples_.empty()) std::cout << "\nExamples:\n";
+      if (!examples_.empty()) std::cout << (colours() ? "\n\033[1mExamples\033[0m:\n" : "\nExamples:\n");
       for (std::string const& e : examples_) std::cout << "  " << e << '\n';
       return false;
     }

@@ -1,5 +1,6 @@
 #include "cli/planning.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace wayfarer::host {
@@ -29,6 +30,13 @@ planned read_planned(verb_options const& o, registry& plugins) {
 
 int report_problems(planned const& p) {
   if (!p.problems.empty()) std::fprintf(stderr, "%s\n", format_problems(p.what.file, p.problems).c_str());
+  auto const any = [&](std::string_view text) {
+    return std::any_of(p.problems.begin(), p.problems.end(),
+                       [&](problem const& one) { return one.message.find(text) != std::string::npos; });
+  };
+  if (any("no plugin '"))
+    std::fprintf(stderr, "'wayfarer plugins list' shows the plugins that are found; --plugin-path DIR adds a folder\n");
+  if (any("has no parameter '")) std::fprintf(stderr, "'wayfarer plugins describe ID' shows what a plugin takes\n");
   return exit_code_of(p.problems);
 }
 

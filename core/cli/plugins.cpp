@@ -13,6 +13,7 @@
 
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
+#include "cli/plugin_page.hpp"
 #include "cli/plugins_check.hpp"
 #include "cli/verbs.hpp"
 #include "pipeline/values.hpp"
@@ -134,12 +135,14 @@ void describe_text(plugin const& p) {
   }
 }
 
-int describe(registry& plugins, std::string const& id, bool json) {
+int describe(registry& plugins, std::string const& id, bool json, bool page) {
   plugin const* const found = plugins.find(id);
   if (!found)
     throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
-                      "\n'wayfarer plugins list' shows those there are");
-  if (json)
+                      "\n'wayfarer plugins list' shows those there are; --plugin-path DIR adds a folder");
+  if (page)
+    std::cout << plugin_page(*found);
+  else if (json)
     std::cout << to_json(describe_json(*found), 2) << "\n";
   else
     describe_text(*found);
@@ -196,17 +199,19 @@ int list(registry& plugins, bool json) {
 }  // namespace
 
 int plugins_verb(words const& arguments) {
-  verb_options o("plugins list|describe|check [ID] [OPTIONS]",
-                 "Lists the plugins that pipelines can use; describes one: its ports, and its parameters with type, unit, default "
-                 "and range;\nor checks one, by ID or by the path of its library, against the rules of docs/conformance.md.\n"
-                 "A library that can't be used is listed with the reason, and makes the exit code 4, as does one that breaks a rule.",
-                 {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json",
-                  "wayfarer plugins check build/wayfarer_anisotropy.so --set pairs=10"});
+  verb_options o(
+      "plugins list|describe|check [ID] [OPTIONS]",
+      "Lists the plugins that pipelines can use; describes one: its ports, and its parameters with type, unit, default "
+      "and range;\nor checks one, by ID or by the path of its library, against the rules of docs/conformance.md.\n"
+      "A library that can't be used is listed with the reason, and makes the exit code 4, as does one that breaks a rule.",
+      {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json",
+       "wayfarer plugins check build/wayfarer_anisotropy.so --set pairs=10"});
   o.positional("ACTION");
   o.positional("ID");
-  o.named().add_options()(
-      "plugin-path", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
-      "look for plugins here first; may be given more than once")("json", "print JSON; docs/plugin-abi.md says what it holds")(
+  o.named().add_options()("plugin-path",
+                          boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
+                          "look for plugins here first; may be given more than once")(
+      "json", "print JSON; docs/plugin-abi.md says what it holds")("markdown", "describe: print a page for people")(
       "set", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("PARAM=VALUE"),
       "check: a parameter of the plugin; may be given more than once")(
       "seed", boost::program_options::value<std::uint64_t>()->default_value(0)->value_name("N"),
@@ -225,12 +230,13 @@ int plugins_verb(words const& arguments) {
   if (action == "describe") {
     std::string const id = o.required("ID");
     registry plugins = open_registry(o);
-    return describe(plugins, id, o.has("json"));
+    return describe(plugins, id, o.has("json"), o.has("markdown"));
   }
   if (action == "check")
-    return check_plugin_verb(o.required("ID"), {o.all("plugin-path"), o.all("set"), o.get<std::uint64_t>("seed"), o.has("json"),
-                                                o.has("strict")});
-  throw usage_error("'plugins' can list, describe and check, but not '" + printable(action) + "'" + did_you_mean(action, actions));
+    return check_plugin_verb(o.required("ID"),
+                             {o.all("plugin-path"), o.all("set"), o.get<std::uint64_t>("seed"), o.has("json"), o.has("strict")});
+  throw usage_error("'plugins' can list, describe and check, but not '" + printable(action) + "'" +
+                    did_you_mean(action, actions));
 }
 
 }  // namespace wayfarer::host

@@ -17,6 +17,10 @@ int bench_verb(words const&);
 int show_verb(words const&);
 int compare_verb(words const&);
 int tokenize_verb(words const&);
+int model_verb(words const&);
+int generate_verb(words const&);
 int new_verb(words const&);
+int doctor_verb(words const&);
+int completion_verb(words const&);
 
 }  // namespace wayfarer::host

@@ -1,0 +1,81 @@
+// wayfarer completion: what the shell offers at the Tab key. The script asks the program itself, so it can't go stale.
+#include <algorithm>
+#include <iostream>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+
+#include "cli/options.hpp"
+#include "cli/planning.hpp"
+#include "cli/verbs.hpp"
+
+namespace wayfarer::host {
+namespace {
+
+constexpr char bash[] = R"script(# Bash completion for wayfarer: verbs, options, plugin ids, pipeline and result files.
+# Installed with the program; by hand: source <(wayfarer completion bash)
+
+_wayfarer() {
+  local program=${COMP_WORDS[0]} word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]}
+  local -a words=()
+  COMPREPLY=()
+  _wayfarer_files() { mapfile -t COMPREPLY < <(compgen -d -S / -- "$word"; [ -z "$1" ] || compgen -f -X "!$1" -- "$word"); compopt -o nospace -o filenames; }
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    mapfile -t words < <("$program" --help 2>/dev/null | sed -n 's/^  \([a-z]*\)  .*/\1/p')
+    mapfile -t COMPREPLY < <(compgen -W "${words[*]} --help --version" -- "$word")
+    return
+  fi
+  case $before in
+    --plugin-path | --path | --dir) _wayfarer_files ''; return ;;
+    --out | --against) _wayfarer_files '*'; return ;;
+  esac
+  if [[ $word == -* ]]; then
+    mapfile -t words < <("$program" "$verb" --list-options 2>/dev/null)
+    mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$word")
+    return
+  fi
+  case $verb in
+    run | check | graph) _wayfarer_files '*.@(yaml|yml)'; return ;;
+    show | compare | merge) _wayfarer_files '*.h5'; return ;;
+    plugins | model | new | bench | completion)
+      if [ "$COMP_CWORD" -eq 2 ]; then
+        case $verb in
+          plugins) words=(list describe check) ;;
+          model) words=(info hooks weights) ;;
+          new) words=(probe metric source model) ;;
+          bench) words=(probes models sources kernels) ;;
+          completion) words=(bash) ;;
+        esac
+      elif [ "$verb" != new ] && [ "$verb" != completion ]; then
+        mapfile -t words < <("$program" completion ids 2>/dev/null)
+      fi ;;
+    generate | tokenize) [ "$COMP_CWORD" -eq 2 ] && mapfile -t words < <("$program" completion ids 2>/dev/null) ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$word")
+}
+shopt -s extglob
+complete -F _wayfarer wayfarer
+)script";
+
+}  // namespace
+
+int completion_verb(words const& arguments) {
+  verb_options o(
+      "completion bash",
+      "Prints a script that completes verbs, options, plugin ids and files at the Tab key. Packages install it.",
+      {"source <(wayfarer completion bash)", "wayfarer completion bash > ~/.local/share/bash-completion/completions/wayfarer"});
+  o.positional("WHAT");
+  if (!o.parse(arguments)) return 0;
+  std::string const what = o.required("WHAT");
+  if (what == "bash") {
+    std::cout << bash;
+  } else if (what == "ids") {  // what the script asks for
+    for (auto const& id : registry().ids()) std::cout << id << '\n';
+  } else {
+    throw usage_error("there is completion for bash only, not for '" + printable(what) + "'" +
+                      did_you_mean(what, std::vector<std::string>{"bash"}));
+  }
+  return 0;
+}
+
+}  // namespace wayfarer::host

@@ -1,0 +1,384 @@
+// wayfarer generate: a model goes on from prompts, token by token, and what it did on the way can be kept.
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <map>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/generate.hpp>
+#include <wayfarer/hooks.hpp>
+#include <wayfarer/json.hpp>
+#include <wayfarer/version.hpp>
+
+#include "cli/models.hpp"
+#include "cli/planning.hpp"
+#include "cli/verbs.hpp"
+#include "engine/provenance.hpp"
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+namespace po = boost::program_options;
+
+namespace {
+
+/// "15,496 703" -> token ids.
+std::vector<std::int32_t> parse_ids(std::string_view text, char const* option, std::size_t vocabulary) {
+  std::vector<std::int32_t> ids;
+  while (true) {
+    text.remove_prefix(std::min(text.find_first_not_of(", \n\t"), text.size()));
+    if (text.empty()) return ids;
+    std::int32_t id = 0;
+    auto const [rest, bad] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (bad != std::errc{} || id < 0 || static_cast<std::size_t>(id) >= vocabulary)
+      throw usage_error(std::string(option) + " takes token ids from 0 to " + std::to_string(vocabulary - 1) +
+                        ", with commas between them, not '" + printable(text.substr(0, 20)) + "'");
+    ids.push_back(id);
+    text.remove_prefix(static_cast<std::size_t>(rest - text.data()));
+  }
+}
+
+/// Text for a terminal that may have more than one line: as `printable`, but lines and tabs stay.
+std::string lines(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at <= text.size();) {
+    std::size_t const end = std::min(text.find_first_of("\n\t", at), text.size());
+    out += printable(text.substr(at, end - at));
+    if (end < text.size()) out += text[end];
+    at = end + 1;
+  }
+  return out;
+}
+
+/// Prints text as it grows. A character whose bytes come in several tokens waits until it is whole.
+class growing_text {
+ public:
+  growing_text(model const& m, std::vector<std::int32_t> so_far) : model_(m), ids_(std::move(so_far)) { shown_ = text().size(); }
+
+  void add(std::int32_t token) {
+    ids_.push_back(token);
+    std::string const all = text();
+    std::size_t whole = all.size();
+    for (std::size_t back = 1; back <= 3 && back <= all.size(); ++back) {
+      auto const c = static_cast<unsigned char>(all[all.size() - back]);
+      if (c < 0x80) break;
+      if (c >= 0xc0) {
+        std::size_t const length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+        if (length > back) whole = all.size() - back;
+        break;
+      }
+    }
+    if (whole > shown_) show(std::string_view(all).substr(shown_, whole - shown_)), shown_ = whole;
+  }
+  void end() {
+    std::string const all = text();
+    if (all.size() > shown_) show(std::string_view(all).substr(shown_));
+    std::cout << std::endl;
+  }
+
+ private:
+  std::string text() const {
+    if (auto const* t = model_.text_tokenizer()) return t->decode(ids_);
+    std::string out;
+    for (auto const id : ids_) out += (out.empty() ? "" : " ") + model_.token_text(id);
+    return out;
+  }
+  static void show(std::string_view part) { std::cout << lines(part) << std::flush; }
+
+  model const& model_;
+  std::vector<std::int32_t> ids_;
+  std::size_t shown_;
+};
+
+/// Rows that a hook gave, step after step, of every item; kept as float32 (float64 where the model computes in it).
+class kept_activations {
+ public:
+  void add(generation_step const& step, hook_set const& hooks) {
+    for (auto const& hook : hooks.names())
+      for (std::size_t k = 0; k < step.items.size(); ++k) {
+        auto& parts = all_[hook];
+        if (parts.size() <= step.items[k]) parts.resize(step.items[k] + 1);
+        parts[step.items[k]].push_back(step.captured.at(hook, k).clone());
+      }
+  }
+
+  /// [item, pos, ...] or [item, head, query, key], NaN beyond the end of an item.
+  void write(model_info const& info, results& out) const {
+    for (auto const& [hook, items] : all_) {
+      hook_info const& about = *info.find_hook(hook);
+      std::size_t const along = about.per_pair ? 1 : 0;  // the axis on which steps follow one another
+      dims shape;
+      for (auto const& parts : items) {
+        std::size_t rows = 0;
+        for (auto const& t : parts) {
+          rows += t.size(along);
+          if (shape.empty()) shape = t.shape();
+          for (std::size_t a = 0; a < t.rank(); ++a)
+            if (a != along) shape[a].size = std::max(shape[a].size, t.size(a));
+        }
+        if (!shape.empty()) shape[along].size = std::max(shape[along].size, rows);
+      }
+      if (shape.empty()) continue;
+      shape.insert(shape.begin(), {"item", items.size()});
+      dtype const type = items.front().empty() ? dtype::f32 : items.front().front().type();
+      tensor all(type, shape);
+      if (type == dtype::f64)
+        fill<double>(all, items, along);
+      else
+        fill<float>(all, items, along);
+      auto& d = out.add(hook, all).about(about.about);
+      std::vector<std::string> names;
+      // A dimension has one size in a node, and hooks may differ in how far they go: keys in number, say.
+      for (auto const& s : shape) names.push_back(s.name);
+      d.rename(names);
+    }
+  }
+
+ private:
+  template <class T>
+  static void fill(tensor const& all, std::vector<std::vector<tensor>> const& items, std::size_t along) {
+    for (T& x : all.values<T>()) x = std::numeric_limits<T>::quiet_NaN();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      std::size_t row = 0;
+      for (auto const& part : items[i]) {
+        copy<T>(all[i].slice(along, row, row + part.size(along)), part);
+        row += part.size(along);
+      }
+    }
+  }
+  template <class T>
+  static void copy(tensor const& to, tensor const& from) {
+    if (from.rank() == 1) {
+      tensor const line = from.to(dtype_of<T>());
+      auto const x = line.view<T const>();
+      auto const y = to.view<T>();
+      for (std::size_t i = 0; i < from.size(0); ++i) y(i) = x(i);
+      return;
+    }
+    for (std::size_t i = 0; i < from.size(0); ++i) copy<T>(to[i], from[i]);
+  }
+
+  std::map<std::string, std::vector<std::vector<tensor>>> all_;
+};
+
+struct prompt_text {
+  std::string text;  // "" if ids were given
+  std::vector<std::int32_t> ids, decoder_ids;
+};
+
+std::vector<prompt_text> read_prompts(verb_options const& o, model const& m) {
+  std::vector<prompt_text> all;
+  bool const two_stacks = m.info().family == model_family::encoder_decoder;
+  tokenizer const* const t = m.text_tokenizer();
+  bool from_input = false;
+  for (auto const& given : o.all("prompt")) {
+    if (!t)
+      throw usage_error(
+          "the folder holds no tokenizer that could read a text; give token ids with --ids, or add the tokenizer's files");
+    prompt_text p{given, {}, {}};
+    if (given == "-") {
+      if (from_input) throw usage_error("'--prompt -' can be given once: standard input ends");
+      from_input = true;
+      p.text.assign(std::istreambuf_iterator<char>(std::cin), {});
+      if (p.text.ends_with('\n')) p.text.pop_back();
+    }
+    tokenize_options how;
+    how.ends = two_stacks;  // a decoder would take its own end of text for the end
+    p.ids = t->encode(p.text, how).ids;
+    if (p.ids.empty() && t->special().bos) p.ids.push_back(*t->special().bos);
+    if (p.ids.empty()) throw usage_error("the prompt is empty; give at least one word, or a token with --ids");
+    all.push_back(std::move(p));
+  }
+  for (auto const& given : o.all("ids")) {
+    all.push_back({"", parse_ids(given, "--ids", m.info().vocabulary), {}});
+    if (all.back().ids.empty()) throw usage_error("--ids names no token");
+  }
+  if (all.empty())
+    throw usage_error("there is nothing to go on from: give --prompt TEXT, --prompt - for standard input, or --ids 1,2,3");
+  auto const starts = o.all("decoder-ids");
+  if (!two_stacks && !starts.empty())
+    throw usage_error("--decoder-ids is for encoder-decoders, and " + m.info().architecture + " is none");
+  if (starts.size() > 1 && starts.size() != all.size())
+    throw usage_error("give --decoder-ids once for all prompts, or once for each of the " + std::to_string(all.size()));
+  for (std::size_t i = 0; two_stacks && i < all.size(); ++i) {
+    if (!starts.empty())
+      all[i].decoder_ids = parse_ids(starts[starts.size() == 1 ? 0 : i], "--decoder-ids", m.info().vocabulary);
+    else  // T5 begins with its padding token, whose id is 0
+      all[i].decoder_ids = {t ? t->special().pad.value_or(0) : 0};
+  }
+  return all;
+}
+
+std::string text_of(model const& m, std::span<std::int32_t const> ids) {
+  if (auto const* t = m.text_tokenizer()) return t->decode(ids);
+  std::string out;
+  for (auto const id : ids) out += (out.empty() ? "" : " ") + m.token_text(id);
+  return out;
+}
+
+/// Bytes of a byte-level tokenizer need not be a text, and JSON and HDF5 hold texts only.
+std::string as_text(std::string text) {
+  return is_utf8(text) ? text : printable(text);
+}
+
+}  // namespace
+
+int generate_verb(words const& arguments) {
+  verb_options o(
+      "generate PLUGIN --path DIR --prompt TEXT [OPTIONS]",
+      "Lets a model go on from a prompt, token by token, and prints the text as it grows. Several prompts go on side by\n"
+      "side. What the model computes at its hooks on the way can be kept in a file.",
+      {"wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The lighthouse'",
+       "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'Once' --temperature 0.8 --top-p 0.95 --seed 3",
+       "echo 'translate English to German: good' | wayfarer generate t5 --path ~/models/t5-small --prompt -",
+       "wayfarer generate gpt2 --path ~/models/gpt2 --ids 464,1334 --json",
+       "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The' --capture 'blocks.*.hook_resid_post' --out walk.h5"});
+  add_model_options(o);
+  o.named().add_options()("prompt", po::value<std::vector<std::string>>()->composing()->value_name("TEXT"),
+                          "text to go on from, - for standard input; may be given more than once")(
+      "ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"), "token ids to go on from, as in 464,1334")(
+      "decoder-ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"),
+      "encoder-decoders: what the decoder begins with; default: the padding token")(
+      "max-new-tokens", po::value<std::size_t>()->default_value(50)->value_name("N"), "stop after this many")(
+      "temperature", po::value<double>()->default_value(0, "0")->value_name("T"), "0: always the likeliest token")(
+      "top-k", po::value<std::size_t>()->default_value(0)->value_name("K"), "draw from the K likeliest tokens; 0: from all")(
+      "top-p", po::value<double>()->default_value(1, "1")->value_name("P"),
+      "draw from the fewest tokens that have this probability together")(
+      "seed", po::value<std::uint64_t>()->default_value(0)->value_name("S"), "the same seed gives the same tokens")(
+      "stop", po::value<std::vector<std::string>>()->composing()->value_name("IDS"),
+      "tokens that end a text; default: the tokenizer's end of text")("no-stop", "go on after the end of text")(
+      "capture", po::value<std::vector<std::string>>()->composing()->multitoken()->value_name("HOOK..."),
+      "keep what is computed at these hooks")("out", po::value<std::string>()->value_name("F.h5"),
+                                              "the file that keeps it, with the tokens")("json", "print JSON when all is done");
+  if (!o.parse(arguments)) return 0;
+  if (o.has("capture") != o.has("out")) throw usage_error("--capture says what to keep and --out where: give both, or neither");
+
+  auto const started = std::chrono::steady_clock::now();
+  std::string const began = utc_now();
+  registry plugins = open_registry(o);
+  std::unique_ptr<model> const m = open_model(o, plugins);
+  run_request request;
+  if (o.has("capture")) request.capture = m->info().hooks_for(o.all("capture"));
+  hook_set const wanted = request.capture;
+  auto const prompts = read_prompts(o, *m);
+
+  sampling how;
+  how.max_new_tokens = o.get<std::size_t>("max-new-tokens");
+  how.temperature = o.get<double>("temperature");
+  how.top_k = o.get<std::size_t>("top-k");
+  how.top_p = o.get<double>("top-p");
+  how.seed = o.get<std::uint64_t>("seed");
+  for (auto const& ids : o.all("stop"))
+    for (auto const id : parse_ids(ids, "--stop", m->info().vocabulary)) how.stop.push_back(id);
+  if (how.stop.empty() && !o.has("no-stop") && m->text_tokenizer() && m->text_tokenizer()->special().eos)
+    how.stop.push_back(*m->text_tokenizer()->special().eos);
+
+  batch start;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    if (m->info().longest != 0 && prompts[i].ids.size() > m->info().longest)
+      throw usage_error("prompt " + std::to_string(i) + " has " + format_count(prompts[i].ids.size()) + " tokens, and " +
+                        m->info().architecture + " reads at most " + format_count(m->info().longest) + "; shorten it");
+    start.tokens.push_back(prompts[i].ids);
+    if (!prompts[i].decoder_ids.empty()) start.decoder_tokens.push_back(prompts[i].decoder_ids);
+  }
+  m->load();
+
+  // One text grows on the screen; several are printed one after another when all are done.
+  bool const streams = prompts.size() == 1 && !o.has("json");
+  bool const two_stacks = !start.decoder_tokens.empty();
+  std::vector<std::int32_t> const shown = two_stacks ? std::vector<std::int32_t>{} : prompts[0].ids;
+  // A prompt is shown as it was given: its tokens may not hold all of it.
+  auto const beginning = [&](std::size_t i) {
+    if (two_stacks) return std::string();
+    return lines(prompts[i].text.empty() ? text_of(*m, prompts[i].ids) : prompts[i].text);
+  };
+  if (streams) std::cout << beginning(0) << std::flush;
+  growing_text text(*m, shown);
+  kept_activations kept;
+  auto const out = generate(*m, start, how, request, [&](generation_step const& step) {
+    if (streams) text.add(step.tokens[0]);
+    kept.add(step, wanted);
+    return true;
+  });
+  if (streams) text.end();
+
+  auto all = json_value::array();
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    auto const fresh = out[i];
+    bool const stopped = !fresh.empty() && std::find(how.stop.begin(), how.stop.end(), fresh.back()) != how.stop.end();
+    if (o.has("json")) {
+      auto ids = json_value::array(), added = json_value::array();
+      for (auto const id : prompts[i].ids) ids.push_back(id);
+      for (auto const id : fresh) added.push_back(id);
+      all.push_back(json_value::object({{"prompt", as_text(prompts[i].text)},
+                                        {"ids", std::move(ids)},
+                                        {"new_ids", std::move(added)},
+                                        {"text", as_text(text_of(*m, fresh))},
+                                        {"ended", stopped                             ? "stop token"
+                                                  : fresh.size() < how.max_new_tokens ? "positions"
+                                                                                      : "length"}}));
+    } else if (!streams) {
+      growing_text rest(*m, two_stacks ? std::vector<std::int32_t>{} : prompts[i].ids);
+      std::cout << "[" << i << "] " << beginning(i);
+      for (auto const id : fresh) rest.add(id);
+      rest.end();
+    }
+  }
+  if (o.has("json")) std::cout << to_json(all, 2) << '\n';
+  if (!o.has("out")) return 0;
+
+  results r;
+  std::size_t longest = 0;
+  auto const& read = two_stacks ? start.decoder_tokens : start.tokens;
+  for (std::size_t i = 0; i < prompts.size(); ++i) longest = std::max(longest, read[i].size() + out[i].size());
+  tensor ids(dtype::i32, {{"item", prompts.size()}, {"token", longest}}), lengths(dtype::i32, {{"item", prompts.size()}}),
+      given(dtype::i32, {{"item", prompts.size()}});
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    std::vector<std::int32_t> whole(read[i].begin(), read[i].end());
+    whole.insert(whole.end(), out[i].begin(), out[i].end());
+    given.view<std::int32_t>()(i) = static_cast<std::int32_t>(read[i].size());
+    lengths.view<std::int32_t>()(i) = static_cast<std::int32_t>(whole.size());
+    for (std::size_t k = 0; k < longest; ++k) {
+      ids.view<std::int32_t>()(i, k) = k < whole.size() ? whole[k] : -1;
+      texts.push_back(k < whole.size() ? as_text(m->token_text(whole[k])) : "");
+    }
+  }
+  r.add("token_id", ids).about("tokens of the prompt and those drawn after it; -1 beyond an item's end");
+  r.add("token_text", std::move(texts), {{"item", prompts.size()}, {"token", longest}}).about("their texts");
+  r.add("length", lengths).about("tokens of an item, those of its prompt among them").units("tokens");
+  r.add("prompt_length", given).about("tokens of its prompt").units("tokens");
+  // The last token drawn is never read, so hooks have one position fewer than there are tokens.
+  kept.write(m->info(), r);
+
+  plugin const& which = *plugins.find(o.required("PLUGIN"));
+  auto const parameters = json_value::object({{"max_new_tokens", how.max_new_tokens},
+                                              {"temperature", how.temperature},
+                                              {"top_k", how.top_k},
+                                              {"top_p", how.top_p},
+                                              {"seed", std::to_string(how.seed)}});
+  double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  node_record const node{"generation",
+                         std::string(which.id()),
+                         "model",
+                         std::string(which.version()),
+                         std::string(which.build_id()),
+                         to_json(parameters),
+                         "",
+                         seconds};
+  result_writer file(o.get<std::string>("out"), "Generation by " + std::string(which.id()), how.seed);
+  file.write(node, r);
+  run_record run;
+  run.plan_json = to_json(parameters);
+  run.versions = library_versions();
+  run.environment = environment();
+  run.started = began, run.ended = utc_now();
+  run.peak_memory = peak_memory_bytes();
+  file.commit(run, {node});
+  std::cout << o.get<std::string>("out") << ": " << file.datasets() << " datasets, " << format_size(file.bytes()) << "\n";
+  return 0;
+}
+
+}  // namespace wayfarer::host
