@@ -1,0 +1,1 @@
+wayfarer_benchmark(transformer LIBRARIES gpt2_internal TBB::tbb)

@@ -1,0 +1,308 @@
+// How fast gpt2 runs the shape of GPT-2 124M, and how near that is to what the processor could do.
+//
+//     bench_transformer [--model=FOLDER] [--threads=2] [Google Benchmark's flags]
+//
+// FOLDER is a checkpoint of that shape; without it one with random weights is made. Everything is a ratio, taken in pairs: each
+// iteration measures the limit or the plain pass beside the pass in question, and the median of the iterations' ratios is
+// printed. `of_peak`: multiply-adds of the matrix products (253.0 + 19.35 GFLOP for 1,024 tokens, attention's causal half counted
+// once) over those that the same threads do from registers. `of_bandwidth`: bytes of the weights over what the same threads read
+// from memory in the same time. `against_plain`: seconds of this pass over those of the pass that captures logits alone.
+#include <benchmark/benchmark.h>
+#include <immintrin.h>
+#include <oneapi/tbb/global_control.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <wayfarer/config.hpp>
+#include <wayfarer/descriptor.hpp>
+#include <wayfarer/error.hpp>
+#include <wayfarer/layers.hpp>
+#include <wayfarer/model.hpp>
+#include <wayfarer/parallel.hpp>
+#include <wayfarer/random.hpp>
+#include <wayfarer/safetensors.hpp>
+
+extern "C" wayfarer::plugin_descriptor const* wayfarer_plugin();
+
+namespace {
+
+using namespace wayfarer;
+
+constexpr std::size_t layers = 12, width = 768, vocabulary = 50257, positions = 1024;
+constexpr double weight_bytes = 4.0 * (12 * (12 * 768.0 * 768 + 13 * 768) + 50257.0 * 768 + 2 * 768);  // read by every token
+std::string folder;
+std::size_t threads = 2;
+
+// ---- limits
+// --------------------------------------------------------------------------------------------------------------------
+
+__attribute__((target("avx512f"))) double spin_512(std::size_t rounds, float* sink) {
+  __m512 const a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
+  __m512 sum[12];
+  for (auto& s : sum) s = _mm512_set1_ps(1);
+  for (std::size_t i = 0; i < rounds; ++i)
+    for (auto& s : sum) s = _mm512_fmadd_ps(s, a, b);
+  for (auto& s : sum) *sink += _mm512_cvtss_f32(s);
+  return static_cast<double>(rounds) * 12 * 16;
+}
+__attribute__((target("avx2,fma"))) double spin_256(std::size_t rounds, float* sink) {
+  __m256 const a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
+  __m256 sum[12];
+  for (auto& s : sum) s = _mm256_set1_ps(1);
+  for (std::size_t i = 0; i < rounds; ++i)
+    for (auto& s : sum) s = _mm256_fmadd_ps(s, a, b);
+  for (auto& s : sum) *sink += _mm256_cvtss_f32(s);
+  return static_cast<double>(rounds) * 12 * 8;
+}
+
+template <class F>
+double seconds(F f) {
+  auto const from = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+}
+
+/// Multiply-adds a second of all threads together, over about a tenth of a second.
+double peak() {
+  std::vector<double> done(threads);
+  std::vector<float> sinks(threads * 16);
+  bool const wide = __builtin_cpu_supports("avx512f");
+  double const took = seconds([&] {
+    parallel_for(threads,
+                 [&](std::size_t t) { done[t] = wide ? spin_512(1 << 25, &sinks[t * 16]) : spin_256(1 << 25, &sinks[t * 16]); });
+  });
+  benchmark::DoNotOptimize(sinks.data());
+  double all = 0;
+  for (double const d : done) all += d;
+  return all / took;
+}
+
+/// Bytes a second that all threads read together from 512 MB, far beyond the caches.
+double bandwidth() {
+  static std::vector<std::uint64_t> const memory(std::size_t{64} << 20, 1);
+  std::size_t const pieces = 64, each = memory.size() / pieces;
+  std::vector<std::uint64_t> sums(pieces);
+  double const took = seconds([&] {
+    parallel_for(pieces, [&](std::size_t p) {
+      std::uint64_t s[32] = {};
+      for (std::size_t i = p * each; i < (p + 1) * each; i += 32)
+        for (std::size_t j = 0; j < 32; ++j) s[j] += memory[i + j];
+      for (auto const x : s) sums[p] += x;
+    });
+  });
+  benchmark::DoNotOptimize(sums.data());
+  return static_cast<double>(memory.size()) * 8 / took;
+}
+
+// ---- the model
+// -----------------------------------------------------------------------------------------------------------------
+
+void make_checkpoint(std::string const& to) {
+  std::filesystem::create_directories(to);
+  std::ofstream(to + "/config.json") << R"({"model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768,
+    "n_positions": 1024, "vocab_size": 50257, "activation_function": "gelu_new"})";
+  std::vector<std::pair<std::string, tensor>> all;
+  auto const add = [&](std::string const& name, dims shape, float mean, float spread) {
+    tensor const t(dtype::f32, std::move(shape));
+    auto const v = t.values<float>();
+    constexpr std::size_t piece = 1 << 16;
+    parallel_for((v.size() + piece - 1) / piece, [&](std::size_t p) {
+      random_stream draw(0, name, p);
+      for (std::size_t i = p * piece; i < std::min(v.size(), (p + 1) * piece); ++i)
+        v[i] = mean + spread * (2 * draw.uniform_float() - 1);
+    });
+    all.emplace_back(name, t);
+  };
+  add("wte.weight", {{"0", vocabulary}, {"1", width}}, 0, 0.035f);
+  add("wpe.weight", {{"0", positions}, {"1", width}}, 0, 0.02f);
+  for (std::size_t i = 0; i < layers; ++i) {
+    auto const p = "h." + std::to_string(i) + ".";
+    for (char const* const norm : {"ln_1", "ln_2"})
+      add(p + norm + ".weight", {{"0", width}}, 1, 0.1f), add(p + norm + ".bias", {{"0", width}}, 0, 0.05f);
+    auto const linear = [&](char const* name, std::size_t in, std::size_t out) {
+      add(p + name + ".weight", {{"0", in}, {"1", out}}, 0, 0.035f), add(p + name + ".bias", {{"0", out}}, 0, 0.02f);
+    };
+    linear("attn.c_attn", width, 3 * width), linear("attn.c_proj", width, width);
+    linear("mlp.c_fc", width, 4 * width), linear("mlp.c_proj", 4 * width, width);
+  }
+  add("ln_f.weight", {{"0", width}}, 1, 0.1f), add("ln_f.bias", {{"0", width}}, 0, 0.05f);
+  write_safetensors(to + "/model.safetensors", all);
+}
+
+std::unique_ptr<model> open() {
+  config c;
+  c.set("path", param_value(folder));
+  c.set("gelu", param_value(std::string("auto")));
+  std::unique_ptr<model> m(dynamic_cast<model*>(wayfarer_plugin()->create(c)));
+  m->load();
+  return m;
+}
+
+model const& gpt2() {
+  static auto const m = open();
+  return *m;
+}
+
+batch tokens(std::size_t items, std::size_t length) {
+  batch b;
+  random_stream draw(1, "tokens");
+  for (std::size_t i = 0; i < items; ++i) {
+    std::vector<std::int32_t> ids(length);
+    for (auto& t : ids) t = static_cast<std::int32_t>(draw.below(vocabulary));
+    b.tokens.push_back(ids);
+  }
+  return b;
+}
+
+/// Multiply-adds of the products of a pass with logits at all positions.
+double work(std::size_t items, std::size_t length) {
+  double const n = static_cast<double>(items * length), dense = 12 * 12.0 * width * width + double{vocabulary} * width;
+  return n * dense + 12.0 * n * (static_cast<double>(length) + 1) / 2 * 2 * width;
+}
+
+run_request request(std::initializer_list<char const*> patterns, dtype precision = dtype::f32) {
+  run_request r;
+  r.precision = precision;
+  for (auto const* const p : patterns) r.capture.add(gpt2().info().hooks_for(std::string(p)));
+  r.capture.add(gpt2().info().hooks_for(std::string("logits")));
+  return r;
+}
+
+double run(batch const& b, run_request const& r) {
+  return seconds([&] {
+    auto const out = gpt2().run(b, r);
+    benchmark::DoNotOptimize(&out);
+  });
+}
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+// ---- benchmarks
+// ----------------------------------------------------------------------------------------------------------------
+
+void forward(benchmark::State& state) {
+  std::size_t const items = static_cast<std::size_t>(state.range(0)), length = static_cast<std::size_t>(state.range(1));
+  auto const b = tokens(items, length), plain = tokens(1, positions);
+  auto const r = request({});
+  run(b, r);
+  std::vector<double> of_peak, per_token;
+  double limit = 0;
+  for (auto _ : state) {
+    double const took = run(b, r);
+    double const other = items == 1 && length == positions ? took : run(plain, r);
+    limit = peak();
+    of_peak.push_back(work(items, length) / took / limit);
+    per_token.push_back(took / static_cast<double>(items * length) / (other / static_cast<double>(positions)));
+    state.SetIterationTime(took);
+  }
+  state.counters["of_peak"] = median(of_peak);
+  state.counters["per_token_against_1x1024"] = median(per_token);
+  state.counters["peak_GFLOPs"] = 2 * limit / 1e9;
+}
+
+void against_plain(benchmark::State& state, run_request const& r) {
+  auto const b = tokens(1, positions);
+  auto const plain = request({});
+  run(b, r), run(b, plain);
+  std::vector<double> ratios;
+  for (auto _ : state) {
+    double const took = run(b, r);
+    ratios.push_back(took / run(b, plain));
+    state.SetIterationTime(took);
+  }
+  state.counters["against_plain"] = median(ratios);
+  state.counters["times_as_fast"] = 1 / median(ratios);
+}
+
+void residual_states(benchmark::State& state) {
+  against_plain(state, request({"*.hook_resid_*", "*.hook_attn_out", "*.hook_mlp_out"}));
+}
+void patterns(benchmark::State& state) {
+  against_plain(state, request({"*.hook_pattern"}));
+}
+void bfloat16(benchmark::State& state) {
+  try {
+    check_precision(dtype::bf16);
+  } catch (usage_error const& e) {
+    state.SkipWithError(e.what());
+    return;
+  }
+  against_plain(state, request({}, dtype::bf16));
+}
+
+void decoding(benchmark::State& state) {
+  auto const r = request({});
+  std::vector<double> of_bandwidth;
+  double limit = 0;
+  auto run = gpt2().begin(tokens(1, 128), {}, nullptr);
+  for (auto _ : state) {
+    if (run->length(0) == positions) run = gpt2().begin(tokens(1, 128), {}, nullptr);
+    double const took = seconds([&] {
+      auto const out = run->extend(tokens(1, 1), r);
+      benchmark::DoNotOptimize(&out);
+    });
+    limit = bandwidth();
+    of_bandwidth.push_back(weight_bytes / took / limit);
+    state.SetIterationTime(took);
+  }
+  state.counters["of_bandwidth"] = median(of_bandwidth);
+  state.counters["bandwidth_GBs"] = limit / 1e9;
+}
+
+/// From nothing to one number of one weight.
+void opening(benchmark::State& state) {
+  for (auto _ : state) {
+    auto const m = open();
+    benchmark::DoNotOptimize(m->weight("blocks.11.attn.W_Q").get({11, 5, 7}));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<char*> rest;
+  for (int i = 0; i < argc; ++i) {
+    std::string const arg = argv[i];
+    if (arg.starts_with("--model="))
+      folder = arg.substr(8);
+    else if (arg.starts_with("--threads="))
+      threads = std::max<std::size_t>(1, std::strtoul(arg.c_str() + 10, nullptr, 10));
+    else
+      rest.push_back(argv[i]);
+  }
+  tbb::global_control const limit(tbb::global_control::max_allowed_parallelism, threads);
+  std::filesystem::path made;
+  if (folder.empty()) {
+    made = std::filesystem::temp_directory_path() / ("wayfarer-gpt2-" + std::to_string(getpid()));
+    folder = made.string();
+    make_checkpoint(folder);
+  }
+  auto const heavy = [](char const* name, auto f) {
+    return benchmark::RegisterBenchmark(name, f)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
+  };
+  heavy("forward", forward)->Args({1, 1024})->Args({8, 128})->Args({1, 128});
+  heavy("capture/residual_states", residual_states);
+  heavy("capture/patterns", patterns);
+  heavy("bfloat16", bfloat16);
+  benchmark::RegisterBenchmark("decoding", decoding)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(50);
+  benchmark::RegisterBenchmark("opening", opening)->Unit(benchmark::kMillisecond)->MinTime(0.2);
+  int count = static_cast<int>(rest.size());
+  benchmark::Initialize(&count, rest.data());
+  benchmark::RunSpecifiedBenchmarks();
+  if (!made.empty()) {
+    std::error_code ignored;
+    std::filesystem::remove_all(made, ignored);
+  }
+}
