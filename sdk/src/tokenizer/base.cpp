@@ -1,30 +1,29 @@
 #include "base.hpp"
 
 #include <cstring>
+#include <set>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 
 namespace wayfarer::tokenizing {
 
-void added_tokens::add(added_token t, refusal const& refuse) {
-  if (t.text.empty()) refuse("an added token is empty");
-  if (t.text.size() > longest_added_token)
-    refuse("the added token " + in_quotes(t.text) + " is longer than " + std::to_string(longest_added_token) + " bytes");
-  std::uint32_t node = 0;
-  for (char const c : t.text) {
-    auto const [at, fresh] =
-        next_.try_emplace({node, static_cast<unsigned char>(c)}, static_cast<std::uint32_t>(token_at_.size()));
-    if (fresh) token_at_.push_back(-1);
-    node = at->second;
+added_tokens::added_tokens(std::vector<added_token> all, refusal const& refuse) : all_(std::move(all)) {
+  std::vector<std::pair<std::string_view, std::int32_t>> texts;
+  std::set<std::string_view> seen;
+  for (std::size_t i = 0; i < all_.size(); ++i) {
+    auto const& t = all_[i];
+    if (t.text.empty()) refuse("an added token is empty");
+    if (t.text.size() > longest_token)
+      refuse("the added token " + in_quotes(t.text) + " is longer than " + std::to_string(longest_token) + " bytes");
+    if (!seen.insert(t.text).second) refuse("the added token " + in_quotes(t.text) + " comes twice");
+    if (!by_id_.try_emplace(t.id, i).second) refuse("two added tokens have the id " + std::to_string(t.id));
+    auto const first = static_cast<unsigned char>(t.text[0]);
+    only_begin_ = only_begin_ == -1 || only_begin_ == first ? first : -2;
+    begins_[first] = true;
+    texts.emplace_back(t.text, static_cast<std::int32_t>(i));
   }
-  if (token_at_[node] >= 0) refuse("the added token " + in_quotes(t.text) + " comes twice");
-  if (!by_id_.try_emplace(t.id, all_.size()).second) refuse("two added tokens have the id " + std::to_string(t.id));
-  token_at_[node] = static_cast<std::int32_t>(all_.size());
-  auto const first = static_cast<unsigned char>(t.text[0]);
-  only_begin_ = only_begin_ == -1 || only_begin_ == first ? first : -2;
-  begins_[first] = true;
-  all_.push_back(std::move(t));
+  trie_ = byte_trie(std::move(texts));
 }
 
 added_token const* added_tokens::find(std::int32_t id) const {
@@ -45,13 +44,12 @@ added_tokens::match added_tokens::next(std::string_view text, std::size_t from, 
       continue;
     }
     added_token const* found = nullptr;
-    std::uint32_t node = 0;
+    auto node = byte_trie::root();
     for (std::size_t i = at; i < text.size(); ++i) {
-      auto const step = next_.find({node, static_cast<unsigned char>(text[i])});
-      if (step == next_.end()) break;
-      node = step->second;
-      if (token_at_[node] < 0) continue;
-      auto const& t = all_[static_cast<std::size_t>(token_at_[node])];
+      node = trie_.step(node, static_cast<unsigned char>(text[i]));
+      if (node == byte_trie::none) break;
+      if (trie_.token(node) < 0) continue;
+      auto const& t = all_[static_cast<std::size_t>(trie_.token(node))];
       if (special || !t.special) found = &t;
     }
     if (!found) {

@@ -12,6 +12,7 @@
 
 #include <wayfarer/tokenizer.hpp>
 
+#include "trie.hpp"
 #include "vocabulary.hpp"
 
 namespace wayfarer::tokenizing {
@@ -22,13 +23,12 @@ struct added_token {
   std::string text;
   bool special = true, strips_left = false, strips_right = false;
 };
-/// Longer ones are refused: looking for a token takes time proportional to its length at every place of the text.
-inline constexpr std::size_t longest_added_token = 1024;
-
-/// A trie of the added tokens; the longest one that begins at a place wins.
+/// Where added tokens are in a text; the longest one that begins at a place wins.
 class added_tokens {
  public:
-  void add(added_token, refusal const&);
+  added_tokens() = default;
+  /// Refuses empty and overlong ones, and those that come twice.
+  added_tokens(std::vector<added_token>, refusal const&);
   added_token const* find(std::int32_t id) const;
   std::vector<added_token> const& all() const noexcept { return all_; }
   /// The first place at or after `from` where one begins; null if there is none. Those that are special count only if `special`.
@@ -43,8 +43,7 @@ class added_tokens {
   std::map<std::int32_t, std::size_t> by_id_;
   std::array<bool, 256> begins_{};
   int only_begin_ = -1;  // the byte with which all begin, -2 if there are several
-  std::map<std::pair<std::uint32_t, unsigned char>, std::uint32_t> next_;
-  std::vector<std::int32_t> token_at_{-1};  // node -> index in all_
+  byte_trie trie_;       // of indices in all_
 };
 
 /// What a folder says about a tokenizer apart from how it cuts.

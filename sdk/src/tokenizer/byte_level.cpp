@@ -6,6 +6,7 @@
 #include <queue>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
 
 namespace wayfarer::tokenizing {
 
@@ -174,8 +175,8 @@ class byte_level final : public base {
       if (i > from) merge(bytes.substr(from, i - from), begin + from, out);
       if (i < bytes.size()) {
         if (rules_.unknown < 0)
-          throw usage_error("the vocabulary of " + files().front() + " has no token for the byte in " + readable(bytes) +
-                            " and no unknown token");
+          throw usage_error("the vocabulary of " + files().front() + " has no token for " + in_quotes(bytes.substr(i, 1)) +
+                            ", at byte " + std::to_string(begin + i) + " of the text, and no unknown token");
         out.ids.push_back(rules_.unknown);
         out.spans.push_back({begin + i, begin + i + 1});
       }

@@ -124,8 +124,8 @@ void add_tokens(setting& s, std::vector<added_token> const& all, refusal const& 
     else if (s.tokens.bytes(t.id) != t.text)
       refuse("the added token " + in_quotes(t.text) + " has the id " + std::to_string(t.id) + ", which is " +
              in_quotes(s.tokens.bytes(t.id)) + " in the vocabulary");
-    s.added.add(t, refuse);
   }
+  s.added = added_tokens(all, refuse);
 }
 
 void assign_roles(setting& s, folder& from) {
