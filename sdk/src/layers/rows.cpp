@@ -41,7 +41,12 @@ class memory_pool {
         return p;
       }
     }
-    void* const p = std::aligned_alloc(bytes >= huge_page ? huge_page : 64, bytes);
+    std::size_t const alignment = bytes >= huge_page ? huge_page : 64;
+    void* p = std::aligned_alloc(alignment, bytes);
+    if (!p) {
+      release();
+      p = std::aligned_alloc(alignment, bytes);
+    }
     if (!p) throw resource_error("no memory for activations of " + std::to_string(bytes) + " bytes; use smaller blocks");
     if (bytes >= huge_page) madvise(p, bytes, MADV_HUGEPAGE);
     return p;
@@ -63,7 +68,15 @@ class memory_pool {
   }
 
  private:
-  static constexpr std::size_t most_kept = std::size_t{96} << 20;
+  void release() noexcept {
+    std::lock_guard const lock(mutex_);
+    for (auto const& [bytes, p] : free_) std::free(p);
+    free_.clear();
+    kept_ = 0;
+  }
+
+  // Enough for GPT-2's logits and patterns at 1,024 tokens. Never more than was in use at some time before.
+  static constexpr std::size_t most_kept = std::size_t{1} << 30;
   static std::size_t rounded(std::size_t bytes) {
     std::size_t const to = bytes >= huge_page ? huge_page : bytes >= 65536 ? 4096 : 64;
     if (bytes > SIZE_MAX - to) throw resource_error("activations of " + std::to_string(bytes) + " bytes are too large");
