@@ -142,6 +142,34 @@ TEST_F(host, edits_take_their_values_from_items_pairs_nodes_and_files) {
   EXPECT_EQ(wf::host::result_reader(out("f.h5")).read("_run", "inputs/name").texts().back(), "r.h5");
 }
 
+TEST_F(host, edits_reach_gpt2) {
+  auto const pipeline = file("gpt2.yaml", R"(nodes:
+  items: {source: tokens, ids: ["1 2 3 4", "5 6 7", "8 9 10 11 12", "3 2 1"]}
+  learner: {model: gpt2, path: )" WAYFARER_SOURCE_DIR R"(/tests/data/gpt2-odd}
+  clean: {probe: toy_activations, model: learner, source: items, hooks: "*"}
+  zeroed: {probe: toy_activations, model: learner, source: items, hooks: "*", edits: [{hook: blocks.0.attn.hook_z, heads: 1, positions: -1, set: zero}]}
+  patched: {probe: toy_activations, model: learner, source: items, hooks: "*", items: 3, edits: [{hook: blocks.0.hook_resid_post, positions: 1, set: {pair: 1}}]}
+  fine: {probe: toy_activations, model: learner, source: items, hooks: "*", precision: f64}
+)");
+  auto const r = wayfarer({"run", pipeline.string(), "--out", out("r.h5"), "--quiet"});
+  ASSERT_EQ(r.code, 0) << r.out;
+  for (char const* upstream : {"hook_embed", "blocks.0.hook_resid_pre", "blocks.0.attn.hook_v", "blocks.0.attn.hook_pattern"})
+    EXPECT_TRUE(same(read("r", "clean", upstream), read("r", "zeroed", upstream))) << upstream;
+  for (char const* downstream : {z0, out0, "blocks.0.mlp.hook_post", post0, "logits"})
+    EXPECT_FALSE(same(read("r", "clean", downstream), read("r", "zeroed", downstream))) << downstream;
+  auto const z = read("r", "zeroed", z0), clean = read("r", "clean", post0), patched = read("r", "patched", post0);
+  auto const logits = read("r", "clean", "logits"), other = read("r", "patched", "logits"), fine = read("r", "fine", "logits");
+  EXPECT_EQ(z(2, 4, 1, 0), 0);
+  EXPECT_NE(z(2, 3, 1, 0), 0);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_TRUE(same(patched[i][0], clean[i][0]) && same(patched[i][1], clean[i + 1][1]));
+    EXPECT_TRUE(same(other[i][0], logits[i][0])) << "what comes before is not touched";
+    EXPECT_FALSE(same(other[i][2], logits[i][2])) << "what comes after reads it";
+  }
+  EXPECT_FALSE(same(fine, logits));
+  EXPECT_NEAR(fine(1, 2, 3), logits(1, 2, 3), 1e-5);
+}
+
 TEST_F(host, edited_results_have_the_same_bytes_for_any_number_of_threads_and_blocks) {
   std::string const more =
       edited("patched",
@@ -316,7 +344,8 @@ TEST_F(host, a_killed_run_goes_on_and_ends_with_the_same_bytes) {
     pid_t const child = start(words("killed.h5"), folder / "log");
     std::this_thread::sleep_for(time * i / 6);
     kill(child, SIGKILL);
-    if (finish(child, folder / "log").code == 0) break;  // what was left of it took less time than expected
+    finish(child, folder / "log");
+    if (fs::exists(out("killed.h5"))) break;  // it was done before the signal came
     if (!fs::exists(out("killed.h5.blocks"))) continue;
     auto const now = static_cast<std::size_t>(std::distance(fs::directory_iterator(out("killed.h5.blocks")), {}));
     EXPECT_GE(now, kept) << "blocks are never lost";
