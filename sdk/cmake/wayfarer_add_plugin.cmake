@@ -48,6 +48,7 @@ function(wayfarer_add_plugin id)
     set_target_properties(${id} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/wayfarer/plugins
       INSTALL_RPATH "$ORIGIN/../..")
     install(TARGETS ${id} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/wayfarer/plugins COMPONENT runtime)
+    set_property(GLOBAL APPEND PROPERTY WAYFARER_PLUGINS ${id})
     return()
   endif()
 
