@@ -1,6 +1,7 @@
 #include "bench/benchmarks.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <optional>
 
@@ -39,37 +40,37 @@ void on_threads(std::size_t threads, std::function<void()> const& work) {
 void add(std::string const& name, work_size const& size, amounts const& each, std::function<void()> const& round) {
   with_place(name, [&] { on_threads(size.threads.front(), round); });
   for (std::size_t const threads : size.threads) {
-    benchmark::RegisterBenchmark((name + "/threads:" + std::to_string(threads)).c_str(),
-                                 [=](benchmark::State& state) {
-                                   try {
-                                     on_threads(threads, [&] {
-                                       reset_peak_memory();
-                                       count_allocations();
-                                       round();
-                                       double const allocated = static_cast<double>(allocated_bytes());
-                                       for (auto _ : state) round();
-                                       using benchmark::Counter;
-                                       auto const rate = [&](char const* what, double amount) {
-                                         if (amount > 0)
-                                           state.counters[what] = Counter(amount, Counter::kIsIterationInvariantRate);
-                                       };
-                                       auto const fraction = [&](char const* what, double amount, double limit) {
-                                         if (amount > 0 && limit > 0)
-                                           state.counters[what] = Counter(amount / limit, Counter::kIsIterationInvariantRate);
-                                       };
-                                       rate("items/s", each.items);
-                                       rate("tokens/s", each.tokens);
-                                       if (counts_allocations())
-                                         state.counters["allocated"] = Counter(allocated, Counter::kDefaults, Counter::kIs1024);
-                                       state.counters["peak_memory"] =
-                                           Counter(static_cast<double>(peak_memory()), Counter::kAvgThreads, Counter::kIs1024);
-                                       fraction("of_fma_limit", each.multiply_adds, measured_limits(threads).multiply_adds);
-                                       fraction("of_bandwidth", each.bytes, measured_limits(threads).bandwidth);
-                                     });
-                                   } catch (std::exception const& e) {
-                                     state.SkipWithError(e.what());
-                                   }
-                                 })
+    benchmark::RegisterBenchmark(
+        (name + "/threads:" + std::to_string(threads)).c_str(),
+        [=](benchmark::State& state) {
+          try {
+            on_threads(threads, [&] {
+              reset_peak_memory();
+              count_allocations();
+              round();
+              double const allocated = static_cast<double>(allocated_bytes());
+              auto const from = std::chrono::steady_clock::now();
+              for (auto _ : state) round();
+              double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+              using benchmark::Counter;
+              auto const rate = [&](char const* what, double amount) {
+                if (amount > 0) state.counters[what] = Counter(amount, Counter::kIsIterationInvariantRate);
+              };
+              auto const fraction = [&](char const* name_of_limit, double amount, double limit) {
+                if (amount > 0 && limit > 0)
+                  state.counters[name_of_limit] = amount * static_cast<double>(state.iterations()) / seconds / limit;
+              };
+              rate("items/s", each.items);
+              rate("tokens/s", each.tokens);
+              if (counts_allocations()) state.counters["allocated"] = Counter(allocated, Counter::kDefaults, Counter::kIs1024);
+              state.counters["peak_memory"] = Counter(static_cast<double>(peak_memory()), Counter::kAvgThreads, Counter::kIs1024);
+              fraction("of_fma_limit", each.multiply_adds, measured_limits(threads).multiply_adds);
+              fraction("of_bandwidth", each.bytes, measured_limits(threads).bandwidth);
+            });
+          } catch (std::exception const& e) {
+            state.SkipWithError(e.what());
+          }
+        })
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);
   }

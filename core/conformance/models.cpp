@@ -210,6 +210,11 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
     fed const f = feed(*m, 3, 12, 2, bench->seed);
     m->run(f.tokens, asking(m->info().hooks_for(m->info().hooks.back().name)));
   });
+  // Enough to see that training works, and little enough to do it once for every value of every parameter.
+  if (auto const* updates = bench->subject.find_param("train.updates");
+      updates && updates->type == param_type::integer && !bench->given.contains("train.updates"))
+    bench->base.set("train.updates",
+                    param_value(static_cast<std::int64_t>(std::clamp(30.0, updates->minimum, updates->maximum))));
   std::shared_ptr<model> const m = bench->make<model>();
   std::string const before = digest_of(m->info());
   m->load();

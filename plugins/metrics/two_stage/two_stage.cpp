@@ -39,8 +39,8 @@ struct two_stage final : wf::metric {
 
   void measure(wf::metric_input const& in, wf::results& out) const override {
     auto const& norms = in.at("learner", "norms");
+    auto const key = curve(norms, "K"), value = curve(norms, "V");  // first: they refuse what has no updates
     auto const update = coordinate(norms, norms.shape().front().name);
-    auto const key = curve(norms, "K"), value = curve(norms, "V");
     auto const past = std::find_if(value.begin(), value.end(), [&](double v) { return v > value_share_ * value.back(); });
     if (past == value.end())
       throw wf::data_error("two_stage: |W_V| ends at " + std::to_string(value.back()) + "; the training has failed");

@@ -233,7 +233,7 @@ struct topic_transformer final : wf::trainable_model {
     wf::batch out;
     std::vector<std::uint16_t> ids;
     std::vector<std::int32_t> tokens;
-    if (items.words.empty() && items.tokens.empty())
+    if (items.count != 0 && items.words.empty() && items.tokens.empty())
       throw wf::usage_error(
           "topic_transformer reads words or tokens, and this source gives neither; use a source of word numbers such as lda");
     for (std::size_t i = 0; i < items.count; ++i) {
