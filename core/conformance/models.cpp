@@ -184,7 +184,6 @@ void check_info(model_info const& i) {
   for (auto const& h : i.hooks) {
     if (!seen.insert(h.name).second) bad("two hooks are called '" + h.name + "'");
     if (h.about.empty()) bad("the hook '" + h.name + "' does not say where it is computed");
-    if (h.per_pair && !h.row.empty()) bad("the hook '" + h.name + "' is over pairs and has a row too");
     for (auto const& d : h.row)
       if (d.name.empty() || d.size == 0) bad("the hook '" + h.name + "' has a dimension without a name or size");
     for (auto const& d : h.row)

@@ -80,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(conformance, planted_fault,
                                          planted{"fault_parameter", "parameter_is_used"}, planted{"fault_random", "repeatable"},
                                          planted{"fault_out_of_range", "within_bounds"},
                                          planted{"fault_writes_input", "leaves_input_alone"}, planted{"fault_hangs", "finishes"}),
-                         [](auto const& info) { return std::string(info.param.id) + "_breaks_" + info.param.rule; });
+                         [](auto const& one) { return std::string(one.param.id) + "_breaks_" + one.param.rule; });
 
 TEST(conformance, takes_parameters_and_says_what_is_wrong_with_them) {
   EXPECT_EQ(check("sound_probe", {"--set", "scale=2", "--seed", "7"}).code, 0);
