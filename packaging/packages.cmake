@@ -46,20 +46,20 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME wayfarer)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION science)
-set(CPACK_DEBIAN_RUNTIME_DESCRIPTION "language models as movement through embedding space
- Runs experiments on language models that a YAML file describes, with sources,
- models, probes and metrics as plugins, and writes one self-describing HDF5
- file: the same bytes for any number of threads.")
+set(CPACK_DEBIAN_RUNTIME_DESCRIPTION "Runs experiments on language models that a YAML file describes, with sources,
+models, probes and metrics as plugins, and writes one self-describing HDF5
+file: the same bytes for any number of threads.")
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${PROJECT_BINARY_DIR}/lib)
-set(CPACK_DEBIAN_RUNTIME_PACKAGE_GENERATE_SHLIBS ON)
-set(CPACK_DEBIAN_RUNTIME_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
+file(WRITE ${built}/triggers "activate-noawait ldconfig\n")
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${built}/triggers)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SUGGESTS "wayfarer-dev, python3-h5py, python3-xarray")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME wayfarer-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "headers and CMake package to write Wayfarer plugins
- All that a source, model, probe or metric of one's own needs, with templates
- for 'wayfarer new'.")
+set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "Headers and a CMake package: all that a source, model, probe or metric of
+one's own needs, with templates for 'wayfarer new'.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "wayfarer (= ${PROJECT_VERSION}), librandom123-dev, libstdc++-12-dev | libstdc++-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_RECOMMENDS "cmake (>= 3.25), g++ (>= 4:12), libgtest-dev, libgmock-dev")
 include(CPack)
