@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+// Threads are oneTBB's, not OpenMP's.
+#define EIGEN_DONT_PARALLELIZE
 #include <dnnl.h>
 #include <omp.h>
 #include <Eigen/Core>

@@ -72,6 +72,14 @@ TEST(factored, eigenvalues_are_those_of_the_formed_matrix_without_its_zeros) {
   }
 }
 
+TEST(factored, triangle_keeps_lengths) {
+  auto const a = random_matrix(30, 6, 7);
+  Eigen::MatrixXd const r = dense(wf::triangle_of(a)), full = dense(a);
+  EXPECT_LT((r.transpose() * r - full.transpose() * full).cwiseAbs().maxCoeff(), 1e-12);
+  for (Eigen::Index i = 0; i < 6; ++i)
+    for (Eigen::Index j = 0; j < i; ++j) EXPECT_EQ(r(i, j), 0);
+}
+
 TEST(factored, takes_strided_float32_views) {
   auto const a = random_matrix(4, 12, 5).to(wf::dtype::f32), b = random_matrix(4, 12, 6).to(wf::dtype::f32);
   auto const svd = wf::singular_values_of_product(a.transposed(), b);

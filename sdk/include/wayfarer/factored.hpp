@@ -40,6 +40,9 @@ struct thin_eigen {
 };
 WAYFARER_API thin_eigen eigen_of_product(tensor const& a, tensor const& b);
 
+/// The triangle R [r, r] of the QR decomposition of a thin matrix a: [m, r]. ||a x|| = ||R x|| for every x.
+WAYFARER_API tensor triangle_of(tensor const& a);
+
 /// ||a b||_F from the Gram matrices of the factors.
 WAYFARER_API double frobenius_norm_of_product(tensor const& a, tensor const& b);
 

@@ -4,9 +4,12 @@
 #include <cmath>
 #include <numeric>
 
+#define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Dense>
 
 #include <wayfarer/error.hpp>
+
+#include "decompose.hpp"
 
 namespace wayfarer {
 namespace {
@@ -48,32 +51,17 @@ factors prepare(tensor const& a, tensor const& b) {
   return f;
 }
 
-/// Thin QR of a tall matrix.
-struct orthogonal {
-  matrix q, r;
-};
-orthogonal thin_qr(matrix const& tall) {
-  Eigen::HouseholderQR<matrix> const qr(tall);
-  return {qr.householderQ() * matrix::Identity(tall.rows(), tall.cols()),
-          qr.matrixQR().topRows(tall.cols()).triangularView<Eigen::Upper>()};
-}
-
-matrix triangle_of(matrix const& tall) {
-  Eigen::HouseholderQR<matrix> const qr(tall);
-  return qr.matrixQR().topRows(tall.cols()).triangularView<Eigen::Upper>();
-}
-
-tensor rows_of(matrix const& columns, std::string const& direction) {
-  tensor t(dtype::f64,
-           {{"direction", static_cast<std::size_t>(columns.cols())}, {direction, static_cast<std::size_t>(columns.rows())}});
-  Eigen::Map<row_major>(t.view<double>().data(), columns.cols(), columns.rows()) = columns.transpose();
-  return t;
-}
-
-tensor values_of(Eigen::VectorXd const& v) {
-  tensor t(dtype::f64, {{"direction", static_cast<std::size_t>(v.size())}});
-  std::copy(v.data(), v.data() + v.size(), t.view<double>().data());
-  return t;
+factored_kernels::kernel_table const& kernels() noexcept {
+#if defined(__x86_64__)
+  static auto const& chosen =
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+          ? factored_kernels::kernels_avx512
+      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? factored_kernels::kernels_avx2
+                                                                        : factored_kernels::kernels_baseline;
+  return chosen;
+#else
+  return factored_kernels::kernels_baseline;
+#endif
 }
 
 /// By magnitude, then real, then imaginary part, all descending.
@@ -95,17 +83,29 @@ std::vector<Eigen::Index> order_of(Eigen::VectorXcd const& values) {
 
 thin_svd svd_of_product(tensor const& a, tensor const& b) {
   auto const f = prepare(a, b);
-  auto const left = thin_qr(f.a), right = thin_qr(f.b.transpose());
-  matrix const core = left.r * right.r.transpose();
-  Eigen::BDCSVD<matrix> const svd(core, Eigen::ComputeThinU | Eigen::ComputeThinV);
-  return {rows_of(left.q * svd.matrixU(), a.shape()[0].name), values_of(svd.singularValues()),
-          rows_of(right.q * svd.matrixV(), b.shape()[1].name)};
+  matrix const second = f.b.transpose();
+  auto const r = static_cast<std::size_t>(f.a.cols());
+  thin_svd out{tensor(dtype::f64, {{"direction", r}, a.shape()[0]}), tensor(dtype::f64, {{"direction", r}}),
+               tensor(dtype::f64, {{"direction", r}, b.shape()[1]})};
+  kernels().svd(f.a.data(), f.a.rows(), second.data(), second.rows(), f.a.cols(), out.values.view<double>().data(),
+                out.left.view<double>().data(), out.right.view<double>().data());
+  return out;
 }
 
 tensor singular_values_of_product(tensor const& a, tensor const& b) {
   auto const f = prepare(a, b);
-  matrix const core = triangle_of(f.a) * triangle_of(f.b.transpose()).transpose();
-  return values_of(Eigen::BDCSVD<matrix>(core).singularValues());
+  matrix const second = f.b.transpose();
+  tensor out(dtype::f64, {{"direction", static_cast<std::size_t>(f.a.cols())}});
+  kernels().svd(f.a.data(), f.a.rows(), second.data(), second.rows(), f.a.cols(), out.view<double>().data(), nullptr, nullptr);
+  return out;
+}
+
+tensor triangle_of(tensor const& a) {
+  if (a.rank() != 2 || a.size(1) > a.size(0)) throw plugin_error("the factor " + describe(a.shape()) + " is not thin");
+  matrix const m = to_matrix(a);
+  tensor out(dtype::f64, {{"direction", a.size(1)}, a.shape()[1]});
+  kernels().triangle(m.data(), m.rows(), m.cols(), out.view<double>().data());
+  return out;
 }
 
 std::vector<std::complex<double>> eigenvalues_of_product(tensor const& a, tensor const& b) {

@@ -1,0 +1,409 @@
+// What every attention head's two matrices do, from the weights alone: W_QK = W_Q W_K^T, which says who attends to whom, and
+// W_VO = W_V W_O, which says what is moved. Singular values and directions, read in the vocabulary where the checkpoint has an
+// embedding; eigenvalues; how strongly heads of earlier blocks feed those of later ones.
+// Molina 2023 (Traveling Words, arXiv 2309.07315), sections 3.2 and 4.3; Elhage et al. 2021 for composition.
+//
+//     spectra: {probe: head_spectra, model: gpt2, blocks: [0, 5, 11]}
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/factored.hpp>
+#include <wayfarer/ops.hpp>
+#include <wayfarer/parallel.hpp>
+#include <wayfarer/probe.hpp>
+
+#include "probes/common/vocabulary_reading.hpp"
+
+namespace wf = wayfarer;
+
+namespace {
+
+/// The two thin factors of a head's matrix: left [d_model, d_head], right [d_head, d_model].
+struct head_matrix {
+  wf::tensor left, right;
+};
+
+enum class circuit { qk, vo };
+constexpr circuit circuits[] = {circuit::qk, circuit::vo};
+std::string name_of(circuit c) {
+  return c == circuit::qk ? "qk" : "vo";
+}
+
+/// One block's weights as the probe needs them, per head.
+struct block_weights {
+  wf::tensor q, k, v, o;              // [head, ...] as the model names them
+  wf::tensor norm_weight, norm_bias;  // of the norm that attention reads through; the bias may be undefined
+};
+
+wf::tensor float64(wf::tensor const& t) {
+  return t.to(wf::dtype::f64);
+}
+
+/// Pi G W: the norm's weight and its centring folded into a matrix that reads its output, W: [d_model, d_head].
+wf::tensor folded(wf::tensor const& w, wf::tensor const& norm_weight, bool centred) {
+  wf::tensor const out = float64(w).clone(), g = float64(norm_weight);
+  auto const m = out.view<double>();
+  std::size_t const rows = m.size(0), columns = m.size(1);
+  for (std::size_t i = 0; i < rows; ++i)
+    for (std::size_t j = 0; j < columns; ++j) m(i, j) *= g(i);
+  if (!centred) return out;
+  for (std::size_t j = 0; j < columns; ++j) {
+    double mean = 0;
+    for (std::size_t i = 0; i < rows; ++i) mean += m(i, j);
+    mean /= static_cast<double>(rows);
+    for (std::size_t i = 0; i < rows; ++i) m(i, j) -= mean;
+  }
+  return out;
+}
+
+wf::tensor scaled(wf::tensor const& t, double by) {
+  wf::tensor const out = float64(t).clone();
+  for (double& v : out.values<double>()) v *= by;
+  return out;
+}
+
+/// R W^T of a thin left factor's triangle R [r, r] and W [d_model, r]: rows of length d_model, with the same Frobenius norm as
+/// the product that they stand for.
+wf::tensor compressed(wf::tensor const& thin, wf::tensor const& wide) {
+  return wf::matmul(wf::triangle_of(thin), float64(wide)).to(wf::dtype::f32);
+}
+
+double norm_of(wf::tensor const& t) {
+  double s = 0;
+  for (float const v : t.values<float const>()) s += static_cast<double>(v) * static_cast<double>(v);
+  return std::sqrt(s);
+}
+
+}  // namespace
+
+struct head_spectra final : wf::probe {
+  explicit head_spectra(wf::config const& c)
+      : blocks_(c["blocks"].integers()),
+        directions_(c["directions"]),
+        k_(c["k"]),
+        coverage_(c["coverage"]),
+        fold_(c["fold"].text() == "norm"),
+        tokens_(c["tokens"]),
+        eigenvalues_(c["eigenvalues"]),
+        composition_(c["composition"]),
+        vectors_(c["vectors"]) {}
+
+  void finish(wf::accumulator const&, wf::results& out, wf::probe_context const& at) const override {
+    auto const& model = at.model();
+    auto const& info = model.info();
+    if (info.family == wf::model_family::encoder_decoder)
+      throw wf::usage_error("head_spectra reads models of one stack; " + info.architecture + " has an encoder and a decoder");
+    auto const blocks = chosen(info);
+    std::vector<block_weights> weights;
+    for (auto const b : blocks) weights.push_back(read(model, b));
+
+    std::size_t const B = blocks.size(), H = info.heads, d = info.d_model, r = info.d_head;
+    wf::tensor numbers(wf::dtype::i64, {{"block", B}});
+    for (std::size_t b = 0; b < B; ++b) numbers.view<std::int64_t>()(b) = static_cast<std::int64_t>(blocks[b]);
+    auto const put = [&](std::string name, wf::tensor values) -> wf::dataset& {
+      auto& set = out.add(std::move(name), std::move(values));
+      set.coordinate("block", numbers);
+      return set;
+    };
+
+    std::string const why = why_no_tokens(model);
+    bool const read_vocabulary = tokens_ && why.empty();
+    double widest = 0;
+    for (circuit const c : circuits) {
+      std::vector<wf::thin_svd> svd(B * H);
+      wf::parallel_for(B * H, [&](std::size_t i) {
+        auto const m = matrix(weights[i / H], i % H, c, info);
+        svd[i] = wf::svd_of_product(m.left, m.right);
+      });
+      wf::tensor const values(wf::dtype::f64, {{"block", B}, {"head", H}, {"direction", r}}),
+          covered = values.clone(), by_head(wf::dtype::f64, {{"block", B}, {"head", H}});
+      wf::tensor const effective(wf::dtype::i64, by_head.shape()), participation = by_head.clone(), stable = by_head.clone();
+      for (std::size_t i = 0; i < B * H; ++i) {
+        std::size_t const b = i / H, h = i % H;
+        double sum = 0, squares = 0, fourth = 0;
+        for (std::size_t j = 0; j < r; ++j) {
+          double const s = svd[i].values(j);
+          values(b, h, j) = s;
+          sum += s, squares += s * s, fourth += s * s * s * s;
+        }
+        double running = 0;
+        std::size_t reached = r;
+        for (std::size_t j = 0; j < r; ++j) {
+          running += svd[i].values(j);
+          covered(b, h, j) = sum > 0 ? 100 * running / sum : 100;
+          if (reached == r && covered(b, h, j) > coverage_) reached = j;
+        }
+        effective.view<std::int64_t>()(b, h) = static_cast<std::int64_t>(std::min(reached + 1, r));
+        double const largest = svd[i].values(0);
+        participation(b, h) = fourth > 0 ? squares * squares / fourth : 0;
+        stable(b, h) = largest > 0 ? squares / (largest * largest) : 0;
+        widest = std::max(widest, static_cast<double>(effective.view<std::int64_t>()(b, h)));
+      }
+      std::string const p = name_of(c) + "/";
+      std::string const of = c == circuit::qk ? " of W_Q W_K^T times the attention scale" : " of W_V W_O";
+      put(p + "values", values).about("singular values" + of);
+      put(p + "coverage", covered).units("percent").about("share of the sum of singular values up to each" + of);
+      char text[96];
+      std::snprintf(text, sizeof text, "directions needed to pass %g %% of the sum of singular values", coverage_);
+      put(p + "effective_dimension", effective).about(text);
+      put(p + "participation_ratio", participation).about("(sum s^2)^2 / sum s^4");
+      put(p + "stable_rank", stable).about("sum s^2 / largest s^2");
+
+      std::size_t const R = std::min(directions_, r);
+      std::vector<double> sign(B * H * R, 1);
+      if (read_vocabulary)
+        read_directions(model, info, weights, svd, c, R, sign, put, out);
+      else
+        for (std::size_t i = 0; i < B * H; ++i)
+          for (std::size_t j = 0; j < R; ++j) sign[i * R + j] = sign_by_entry(svd[i].right[j]);
+      wf::tensor const signs(wf::dtype::i32, {{"block", B}, {"head", H}, {"rank", R}});
+      for (std::size_t i = 0; i < sign.size(); ++i) signs.values<std::int32_t>()[i] = sign[i] > 0 ? 1 : -1;
+      put(p + "sign", signs)
+          .about(read_vocabulary
+                     ? "sign that makes the right direction's largest inner product with a token that of a positive direction"
+                     : "sign that makes the right direction's entry of largest magnitude positive");
+      if (vectors_) {
+        wf::tensor const left(wf::dtype::f32, {{"block", B}, {"head", H}, {"rank", R}, {"d_model", d}}), right = left.clone();
+        auto const l = left.view<float>(), v = right.view<float>();
+        for (std::size_t i = 0; i < B * H; ++i)
+          for (std::size_t j = 0; j < R; ++j)
+            for (std::size_t x = 0; x < d; ++x) {
+              double const s = sign[i * R + j];
+              l(i / H, i % H, j, x) = static_cast<float>(s * svd[i].left(j, x));
+              v(i / H, i % H, j, x) = static_cast<float>(s * svd[i].right(j, x));
+            }
+        put(p + "left", left)
+            .about("left singular directions (of the " + std::string(c == circuit::qk ? "query" : "value") +
+                   " side), unit length");
+        put(p + "right", right)
+            .about("right singular directions (of the " + std::string(c == circuit::qk ? "key" : "output") +
+                   " side), unit length");
+      }
+      if (eigenvalues_) add_eigenvalues(weights, c, info, put);
+    }
+    if (composition_) add_composition(weights, info, numbers, put);
+    if (tokens_ && !why.empty()) out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note");
+
+    char line[96];
+    std::snprintf(line, sizeof line, "%zu heads, at most %.0f of %zu directions hold %g %%", B * H, widest, r, coverage_);
+    out.summarise(line);
+  }
+
+ private:
+  using put_function = std::function<wf::dataset&(std::string, wf::tensor)>;
+
+  std::vector<std::size_t> chosen(wf::model_info const& info) const {
+    std::vector<std::size_t> blocks;
+    for (auto const b : blocks_) {
+      auto const from_end = b < 0 ? b + static_cast<std::int64_t>(info.layers) : b;
+      if (from_end < 0 || static_cast<std::size_t>(from_end) >= info.layers)
+        throw wf::usage_error("'blocks' names block " + std::to_string(b) + ", but " + info.architecture + " has blocks 0 to " +
+                              std::to_string(info.layers - 1));
+      blocks.push_back(static_cast<std::size_t>(from_end));
+    }
+    if (blocks.empty())
+      for (std::size_t b = 0; b < info.layers; ++b) blocks.push_back(b);
+    return blocks;
+  }
+
+  static block_weights read(wf::model const& m, std::size_t block) {
+    std::string const p = "blocks." + std::to_string(block) + ".";
+    block_weights w{
+        m.weight(p + "attn.W_Q"), m.weight(p + "attn.W_K"), m.weight(p + "attn.W_V"), m.weight(p + "attn.W_O"), {}, {}};
+    auto const& names = m.info().weights;
+    auto const has = [&](std::string const& n) { return std::find(names.begin(), names.end(), n) != names.end(); };
+    if (has(p + "ln1.w")) w.norm_weight = m.weight(p + "ln1.w");
+    if (has(p + "ln1.b")) w.norm_bias = m.weight(p + "ln1.b");
+    return w;
+  }
+
+  head_matrix matrix(block_weights const& w, std::size_t h, circuit c, wf::model_info const& info) const {
+    bool const fold = fold_ && w.norm_weight.defined(), centred = info.norm == wf::norm_kind::layer;
+    auto const in = [&](wf::tensor const& t) { return fold ? folded(t, w.norm_weight, centred) : float64(t); };
+    if (c == circuit::qk) return {scaled(in(w.q[h]), info.attention_scale), in(w.k[h]).transposed()};
+    return {in(w.v[h]), float64(w.o[h])};
+  }
+
+  static double sign_by_entry(wf::tensor const& v) {
+    std::size_t largest = 0;
+    for (std::size_t j = 1; j < v.size(0); ++j)
+      if (std::abs(v(j)) > std::abs(v(largest))) largest = j;
+    return v(largest) < 0 ? -1 : 1;
+  }
+
+  /// Empty if the vocabulary can be read.
+  static std::string why_no_tokens(wf::model const& m) {
+    try {
+      static_cast<void>(m.weight("embed.W_E"));
+      return {};
+    } catch (wf::data_error const& e) {
+      return e.what();
+    }
+  }
+
+  /// Tokens nearest to the left and right directions of every head, and the directions' signs (notes E5).
+  void read_directions(wf::model const& model, wf::model_info const& info, std::vector<block_weights> const& weights,
+                       std::vector<wf::thin_svd> const& svd, circuit c, std::size_t R, std::vector<double>& sign,
+                       put_function const& put, wf::results& out) const {
+    wf::tensor const embedding = model.weight("embed.W_E");
+    std::size_t const B = weights.size(), H = info.heads, V = embedding.size(0), K = std::min(k_, V);
+    wf::dims const shape{{"block", B}, {"head", H}, {"rank", R}, {"top", K}};
+    wf::tensor const left_ids(wf::dtype::i32, shape), right_ids = left_ids.clone(), left_scores(wf::dtype::f32, shape),
+                                                      right_scores = left_scores.clone();
+    for (std::size_t b = 0; b < B; ++b) {
+      auto const& w = weights[b];
+      auto const raw = [&](std::size_t first, std::size_t last) { return embedding.slice(0, first, last).to(wf::dtype::f32); };
+      // Under folding the matrices hold the norm's weight, so tokens are read without it.
+      auto const normed = [&](std::size_t first, std::size_t last) {
+        if (info.norm == wf::norm_kind::none) return raw(first, last);
+        return wf::reading::normalized(embedding.slice(0, first, last), info.norm == wf::norm_kind::layer, info.norm_epsilon,
+                                       fold_ ? wf::tensor() : w.norm_weight, fold_ ? wf::tensor() : w.norm_bias);
+      };
+      wf::tensor const left(wf::dtype::f32, {{"direction", H * R}, {"d_model", info.d_model}}), right = left.clone();
+      auto const l = left.view<float>(), v = right.view<float>();
+      for (std::size_t h = 0; h < H; ++h)
+        for (std::size_t j = 0; j < R; ++j)
+          for (std::size_t x = 0; x < info.d_model; ++x) {
+            auto const& s = svd[b * H + h];
+            l(h * R + j, x) = static_cast<float>(s.values(j) * s.left(j, x));
+            v(h * R + j, x) = static_cast<float>(s.right(j, x));
+          }
+      auto const on_left = wf::reading::read_tokens(left, V, K, normed);
+      auto const on_right =
+          c == circuit::qk ? wf::reading::read_tokens(right, V, K, normed) : wf::reading::read_tokens(right, V, K, raw);
+      for (std::size_t i = 0; i < H * R; ++i) {
+        bool const along = on_right.along[i].list.at(0).first >= on_right.against[i].list.at(0).first;
+        sign[b * H * R + i] = along ? 1 : -1;
+        auto const& ls = (along ? on_left.along : on_left.against)[i].list;
+        auto const& rs = (along ? on_right.along : on_right.against)[i].list;
+        for (std::size_t t = 0; t < K; ++t) {
+          std::size_t const h = i / R, j = i % R;
+          left_ids.view<std::int32_t>()(b, h, j, t) = ls[t].second, left_scores.view<float>()(b, h, j, t) = ls[t].first;
+          right_ids.view<std::int32_t>()(b, h, j, t) = rs[t].second, right_scores.view<float>()(b, h, j, t) = rs[t].first;
+        }
+      }
+    }
+    std::string const p = name_of(c) + "/";
+    auto const texts = [&](wf::tensor const& ids) {
+      std::vector<std::string> all;
+      for (auto const id : ids.values<std::int32_t const>()) all.push_back(model.token_text(id));
+      return wf::dataset(std::move(all), shape);
+    };
+    std::string const left_side = c == circuit::qk ? "query" : "value", right_side = c == circuit::qk ? "key" : "output";
+    put(p + "left_ids", left_ids)
+        .about("tokens of largest inner product with the left (" + left_side + ") direction, sign applied");
+    put(p + "right_ids", right_ids)
+        .about("tokens of largest inner product with the right (" + right_side + ") direction, sign applied");
+    put(p + "left_scores", left_scores).about("their inner products with the singular value times the left direction");
+    put(p + "right_scores", right_scores).about("their inner products with the right direction");
+    out.add(p + "left_tokens", texts(left_ids)).about("texts of left_ids");
+    out.add(p + "right_tokens", texts(right_ids)).about("texts of right_ids");
+  }
+
+  void add_eigenvalues(std::vector<block_weights> const& weights, circuit c, wf::model_info const& info,
+                       put_function const& put) const {
+    std::size_t const B = weights.size(), H = info.heads, r = info.d_head;
+    wf::tensor const real(wf::dtype::f64, {{"block", B}, {"head", H}, {"direction", r}}),
+        imaginary = real.clone(), positive(wf::dtype::f64, {{"block", B}, {"head", H}});
+    wf::parallel_for(B * H, [&](std::size_t i) {
+      auto const m = matrix(weights[i / H], i % H, c, info);
+      auto const values = wf::eigenvalues_of_product(m.left, m.right);
+      double sum = 0, magnitude = 0;
+      for (std::size_t j = 0; j < r; ++j) {
+        real(i / H, i % H, j) = values[j].real(), imaginary(i / H, i % H, j) = values[j].imag();
+        sum += values[j].real(), magnitude += std::abs(values[j]);
+      }
+      positive(i / H, i % H) = magnitude > 0 ? sum / magnitude : 0;
+    });
+    std::string const p = name_of(c) + "/";
+    put(p + "eigenvalues_real", real).about("real parts of the eigenvalues that can differ from zero, by descending magnitude");
+    put(p + "eigenvalues_imaginary", imaginary).about("their imaginary parts");
+    put(p + "eigenvalue_positivity", positive)
+        .about("sum of the eigenvalues over the sum of their magnitudes: 1 copies, -1 suppresses");
+  }
+
+  /// How strongly each head reads what each head of an earlier block writes: Frobenius norm of the product over the product of
+  /// norms, of the raw weights (Elhage et al. 2021, "composition").
+  void add_composition(std::vector<block_weights> const& weights, wf::model_info const& info, wf::tensor const& numbers,
+                       put_function const& put) const {
+    std::size_t const B = weights.size(), H = info.heads, r = info.d_head, d = info.d_model;
+    // For ||A B|| with thin factors only what faces the other matrix matters in full; the far side shrinks to its triangle.
+    wf::dims const stacked{{"row", H * r}, {"d_model", d}};
+    std::vector<wf::tensor> write(B), read_key(B), read_query(B), read_value(B);
+    for (std::size_t b = 0; b < B; ++b)
+      write[b] = wf::tensor(wf::dtype::f32, stacked), read_key[b] = write[b].clone(), read_query[b] = write[b].clone(),
+      read_value[b] = write[b].clone();
+    wf::tensor const qk(wf::dtype::f64, {{"block", B}, {"head", H}}), vo = qk.clone();
+    wf::parallel_for(B * H, [&](std::size_t i) {
+      std::size_t const b = i / H, h = i % H;
+      auto const& w = weights[b];
+      auto const into = [&](wf::tensor const& all, wf::tensor const& rows) {
+        wf::copy_into(all.slice(0, h * r, (h + 1) * r), rows);
+        return norm_of(rows);
+      };
+      vo(b, h) = into(write[b], compressed(float64(w.v[h]), w.o[h]));
+      qk(b, h) = into(read_key[b], compressed(float64(w.q[h]), float64(w.k[h]).transposed()));
+      into(read_query[b], compressed(float64(w.k[h]), float64(w.q[h]).transposed()));
+      into(read_value[b], compressed(float64(w.o[h]).transposed(), float64(w.v[h]).transposed()));
+    });
+    wf::dims const shape{{"block", B}, {"head", H}, {"earlier_block", B}, {"earlier_head", H}};
+    wf::tensor const q(wf::dtype::f64, shape), k = q.clone(), v = q.clone();
+    for (auto const* t : {&q, &k, &v})
+      for (double& x : t->values<double>()) x = std::numeric_limits<double>::quiet_NaN();
+    wf::parallel_for(B * B, [&](std::size_t i) {
+      std::size_t const later = i / B, earlier = i % B;
+      if (earlier >= later) return;
+      auto const score = [&](wf::tensor const& reads, wf::tensor const& norms, wf::tensor const& to) {
+        wf::tensor const product = wf::matmul(reads, write[earlier].transposed());
+        auto const m = product.view<float const>();
+        for (std::size_t x = 0; x < H; ++x)
+          for (std::size_t y = 0; y < H; ++y) {
+            double s = 0;
+            for (std::size_t row = x * r; row < (x + 1) * r; ++row) {
+              auto const part = m.row(row).subspan(y * r, r);
+              s += wf::dot(part, part);
+            }
+            double const norm = norms(later, x) * vo(earlier, y);
+            to(later, x, earlier, y) = norm > 0 ? std::sqrt(s) / norm : 0;
+          }
+      };
+      score(read_query[later], qk, q);
+      score(read_key[later], qk, k);
+      score(read_value[later], vo, v);
+    });
+    auto const add = [&](std::string const& name, wf::tensor const& t, std::string const& what) {
+      put(name, t)
+          .coordinate("earlier_block", numbers.named({"earlier_block"}))
+          .about(what + "; NaN where the block is no earlier one");
+    };
+    add("q_composition", q, "|W_VO W_QK| / (|W_VO| |W_QK|): how much a head's queries read what an earlier head writes");
+    add("k_composition", k, "|W_QK W_VO^T| / (|W_QK| |W_VO|): how much a head's keys read what an earlier head writes");
+    add("v_composition", v,
+        "|W_VO W_VO| / (|W_VO| |W_VO|), earlier times later: how much a head moves on what an earlier head writes");
+  }
+
+  std::vector<std::int64_t> blocks_;
+  std::size_t directions_, k_;
+  double coverage_;
+  bool fold_, tokens_, eigenvalues_, composition_, vectors_;
+};
+
+WAYFARER_PROBE(
+    head_spectra, "1.0.0", "Singular values, directions, eigenvalues and composition of every head's W_QK and W_VO",
+    wf::port::model("model"), wf::param("blocks", wf::integers(""), "blocks to look at, negative from the end; none: all"),
+    wf::param("directions", 20, "singular directions whose tokens are listed").at_least(1),
+    wf::param("k", 5, "tokens listed for each side of a direction").at_least(1),
+    wf::param("coverage", 99.0, "share of the sum of singular values that counts as all").in("percent").between(1, 100),
+    wf::param("fold", "none", "norm: fold the norm's weight and centring into what reads it").one_of("none|norm"),
+    wf::param("tokens", true, "read the directions in the vocabulary, where the checkpoint has an embedding"),
+    wf::param("eigenvalues", true, "the eigenvalues too"),
+    wf::param("composition", true, "how strongly each head reads what earlier heads write"),
+    wf::param("vectors", false, "store the listed directions themselves"));
