@@ -1,1 +1,1 @@
-wayfarer_benchmark(lda_fit LIBRARIES lda_fit_internal)
+wayfarer_benchmark(lda_fit LIBRARIES lda_fit_internal TBB::tbb)

@@ -46,7 +46,7 @@ __attribute__((target("avx512f"))) double spin_512(std::size_t rounds, float* si
   for (std::size_t i = 0; i < rounds; ++i)
 #pragma GCC unroll 12
     for (auto& s : sum) s = _mm512_fmadd_ps(s, a, b);
-  for (auto& s : sum) *sink += _mm512_reduce_add_ps(s);
+  for (auto& s : sum) *sink += _mm512_cvtss_f32(s);
   return static_cast<double>(rounds) * 12 * 16;
 }
 

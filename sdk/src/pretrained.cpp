@@ -10,6 +10,11 @@
 
 namespace wayfarer {
 
+tokenizer const* late_tokenizer::get() const {
+  std::call_once(once_, [&] { opened_ = open_tokenizer(folder_); });
+  return opened_.get();
+}
+
 ragged<std::int32_t> encode_items(item_block const& items, encode_options const& options, model_info const& info,
                                   tokenizer const* words) {
   std::size_t most = options.max_tokens ? options.max_tokens : SIZE_MAX;
@@ -18,12 +23,21 @@ ragged<std::int32_t> encode_items(item_block const& items, encode_options const&
   ragged<std::int32_t> out;
   for (std::size_t i = 0; i < items.count; ++i) {
     if (!items.tokens.empty()) {
+      for (auto const token : items.tokens[i])
+        if (token < 0 || static_cast<std::size_t>(token) >= info.vocabulary)
+          throw data_error("token " + std::to_string(token) + " of item " + std::to_string(items.first + i) + " is outside " +
+                           info.architecture + "'s vocabulary of " + std::to_string(info.vocabulary));
       out.push_back(cut(items.tokens[i]));
     } else if (items.texts.empty()) {
-      throw usage_error(info.architecture + " reads texts or tokens, and this source gives neither");
+      throw usage_error(
+          info.architecture +
+          " reads texts or tokens, and this source gives neither; word numbers have no meaning for it: use a source "
+          "of texts or tokens");
     } else if (!words) {
-      throw usage_error(info.architecture +
-                        ": there is no tokenizer beside this checkpoint, so texts can't be read; give tokens");
+      throw usage_error(
+          info.architecture +
+          " can't read texts: there is no tokenizer beside the checkpoint; put its files into the folder (for GPT-2 "
+          "vocab.json and merges.txt), or give tokens");
     } else {
       auto ids = words->encode(items.texts[i]).ids;
       if (ids.size() > most && most > 0) {

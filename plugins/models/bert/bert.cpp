@@ -181,7 +181,7 @@ struct bert final : wf::model {
       : path_(c["path"].text()),
         shape_(shape::read(wf::hf_config::open(path_, {"bert", "roberta", "xlm-roberta", "camembert"}))),
         weights_(list_weights(shape_)),
-        tokenizer_(wf::open_tokenizer(path_)) {
+        tokenizer_(path_) {
     info_.architecture = "bert", info_.family = wf::model_family::encoder;
     info_.layers = shape_.layers, info_.heads = shape_.heads, info_.d_model = shape_.d_model, info_.d_head = shape_.d_head;
     info_.d_mlp = shape_.d_mlp, info_.vocabulary = shape_.vocabulary, info_.longest = shape_.positions - shape_.first_position;
@@ -289,7 +289,7 @@ struct bert final : wf::model {
   std::string path_;
   shape shape_;
   wf::weight_table weights_;
-  std::shared_ptr<wf::tokenizer const> tokenizer_;
+  wf::late_tokenizer tokenizer_;
   wf::model_info info_;
   wf::tensor embed_, positions_, types_;
   wf::norm_weights embed_ln_, head_ln_;

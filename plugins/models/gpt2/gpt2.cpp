@@ -14,8 +14,8 @@
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
-#include <wayfarer/tokenizer.hpp>
 #include <wayfarer/weights.hpp>
 
 namespace wf = wayfarer;
@@ -168,7 +168,7 @@ struct gpt2 final : wf::model {
         config_(wf::hf_config::open(path_, {"gpt2"})),
         shape_(shape::read(config_)),
         gelu_(choose_gelu(c["gelu"].text(), config_)),
-        tokenizer_(wf::open_tokenizer(std::filesystem::path(config_.path()).parent_path().string())),
+        tokenizer_(std::filesystem::path(config_.path()).parent_path().string()),
         weights_(list_weights(shape_)) {
     info_.architecture = "gpt2";
     info_.layers = shape_.layers, info_.heads = shape_.heads, info_.d_model = shape_.d_model, info_.d_head = shape_.d_head;
@@ -205,13 +205,12 @@ struct gpt2 final : wf::model {
 
   wf::tensor weight(std::string_view name) const override { return weights_.weight(name); }
 
-  wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override;
-
-  std::string token_text(std::int32_t token) const override {
-    if (tokenizer_ && token >= 0 && static_cast<std::size_t>(token) < tokenizer_->vocabulary())
-      return tokenizer_->token_text(token);
-    return std::to_string(token);
+  wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override {
+    wf::batch out;
+    out.tokens = wf::encode_items(items, options, info_, items.texts.empty() ? nullptr : tokenizer_.get());
+    return out;
   }
+  std::string token_text(std::int32_t token) const override { return wf::text_of_token(tokenizer_.get(), token); }
 
   wf::activations run(wf::batch const& batch, wf::run_request const& request) const override {
     wf::taps at(info_, request);
@@ -224,11 +223,11 @@ struct gpt2 final : wf::model {
 
   wf::tensor final_norm(wf::tensor const& x) const override {
     weights_.require_all();
-    return by_row(x, "d_model", [&](wf::rows const& r) { return wf::layer_norm(r, ln_final_, {}); });
+    return wf::on_rows(x, shape_.d_model, "d_model", [&](wf::rows const& r) { return wf::layer_norm(r, ln_final_, {}); });
   }
   wf::tensor unembed(wf::tensor const& x) const override {
     weights_.require_all();
-    return by_row(x, "token", [&](wf::rows const& r) { return wf::linear(r, unembed_); });
+    return wf::on_rows(x, shape_.d_model, "token", [&](wf::rows const& r) { return wf::linear(r, unembed_); });
   }
 
   void forward(wf::batch const& batch, wf::run_request const& request, wf::taps& at, std::vector<wf::key_values>* past) const;
@@ -243,22 +242,11 @@ struct gpt2 final : wf::model {
   wf::norm_weights norm(std::string const& stored) const {
     return {weights_.stored(stored + ".weight"), weights_.stored(stored + ".bias"), shape_.epsilon};
   }
-  /// f of the rows of a matrix [row, d_model].
-  template <class F>
-  wf::tensor by_row(wf::tensor const& x, char const* width, F f) const {
-    auto const type = x.type() == wf::dtype::f64 ? wf::dtype::f64 : wf::dtype::f32;
-    auto of = std::make_shared<wf::row_packing>();
-    of->offsets.push_back(x.rank() == 2 ? x.size(0) : 0);
-    of->first_position.push_back(0);
-    wf::rows const y = f(wf::rows_from(x, of, shape_.d_model, type, "states"));
-    return y.item(0, {{width, y.width()}}).named({x.shape()[0].name, width});
-  }
-
   std::string path_;
   wf::hf_config config_;
   shape shape_;
   wf::activation gelu_;
-  std::shared_ptr<wf::tokenizer const> tokenizer_;
+  wf::late_tokenizer tokenizer_;
   wf::weight_table weights_;
   wf::model_info info_;
   wf::tensor token_table_, position_table_;
@@ -293,35 +281,6 @@ void gpt2::forward(wf::batch const& batch, wf::run_request const& request, wf::t
   if (at.done()) return;
   x = wf::layer_norm(x, ln_final_, at.in("ln_final"));
   if (at.wants("logits")) at("logits", wf::linear(request.last_logits_only ? x.last() : x, unembed_));
-}
-
-wf::batch gpt2::encode(wf::item_block const& items, wf::encode_options const& options) const {
-  std::size_t const most = options.max_tokens ? std::min(options.max_tokens, info_.longest) : info_.longest;
-  wf::batch out;
-  if (!items.tokens.empty()) {
-    for (std::size_t i = 0; i < items.count; ++i) {
-      auto const all = items.tokens[i];
-      for (auto const token : all)
-        if (token < 0 || static_cast<std::size_t>(token) >= shape_.vocabulary)
-          throw wf::data_error("token " + std::to_string(token) + " of item " + std::to_string(items.first + i) +
-                               " is outside gpt2's vocabulary of " + std::to_string(shape_.vocabulary));
-      out.tokens.push_back(all.first(std::min(most, all.size())));
-    }
-    return out;
-  }
-  if (items.texts.empty())
-    throw wf::usage_error(
-        "gpt2 reads tokens or texts, and this source gives neither; word numbers have no meaning for it: use a source of tokens "
-        "or texts");
-  if (!tokenizer_)
-    throw wf::usage_error("gpt2 can't read texts: the folder of " + config_.path() +
-                          " has no tokenizer; put vocab.json and merges.txt there, or give tokens");
-  for (auto const& text : items.texts) {
-    auto ids = tokenizer_->encode(text).ids;
-    ids.resize(std::min(most, ids.size()));
-    out.tokens.push_back(ids);
-  }
-  return out;
 }
 
 /// A run whose keys and values stay.

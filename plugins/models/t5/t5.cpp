@@ -49,7 +49,7 @@ bool is_decoders(std::string_view hook) {
 
 struct t5 final : wf::model {
   explicit t5(wf::config const& c)
-      : path_(c["path"].text()), layout_(wf::hf_config::open(path_, {"t5", "mt5"})), tokenizer_(wf::open_tokenizer(path_)) {}
+      : path_(c["path"].text()), layout_(wf::hf_config::open(path_, {"t5", "mt5"})), tokenizer_(path_) {}
 
   wf::model_info const& info() const override { return layout_.info; }
   wf::tensor weight(std::string_view name) const override { return layout_.weights.weight(name); }
@@ -76,7 +76,7 @@ struct t5 final : wf::model {
 
   std::string path_;
   wf::t5::layout layout_;
-  std::shared_ptr<wf::tokenizer const> tokenizer_;
+  wf::late_tokenizer tokenizer_;
   wf::tensor embedding_;
   wf::linear_weights head_;
   stack encoder_, decoder_;
