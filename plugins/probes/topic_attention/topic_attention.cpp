@@ -14,7 +14,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/probe.hpp>
 
-#include "pooled.hpp"
+#include "probes/common/pooled.hpp"
 #include "probes/common/topic_labels.hpp"
 
 namespace wf = wayfarer;

@@ -1,0 +1,304 @@
+// What attention is made of: query-key score, position bias, their sum, and the weights, for chosen layers and heads.
+// Singh 2023 (arXiv 2308.10874), attention maps; notes 2.2, association bias of 1.7 and self-bias of 1.8.
+//
+//     score = q.k + bias,  weights = softmax(score),  weights without the words: softmax(bias)
+//
+// T5 has a learned bias b(key - query), made in layer 0 and shared by the stack; other models have none and score = q.k, scaled
+// as they scale it. Keys that a query may not see have no numbers (NaN).
+//
+//     attention: {probe: attention_map, model: t5, source: prompt, stack: encoder, layers: [0], heads: [0, 2, 4]}
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/ops.hpp>
+#include <wayfarer/probe.hpp>
+
+#include "probes/common/token_rows.hpp"
+
+namespace wf = wayfarer;
+using namespace wayfarer::walks;
+
+namespace {
+
+constexpr double no_number = std::numeric_limits<double>::quiet_NaN();
+
+/// Softmax over the keys that can be seen, [key]; 0 for the others.
+std::vector<double> softmax(std::vector<double> x, std::vector<bool> const& seen) {
+  double top = -INFINITY, sum = 0;
+  for (std::size_t j = 0; j < x.size(); ++j)
+    if (seen[j]) top = std::max(top, x[j]);
+  for (std::size_t j = 0; j < x.size(); ++j) sum += x[j] = seen[j] ? std::exp(x[j] - top) : 0;
+  for (double& v : x) v /= sum;
+  return x;
+}
+
+}  // namespace
+
+struct attention_map final : wf::probe {
+  explicit attention_map(wf::config const& c)
+      : stack_(c["stack"].text()),
+        layers_(c["layers"].integers().begin(), c["layers"].integers().end()),
+        heads_(c["heads"].integers().begin(), c["heads"].integers().end()),
+        reach_(c["reach"]),
+        most_(c["most_items"]),
+        maps_(c["maps"]) {
+    auto const negative = [](std::int64_t n) { return n < 0; };
+    if (std::any_of(c["layers"].integers().begin(), c["layers"].integers().end(), negative) ||
+        std::any_of(c["heads"].integers().begin(), c["heads"].integers().end(), negative))
+      throw wf::usage_error("layers and heads are counted from 0");
+    if (layers_.empty()) throw wf::usage_error("'layers' is empty; give those to look at, such as [0]");
+  }
+
+  wf::hook_set needs(wf::model_info const& model) const override {
+    names const at(model, stack_);
+    for (auto const l : layers_)
+      if (l >= at.layers)
+        throw wf::usage_error("there is no layer " + std::to_string(l) + "; the stack has " + std::to_string(at.layers));
+    for (auto const h : heads_)
+      if (h >= model.heads)
+        throw wf::usage_error("there is no head " + std::to_string(h) + "; a layer has " + std::to_string(model.heads));
+    wf::hook_set all;
+    auto const add = [&](std::string const& name) { all.add(model.hooks_for(name)); };
+    for (auto const l : layers_) {
+      add(at.scores(l)), add(at.pattern(l)), add(at.state(l));
+      if (at.parted) add(at.qk(l));
+    }
+    if (at.parted) add(at.bias);
+    if (at.predicts) add("logits");
+    return all;
+  }
+
+  void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
+    few_items(at, "attention_map", most_);
+    auto const& model = at.model().info();
+    names const n(model, stack_);
+    define_tokens(acc, at, n.queries);
+    if (n.cross) define_tokens(acc, at, n.keys);
+    wf::dim const layer{"layer", layers_.size()}, head{"head", chosen(model).size()};
+    wf::dim const query{"query", n.queries.longest(at)}, key{"key", n.keys.longest(at)};
+    if (maps_)
+      for (auto const* name : {"qk", "score", "weights"}) acc.define_rows(name, {layer, head, query, key}, wf::dtype::f32);
+    if (n.parted) {
+      if (maps_) acc.define_rows("bias", {head, query, key}, wf::dtype::f32);
+      acc.define_rows("kernel", {head, key}, wf::dtype::f32);
+      acc.define_rows("rel_pos", {key}, wf::dtype::i32);
+      acc.define_rows("self_bias_position", {head});
+      acc.define_rows("bias_error", {});
+    }
+    acc.define_rows("association_bias", {layer, head});
+    if (!n.cross) acc.define_rows("self_bias_attention", {layer, head}), acc.define_rows("self_bias_similarity", {layer});
+    if (n.predicts)
+      for (auto const* name : {"self_bias_output", "repeat_probability", "repeat_rank"}) acc.define_rows(name, {});
+  }
+
+  void observe(wf::accumulator& acc, wf::sample const& block, wf::probe_context const& at) const override {
+    auto const& model = at.model().info();
+    names const n(model, stack_);
+    put_tokens(acc, block, n.queries);
+    if (n.cross) put_tokens(acc, block, n.keys);
+    for (auto const& [name, field] : acc.fields())
+      if (name != n.queries.ids() && name != n.keys.ids()) fill_missing(acc[name]);
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      wf::tensor bias;
+      if (n.parted) {
+        bias = block[i][n.bias].to(wf::dtype::f64);  // [head, query, key]
+        put_kernel(acc, i, bias, n, model);
+      }
+      for (std::size_t l = 0; l < layers_.size(); ++l) put_layer(acc, i, l, block[i], bias, n, model);
+      if (n.predicts) put_repeats(acc, i, block[i]["logits"], n.queries.tokens(block[i]));
+    }
+  }
+
+  void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
+    auto const& model = at.model().info();
+    names const n(model, stack_);
+    add_tokens(acc, out, at, n.queries);
+    if (n.cross) add_tokens(acc, out, at, n.keys);
+    auto const add = [&](char const* name, std::string const& about, char const* units = "") -> void {
+      auto& set = out.add(name, acc[name]).about(about).units(units);
+      for (auto const& d : acc[name].shape()) {
+        if (d.name == "layer") set.coordinate("layer", numbers(layers_, "layer"));
+        if (d.name == "head") set.coordinate("head", numbers(chosen(model), "head"));
+      }
+    };
+    if (maps_) {
+      add("qk", "query-key score before any position bias; NaN for keys that the query does not see");
+      add("score", "score before the softmax");
+      add("weights", "attention weights");
+    }
+    if (n.parted) {
+      if (maps_) add("bias", "position bias, the same in every layer of the stack");
+      add("kernel", "position bias of one query (half way through an encoder's text, 10 before a decoder's end) to each key");
+      add("rel_pos", "key position less query position in kernel", "token");
+      add("self_bias_position", "SB_pos: bias at distance 0 less the mean of others up to the reach");
+      add("bias_error", "largest |score - qk - bias|");
+    }
+    add("association_bias", "mean divergence D(weights || weights from position alone): what similarity adds", "nat");
+    if (!n.cross) {
+      add("self_bias_attention", "SB_att: mean weight of a position on itself less that of uniform attention");
+      add("self_bias_similarity", "SB_sim: mean inner product of a state entering the layer with itself less that with others");
+    }
+    if (n.predicts) {
+      add("self_bias_output", "SB_out: mean of (logit of the current token - mean logit) / deviation of logits");
+      add("repeat_probability", "mean probability that the current token is the next again");
+      add("repeat_rank", "mean rank of the current token among the next, 0: likeliest");
+    }
+    auto const all = wf::moments_of(acc["association_bias"].values<double const>());
+    char line[96];
+    std::snprintf(line, sizeof line, "association bias %.4g to %.4g nat, mean %.4g", all.minimum, all.maximum, all.mean);
+    out.summarise(line);
+  }
+
+ private:
+  /// Where a stack's numbers are.
+  struct names {
+    names(wf::model_info const& model, std::string const& stack) {
+      bool const two = model.family == wf::model_family::encoder_decoder;
+      if (!two && stack != "auto") throw wf::usage_error(model.architecture + " has one stack only; leave `stack` at auto");
+      cross = stack == "cross";
+      bool const decoder = two && (stack == "decoder" || cross);
+      blocks = !two ? "blocks." : decoder ? "decoder." : "encoder.";
+      attention = cross ? "cross_attn." : "attn.";
+      layers = decoder ? model.decoder_layers : model.layers;
+      queries = {decoder}, keys = {decoder && !cross};
+      std::string const made = blocks + "0.attn.hook_position_bias";
+      parted = !cross && model.find_hook(made) != nullptr;
+      if (parted) bias = made;
+      predicts = !cross && (decoder || model.family == wf::model_family::decoder) && model.find_hook("logits") != nullptr;
+      causal = decoder || model.family == wf::model_family::decoder;
+    }
+    std::string at(std::size_t layer, std::string const& rest) const { return blocks + std::to_string(layer) + "." + rest; }
+    std::string scores(std::size_t layer) const { return at(layer, attention + "hook_attn_scores"); }
+    std::string pattern(std::size_t layer) const { return at(layer, attention + "hook_pattern"); }
+    std::string qk(std::size_t layer) const { return at(layer, attention + "hook_qk"); }
+    std::string state(std::size_t layer) const { return at(layer, "hook_resid_pre"); }
+
+    std::string blocks, attention, bias;
+    std::size_t layers = 0;
+    side queries, keys;
+    bool cross = false, parted = false, predicts = false, causal = false;
+  };
+
+  std::vector<std::size_t> chosen(wf::model_info const& model) const {
+    if (!heads_.empty()) return heads_;
+    std::vector<std::size_t> all(model.heads);
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    return all;
+  }
+
+  static wf::tensor numbers(std::vector<std::size_t> const& of, char const* dimension) {
+    std::vector<std::int64_t> const values(of.begin(), of.end());
+    return wf::tensor::of(values, {{dimension, values.size()}});
+  }
+
+  /// One row of the bias, and how much a position's bias favours itself.
+  void put_kernel(wf::accumulator& acc, std::size_t i, wf::tensor const& bias, names const& n,
+                  wf::model_info const& model) const {
+    auto const b = bias.view<double const>();
+    auto const heads = chosen(model);
+    std::size_t const T = b.size(1), row = n.causal ? T - std::min<std::size_t>(T, 10) : T / 2;
+    auto const kernel = acc["kernel"].view<float>();
+    auto const relative = acc["rel_pos"].view<std::int32_t>();
+    for (std::size_t key = 0; key < T; ++key) {
+      relative(i, key) = static_cast<std::int32_t>(key) - static_cast<std::int32_t>(row);
+      if (n.causal && key > row) continue;
+      for (std::size_t h = 0; h < heads.size(); ++h) kernel(i, h, key) = static_cast<float>(b(heads[h], row, key));
+    }
+    // The bias depends on key - query alone, so the last query sees all distances back and the first all distances ahead.
+    for (std::size_t h = 0; h < heads.size(); ++h) {
+      double sum = 0, count = 0;
+      for (std::size_t d = 1; d < T && d <= reach_; ++d) {
+        sum += b(heads[h], T - 1, T - 1 - d), count += 1;
+        if (!n.causal) sum += b(heads[h], 0, d), count += 1;
+      }
+      acc["self_bias_position"](i, h) = count > 0 ? b(heads[h], 0, 0) - sum / count : no_number;
+    }
+    acc["bias_error"](i) = 0;
+  }
+
+  void put_layer(wf::accumulator& acc, std::size_t i, std::size_t l, wf::sample_item const& item, wf::tensor const& bias,
+                 names const& n, wf::model_info const& model) const {
+    auto const score = item[n.scores(layers_[l])].to(wf::dtype::f64), weights = item[n.pattern(layers_[l])].to(wf::dtype::f64);
+    auto const qk = n.parted ? item[n.qk(layers_[l])].to(wf::dtype::f64) : score;
+    auto const s = score.view<double const>(), w = weights.view<double const>(), q = qk.view<double const>();
+    auto const heads = chosen(model);
+    std::size_t const queries = s.size(1), keys = s.size(2);
+    for (std::size_t h = 0; h < heads.size(); ++h) {
+      double divergence = 0, self = 0;
+      for (std::size_t query = 0; query < queries; ++query) {
+        std::vector<bool> seen(keys);
+        std::vector<double> position(keys, 0.0);
+        double visible = 0;
+        for (std::size_t key = 0; key < keys; ++key) {
+          // A causal mask is a score of -infinity, or one too low for any weight.
+          seen[key] = (!n.causal || n.cross || key <= query) && s(heads[h], query, key) > -1e30;
+          visible += seen[key];
+          if (n.parted) position[key] = bias.view<double const>()(heads[h], query, key);
+        }
+        auto const alone = softmax(position, seen);
+        for (std::size_t key = 0; key < keys; ++key) {
+          if (!seen[key]) continue;
+          double const p = w(heads[h], query, key);
+          if (p > 0) divergence += p * std::log(p / alone[key]);
+          if (n.parted)
+            acc["bias_error"](i) =
+                std::max(acc["bias_error"](i), std::abs(s(heads[h], query, key) - q(heads[h], query, key) - position[key]));
+          if (maps_) {
+            acc["qk"].view<float>()(i, l, h, query, key) = static_cast<float>(q(heads[h], query, key));
+            acc["score"].view<float>()(i, l, h, query, key) = static_cast<float>(s(heads[h], query, key));
+            acc["weights"].view<float>()(i, l, h, query, key) = static_cast<float>(p);
+            if (n.parted && l == 0) acc["bias"].view<float>()(i, h, query, key) = static_cast<float>(position[key]);
+          }
+        }
+        if (!n.cross && query >= 1) self += w(heads[h], query, query) - 1 / visible;
+      }
+      acc["association_bias"](i, l, h) = divergence / static_cast<double>(queries);
+      if (!n.cross) acc["self_bias_attention"](i, l, h) = queries > 1 ? self / static_cast<double>(queries - 1) : no_number;
+    }
+    if (n.cross) return;
+    auto const products = wf::gram(vectors_of(item[n.state(layers_[l])]));
+    auto const g = products.view<float const>();
+    double own = 0, other = 0;
+    for (std::size_t a = 0; a < g.size(0); ++a)
+      for (std::size_t b = 0; b < g.size(0); ++b) (a == b ? own : other) += double{g(a, b)};
+    auto const rows = static_cast<double>(g.size(0));
+    acc["self_bias_similarity"](i, l) = own / rows - other / (rows * (rows - 1));
+  }
+
+  static void put_repeats(wf::accumulator& acc, std::size_t i, wf::tensor const& logits, std::span<std::int32_t const> tokens) {
+    auto const all = logits.to(wf::dtype::f64);
+    double bias = 0, probability = 0, rank = 0;
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+      auto const z = all.view<double const>().row(t);
+      auto const token = static_cast<std::size_t>(tokens[t]);
+      auto const m = wf::moments_of(z);
+      double sum = 0;
+      for (double const x : z) sum += std::exp(x - m.maximum);
+      bias += (z[token] - m.mean) / m.deviation;
+      probability += std::exp(z[token] - m.maximum) / sum;
+      rank += static_cast<double>(wf::rank_of(std::span<double const>(z), token));
+    }
+    auto const n = static_cast<double>(tokens.size());
+    acc["self_bias_output"](i) = bias / n, acc["repeat_probability"](i) = probability / n, acc["repeat_rank"](i) = rank / n;
+  }
+
+  std::string stack_;
+  std::vector<std::size_t> layers_, heads_;
+  std::size_t reach_, most_;
+  bool maps_;
+};
+
+WAYFARER_PROBE(attention_map, "1.0.0", "Scores, position bias and weights of attention, with self-bias and association bias",
+               wf::port::model("model"), wf::port::source("source"),
+               wf::param("stack", "auto", "of an encoder-decoder: auto is the encoder, cross the decoder's view of it")
+                   .one_of("auto|encoder|decoder|cross"),
+               wf::param("layers", wf::integers("0"), "layers to look at"),
+               wf::param("heads", wf::integers(""), "heads to look at; none given: all"),
+               wf::param("reach", 32, "R: distances that SB_pos compares with").in("token").at_least(1),
+               wf::param("maps", true, "keep the maps themselves, not the figures alone"),
+               wf::param("most_items", 8, "refuse more items than this").at_least(1));

@@ -1,0 +1,274 @@
+// The encoding walk: how the vector at each position moves through the embedding space from layer to layer.
+// Singh 2023 (arXiv 2308.10874), encoding walk; notes 1.4, 1.5 and section 4, E3.
+//
+// A walk's states are h^0 (what enters the first block) and the residual state after each sub-layer; a step is what one sub-layer
+// does. Attention aggregates: it brings in other positions. Norms and feed-forward parts filter: they see their own position
+// alone. Only where norms stand between sub-layers on the residual path itself (BERT) are they steps.
+//
+//     walk: {probe: encoding_walk, model: gpt2, source: prompts}
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/ops.hpp>
+#include <wayfarer/probe.hpp>
+
+#include "probes/common/token_rows.hpp"
+
+namespace wf = wayfarer;
+using namespace wayfarer::walks;
+
+namespace {
+
+enum step_kind : std::uint8_t { filter, aggregation };
+
+/// A path through a stack: one state more than steps.
+struct path {
+  std::vector<std::string> hooks;   ///< [state]
+  std::vector<std::string> labels;  ///< [state]
+  std::vector<step_kind> kinds;     ///< [step]
+  std::string final_norm;           ///< its weights, where the model itself can't apply it
+  side where;
+  bool predicts = false;  ///< the last state becomes logits through the model's own final norm, if it has one
+
+  path(wf::model_info const& model, std::string const& stack) {
+    bool const two = model.family == wf::model_family::encoder_decoder;
+    if (!two && stack != "auto") throw wf::usage_error(model.architecture + " has one stack only; leave `stack` at auto");
+    bool const decoder = two && stack != "encoder";
+    std::string const blocks = !two ? "blocks." : decoder ? "decoder." : "encoder.";
+    where = {decoder};
+    predicts = !two || decoder;
+    if (two && !decoder) final_norm = "encoder_final_ln.w";
+    std::size_t const layers = decoder ? model.decoder_layers : model.layers;
+    hooks = {blocks + "0.hook_resid_pre"}, labels = {"start"};
+    for (std::size_t l = 0; l < layers; ++l) {
+      std::string const here = blocks + std::to_string(l) + ".";
+      auto const add = [&](char const* hook, step_kind kind, char const* what) {
+        if (model.find_hook(here + hook) == nullptr) return;
+        hooks.push_back(here + hook), kinds.push_back(kind), labels.push_back(std::to_string(l) + " " + what);
+      };
+      bool const norms_on_path = model.family == wf::model_family::encoder;
+      add("hook_resid_mid", aggregation, "attention");
+      add("hook_resid_mid_cross", aggregation, "cross-attention");
+      if (norms_on_path) add("ln1.hook_out", filter, "norm");
+      add("hook_resid_post", filter, "feed-forward");
+      if (norms_on_path) add("ln2.hook_out", filter, "norm");
+    }
+  }
+};
+
+/// x / sqrt(mean x^2 + epsilon) times the weights, a row at a time: T5's norm, for the stack that the model does not finish.
+wf::tensor rms_norm(wf::tensor const& x, wf::tensor const& weight, double epsilon) {
+  auto const out = x.clone();
+  auto const w = weight.to(wf::dtype::f32);
+  for (std::size_t r = 0; r < out.size(0); ++r) {
+    auto const row = out.view<float>().row(r);
+    double const scale =
+        1 /
+        std::sqrt(wf::dot(std::span<float const>(row), std::span<float const>(row)) / static_cast<double>(row.size()) + epsilon);
+    for (std::size_t c = 0; c < row.size(); ++c) row[c] = static_cast<float>(row[c] * scale * w.values<float const>()[c]);
+  }
+  return out;
+}
+
+}  // namespace
+
+struct encoding_walk final : wf::probe {
+  explicit encoding_walk(wf::config const& c)
+      : stack_(c["stack"].text()), nearest_(c["nearest"]), states_(c["states"]), ranks_(c["ranks"]) {}
+
+  wf::hook_set needs(wf::model_info const& model) const override {
+    wf::hook_set all;
+    for (auto const& hook : path(model, stack_).hooks) all.add(model.hooks_for(hook));
+    return all;
+  }
+
+  void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
+    auto const& model = at.model().info();
+    path const walk(model, stack_);
+    define_tokens(acc, at, walk.where);
+    wf::dim const step{"step", walk.kinds.size()}, state{"state", walk.hooks.size()},
+        pos{walk.where.pos(), walk.where.longest(at)};
+    for (auto const* name : {"step_length", "angle", "share"}) acc.define_rows(name, {step, pos}, wf::dtype::f32);
+    for (auto const* name : {"cosine_to_start", "cosine_to_end", "norm"}) acc.define_rows(name, {state, pos}, wf::dtype::f32);
+    acc.define_rows("aggregation_share", {pos}, wf::dtype::f32);
+    if (nearest_ != 0)
+      acc.define_rows("nearest_ids", {state, pos, {"rank", std::min(nearest_, model.vocabulary)}}, wf::dtype::i32);
+    if (ranks_ && walk.predicts) {
+      acc.define_rows("predicted_ids", {pos}, wf::dtype::i32);
+      acc.define_rows("predicted_rank", {state, pos}, wf::dtype::i32);
+    }
+    if (states_) acc.define_rows("states", {state, pos, {"d_model", model.d_model}}, wf::dtype::f32);
+    acc.define("mean", {step, {"figure", 3}});
+    acc.define("positions", {});
+  }
+
+  void observe(wf::accumulator& acc, wf::sample const& block, wf::probe_context const& at) const override {
+    path const walk(at.model().info(), stack_);
+    put_tokens(acc, block, walk.where);
+    for (auto const& [name, field] : acc.fields())
+      if (field.rows && name != walk.where.ids()) fill_missing(acc[name]);
+    wf::tensor const embedding = nearest_ != 0 ? at.model().weight("embed.W_E").to(wf::dtype::f32) : wf::tensor();
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      std::vector<wf::tensor> h;  // [state], each [pos, d_model]
+      for (auto const& hook : walk.hooks) h.push_back(block[i][hook].to(wf::dtype::f32));
+      measure(acc, i, walk, h);
+      if (nearest_ != 0) put_nearest(acc, i, walk, h, embedding, at.model());
+      if (ranks_ && walk.predicts) put_ranks(acc, i, h, at.model());
+    }
+  }
+
+  void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
+    path const walk(at.model().info(), stack_);
+    add_tokens(acc, out, at, walk.where);
+    std::vector<std::string> const steps(walk.labels.begin() + 1, walk.labels.end());
+    auto const labelled = [&](wf::dataset& set) -> wf::dataset& {
+      for (auto const& d : set.shape()) {
+        if (d.name == "step") set.labels("step", steps);
+        if (d.name == "state") set.labels("state", walk.labels);
+      }
+      return set;
+    };
+    auto const add = [&](char const* name, std::string const& about) -> wf::dataset& {
+      return labelled(out.add(name, acc[name])).about(about);
+    };
+    wf::tensor kind(wf::dtype::u8, {{"step", walk.kinds.size()}});
+    std::copy(walk.kinds.begin(), walk.kinds.end(), kind.values<std::uint8_t>().begin());
+    labelled(out.add("kind", kind)).about("0: the step filters, seeing its own position alone; 1: it aggregates over positions");
+    add("step_length", "length of each step");
+    add("angle", "angle between a step and the one before; NaN for the first").units("rad");
+    add("share", "squared length of a step as a share of all steps' of its position");
+    add("cosine_to_start", "cosine of a state with the first");
+    add("cosine_to_end", "cosine of a state with the last");
+    add("norm", "length of a state");
+    add("aggregation_share", "share of a position's squared steps that are aggregation");
+    if (nearest_ != 0) {
+      add("nearest_ids", "tokens whose embeddings have the largest inner products with a state after the final norm");
+      wf::language::add_token_texts(out, "nearest_tokens", acc["nearest_ids"], at.model());
+    }
+    if (ranks_ && walk.predicts) {
+      add("predicted_ids", "likeliest token by the last state");
+      add("predicted_rank", "how many tokens come before it by each state, 0: none");
+      wf::language::add_token_texts(out, "predicted_tokens", acc["predicted_ids"], at.model());
+    }
+    if (states_) add("states", "the states themselves");
+
+    auto const& mean = acc["mean"];
+    double const positions = acc["positions"]();
+    char const* const names[] = {"mean_step_length", "mean_angle", "mean_share"};
+    char const* const abouts[] = {"mean length of each step over positions",
+                                  "mean angle between a step and the one before; NaN for the first",
+                                  "mean share of each step in the squared length of all"};
+    double aggregates = 0;
+    for (std::size_t f = 0; f < 3; ++f) {
+      wf::tensor t(wf::dtype::f64, {{"step", walk.kinds.size()}});
+      for (std::size_t s = 0; s < walk.kinds.size(); ++s) t(s) = mean(s, f) / positions;
+      if (f == 1) t(std::size_t{0}) = std::numeric_limits<double>::quiet_NaN();
+      if (f == 2)
+        for (std::size_t s = 0; s < walk.kinds.size(); ++s) aggregates += walk.kinds[s] == aggregation ? t(s) : 0;
+      labelled(out.add(names[f], t)).about(abouts[f]).units(f == 1 ? "rad" : "");
+    }
+    out.add("mean_aggregation_share", aggregates).about("share of squared steps that are aggregation, mean over positions");
+    char line[96];
+    std::snprintf(line, sizeof line, "%zu steps, %.1f %% of squared length is aggregation", walk.kinds.size(), 100 * aggregates);
+    out.summarise(line);
+  }
+
+ private:
+  static void measure(wf::accumulator& acc, std::size_t i, path const& walk, std::vector<wf::tensor> const& h) {
+    auto const length = acc["step_length"].view<float>(), angle = acc["angle"].view<float>(), share = acc["share"].view<float>();
+    auto const start = acc["cosine_to_start"].view<float>(), end = acc["cosine_to_end"].view<float>(),
+               norm = acc["norm"].view<float>();
+    std::size_t const steps = walk.kinds.size(), width = h[0].size(1);
+    auto const row = [&](std::size_t s, std::size_t p) { return h[s].view<float const>().row(p); };
+    std::vector<double> step(width), before(width), square(steps);
+    for (std::size_t p = 0; p < h[0].size(0); ++p) {
+      double total = 0, aggregated = 0;
+      for (std::size_t s = 0; s < steps; ++s) {
+        for (std::size_t d = 0; d < width; ++d) step[d] = double{row(s + 1, p)[d]} - double{row(s, p)[d]};
+        square[s] = wf::dot(std::span<double const>(step), std::span<double const>(step));
+        length(i, s, p) = static_cast<float>(std::sqrt(square[s]));
+        if (s > 0) {
+          double const cosine = std::clamp(wf::cosine(std::span<double const>(before), std::span<double const>(step)), -1.0, 1.0);
+          angle(i, s, p) = static_cast<float>(std::acos(cosine));
+          acc["mean"](s, 1) += std::acos(cosine);
+        }
+        acc["mean"](s, 0) += std::sqrt(square[s]);
+        total += square[s];
+        std::swap(step, before);
+      }
+      for (std::size_t s = 0; s < steps; ++s) {
+        double const part = total > 0 ? square[s] / total : 0;
+        share(i, s, p) = static_cast<float>(part);
+        acc["mean"](s, 2) += part;
+        if (walk.kinds[s] == aggregation) aggregated += part;
+      }
+      acc["aggregation_share"].view<float>()(i, p) = static_cast<float>(aggregated);
+      for (std::size_t s = 0; s <= steps; ++s) {
+        start(i, s, p) = static_cast<float>(wf::cosine(row(s, p), row(0, p)));
+        end(i, s, p) = static_cast<float>(wf::cosine(row(s, p), row(steps, p)));
+        norm(i, s, p) = static_cast<float>(std::sqrt(wf::dot(row(s, p), row(s, p))));
+      }
+      acc["positions"]() += 1;
+    }
+    if (acc.fields().count("states") != 0)
+      for (std::size_t s = 0; s <= steps; ++s)
+        for (std::size_t p = 0; p < h[0].size(0); ++p)
+          std::copy(row(s, p).begin(), row(s, p).end(), acc["states"][i][s].view<float>().row(p).begin());
+  }
+
+  void put_nearest(wf::accumulator& acc, std::size_t i, path const& walk, std::vector<wf::tensor> const& h,
+                   wf::tensor const& embedding, wf::model const& m) const {
+    auto const ids = acc["nearest_ids"].view<std::int32_t>();
+    for (std::size_t s = 0; s < h.size(); ++s) {
+      auto const found = nearest(normed(h[s], walk, m), embedding, ids.size(3));
+      for (std::size_t p = 0; p < found.ids.size(); ++p)
+        for (std::size_t r = 0; r < found.ids[p].size(); ++r) ids(i, s, p, r) = found.ids[p][r];
+    }
+  }
+
+  static wf::tensor normed(wf::tensor const& h, path const& walk, wf::model const& m) {
+    if (!walk.final_norm.empty()) return rms_norm(h, m.weight(walk.final_norm), m.info().norm_epsilon);
+    return has_final_norm(m.info()) ? m.final_norm(h) : h;
+  }
+  /// BERT's blocks end in a norm of their own.
+  static bool has_final_norm(wf::model_info const& model) {
+    return model.norm != wf::norm_kind::none && model.family != wf::model_family::encoder;
+  }
+
+  static void put_ranks(wf::accumulator& acc, std::size_t i, std::vector<wf::tensor> const& h, wf::model const& m) {
+    constexpr std::size_t at_once = 32;
+    auto const predicted = acc["predicted_ids"].view<std::int32_t>();
+    auto const rank = acc["predicted_rank"].view<std::int32_t>();
+    for (std::size_t first = 0; first < h[0].size(0); first += at_once) {
+      std::size_t const last = std::min(first + at_once, h[0].size(0));
+      auto const logits = [&](std::size_t s) {
+        wf::tensor const rows = h[s].slice(0, first, last).clone();
+        return m.unembed(has_final_norm(m.info()) ? m.final_norm(rows) : rows);
+      };
+      auto const final = logits(h.size() - 1);
+      for (std::size_t p = first; p < last; ++p) predicted(i, p) = wf::top_k(final.view<float const>().row(p - first), 1).at(0);
+      for (std::size_t s = 0; s < h.size(); ++s) {
+        auto const here = logits(s);
+        for (std::size_t p = first; p < last; ++p)
+          rank(i, s, p) = static_cast<std::int32_t>(
+              wf::rank_of(here.view<float const>().row(p - first), static_cast<std::size_t>(predicted(i, p))));
+      }
+    }
+  }
+
+  std::string stack_;
+  std::size_t nearest_;
+  bool states_, ranks_;
+};
+
+WAYFARER_PROBE(encoding_walk, "1.0.0", "Step lengths, angles and nearest tokens of each position's walk through the layers",
+               wf::port::model("model"), wf::port::source("source"),
+               wf::param("stack", "auto", "of an encoder-decoder; auto: the decoder").one_of("auto|encoder|decoder"),
+               wf::param("nearest", 5, "nearest tokens kept at each state; 0: none").between(0, 1000),
+               wf::param("ranks", true, "follow the rank of the token that the last state predicts"),
+               wf::param("states", false, "keep the states themselves"));

@@ -1,0 +1,107 @@
+// Position bias as a function of distance, from the weights alone: no text is needed. Notes 2.2 on Singh 2023 (arXiv 2308.10874),
+// and SB_pos of 1.8.
+//
+// The model itself is asked for the bias of `distance` + 1 positions, so that whatever buckets it has are its own.
+//
+//     kernels: {probe: position_kernel, model: t5}
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/probe.hpp>
+
+namespace wf = wayfarer;
+
+struct position_kernel final : wf::probe {
+  explicit position_kernel(wf::config const& c) : distance_(c["distance"]), reach_(c["reach"]) {}
+
+  void finish(wf::accumulator const&, wf::results& out, wf::probe_context const& at) const override {
+    auto const& model = at.model().info();
+    bool any = false;
+    for (std::string const stack : {"blocks", "encoder", "decoder"}) {
+      std::string const hook = stack + ".0.attn.hook_position_bias";
+      if (model.find_hook(hook) == nullptr) continue;
+      add_stack(out, at.model(), stack, hook);
+      any = true;
+    }
+    if (!any)
+      throw wf::usage_error(
+          model.architecture +
+          " has no position bias: it knows positions by vectors that it adds to the embeddings, so attention has "
+          "no kernel over distances. Look at those vectors with similarity_map, hooks: [hook_pos_embed]");
+  }
+
+ private:
+  void add_stack(wf::results& out, wf::model const& m, std::string const& stack, std::string const& hook) const {
+    bool const decoder = stack == "decoder";
+    std::size_t const T = distance_ + 1;
+    wf::batch tokens;
+    std::vector<std::int32_t> const row(T, 0);
+    if (decoder) {
+      tokens.tokens.push_back(std::span(row).first(1));
+      tokens.decoder_tokens.push_back(row);
+    } else {
+      tokens.tokens.push_back(row);
+    }
+    wf::run_request request;
+    request.capture = m.info().hooks_for(hook);
+    auto const bias = m.run(tokens, request).at(hook, 0).to(wf::dtype::f64);  // [head, query, key]
+    auto const b = bias.view<double const>();
+    std::size_t const heads = b.size(0), first = decoder ? 0 : distance_;
+
+    // The last query looks back over all distances, the first one ahead.
+    wf::tensor kernel(wf::dtype::f64, {{"head", heads}, {stack + "_rel_pos", distance_ + 1 + first}});
+    auto const at = [&](std::size_t h, std::ptrdiff_t d) -> double& {
+      return kernel(h, static_cast<std::size_t>(d + static_cast<std::ptrdiff_t>(distance_)));
+    };
+    std::vector<std::int64_t> relative;
+    for (auto d = -static_cast<std::ptrdiff_t>(distance_); d <= static_cast<std::ptrdiff_t>(first); ++d) {
+      relative.push_back(d);
+      for (std::size_t h = 0; h < heads; ++h)
+        at(h, d) = d <= 0 ? b(h, T - 1, T - 1 - static_cast<std::size_t>(-d)) : b(h, 0, static_cast<std::size_t>(d));
+    }
+    double error = 0;
+    for (std::size_t h = 0; h < heads; ++h)
+      for (std::size_t query = 0; query < T; ++query)
+        for (std::size_t key = 0; key < (decoder ? query + 1 : T); ++key)
+          error = std::max(
+              error, std::abs(b(h, query, key) - at(h, static_cast<std::ptrdiff_t>(key) - static_cast<std::ptrdiff_t>(query))));
+
+    wf::tensor self(wf::dtype::f64, {{"head", heads}});
+    for (std::size_t h = 0; h < heads; ++h) {
+      double sum = 0, count = 0;
+      for (std::size_t d = 1; d <= std::min(reach_, distance_); ++d) {
+        sum += at(h, -static_cast<std::ptrdiff_t>(d)), count += 1;
+        if (!decoder) sum += at(h, static_cast<std::ptrdiff_t>(d)), count += 1;
+      }
+      self(h) = at(h, 0) - sum / count;
+    }
+
+    out.add(stack + "/kernel", kernel)
+        .about("position bias of each head by key position less query position, the same in every layer of the " + stack)
+        .coordinate(stack + "_rel_pos", wf::tensor::of(relative, {{stack + "_rel_pos", relative.size()}}));
+    std::string const weight = stack + ".0.attn.position_bias";
+    if (std::find(m.info().weights.begin(), m.info().weights.end(), weight) != m.info().weights.end())
+      out.add(stack + "/bucket_table", m.weight(weight).to(wf::dtype::f32))
+          .dims("bucket", "head")
+          .about("learned bias of each bucket of distances");
+    out.add(stack + "/self_bias_position", self)
+        .about("SB_pos: bias at distance 0 less the mean of others up to the reach; below 0: negative self-bias");
+    out.add(stack + "/toeplitz_error", error)
+        .about("largest difference between the bias of a pair and the kernel at its distance");
+    double negative = 0;
+    for (std::size_t h = 0; h < heads; ++h) negative += self(h) < 0;
+    char line[96];
+    std::snprintf(line, sizeof line, "%s: %.0f of %zu heads have negative self-bias", stack.c_str(), negative, heads);
+    out.summarise(out.summary().empty() ? line : out.summary() + "; " + line);
+  }
+
+  std::size_t distance_, reach_;
+};
+
+WAYFARER_PROBE(position_kernel, "1.0.0", "Position bias by distance and its bucket table, from the weights alone",
+               wf::port::model("model"), wf::param("distance", 160, "largest distance looked at").in("token").between(1, 20'000),
+               wf::param("reach", 32, "R: distances that SB_pos compares with").in("token").at_least(1));

@@ -1,0 +1,4 @@
+wayfarer_test(walk_test SOURCES plugins/walk_test.cpp)
+add_dependencies(walk_test gpt2 t5 bert similarity_map attention_map position_kernel encoding_walk decoding_walk)
+wayfarer_test(walk_topics_test SOURCES plugins/walk_topics_test.cpp LIBRARIES topic_similarity_internal)
+add_dependencies(walk_topics_test topic_similarity topic_attention_text)

@@ -1,0 +1,478 @@
+// The probes of walks and maps on small random models, against the same figures worked out here from the models' own activations.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
+#include <wayfarer/ops.hpp>
+
+#include "run_plugins.hpp"
+
+namespace {
+
+namespace wf = wayfarer;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+using ids = std::vector<std::vector<std::int32_t>>;
+using matrix = std::vector<std::vector<double>>;
+
+struct listed final : wf::source {
+  listed(ids tokens, ids decoder = {}) : tokens_(std::move(tokens)), decoder_(std::move(decoder)) {
+    info_.items = tokens_.size(), info_.has_tokens = true;
+  }
+  wf::source_info const& info() const override { return info_; }
+  wf::item_block read(wf::item_range r) const override {
+    wf::item_block b;
+    b.first = r.first, b.count = r.size();
+    for (std::size_t i = r.first; i < r.last; ++i) {
+      b.tokens.push_back(tokens_[i]);
+      if (!decoder_.empty()) b.decoder_tokens.push_back(decoder_[i]);
+    }
+    return b;
+  }
+  ids tokens_, decoder_;
+  wf::source_info info_;
+};
+
+std::unique_ptr<wf::model> open(std::string const& plugin, std::string const& folder) {
+  auto m = wf::test::make<wf::model>(plugin, {{"path", std::string(WAYFARER_SOURCE_DIR "/tests/data/") + folder}});
+  m->load();
+  return m;
+}
+
+/// As the host would: blocks of `block` items, in order.
+wf::results observe(std::string const& id, wf::model const& m, wf::source const& s, wf::test::values given = {},
+                    std::size_t block = 1) {
+  auto const p = wf::test::make_probe(id, std::move(given));
+  std::size_t const items = s.info().items;
+  auto const everything = m.encode(s.read({0, items}), {});
+  std::size_t longest = 0, decoder = 0;
+  for (std::size_t i = 0; i < items; ++i) {
+    longest = std::max(longest, everything.tokens[i].size());
+    if (!everything.decoder_tokens.empty()) decoder = std::max(decoder, everything.decoder_tokens[i].size());
+  }
+  wf::probe_context const at(&m, &s, {0, items}, 0, longest, decoder);
+  std::unique_ptr<wf::accumulator> whole;
+  for (std::size_t first = 0; first < items; first += block) {
+    auto const some = s.read({first, std::min(items, first + block)});
+    auto const tokens = m.encode(some, {});
+    wf::run_request request;
+    request.capture = p->needs(m.info());
+    wf::activations captured;
+    if (!request.capture.empty()) captured = m.run(tokens, request);
+    auto part = std::make_unique<wf::accumulator>(some.count);
+    p->shape(*part, at);
+    p->observe(*part, wf::sample(some, tokens, captured, 7), at);
+    if (whole)
+      p->merge(*whole, *part);
+    else
+      whole = std::move(part);
+  }
+  wf::results out;
+  p->finish(*whole, out, at);
+  return out;
+}
+
+/// An activation of one item, [pos][everything else].
+matrix rows_of(wf::model const& m, listed const& s, std::size_t item, std::string const& hook) {
+  wf::run_request request;
+  request.capture = m.info().hooks_for(hook);
+  auto const t = m.run(m.encode(s.read({item, item + 1}), {}), request).at(hook, 0).to(wf::dtype::f64);
+  std::size_t const width = t.count() / t.size(0);
+  matrix out(t.size(0), std::vector<double>(width));
+  auto const all = t.values<double const>();
+  for (std::size_t p = 0; p < out.size(); ++p)
+    for (std::size_t d = 0; d < width; ++d) out[p][d] = all[p * width + d];
+  return out;
+}
+wf::tensor pairs_of(wf::model const& m, listed const& s, std::size_t item, std::string const& hook) {
+  wf::run_request request;
+  request.capture = m.info().hooks_for(hook);
+  return m.run(m.encode(s.read({item, item + 1}), {}), request).at(hook, 0).to(wf::dtype::f64);
+}
+
+double dot(std::vector<double> const& a, std::vector<double> const& b) {
+  double s = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) s += a[i] * b[i];
+  return s;
+}
+double cosine(std::vector<double> const& a, std::vector<double> const& b) {
+  return dot(a, b) / std::sqrt(dot(a, a) * dot(b, b));
+}
+std::vector<double> softmax(std::vector<double> z) {
+  double top = -INFINITY, sum = 0;
+  for (double x : z) top = std::max(top, x);
+  for (double& x : z) sum += x = std::exp(x - top);
+  for (double& x : z) x /= sum;
+  return z;
+}
+double get(wf::results const& r, std::string const& name, std::initializer_list<std::size_t> at) {
+  return r.at(name).values().get(at);
+}
+
+listed const short_texts({{3, 5, 3, 8, 1, 5, 3}, {2, 2, 4}});
+
+// ---- similarity_map ------------------------------------------------------------------------------------------------------
+
+TEST(similarity_map, is_the_inner_products_of_all_positions) {
+  auto const m = open("gpt2", "gpt2-odd");
+  auto const out = observe("similarity_map", *m, short_texts,
+                           {{"hooks", std::vector<std::string>{"hook_embed", "blocks.0.attn.hook_q", "ln_final.hook_out"}},
+                            {"nearest", std::int64_t{3}}});
+  for (std::string const hook : {"hook_embed", "blocks.0.attn.hook_q", "ln_final.hook_out"})
+    for (std::size_t i = 0; i < 2; ++i) {
+      auto const x = rows_of(*m, short_texts, i, hook);
+      double own = 0, other = 0;
+      for (std::size_t p = 0; p < x.size(); ++p) {
+        EXPECT_NEAR(get(out, hook + "/norm", {i, p}), std::sqrt(dot(x[p], x[p])), 1e-5);
+        for (std::size_t q = 0; q < x.size(); ++q) {
+          EXPECT_NEAR(get(out, hook + "/dot", {i, p, q}), dot(x[p], x[q]), 1e-5);
+          EXPECT_NEAR(get(out, hook + "/cosine", {i, p, q}), cosine(x[p], x[q]), 1e-5);
+          (p == q ? own : other) += dot(x[p], x[q]);
+        }
+      }
+      double const n = static_cast<double>(x.size());
+      EXPECT_NEAR(get(out, hook + "/self_bias_dot", {i}), own / n - other / (n * (n - 1)), 1e-4);
+    }
+  EXPECT_TRUE(std::isnan(get(out, "hook_embed/dot", {1, 0, 3}))) << "beyond the second text";
+  EXPECT_NEAR(get(out, "hook_embed/cosine", {0, 0, 2}), 1, 1e-6) << "a token and itself again";
+  EXPECT_LT(get(out, "ln_final.hook_out/cosine", {0, 0, 2}), 1 - 1e-4) << "in another place it is another vector";
+  EXPECT_EQ(get(out, "token_ids", {0, 3}), 8);
+  EXPECT_EQ(get(out, "token_ids", {1, 3}), -1);
+  EXPECT_EQ(out.find("blocks.0.attn.hook_q/nearest_ids"), nullptr) << "queries are not in the embedding's space";
+
+  auto const table = m->weight("embed.W_E").to(wf::dtype::f64);
+  auto const x = rows_of(*m, short_texts, 0, "ln_final.hook_out");
+  std::vector<std::pair<double, std::size_t>> products;
+  for (std::size_t t = 0; t < table.size(0); ++t) {
+    double s = 0;
+    for (std::size_t d = 0; d < table.size(1); ++d) s += table.get({t, d}) * x[4][d];
+    products.emplace_back(-s, t);
+  }
+  std::sort(products.begin(), products.end());
+  for (std::size_t r = 0; r < 3; ++r) {
+    EXPECT_EQ(get(out, "ln_final.hook_out/nearest_ids", {0, 4, r}), static_cast<double>(products[r].second));
+    EXPECT_NEAR(get(out, "ln_final.hook_out/nearest_products", {0, 4, r}), -products[r].first, 1e-5);
+  }
+}
+
+TEST(similarity_map, counts_every_pair_in_one_bin) {
+  auto const m = open("gpt2", "gpt2-odd");
+  auto const out = observe("similarity_map", *m, short_texts, {{"bins", std::int64_t{10}}});
+  auto const x = rows_of(*m, short_texts, 0, "hook_embed");
+  std::vector<double> expected(10);
+  double const low = get(out, "hook_embed/histogram_cosine_edges", {0, 0}),
+               high = get(out, "hook_embed/histogram_cosine_edges", {0, 10});
+  for (auto const& a : x)
+    for (auto const& b : x)
+      expected[std::min<std::size_t>(9, static_cast<std::size_t>((cosine(a, b) - low) / (high - low) * 10))] += 1.0 / 49;
+  double sum = 0;
+  for (std::size_t b = 0; b < 10; ++b) {
+    sum += get(out, "hook_embed/histogram_cosine", {0, b});
+    EXPECT_NEAR(get(out, "hook_embed/histogram_cosine", {0, b}), expected[b], 2.1 / 49) << "but for an entry on an edge";
+  }
+  EXPECT_NEAR(sum, 1, 1e-12);
+  EXPECT_NEAR(high, 1, 1e-6);
+}
+
+TEST(similarity_map, refuses_what_is_no_vector) {
+  auto const m = open("gpt2", "gpt2-odd");
+  EXPECT_THAT(
+      [&] {
+        observe("similarity_map", *m, short_texts, {{"hooks", std::vector<std::string>{"blocks.0.attn.hook_pattern"}}});
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("attention_map")));
+  EXPECT_THAT(
+      [&] {
+        observe("similarity_map", *m, short_texts, {{"most_items", std::int64_t{1}}});
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("items: 0:1")));
+}
+
+// ---- attention_map -------------------------------------------------------------------------------------------------------
+
+TEST(attention_map, takes_attention_without_a_position_bias_apart) {
+  auto const m = open("gpt2", "gpt2-odd");
+  auto const out = observe("attention_map", *m, short_texts,
+                           {{"layers", std::vector<std::int64_t>{1}}, {"heads", std::vector<std::int64_t>{2, 0}}});
+  auto const weights = pairs_of(*m, short_texts, 0, "blocks.1.attn.hook_pattern"),
+             scores = pairs_of(*m, short_texts, 0, "blocks.1.attn.hook_attn_scores");
+  std::size_t const n = 7;
+  for (std::size_t h = 0; h < 2; ++h) {
+    std::size_t const head = h == 0 ? 2 : 0;
+    double divergence = 0, self = 0;
+    for (std::size_t q = 0; q < n; ++q) {
+      double row = 0;
+      for (std::size_t k = 0; k <= q; ++k) {
+        double const w = weights.get({head, q, k});
+        row += get(out, "weights", {0, 0, h, q, k});
+        EXPECT_NEAR(get(out, "weights", {0, 0, h, q, k}), w, 1e-6);
+        EXPECT_NEAR(get(out, "score", {0, 0, h, q, k}), scores.get({head, q, k}), 1e-5);
+        EXPECT_EQ(get(out, "score", {0, 0, h, q, k}), get(out, "qk", {0, 0, h, q, k}));
+        divergence += w * std::log(w * static_cast<double>(q + 1));
+      }
+      EXPECT_NEAR(row, 1, 1e-5);
+      EXPECT_TRUE(q + 1 == n || std::isnan(get(out, "weights", {0, 0, h, q, q + 1}))) << "a key that comes later";
+      if (q > 0) self += weights.get({head, q, q}) - 1 / static_cast<double>(q + 1);
+    }
+    EXPECT_NEAR(get(out, "association_bias", {0, 0, h}), divergence / n, 1e-6);
+    EXPECT_NEAR(get(out, "self_bias_attention", {0, 0, h}), self / (n - 1), 1e-6);
+  }
+  EXPECT_EQ(out.find("kernel"), nullptr);
+
+  auto const z = rows_of(*m, short_texts, 0, "logits");
+  double bias = 0, repeat = 0, rank = 0;
+  for (std::size_t t = 0; t < n; ++t) {
+    auto const token = static_cast<std::size_t>(short_texts.tokens_[0][t]);
+    double mean = 0, square = 0;
+    for (double x : z[t]) mean += x / static_cast<double>(z[t].size());
+    for (double x : z[t]) square += (x - mean) * (x - mean) / static_cast<double>(z[t].size() - 1);
+    bias += (z[t][token] - mean) / std::sqrt(square) / n;
+    repeat += softmax(z[t])[token] / n;
+    for (double x : z[t]) rank += (x > z[t][token]) / static_cast<double>(n);
+  }
+  EXPECT_NEAR(get(out, "self_bias_output", {0}), bias, 1e-4);
+  EXPECT_NEAR(get(out, "repeat_probability", {0}), repeat, 1e-6);
+  EXPECT_NEAR(get(out, "repeat_rank", {0}), rank, 1e-9);
+  EXPECT_THAT(
+      [&] {
+        observe("attention_map", *m, short_texts, {{"layers", std::vector<std::int64_t>{9}}});
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("there is no layer 9")));
+  EXPECT_THAT(
+      [&] {
+        observe("attention_map", *m, short_texts, {{"stack", std::string("encoder")}});
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("one stack")));
+}
+
+ids long_tokens(std::size_t n, std::uint32_t vocabulary) {
+  std::vector<std::int32_t> row;
+  for (std::size_t i = 0; i < n; ++i) row.push_back(static_cast<std::int32_t>((i * 7 + i * i) % vocabulary));
+  return {row};
+}
+
+TEST(attention_map, parts_t5s_scores_into_words_and_positions) {
+  auto const m = open("t5", "t5-relu");
+  listed const text(long_tokens(45, 31), long_tokens(40, 29));
+  for (std::string const stack : {"encoder", "decoder"}) {
+    auto const out = observe("attention_map", *m, text, {{"stack", stack}, {"layers", std::vector<std::int64_t>{1}}});
+    EXPECT_LT(get(out, "bias_error", {0}), 1e-5) << "score = q.k + bias";
+    auto const score = pairs_of(*m, text, 0, stack + ".1.attn.hook_attn_scores");
+    auto const table = m->weight(stack + ".0.attn.position_bias").to(wf::dtype::f64);
+    std::size_t const n = stack == "encoder" ? 45 : 40, row = stack == "encoder" ? 22 : 30;
+    EXPECT_EQ(get(out, "rel_pos", {0, row}), 0);
+    EXPECT_NEAR(get(out, "kernel", {0, 1, row}), table.get({0, 1}), 1e-6);
+    EXPECT_NEAR(get(out, "kernel", {0, 2, row - 5}), table.get({5, 2}), 1e-6);
+    double const ahead = get(out, "kernel", {0, 2, row + 5});
+    EXPECT_TRUE(stack == "encoder" ? std::abs(ahead - table.get({21, 2})) < 1e-6 : std::isnan(ahead));
+    EXPECT_NEAR(get(out, "score", {0, 0, 1, 12, 9}), score.get({1, 12, 9}), 1e-5);
+    // Weights without the words are the softmax of the bias.
+    double divergence = 0;
+    auto const weights = pairs_of(*m, text, 0, stack + ".1.attn.hook_pattern");
+    for (std::size_t q = 0; q < n; ++q) {
+      std::vector<double> bias;
+      for (std::size_t k = 0; k < (stack == "encoder" ? n : q + 1); ++k) bias.push_back(get(out, "bias", {0, 1, q, k}));
+      auto const alone = softmax(bias);
+      for (std::size_t k = 0; k < alone.size(); ++k)
+        divergence += weights.get({1, q, k}) * std::log(weights.get({1, q, k}) / alone[k]);
+    }
+    EXPECT_NEAR(get(out, "association_bias", {0, 0, 1}), divergence / static_cast<double>(n), 1e-5);
+  }
+  auto const cross = observe("attention_map", *m, text, {{"stack", std::string("cross")}});
+  EXPECT_EQ(wf::describe(cross.at("weights").shape()), "item 1 x layer 1 x head 3 x query 40 x key 45");
+  EXPECT_EQ(cross.find("bias"), nullptr);
+}
+
+// ---- position_kernel -----------------------------------------------------------------------------------------------------
+
+TEST(position_kernel, is_the_bucket_table_by_distance) {
+  auto const m = open("t5", "t5-relu");
+  wf::results out;
+  wf::test::make_probe("position_kernel", {{"distance", std::int64_t{140}}})
+      ->finish(wf::accumulator(0), out, wf::probe_context(m.get(), nullptr, {}, 0));
+  for (std::string const stack : {"encoder", "decoder"}) {
+    auto const table = m->weight(stack + ".0.attn.position_bias").to(wf::dtype::f64);
+    EXPECT_EQ(out.at(stack + "/toeplitz_error").scalar(), 0);
+    for (std::size_t h = 0; h < 3; ++h) {
+      // Distances at bucket edges, by hand from the definition: 32 buckets, distances from 128 on share the last.
+      std::map<int, std::size_t> const buckets =
+          stack == "encoder" ? std::map<int, std::size_t>{{0, 0},     {-7, 7}, {-8, 8}, {-12, 9}, {-128, 15},
+                                                          {-140, 15}, {1, 17}, {8, 24}, {140, 31}}
+                             : std::map<int, std::size_t>{{0, 0}, {-15, 15}, {-16, 16}, {-128, 31}, {-140, 31}};
+      for (auto const& [d, bucket] : buckets)
+        EXPECT_NEAR(get(out, stack + "/kernel", {h, static_cast<std::size_t>(d + 140)}), table.get({bucket, h}), 1e-6)
+            << stack << " " << d;
+      double mean = 0, n = 0;
+      for (int d = -32; d <= (stack == "encoder" ? 32 : 0); ++d)
+        if (d != 0) mean += get(out, stack + "/kernel", {h, static_cast<std::size_t>(d + 140)}), n += 1;
+      EXPECT_NEAR(get(out, stack + "/self_bias_position", {h}), table.get({0, h}) - mean / n, 1e-6);
+    }
+  }
+  auto const gpt2 = open("gpt2", "gpt2-odd");
+  EXPECT_THAT(
+      [&] {
+        wf::test::make_probe("position_kernel")->finish(wf::accumulator(0), out, wf::probe_context(gpt2.get(), nullptr, {}, 0));
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("no position bias")));
+}
+
+// ---- encoding_walk -------------------------------------------------------------------------------------------------------
+
+TEST(encoding_walk, measures_steps_between_residual_states) {
+  auto const m = open("gpt2", "gpt2-odd");
+  auto const out = observe("encoding_walk", *m, short_texts, {{"states", true}, {"nearest", std::int64_t{2}}}, 2);
+  std::size_t const layers = m->info().layers;
+  std::vector<matrix> h{rows_of(*m, short_texts, 0, "blocks.0.hook_resid_pre")};
+  for (std::size_t l = 0; l < layers; ++l) {
+    h.push_back(rows_of(*m, short_texts, 0, "blocks." + std::to_string(l) + ".hook_resid_mid"));
+    h.push_back(rows_of(*m, short_texts, 0, "blocks." + std::to_string(l) + ".hook_resid_post"));
+  }
+  auto const minus = [](std::vector<double> a, std::vector<double> const& b) {
+    for (std::size_t d = 0; d < a.size(); ++d) a[d] -= b[d];
+    return a;
+  };
+  for (std::size_t p = 0; p < 7; ++p) {
+    double total = 0, aggregated = 0;
+    for (std::size_t s = 0; s + 1 < h.size(); ++s) {
+      auto const step = minus(h[s + 1][p], h[s][p]);
+      EXPECT_NEAR(get(out, "step_length", {0, s, p}), std::sqrt(dot(step, step)), 1e-5);
+      total += dot(step, step);
+      if (s % 2 == 0) aggregated += dot(step, step);
+      EXPECT_EQ(get(out, "kind", {s}), s % 2 == 0);
+      if (s == 0) continue;
+      EXPECT_NEAR(get(out, "angle", {0, s, p}), std::acos(cosine(step, minus(h[s][p], h[s - 1][p]))), 1e-4);
+    }
+    EXPECT_NEAR(get(out, "aggregation_share", {0, p}), aggregated / total, 1e-5);
+    for (std::size_t s = 0; s < h.size(); ++s) {
+      EXPECT_NEAR(get(out, "norm", {0, s, p}), std::sqrt(dot(h[s][p], h[s][p])), 1e-5);
+      EXPECT_NEAR(get(out, "cosine_to_start", {0, s, p}), cosine(h[s][p], h[0][p]), 1e-5);
+      EXPECT_NEAR(get(out, "cosine_to_end", {0, s, p}), cosine(h[s][p], h.back()[p]), 1e-5);
+      EXPECT_NEAR(get(out, "states", {0, s, p, 1}), h[s][p][1], 1e-6);
+    }
+    auto const z = rows_of(*m, short_texts, 0, "logits")[p];
+    EXPECT_EQ(get(out, "predicted_ids", {0, p}), static_cast<double>(std::max_element(z.begin(), z.end()) - z.begin()));
+    EXPECT_EQ(get(out, "predicted_rank", {0, h.size() - 1, p}), 0);
+  }
+  EXPECT_TRUE(std::isnan(get(out, "step_length", {1, 0, 3})));
+  EXPECT_TRUE(std::isnan(get(out, "mean_angle", {0})));
+}
+
+TEST(encoding_walk, knows_where_norms_stand_on_the_path) {
+  auto const bert = open("bert", "bert-small");
+  auto const out = observe("encoding_walk", *bert, listed({{1, 5, 9, 2}}), {{"ranks", false}});
+  EXPECT_THAT(out.at("kind").find_labels("step")[0], ::testing::ElementsAre("0 attention", "0 norm", "0 feed-forward", "0 norm",
+                                                                            "1 attention", "1 norm", "1 feed-forward", "1 norm"));
+  auto const t5 = open("t5", "t5-relu");
+  listed const text({{3, 4, 5, 1}}, {{0, 7, 7}});
+  auto const decoder = observe("encoding_walk", *t5, text);
+  EXPECT_EQ(decoder.at("step_length").values().size("step"), 9u) << "three sub-layers in each of three blocks";
+  EXPECT_EQ(get(decoder, "kind", {1}), 1) << "attention to the encoder aggregates";
+  auto const encoder = observe("encoding_walk", *t5, text, {{"stack", std::string("encoder")}, {"nearest", std::int64_t{1}}});
+  EXPECT_EQ(encoder.at("step_length").values().size("step"), 4u);
+  // The last state through the encoder's final norm is what the model itself gives.
+  auto const x = rows_of(*t5, text, 0, "encoder_final_ln.hook_out");
+  auto const table = t5->weight("embed.W_E").to(wf::dtype::f64);
+  double best = -INFINITY;
+  std::size_t at = 0;
+  for (std::size_t t = 0; t < table.size(0); ++t) {
+    double s = 0;
+    for (std::size_t d = 0; d < table.size(1); ++d) s += table.get({t, d}) * x[2][d];
+    if (s > best) best = s, at = t;
+  }
+  EXPECT_EQ(get(encoder, "nearest_ids", {0, 4, 2, 0}), static_cast<double>(at));
+}
+
+// ---- decoding_walk -------------------------------------------------------------------------------------------------------
+
+TEST(decoding_walk, measures_a_given_path) {
+  auto const m = open("gpt2", "gpt2-odd");
+  auto const out = observe("decoding_walk", *m, short_texts,
+                           {{"preset", std::string("forced")},
+                            {"prompt", std::int64_t{2}},
+                            {"length", std::int64_t{5}},
+                            {"contexts", true},
+                            {"pairs", std::int64_t{10}}});
+  auto const z = rows_of(*m, short_texts, 0, "logits"), c = rows_of(*m, short_texts, 0, "ln_final.hook_out");
+  auto const& tokens = short_texts.tokens_[0];
+  double path = 0;
+  EXPECT_EQ(get(out, "length", {0}), 5);
+  for (std::size_t s = 0; s < 5; ++s) {
+    std::size_t const t = 1 + s;
+    auto p = softmax(z[t]);
+    auto const next = static_cast<std::size_t>(tokens[t + 1]);
+    double entropy = 0, rank = 0, gap = 0;
+    for (double x : p) entropy -= x * std::log(x), rank += x > p[next];
+    for (std::size_t d = 0; d < c[t].size(); ++d) gap += (c[t + 1][d] - c[t][d]) * (c[t + 1][d] - c[t][d]);
+    EXPECT_EQ(get(out, "next_ids", {0, s}), static_cast<double>(next));
+    EXPECT_NEAR(get(out, "log_probability", {0, s}), std::log(p[next]), 1e-5);
+    EXPECT_NEAR(get(out, "path_log_probability", {0, s}), path += std::log(p[next]), 1e-4);
+    EXPECT_NEAR(get(out, "entropy", {0, s}), entropy, 1e-5);
+    EXPECT_EQ(get(out, "rank", {0, s}), rank);
+    EXPECT_NEAR(get(out, "distance", {0, s}), std::sqrt(gap), 1e-4);
+    EXPECT_NEAR(get(out, "repeat_probability", {0, s}), p[static_cast<std::size_t>(tokens[t])], 1e-6);
+    EXPECT_NEAR(get(out, "contexts", {0, s, 0}), c[t][0], 1e-5);
+    std::sort(p.rbegin(), p.rend());
+    double mass = 0, count = 0;
+    for (double x : p) {
+      mass += x, count += 1;
+      if (mass >= 0.9) break;
+    }
+    EXPECT_NEAR(get(out, "top_p_count", {0, s}), count, 1);
+  }
+  EXPECT_EQ(get(out, "length", {1}), 1) << "the second text has one token beyond its prompt";
+  EXPECT_EQ(get(out, "next_ids", {1, 1}), -1);
+
+  // Token 3 stands at 0, 2 and 6, token 5 at 1 and 5: four pairs in all.
+  auto const divergence = [&](std::size_t a, std::size_t b) {
+    auto const p = softmax(z[a]), q = softmax(z[b]);
+    double d = 0;
+    for (std::size_t v = 0; v < p.size(); ++v) {
+      double const mean = (p[v] + q[v]) / 2;
+      d += 0.5 * p[v] * std::log(p[v] / mean) + 0.5 * q[v] * std::log(q[v] / mean);
+    }
+    return d;
+  };
+  std::vector<double> expected{divergence(0, 2), divergence(0, 6), divergence(2, 6), divergence(1, 5)}, got;
+  for (std::size_t k = 0; k < 10; ++k)
+    if (!std::isnan(get(out, "divergence_same", {0, k}))) got.push_back(get(out, "divergence_same", {0, k}));
+  std::sort(expected.begin(), expected.end()), std::sort(got.begin(), got.end());
+  ASSERT_EQ(got.size(), 4u);
+  for (std::size_t k = 0; k < 4; ++k) EXPECT_NEAR(got[k], expected[k], 1e-6);
+}
+
+TEST(decoding_walk, goes_the_likeliest_way_or_finds_a_likelier_one) {
+  auto const m = open("gpt2", "gpt2-odd");
+  listed const prompts({{3, 5}, {2}, {7, 1, 4}});
+  auto const walk = [&](std::string const& preset, std::int64_t beams = 10) {
+    return observe("decoding_walk", *m, prompts,
+                   {{"preset", preset}, {"length", std::int64_t{4}}, {"beams", beams}, {"pairs", std::int64_t{0}}}, 2);
+  };
+  auto const greedy = walk("greedy"), one = walk("beam", 1), ten = walk("beam"), sampled = walk("sample"), again = walk("sample");
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (std::size_t s = 0; s < 4; ++s) {
+      EXPECT_EQ(get(greedy, "rank", {i, s}), 0);
+      EXPECT_EQ(get(one, "next_ids", {i, s}), get(greedy, "next_ids", {i, s})) << "one beam is greedy";
+      EXPECT_EQ(get(sampled, "next_ids", {i, s}), get(again, "next_ids", {i, s}));
+      EXPECT_LT(get(sampled, "rank", {i, s}), get(sampled, "top_p_count", {i, s}))
+          << "drawn from the likeliest only, at a lower temperature";
+    }
+    EXPECT_GE(get(ten, "path_log_probability", {i, 3}), get(greedy, "path_log_probability", {i, 3}) - 1e-5);
+  }
+  auto const t5 = open("t5", "t5-relu");
+  auto const out =
+      observe("decoding_walk", *t5, listed({{4, 9, 1}}, {{0}}), {{"preset", std::string("beam")}, {"length", std::int64_t{3}}});
+  EXPECT_EQ(get(out, "length", {0}), 3);
+  auto const bert = open("bert", "bert-small");
+  EXPECT_THAT(
+      [&] {
+        observe("decoding_walk", *bert, listed({{1, 5}}));
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("predicts no next token")));
+}
+
+}  // namespace
