@@ -159,12 +159,12 @@ TEST_F(cli, a_budget_too_small_for_one_block_says_what_to_do) {
   EXPECT_THAT(r.out, AllOf(HasSubstr("memory budget"), HasSubstr("block:")));
   EXPECT_EQ(run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "64M", "--quiet"}).code, 0);
   // Only the sweep that does not fit is named, and making its block smaller is enough.
-  auto const one = run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "48K", "--quiet"});
+  auto const one = run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "512K", "--quiet"});
   EXPECT_EQ(one.code, 5) << one.out;
   EXPECT_THAT(one.out,
               AllOf(HasSubstr("attention (topic_attention"), HasSubstr("one block of 16 items"), Not(HasSubstr("examples"))));
   auto const smaller =
-      run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "48K", "--quiet", "--set", "attention.block=4"});
+      run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--memory-budget", "512K", "--quiet", "--set", "attention.block=4"});
   EXPECT_EQ(smaller.code, 0) << smaller.out;
 }
 
