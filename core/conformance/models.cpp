@@ -443,7 +443,8 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
          bool const decodes = m->info().family == model_family::encoder_decoder;
          std::string const name = decodes ? "decoder." + std::to_string(m->info().decoder_layers - 1) + ".hook_resid_post"
                                           : "blocks." + std::to_string(m->info().layers - 1) + ".hook_resid_post";
-         if (!all.has(name)) return;
+         // What an encoder's head reads is the architecture's own business: a norm may stand after its last residual state.
+         if (m->info().family == model_family::encoder || !all.has(name)) return;
          tensor given;
          try {
            given = m->unembed(m->final_norm(all.at(name, 0)));

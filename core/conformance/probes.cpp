@@ -260,6 +260,8 @@ stage find_stage(workbench& bench) {
     if (!has_port(bench.subject, k, true)) all.push_back(false);
     return all;
   };
+  if (has_port(bench.subject, port_kind::results, true))
+    throw unmet_need("it reads another node's results, which no check can make up; run it in a pipeline");
   for (bool const wants_model : options(port_kind::model))
     for (bool const wants_source : options(port_kind::source))
       for (auto& s : stages_for(bench, wants_model, wants_source, 5, 24, items_observed, "", reasons)) {

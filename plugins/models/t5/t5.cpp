@@ -249,7 +249,7 @@ void t5::check(wf::batch const& batch, wf::run_request const& request, bool deco
   wf::check_precision(request.precision);
   bool const encodes = !batch.encoder_states.defined();
   auto const in_reach = [&](std::string const& hook) {
-    if (is_decoders(hook) && batch.decoder_tokens.empty())
+    if (is_decoders(hook) && batch.decoder_tokens.empty() && batch.items() != 0)
       throw wf::usage_error("t5: '" + hook + "' is in the decoder, which does not run without decoder tokens");
     if (!is_decoders(hook) && !encodes)
       throw wf::usage_error("t5: '" + hook + "' is in the encoder, which does not run when its states are given");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wayfarer::language {
@@ -38,6 +39,13 @@ inline stack stack_of(model_info const& m) {
   if (m.family == model_family::encoder_decoder)
     return {"decoder.", "decoder_final_ln.", "decoder.hook_embed", m.decoder_layers, true};
   return {"blocks.", "ln_final.", "hook_embed", m.layers, false};
+}
+
+/// The token with the largest logit. Throws data_error if none is a number.
+inline std::int32_t likeliest(std::span<double const> logits) {
+  auto const best = top_k(logits, 1);
+  if (best.empty()) throw data_error("no logit is a number, so there is no likeliest token; look for NaN in the model's weights");
+  return best[0];
 }
 
 /// Adds the texts of ids [...] (negative: none) under the ids' own dimensions. More than a million of them would cost more than

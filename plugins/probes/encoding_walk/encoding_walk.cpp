@@ -251,12 +251,16 @@ struct encoding_walk final : wf::probe {
         return m.unembed(has_final_norm(m.info()) ? m.final_norm(rows) : rows);
       };
       auto const final = logits(h.size() - 1);
-      for (std::size_t p = first; p < last; ++p) predicted(i, p) = wf::top_k(final.view<float const>().row(p - first), 1).at(0);
+      for (std::size_t p = first; p < last; ++p) {
+        auto const best = wf::top_k(final.view<float const>().row(p - first), 1);
+        predicted(i, p) = best.empty() ? -1 : best[0];  // nothing is predicted by what is no number
+      }
       for (std::size_t s = 0; s < h.size(); ++s) {
         auto const here = logits(s);
         for (std::size_t p = first; p < last; ++p)
-          rank(i, s, p) = static_cast<std::int32_t>(
-              wf::rank_of(here.view<float const>().row(p - first), static_cast<std::size_t>(predicted(i, p))));
+          rank(i, s, p) = predicted(i, p) < 0 ? -1
+                                              : static_cast<std::int32_t>(wf::rank_of(here.view<float const>().row(p - first),
+                                                                                      static_cast<std::size_t>(predicted(i, p))));
       }
     }
   }

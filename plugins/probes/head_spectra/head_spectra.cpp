@@ -280,7 +280,11 @@ struct head_spectra final : wf::probe {
       auto const on_right =
           c == circuit::qk ? wf::reading::read_tokens(right, V, K, normed) : wf::reading::read_tokens(right, V, K, raw);
       for (std::size_t i = 0; i < H * R; ++i) {
-        bool const along = on_right.along[i].list.at(0).first >= on_right.against[i].list.at(0).first;
+        if (on_right.along[i].list.size() < K || on_left.along[i].list.size() < K)
+          throw wf::data_error(
+              "the embedding holds numbers that are not finite, so directions can't be read in the vocabulary; set tokens: "
+              "false");
+        bool const along = on_right.along[i].list[0].first >= on_right.against[i].list[0].first;
         sign[b * H * R + i] = along ? 1 : -1;
         auto const& ls = (along ? on_left.along : on_left.against)[i].list;
         auto const& rs = (along ? on_right.along : on_right.against)[i].list;

@@ -190,7 +190,7 @@ struct logit_attribution final : wf::probe {
     for (std::size_t r = 0; r < rows; ++r) wf::copy_into(states[r], block[places[r].item][last][places[r].position]);
     wf::tensor const logits = m.unembed(states).to(wf::dtype::f64);
     for (std::size_t r = 0; r < rows; ++r)
-      if (places[r].token < 0) places[r].token = wf::top_k(logits.view<double const>().row(r), 1).at(0);
+      if (places[r].token < 0) places[r].token = likeliest(logits.view<double const>().row(r));
 
     // u: the direction in which a state is read, [d_model]; the logit is state . u * factor + bias.
     wf::tensor const unembedding = m.weight("unembed.W_U");  // [d_model, token]
@@ -206,8 +206,9 @@ struct logit_attribution final : wf::probe {
       if (has(info.weights, top.final_norm + "b")) offset = vector_of(m.weight(top.final_norm + "b"));
     }
 
-    // g: the same direction before the norm, with its scale held: shares are dot products with it. [row, d_model]
-    wf::tensor const g(wf::dtype::f64, {{"row", rows}, {"d_model", d}});
+    // g: the same direction before the norm, with its scale held: shares are dot products with it. [row, d_model]. Always of one
+    // size, since a product's rounding depends on it: an item's numbers must not depend on how many others are in its block.
+    wf::tensor const g(wf::dtype::f64, {{"row", rows_at_once}, {"d_model", d}});
     std::vector<double> final_bias(rows), sum(rows);
     for (std::size_t r = 0; r < rows; ++r) {
       place const& p = places[r];

@@ -244,7 +244,7 @@ struct patching final : wf::probe {
     auto const captured = m.run(both, request);
     wf::tensor const logits = read_logits(m, top, captured, 2, *where);
 
-    auto const best = [&](std::size_t run) { return wf::top_k(logits.view<double const>().row(run), 1).at(0); };
+    auto const best = [&](std::size_t run) { return likeliest(logits.view<double const>().row(run)); };
     std::int32_t const answer = answer_.empty() ? best(0) : answer_.token(number, count, m);
     std::int32_t const against = against_.empty() ? best(1) : against_.token(number, count, m);
     if (answer == against)

@@ -162,10 +162,11 @@ struct similarity_map final : wf::probe {
       wf::language::add_token_texts(out, name + "/nearest_tokens", near, at.model());
     }
     auto const names = needs(model).names();
+    if (names.empty() || out.at(names.front() + "/mean_cosine").values().count() == 0) return;
     char line[128];
     std::snprintf(line, sizeof line, "mean cosine of two positions: %.3f at the first hook, %.3f at the last",
                   out.at(names.front() + "/mean_cosine").values()(0), out.at(names.back() + "/mean_cosine").values()(0));
-    if (out.at(names.front() + "/mean_cosine").values().count() != 0) out.summarise(line);
+    out.summarise(line);
   }
 
  private:

@@ -127,9 +127,10 @@ bool is_json(std::string const& path) {
 id_lists read_lists(wf::config const& c, std::string const& ids, std::string const& path, char const* json_key) {
   auto const& texts = c[ids].texts();
   std::string const& file = c[path].text();
+  std::int64_t const padding = c["padding"];
   if (!texts.empty() && !file.empty()) throw wf::usage_error("both '" + ids + "' and '" + path + "' are given; leave one out");
   if (file.empty()) return {texts, ids};
-  if (!is_json(file)) return {wf::npy_ids(file), c["padding"].integer()};
+  if (!is_json(file)) return {wf::npy_ids(file), padding};
   auto const whole = wf::read_json(file, id_limits);
   return id_lists(whole.kind() == wf::json_kind::object ? whole.at(json_key) : whole);
 }
