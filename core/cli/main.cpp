@@ -7,6 +7,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/result_file.hpp>
 #include <wayfarer/version.hpp>
 
 #include "cli/options.hpp"
@@ -81,6 +82,7 @@ int main(int count, char** words) {
   try {
     initialise_store();
     install_signal_handlers();
+    wayfarer::provide_result_reader(&wayfarer::host::read_dataset_in_child);
     int const code = dispatch({words + 1, words + count});
     if (std::fflush(stdout) != 0)
       throw wayfarer::resource_error(std::string("can't write to standard output: ") + std::strerror(errno));

@@ -199,18 +199,19 @@ int list(registry& plugins, bool json) {
 }  // namespace
 
 int plugins_verb(words const& arguments) {
-  verb_options o("plugins list|describe|check [ID] [OPTIONS]",
-                 "Lists the plugins that pipelines can use; describes one: its ports, and its parameters with type, unit, default "
-                 "and range;\nor checks one, by ID or by the path of its library, against the rules of docs/conformance.md.\n"
-                 "A library that can't be used is listed with the reason, and makes the exit code 4, as does one that breaks a rule.",
-                 {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json",
-                  "wayfarer plugins check build/wayfarer_anisotropy.so --set pairs=10"});
+  verb_options o(
+      "plugins list|describe|check [ID] [OPTIONS]",
+      "Lists the plugins that pipelines can use; describes one: its ports, and its parameters with type, unit, default "
+      "and range;\nor checks one, by ID or by the path of its library, against the rules of docs/conformance.md.\n"
+      "A library that can't be used is listed with the reason, and makes the exit code 4, as does one that breaks a rule.",
+      {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json",
+       "wayfarer plugins check build/wayfarer_anisotropy.so --set pairs=10"});
   o.positional("ACTION");
   o.positional("ID");
-  o.named().add_options()(
-      "plugin-path", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
-      "look for plugins here first; may be given more than once")("json", "print JSON; docs/plugin-abi.md says what it holds")(
-      "markdown", "describe: print a page for people")(
+  o.named().add_options()("plugin-path",
+                          boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
+                          "look for plugins here first; may be given more than once")(
+      "json", "print JSON; docs/plugin-abi.md says what it holds")("markdown", "describe: print a page for people")(
       "set", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("PARAM=VALUE"),
       "check: a parameter of the plugin; may be given more than once")(
       "seed", boost::program_options::value<std::uint64_t>()->default_value(0)->value_name("N"),
@@ -232,9 +233,10 @@ int plugins_verb(words const& arguments) {
     return describe(plugins, id, o.has("json"), o.has("markdown"));
   }
   if (action == "check")
-    return check_plugin_verb(o.required("ID"), {o.all("plugin-path"), o.all("set"), o.get<std::uint64_t>("seed"), o.has("json"),
-                                                o.has("strict")});
-  throw usage_error("'plugins' can list, describe and check, but not '" + printable(action) + "'" + did_you_mean(action, actions));
+    return check_plugin_verb(o.required("ID"),
+                             {o.all("plugin-path"), o.all("set"), o.get<std::uint64_t>("seed"), o.has("json"), o.has("strict")});
+  throw usage_error("'plugins' can list, describe and check, but not '" + printable(action) + "'" +
+                    did_you_mean(action, actions));
 }
 
 }  // namespace wayfarer::host

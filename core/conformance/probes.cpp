@@ -425,7 +425,8 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
                          std::string const before = digest();
                          on->observe(*what, b);
                          if (digest() != before)
-                           throw violation("leaves_input_alone", "observe changes what it is shown, which other probes see after it");
+                           throw violation("leaves_input_alone",
+                                           "observe changes what it is shown, which other probes see after it");
                        }});
       for (auto const side : {guard_side::after, guard_side::before}) {
         std::string const where = side == guard_side::after ? "behind the last number" : "before the first number";

@@ -26,7 +26,9 @@ tensor model::final_norm(tensor const&) const {
   throw usage_error(info().architecture + " has no norm between its last residual state and its logits");
 }
 
-tensor model::unembed(tensor const&) const { throw usage_error(info().architecture + " has no unembedding"); }
+tensor model::unembed(tensor const&) const {
+  throw usage_error(info().architecture + " has no unembedding");
+}
 
 hook_info const* model_info::find_hook(std::string_view name) const noexcept {
   auto const at = std::find_if(hooks.begin(), hooks.end(), [&](hook_info const& h) { return h.name == name; });

@@ -205,7 +205,8 @@ tensor tensor::look(wayfarer::dtype t, void const* data, dims d, std::shared_ptr
   return v;
 }
 
-tensor tensor::lend(wayfarer::dtype t, void* data, dims d, std::shared_ptr<void const> keep, std::vector<std::ptrdiff_t> strides) {
+tensor tensor::lend(wayfarer::dtype t, void* data, dims d, std::shared_ptr<void const> keep,
+                    std::vector<std::ptrdiff_t> strides) {
   tensor v = look(t, data, std::move(d), std::move(keep), std::move(strides));
   v.writable_ = true;
   return v;

@@ -55,6 +55,34 @@ TEST_F(language_cli, results_have_the_same_bytes_for_any_number_of_threads) {
   }
 }
 
+TEST_F(language_cli, ids_are_read_back_from_a_result_file) {
+  std::string const rest = "  loss: {probe: language_loss, model: gpt2, source: words}\n";
+  auto const first = file("a.yaml", "title: A\nnodes:\n  " + model +
+                                        "  words: {source: text, texts: [\"Anna gave a key to Ben.\", \"Ben went to Rome\"]}\n"
+                                        "  states: {probe: activations, model: gpt2, source: words, hooks: [hook_embed]}\n" +
+                                        rest);
+  auto const second = file(
+      "b.yaml", "title: B\nnodes:\n  " + model + "  words: {source: tokens, path: a.h5, dataset: states/token_ids}\n" + rest);
+  ASSERT_EQ(run_wayfarer({"run", first, "--out", out("a.h5"), "--quiet"}).code, 0);
+  auto const r = run_wayfarer({"run", second, "--out", out("b.h5"), "--quiet"});
+  ASSERT_EQ(r.code, 0) << r.out;
+  auto const loss = [&](char const* name) {
+    auto const shown = run_wayfarer({"show", out(name), "loss"}).out;
+    auto const at = shown.find("\nloss");
+    return shown.substr(at, shown.find("\n\n", at + 1) - at);
+  };
+  EXPECT_EQ(loss("a.h5"), loss("b.h5"));
+  EXPECT_THAT(loss("a.h5"), HasSubstr("nat"));
+  auto const with = [&](char const* dataset) {
+    return run_wayfarer({"run", second, "--out", out("c.h5"), "--quiet", "--set", std::string("words.dataset=") + dataset});
+  };
+  EXPECT_EQ(with("token_ids").code, 2);
+  EXPECT_THAT(with("token_ids").out, HasSubstr("NODE/DATASET"));
+  EXPECT_EQ(with("states/nothing").code, 3);
+  EXPECT_THAT(with("states/tokens").out, HasSubstr("texts, not numbers"));
+  EXPECT_EQ(with("states/hook_embed").code, 3);
+}
+
 TEST_F(language_cli, running_means_over_ten_thousand_sequences_need_little_memory) {
   // [10000, 24] ids as numpy writes them. Kept, the activations would be 2 GB.
   std::string header = "{'descr': '<u2', 'fortran_order': False, 'shape': (10000, 24), }";

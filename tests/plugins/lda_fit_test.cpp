@@ -46,7 +46,8 @@ TEST(lda_fit, knows_digamma) {
   EXPECT_NEAR(wf::digamma(0.5), -1.9635100260214235, 1e-14);
   EXPECT_NEAR(wf::digamma(1e-3), -1000.5755719318103, 1e-10);
   EXPECT_NEAR(wf::digamma(100), 4.600161852738087, 1e-14);
-  for (double x : {0.01, 0.3, 2.5, 9.99, 10.01, 1234.5}) EXPECT_NEAR(wf::digamma(x + 1), wf::digamma(x) + 1 / x, 1e-12 * (1 + 1 / x));
+  for (double x : {0.01, 0.3, 2.5, 9.99, 10.01, 1234.5})
+    EXPECT_NEAR(wf::digamma(x + 1), wf::digamma(x) + 1 / x, 1e-12 * (1 + 1 / x));
 }
 
 std::vector<lda::kernel_table<float> const*> float_tables() {

@@ -6,6 +6,7 @@
 // A .npy file stays mapped and is never copied as a whole; other ids are kept as 4 bytes each.
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -15,6 +16,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/result_file.hpp>
 #include <wayfarer/source.hpp>
 
 #include "npy.hpp"
@@ -73,6 +75,28 @@ class id_lists {
     else
       for (auto const& list : lists.elements()) take(list);
   }
+  /// A dataset of a result file, [id] or [item, id], padded at the end of each row.
+  id_lists(wf::tensor const& values, std::int64_t padding, std::string const& from) {
+    if (values.rank() != 1 && values.rank() != 2)
+      throw wf::data_error(from + " is " + wf::describe(values.shape()) + "; token ids are [id] or [item, id]");
+    std::size_t const rows = values.rank() == 2 ? values.size(0) : 1, columns = values.shape().back().size;
+    auto const all = values.values<double const>();
+    for (std::size_t row = 0; row < rows; ++row) {
+      std::size_t n = columns;
+      while (n > 0 && all[row * columns + n - 1] == static_cast<double>(padding)) --n;
+      std::string const where = from + ": row " + std::to_string(row);
+      if (n == 0) throw wf::data_error(where + " holds no token id; every item needs one");
+      for (std::size_t i = 0; i < n; ++i) {
+        double const id = all[row * columns + i];
+        if (!(id >= 0 && id <= static_cast<double>(highest_id)) || id != std::floor(id))
+          throw wf::data_error(
+              where + ", column " + std::to_string(i) +
+              " holds no token id; ids are whole numbers from 0 on, and only the end of a row may be padded (`padding`)");
+        kept_.values.push_back(static_cast<std::int32_t>(id));
+      }
+      kept_.offsets.push_back(kept_.values.size());
+    }
+  }
   id_lists(wf::npy_ids file, std::int64_t padding) : file_(std::move(file)), padding_(padding) {}
 
   std::size_t size() const noexcept { return file_ ? file_->rows() : kept_.size(); }
@@ -124,12 +148,17 @@ bool is_json(std::string const& path) {
 }
 
 /// What the parameters `ids` and `path` (or their decoder's twins) say.
-id_lists read_lists(wf::config const& c, std::string const& ids, std::string const& path, char const* json_key) {
+id_lists read_lists(wf::config const& c, std::string const& ids, std::string const& path, std::string const& dataset,
+                    char const* json_key) {
   auto const& texts = c[ids].texts();
   std::string const& file = c[path].text();
   std::int64_t const padding = c["padding"];
   if (!texts.empty() && !file.empty()) throw wf::usage_error("both '" + ids + "' and '" + path + "' are given; leave one out");
   if (file.empty()) return {texts, ids};
+  if (file.ends_with(".h5") || file.ends_with(".hdf5")) {
+    std::string const& name = c[dataset].text();
+    return {wf::read_result(file, name), padding, file + ": " + name};
+  }
   if (!is_json(file)) return {wf::npy_ids(file), padding};
   auto const whole = wf::read_json(file, id_limits);
   return id_lists(whole.kind() == wf::json_kind::object ? whole.at(json_key) : whole);
@@ -137,8 +166,8 @@ id_lists read_lists(wf::config const& c, std::string const& ids, std::string con
 
 struct tokens final : wf::source {
   explicit tokens(wf::config const& c) : window_(c["window"]), stride_(c["stride"]) {
-    lists_ = read_lists(c, "ids", "path", "tokens");
-    decoder_ = read_lists(c, "decoder_ids", "decoder_path", "decoder_ids");
+    lists_ = read_lists(c, "ids", "path", "dataset", "tokens");
+    decoder_ = read_lists(c, "decoder_ids", "decoder_path", "decoder_dataset", "decoder_ids");
     // One JSON file may hold both.
     if (std::string const& path = c["path"].text(); decoder_.size() == 0 && is_json(path))
       if (auto const whole = wf::read_json(path, id_limits); whole.kind() == wf::json_kind::object)
@@ -199,13 +228,15 @@ struct tokens final : wf::source {
 }  // namespace
 
 WAYFARER_SOURCE(
-    tokens, "1.0.0", "Token ids given in the pipeline file, or read from a .npy or JSON file",
+    tokens, "1.0.0", "Token ids given in the pipeline file, or read from a .npy, JSON or result file",
     wf::param("ids", wf::strings(""), "token ids of each item, such as [\"464 3290 318\", \"1, 2, 3\"]"),
     wf::param::file("path", "",
                     ".npy ([id] or [item, id]; int32, int64 or uint16), or .json: [[1, 2], [3]] or {\"tokens\": [[1, 2]], "
-                    "\"decoder_ids\": [[0, 5]]}"),
+                    "\"decoder_ids\": [[0, 5]]}, or .h5: a result file, of which `dataset` names the ids"),
+    wf::param("dataset", "", "of a result file: where the ids stand, such as states/token_ids"),
     wf::param("decoder_ids", wf::strings(""), "for encoder-decoder models: the decoder's ids of each item"),
     wf::param::file("decoder_path", "", "the same from a file, as `path`"),
+    wf::param("decoder_dataset", "", "the same, as `dataset`"),
     wf::param("window", 0, "cut each list into items of at most this many ids, 0: one item a list").in("token").at_least(0),
     wf::param("stride", 0, "ids from one window's start to the next, 0: as `window`").in("token").at_least(0),
-    wf::param("padding", -1, "number that fills up the rows of a .npy file, left out at the end of each"));
+    wf::param("padding", -1, "number that fills up the rows of a .npy or result file, left out at the end of each"));

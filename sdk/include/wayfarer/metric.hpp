@@ -14,7 +14,8 @@
 
 namespace wayfarer {
 
-/// What the results ports of a metric or a probe name: whole nodes ("of: structure") or single datasets ("of: structure/value_blocks").
+/// What the results ports of a metric or a probe name: whole nodes ("of: structure") or single datasets ("of:
+/// structure/value_blocks").
 class WAYFARER_API metric_input {
  public:
   void put(std::string port, std::string name, results const* node, dataset const* one);

@@ -34,7 +34,8 @@ struct WAYFARER_API row_packing {
   std::size_t longest() const noexcept;
 
   /// Of a batch's tokens; `first_position` empty: 0. Throws plugin_error if the columns do not fit.
-  static std::shared_ptr<row_packing const> of(ragged<std::int32_t> const& tokens, std::span<std::size_t const> first_position = {});
+  static std::shared_ptr<row_packing const> of(ragged<std::int32_t> const& tokens,
+                                               std::span<std::size_t const> first_position = {});
   /// The last row of each item alone.
   std::shared_ptr<row_packing const> last_rows() const;
 };
