@@ -778,9 +778,9 @@ TEST(gpt2, items_are_encoded_from_tokens_and_cut) {
   expect_error<data_error>([&] { x.m->encode(block, {}); }, HasSubstr("token 211 of item 40"));
   block.tokens = {};
   block.words.push_back(token_list{1});
-  expect_error<usage_error>([&] { x.m->encode(block, {}); }, HasSubstr("source of tokens or texts"));
+  expect_error<usage_error>([&] { x.m->encode(block, {}); }, HasSubstr("source of texts or tokens"));
   block.texts = {"a", "b"};
-  expect_error<usage_error>([&] { x.m->encode(block, {}); }, HasSubstr("no tokenizer"));
+  expect_error<usage_error>([&] { x.m->encode(block, {}); }, HasSubstr("there is no tokenizer"));
   EXPECT_EQ(x.m->text_tokenizer(), nullptr);
   EXPECT_EQ(x.m->token_text(7), "<7>");
 }
