@@ -156,8 +156,7 @@ id_lists read_lists(wf::config const& c, std::string const& ids, std::string con
   std::int64_t const padding = c["padding"];
   if (!texts.empty() && !file.empty()) throw wf::usage_error("both '" + ids + "' and '" + path + "' are given; leave one out");
   if (file.empty()) return {texts, ids};
-  if (file.ends_with(".h5") || file.ends_with(".hdf5"))
-    return {wf::read_result(file, name), padding, file + ": " + name};
+  if (file.ends_with(".h5") || file.ends_with(".hdf5")) return {wf::read_result(file, name), padding, file + ": " + name};
   if (!is_json(file)) return {wf::npy_ids(file), padding};
   auto const whole = wf::read_json(file, id_limits);
   return id_lists(whole.kind() == wf::json_kind::object ? whole.at(json_key) : whole);
