@@ -11,6 +11,8 @@ hf_config hf_config::open(std::string const& path, std::initializer_list<std::st
   namespace fs = std::filesystem;
   std::error_code ignored;
   fs::path const at(path);
+  if (!fs::exists(at, ignored))
+    throw data_error(path + ": no such folder; give the folder of a checkpoint, with config.json and model.safetensors");
   fs::path const file = (fs::is_directory(at, ignored) ? at : at.parent_path()) / "config.json";
   if (!fs::exists(file, ignored))
     throw data_error(file.string() + ": no such file; a checkpoint folder holds config.json beside its weights");

@@ -12,6 +12,7 @@
 #include <oneapi/tbb/global_control.h>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/weights.hpp>
@@ -686,6 +687,10 @@ TEST(gpt2, scores_scale_by_layer_where_the_configuration_says_so) {
 
 // ---- what must be refused
 // ------------------------------------------------------------------------------------------------------
+
+TEST(gpt2_hostile, a_folder_that_is_not_there_is_named_as_it_was_given) {
+  expect_error<data_error>([] { hf_config::open("no/such/folder", {"gpt2"}); }, HasSubstr("no/such/folder: no such folder"));
+}
 
 TEST(gpt2_hostile, configurations_that_make_no_sense_are_refused_by_name) {
   struct refused {
