@@ -62,6 +62,8 @@ item_block made_items::read(item_range r) const {
   b.tokens = part_of(all_.tokens, r);
   b.decoder_tokens = part_of(all_.decoder_tokens, r);
   b.choices = part_of(all_.choices, r);
+  b.segments = part_of(all_.segments, r);
+  b.segment_example = part_of(all_.segment_example, r);
   if (!all_.texts.empty())
     b.texts.assign(all_.texts.begin() + static_cast<std::ptrdiff_t>(r.first),
                    all_.texts.begin() + static_cast<std::ptrdiff_t>(r.last));
@@ -104,7 +106,10 @@ std::unique_ptr<source> make_items(item_sort sort, std::size_t count, std::size_
         break;
       case item_sort::choices: {
         std::vector<std::string> answers;
-        all.texts.push_back(make_text(draw, length / 2));
+        std::vector<std::string> const context{make_text(draw, length / 2)};
+        all.texts.push_back(context[0]);
+        all.segments.push_back(context);
+        all.segment_example.push_back(std::vector<std::int32_t>{0});
         for (int a = 0; a < 4; ++a) answers.push_back(" " + make_text(draw, std::max<std::size_t>(1, length / 3)));
         all.choices.push_back(answers);
         gold.push_back(static_cast<std::int32_t>(draw.below(4)));

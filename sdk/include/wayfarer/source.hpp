@@ -53,6 +53,10 @@ struct item_block {
   ragged<std::int32_t> decoder_tokens;               ///< for encoder-decoder models
   std::vector<std::string> texts;                    ///< one text an item
   ragged<std::string> choices;                       ///< answers to choose from
+  /// The text in its natural pieces, in order, for sources that know them: `text` is what they make with the separator between
+  /// examples. segment_example numbers the example, from 0, that each piece belongs to (few-shot contexts have several).
+  ragged<std::string> segments;
+  ragged<std::int32_t> segment_example;
   std::map<std::string, tensor, std::less<>> truth;  ///< per item ground truth, first dimension "item": {"gold", [item]}
 };
 
