@@ -43,7 +43,7 @@ probe_context context_of(sweep_plan const& plan) {
   return {plan.over, plan.data, plan.items, plan.step, plan.longest.tokens, plan.longest.decoder, plan.inputs};
 }
 
-block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items) {
+block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep) {
   block_result out{items, {}};
   probe_context const context = context_of(plan);
   for (auto const& o : observers) {
@@ -67,9 +67,11 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
         if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
     });
   }
+  shared_values of_block;
   for (std::size_t i = 0; i < observers.size(); ++i)
     with_place(observers[i].name, [&] {
-      observers[i].what->observe(out.sums[i], sample(block, tokens, captured, observers[i].seed, &request), context);
+      sample const seen(block, tokens, captured, observers[i].seed, &request, &of_block, &of_sweep);
+      observers[i].what->observe(out.sums[i], seen, context);
     });
   if (plan.blocks) plan.blocks->save(items, out.sums);
   return out;
@@ -107,6 +109,8 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
     o.sums = accumulator(0);
     o.what->shape(o.sums, context);
   }
+  shared_values of_sweep;
+  for (auto const& o : observers) with_place(o.name, [&] { o.what->announce(of_sweep, context); });
   std::size_t next = plan.items.first, done = 0;
   auto take = [&](tbb::flow_control& control) {
     item_range r{next, std::min(next + plan.block, plan.items.last)};
@@ -115,7 +119,7 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
     return r;
   };
   auto work = [&](item_range r) {
-    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r); }));
+    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep); }));
   };
   auto collect = [&](std::shared_ptr<block_result> const& b) {
     for (std::size_t i = 0; i < observers.size(); ++i) {

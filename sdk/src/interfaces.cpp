@@ -70,6 +70,35 @@ std::size_t activations::bytes() const noexcept {
   return n;
 }
 
+std::shared_ptr<void> shared_values::find(std::string_view key, std::type_index type,
+                                          std::function<std::shared_ptr<void>()> const& make) {
+  std::lock_guard const hold(lock_);
+  auto& value = all_[{std::string(key), type}];
+  if (!value) value = make();
+  return value;
+}
+
+void probe::announce(shared_values&, probe_context const&) const {}
+
+namespace {
+
+/// The host's values outlive every sample: then a handle that owns nothing.
+std::shared_ptr<shared_values> values_of(shared_values* given) {
+  return given ? std::shared_ptr<shared_values>(std::shared_ptr<void>(), given) : std::make_shared<shared_values>();
+}
+
+}  // namespace
+
+sample::sample(item_block const& items, batch const& tokens, activations const& captured, std::uint64_t seed,
+               run_request const* request, shared_values* of_block, shared_values* of_sweep)
+    : items_(&items),
+      tokens_(&tokens),
+      captured_(&captured),
+      seed_(seed),
+      request_(request),
+      of_block_(values_of(of_block)),
+      of_sweep_(values_of(of_sweep)) {}
+
 run_request sample::request(std::vector<std::size_t> rows) const {
   run_request out;
   if (request_ == nullptr) return out;

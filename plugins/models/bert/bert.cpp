@@ -186,6 +186,7 @@ struct bert final : wf::model {
     info_.layers = shape_.layers, info_.heads = shape_.heads, info_.d_model = shape_.d_model, info_.d_head = shape_.d_head;
     info_.d_mlp = shape_.d_mlp, info_.vocabulary = shape_.vocabulary, info_.longest = shape_.positions - shape_.first_position;
     info_.norm = wf::norm_kind::layer, info_.norm_epsilon = shape_.epsilon;
+    info_.activation = "gelu";
     info_.attention_scale = 1 / std::sqrt(static_cast<double>(shape_.d_head));
     info_.hooks = list_hooks(shape_), info_.weights = weights_.names();
   }

@@ -175,6 +175,9 @@ struct gpt2 final : wf::model {
     info_.d_mlp = shape_.d_mlp, info_.vocabulary = shape_.vocabulary, info_.longest = shape_.positions;
     info_.norm = wf::norm_kind::layer, info_.norm_epsilon = shape_.epsilon;
     info_.attention_scale = shape_.attention_scale(0);
+    info_.activation = c["gelu"].text() == "tanh"  ? "gelu_new"
+                       : c["gelu"].text() == "erf" ? "gelu"
+                                                   : config_.text("activation_function", "gelu_new");
     info_.hooks = list_hooks(shape_);
     info_.weights = weights_.names();
   }

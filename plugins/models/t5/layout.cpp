@@ -23,6 +23,7 @@ layout::layout(hf_config const& c) {
   if (mlp != "relu" && mlp != "gated-gelu")
     c.json().at("feed_forward_proj").fail("expected \"relu\" or \"gated-gelu\", got " + in_quotes(mlp));
   gated = mlp == "gated-gelu";
+  info.activation = gated ? "gelu_new" : "relu";
   tied = c.flag("tie_word_embeddings", true);
   if (tied) head_scale = 1 / std::sqrt(static_cast<double>(info.d_model));
 

@@ -42,6 +42,7 @@ struct WAYFARER_API model_info {
   double attention_scale = 1;  ///< scores are this times q.k, before any position bias
   std::vector<hook_info> hooks;
   std::vector<std::string> weights;  ///< names for model::weight; the same for every architecture, see docs/hooks.md
+  std::string activation;            ///< of the MLPs (of the gate, if they have one), by Hugging Face's name; "": not known
 
   /// The hooks that fit these names or patterns, in the model's order. A pattern that fits nothing is a usage_error with near
   /// names.

@@ -4,12 +4,22 @@
 // from any thread, each time with a fresh accumulator. It merges accumulators in block order and calls `finish` once. A probe of
 // weights alone defines no field, asks for no hook, and only finishes. After a trainable model all of this happens for every
 // snapshot and the results gain the dimension "step".
+//
+// Probes that run the model themselves can share what costs much: all combinations of a `sweep:` are probes of one pass over the
+// items, and see the same `shared_values`.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <span>
+#include <string>
 #include <string_view>
+#include <typeindex>
+#include <utility>
 #include <vector>
 
 #include <wayfarer/accumulator.hpp>
@@ -49,12 +59,30 @@ class WAYFARER_API sample_item {
   std::size_t i_;
 };
 
+/// Values that probes share: each is made once, by whichever probe asks first, and lives as long as this object or its last
+/// handle. Any thread. What a probe measures must not depend on who made a value, nor on whether it is shared at all.
+class WAYFARER_API shared_values {
+ public:
+  /// The value of this key and type; begin the key with the plugin's id. `make()` gives a T. It runs under a lock, so it must be
+  /// quick and ask for no other value: what takes long is for a member function of T, under a lock of its own.
+  template <class T, class Make>
+  std::shared_ptr<T> get(std::string_view key, Make const& make) {
+    return std::static_pointer_cast<T>(
+        find(key, typeid(T), [&]() -> std::shared_ptr<void> { return std::shared_ptr<T>(new T(make())); }));
+  }
+
+ private:
+  std::shared_ptr<void> find(std::string_view key, std::type_index type, std::function<std::shared_ptr<void>()> const& make);
+  std::mutex lock_;
+  std::map<std::pair<std::string, std::type_index>, std::shared_ptr<void>> all_;
+};
+
 /// One block of items after its forward pass. `size()` items; `block[i]` is item i.
 class WAYFARER_API sample {
  public:
+  /// `of_block`, `of_sweep`: what the probes of this block, and of the whole sweep, share; null: this sample alone has them.
   sample(item_block const& items, batch const& tokens, activations const& captured, std::uint64_t seed,
-         run_request const* request = nullptr)
-      : items_(&items), tokens_(&tokens), captured_(&captured), seed_(seed), request_(request) {}
+         run_request const* request = nullptr, shared_values* of_block = nullptr, shared_values* of_sweep = nullptr);
 
   std::size_t size() const noexcept { return items_->count; }
   sample_item operator[](std::size_t i) const noexcept { return {*items_, *tokens_, *captured_, i}; }
@@ -67,6 +95,16 @@ class WAYFARER_API sample {
   random_stream random(std::string_view purpose, sample_item const& item) const noexcept {
     return {seed_, purpose, item.index()};
   }
+  /// A value shared by all probes that observe this block, and gone after it. See shared_values::get.
+  template <class T, class Make>
+  std::shared_ptr<T> shared(std::string_view key, Make const& make) const {
+    return of_block_->get<T>(key, make);
+  }
+  /// A value shared by all blocks of the sweep too, which are observed side by side: what it holds must be bounded.
+  template <class T, class Make>
+  std::shared_ptr<T> kept(std::string_view key, Make const& make) const {
+    return of_sweep_->get<T>(key, make);
+  }
 
  private:
   item_block const* items_;
@@ -74,6 +112,7 @@ class WAYFARER_API sample {
   activations const* captured_;
   std::uint64_t seed_;
   run_request const* request_;
+  std::shared_ptr<shared_values> of_block_, of_sweep_;
 };
 
 /// What a probe is wired to. `model()` and `data()` throw plugin_error where the node has no such port.
@@ -122,6 +161,10 @@ struct WAYFARER_API probe : plugin_base {
   virtual void merge(accumulator& into, accumulator const& from) const { into.append(from); }
   /// Turns the sums into results.
   virtual void finish(accumulator const&, results&, probe_context const&) const = 0;
+  /// Tells the other probes of the sweep, through a value that they `kept`, what `observe` will want of it, so that whoever makes
+  /// something makes it for all. Called once a probe, before the sweep's first block; not by everyone who feeds probes, so that
+  /// `observe` must do without.
+  virtual void announce(shared_values& of_sweep, probe_context const&) const;
 };
 
 }  // namespace wayfarer
