@@ -27,6 +27,16 @@ struct matrix {
 
 enum class act : std::uint8_t { relu, gelu_tanh, gelu_erf, silu, tanh, identity };
 
+/// One step of AdamW: m and v are the moments, g is scaled before it counts.
+template <class T>
+struct adamw_constants {
+  T gradient_scale, beta1, beta2;
+  T rate;     ///< of the step, over 1 - beta1^t
+  T v_scale;  ///< 1 / (1 - beta2^t)
+  T epsilon;
+  T keep;  ///< 1 - rate * decay
+};
+
 template <class T>
 struct kernel_table {
   char const* name;
@@ -53,6 +63,19 @@ struct kernel_table {
   void (*softmax)(T* s, size n);
   /// Multiply-adds of `steps` rounds over registers, for the peak that benchmarks compare with; returns their number.
   double (*peak)(size steps, T* sink);
+  // Backward and optimiser.
+  /// out [columns, ld_out] = in [rows, ld_in] transposed.
+  void (*transpose)(T* out, size ld_out, T const* in, size ld_in, size rows, size columns);
+  /// dy *= derivative at x.
+  void (*activate_backward)(act, T* dy, T const* x, size n);
+  /// dx of a norm's row; dw += dy * normalised and db += dy, where they are not null. w may be null.
+  void (*norm_backward)(T* dx, T* dw, T* db, T const* dy, T const* x, T const* w, T mean, T scale, size n, bool centred);
+  /// dp = by p (dp - sum(p dp)).
+  void (*softmax_backward)(T* dp, T const* p, T by, size n);
+  /// The loss of a row of logits, -log softmax at target; s becomes its derivative times `by`.
+  double (*cross_entropy)(T* s, size n, size target, T by);
+  double (*sum_of_squares)(T const* x, size n);
+  void (*adamw)(T* w, T* m, T* v, T const* g, size n, adamw_constants<T> const&);
 };
 
 extern kernel_table<float> const kernels_baseline_f32;
