@@ -46,6 +46,17 @@ void weight_table::zeros(std::string common, dims shape) {
   common_.insert_or_assign(std::move(common), alias{"", {}, std::move(shape)});
 }
 
+void weight_table::check(std::string const& where, dtype type, std::vector<std::size_t> const& shape, place const& p) {
+  if (!is_real(type))
+    throw data_error(where + " is " + std::string(name_of(type)) + "; a weight is float32, float64, float16 or bfloat16");
+  bool fits = shape.size() == p.shape.size();
+  for (std::size_t i = 0; fits && i < p.shape.size(); ++i) fits = shape[i] == p.shape[i].size;
+  if (fits) return;
+  std::string got;
+  for (auto const n : shape) got += (got.empty() ? "" : " x ") + std::to_string(n);
+  throw data_error(where + " is " + (got.empty() ? "a scalar" : got) + ", but config.json asks for " + describe(p.shape));
+}
+
 void weight_table::load(std::string const& path, std::vector<std::string> const& prefixes) {
   path_ = path;
   auto const file = open_checkpoint(path);
@@ -55,21 +66,26 @@ void weight_table::load(std::string const& path, std::vector<std::string> const&
       for (auto const& prefix : prefixes)
         if (!found) found = file.find(prefix + (other ? p.others[other - 1] : name));
     if (found) {
-      auto const where = path_ + ": tensor " + in_quotes(found->name);
-      if (!is_real(found->type))
-        throw data_error(where + " is " + std::string(name_of(found->type)) +
-                         "; a weight is float32, float64, float16 or bfloat16");
-      bool fits = found->shape.size() == p.shape.size();
-      for (std::size_t i = 0; fits && i < p.shape.size(); ++i) fits = found->shape[i] == p.shape[i].size;
-      if (!fits) {
-        std::string got;
-        for (auto const n : found->shape) got += (got.empty() ? "" : " x ") + std::to_string(n);
-        throw data_error(where + " is " + (got.empty() ? "a scalar" : got) + ", but config.json asks for " + describe(p.shape));
-      }
+      check(path_ + ": tensor " + in_quotes(found->name), found->type, found->shape, p);
       std::vector<std::string> dim_names;
       for (auto const& d : p.shape) dim_names.push_back(d.name);
       p.data = file.tensor(found->name, dim_names);
     }
+  }
+  loaded_ = true;
+}
+
+void weight_table::load(std::string const& what, std::map<std::string, tensor> const& tensors) {
+  path_ = what;
+  for (auto& [name, p] : stored_) {
+    auto const found = tensors.find(name);
+    if (found == tensors.end()) continue;
+    std::vector<std::size_t> shape;
+    std::vector<std::string> dim_names;
+    for (auto const& d : found->second.shape()) shape.push_back(d.size);
+    check(path_ + ": tensor " + in_quotes(name), found->second.type(), shape, p);
+    for (auto const& d : p.shape) dim_names.push_back(d.name);
+    p.data = found->second.named(dim_names);
   }
   loaded_ = true;
 }

@@ -40,6 +40,8 @@ class WAYFARER_API weight_table {
   /// Maps the checkpoint. A stored tensor may carry any of these prefixes in front of its name; the first that fits counts.
   /// Throws data_error, naming file and tensor, for a tensor of the wrong shape or of a type that is no number.
   void load(std::string const& path, std::vector<std::string> const& prefixes = {""});
+  /// The same for tensors in memory, as a model in training has them, under the names that were stored. `what` is for messages.
+  void load(std::string const& what, std::map<std::string, tensor> const& tensors);
   bool loaded() const noexcept { return loaded_; }
 
   /// The view of a common name. data_error if the checkpoint lacks it, usage_error with near names if there is no such weight.
@@ -65,6 +67,7 @@ class WAYFARER_API weight_table {
     make_view view;
     dims zeros;
   };
+  static void check(std::string const& where, dtype type, std::vector<std::size_t> const& shape, place const&);
   std::string path_;
   std::vector<std::string> order_, stored_order_;
   std::map<std::string, place, std::less<>> stored_;
