@@ -1,0 +1,3 @@
+# The geometry of Traveling Words, on toy models whose weights the tests know, against the formulas written out.
+wayfarer_test(norm_geometry_test SOURCES plugins/norm_geometry_test.cpp LIBRARIES norm_geometry_internal Eigen3::Eigen TBB::tbb)
+add_dependencies(norm_geometry_test norm_geometry gpt2 t5 bert)
