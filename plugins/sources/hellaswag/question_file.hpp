@@ -1,0 +1,64 @@
+// HellaSwag's files: the original JSON lines, and the text of six lines an item that others have made of it; plain, .gz or .bz2.
+//
+// Opened by the source's constructor on the host's main thread, which reads every item once to find what is wrong; immutable
+// then, for any number of threads. In memory is the place of each item alone: items are parsed when they are asked for, out of
+// the file itself or, if that was packed, out of a temporary file without a name.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wayfarer/file.hpp>
+
+namespace wayfarer {
+
+/// One item, cleaned (arXiv 2308.10874's code; Zellers et al. 2019 for the data).
+struct question {
+  std::string query;                   ///< activity, both sentences of the context
+  std::array<std::string, 4> endings;  ///< without the space that goes before them
+  std::int32_t gold = 0;               ///< 0 to 3
+};
+
+enum class question_format { detect, json, text };
+
+class question_file {
+ public:
+  /// `max_bytes`: most that a packed file may unpack to. Throws data_error "file:line: what is wrong; what to do".
+  question_file(std::string path, question_format, std::size_t max_bytes);
+  question_file(question_file const&) = delete;
+  question_file& operator=(question_file const&) = delete;
+
+  std::string const& path() const noexcept { return path_; }
+  std::size_t size() const noexcept { return places_.size(); }
+  /// Whether the text was cleaned by others, so that it is taken as it is.
+  bool preprocessed() const noexcept { return preprocessed_; }
+  question read(std::size_t i) const;
+  /// Throws data_error if the file is no longer what was opened.
+  void check_unchanged() const {
+    if (file_) file_->check_unchanged();
+  }
+
+ private:
+  struct place {
+    std::size_t byte = 0, line = 0;  // line from 1
+  };
+  std::string_view line_at(std::size_t byte) const;
+  [[noreturn]] void fail(std::size_t line, std::string const& what) const;
+  void find_items(question_format);
+  question parse_json_line(std::string_view line, std::size_t number) const;
+  question parse_six_lines(place) const;
+
+  std::string path_;
+  bool preprocessed_ = false;
+  std::shared_ptr<mapped_file const> file_;      // what is not packed
+  std::shared_ptr<std::byte const> unpacked_{};  // what was
+  std::string_view text_;
+  std::vector<place> places_;
+};
+
+}  // namespace wayfarer
