@@ -29,7 +29,7 @@ constexpr verb verbs[] = {
     {"run", "run a pipeline file and write its result file", run_verb},
     {"check", "check a pipeline file without running it", check_verb},
     {"graph", "print a pipeline as a Graphviz drawing", graph_verb},
-    {"plugins", "list plugins, or describe one", plugins_verb},
+    {"plugins", "list plugins, describe one, or hold one to the rules", plugins_verb},
     {"bench", "compare the speed of plugins, and of a run with an earlier one", bench_verb},
     {"show", "show what a result file holds", show_verb},
     {"compare", "tell how two result files differ", compare_verb},

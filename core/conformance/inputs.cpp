@@ -26,6 +26,8 @@ std::string_view name_of(item_sort s) noexcept {
       return "texts";
     case item_sort::choices:
       return "questions with answers to choose from";
+    case item_sort::pairs:
+      return "token sequences of one length";
   }
   return {};
 }
@@ -54,6 +56,12 @@ std::string make_text(random_stream& draw, std::size_t length) {
 }
 
 }  // namespace
+
+std::vector<std::string> made_words() {
+  std::vector<std::string> words(std::begin(vocabulary_of_texts), std::end(vocabulary_of_texts));
+  std::erase_if(words, [](std::string const& w) { return w.size() < 2; });
+  return words;
+}
 
 item_block made_items::read(item_range r) const {
   item_block b;
@@ -104,6 +112,16 @@ std::unique_ptr<source> make_items(item_sort sort, std::size_t count, std::size_
       case item_sort::texts:
         all.texts.push_back(make_text(draw, length));
         break;
+      case item_sort::pairs: {
+        auto const ends_in = static_cast<std::int32_t>((2 + seed + i) % vocabulary);
+        for (auto* const to : {&all.tokens, &all.decoder_tokens}) {
+          sequence(longest, static_cast<std::uint32_t>(vocabulary));
+          if (longest > 0) list.back() = ends_in;
+          to->push_back(list);
+        }
+        info.longest = longest;
+        break;
+      }
       case item_sort::choices: {
         std::vector<std::string> answers;
         std::vector<std::string> const context{make_text(draw, length / 2)};
@@ -117,7 +135,7 @@ std::unique_ptr<source> make_items(item_sort sort, std::size_t count, std::size_
       }
     }
   }
-  info.has_words = sort == item_sort::words, info.has_tokens = sort == item_sort::tokens;
+  info.has_words = sort == item_sort::words, info.has_tokens = sort == item_sort::tokens || sort == item_sort::pairs;
   info.has_texts = sort == item_sort::texts || sort == item_sort::choices, info.has_choices = sort == item_sort::choices;
   if (info.has_words) {
     info.vocabulary = 100;
@@ -255,6 +273,53 @@ fs::path generated_files::t5() {
   return folder;
 }
 
+fs::path generated_files::bert() {
+  fs::path const folder = folder_ / "bert";
+  if (fs::exists(folder / "config.json")) return folder;
+  fs::create_directories(folder);
+  std::vector<std::string> pieces{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."};
+  for (auto const& w : made_words()) pieces.push_back(w);
+  for (char c = 'a'; c <= 'z'; ++c) pieces.emplace_back(1, c), pieces.push_back(std::string("##") + c);
+  std::string lines;
+  for (auto const& piece : pieces) lines += piece + "\n";
+  constexpr std::size_t d = tiny_width, ff = 32;
+  random_weights w(seed_);
+  auto const norm = [&](std::string const& name) { w.add(name + ".weight", {d}, 1, 0.1), w.add(name + ".bias", {d}, 0, 0.1); };
+  auto const dense = [&](std::string const& name, std::size_t out, std::size_t in) {
+    w.add(name + ".weight", {out, in}, 0, 0.25), w.add(name + ".bias", {out}, 0, 0.1);
+  };
+  w.add("bert.embeddings.word_embeddings.weight", {pieces.size(), d}, 0, 0.5);
+  w.add("bert.embeddings.position_embeddings.weight", {tiny_positions, d}, 0, 0.2);
+  w.add("bert.embeddings.token_type_embeddings.weight", {2, d}, 0, 0.2);
+  norm("bert.embeddings.LayerNorm");
+  for (std::size_t l = 0; l < tiny_layers; ++l) {
+    std::string const p = "bert.encoder.layer." + std::to_string(l) + ".";
+    for (char const* m : {"query", "key", "value"}) dense(p + "attention.self." + m, d, d);
+    dense(p + "attention.output.dense", d, d), norm(p + "attention.output.LayerNorm");
+    dense(p + "intermediate.dense", ff, d);
+    dense(p + "output.dense", d, ff), norm(p + "output.LayerNorm");
+  }
+  dense("cls.predictions.transform.dense", d, d), norm("cls.predictions.transform.LayerNorm");
+  w.add("cls.predictions.bias", {pieces.size()}, 0, 0.1);
+  w.write(folder / "model.safetensors");
+  write_file_atomically((folder / "vocab.txt").string(), lines);
+  write_file_atomically((folder / "config.json").string(),
+                        to_json(json_value::object({{"architectures", json_value::array({"BertForMaskedLM"})},
+                                                    {"model_type", "bert"},
+                                                    {"vocab_size", pieces.size()},
+                                                    {"hidden_size", d},
+                                                    {"num_hidden_layers", tiny_layers},
+                                                    {"num_attention_heads", tiny_heads},
+                                                    {"intermediate_size", ff},
+                                                    {"hidden_act", "gelu"},
+                                                    {"max_position_embeddings", tiny_positions},
+                                                    {"type_vocab_size", 2},
+                                                    {"layer_norm_eps", 1e-12},
+                                                    {"pad_token_id", 0}}),
+                                2));
+  return folder;
+}
+
 std::vector<fs::path> const& generated_files::all() {
   if (!all_.empty()) return all_;
   fs::create_directories(folder_);
@@ -279,6 +344,7 @@ std::vector<fs::path> const& generated_files::all() {
   // A model's folder first: a path that takes a folder refuses files at once, and the other way round.
   all_.push_back(gpt2());
   all_.push_back(t5());
+  all_.push_back(bert());
   write("documents.train", documents);
   write("texts.txt", texts);
   write("pairs.txt", pairs);

@@ -34,13 +34,17 @@ class made_items final : public source {
 };
 
 /// What the items hold.
-enum class item_sort { words, tokens, texts, choices };
+enum class item_sort { words, tokens, texts, choices, pairs };
 std::string_view name_of(item_sort) noexcept;
 
 /// Documents of words with topics (10 topics of 10 words), token sequences within `vocabulary`, lines of plain text, or questions
-/// with four answers. Lengths vary from `shortest` to `longest` tokens (words, bytes). Sequences come with decoder tokens.
+/// with four answers. Lengths vary from `shortest` to `longest` tokens (words, bytes). Sequences come with decoder tokens. Pairs
+/// are token sequences that are all `longest` tokens long, neighbours ending in different ones.
 std::unique_ptr<source> make_items(item_sort, std::size_t count, std::size_t shortest, std::size_t longest,
                                    std::size_t vocabulary, std::uint64_t seed);
+
+/// Words that made texts hold, each of more than one letter.
+std::vector<std::string> made_words();
 
 /// Small files and folders, made when first asked for: documents, texts, vectors, questions, checkpoints.
 class generated_files {
@@ -48,9 +52,11 @@ class generated_files {
   generated_files(std::filesystem::path folder, std::uint64_t seed) : folder_(std::move(folder)), seed_(seed) {}
   /// All there are, in the order in which they are tried for a path that must be given.
   std::vector<std::filesystem::path> const& all();
-  /// A random GPT-2 or T5 of a few thousand weights in Hugging Face's layout.
+  /// A random GPT-2, T5 or BERT of a few thousand weights in Hugging Face's layout. T5 has no tokenizer; BERT's knows
+  /// made_words().
   std::filesystem::path gpt2();
   std::filesystem::path t5();
+  std::filesystem::path bert();
 
  private:
   std::filesystem::path folder_;

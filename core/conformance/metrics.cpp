@@ -9,136 +9,11 @@
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
 
+#include "conformance/wiring.hpp"
 #include "conformance/workbench.hpp"
 
 namespace wayfarer::host::conformance {
 namespace {
-
-/// Results that a metric may be wired to.
-struct candidate {
-  std::string node;
-  std::shared_ptr<results const> all;
-  bool over_steps = false;  ///< has the dimension "step"
-};
-
-/// One port's wire.
-struct wired {
-  std::string port;
-  candidate const* from = nullptr;
-  std::string dataset;  ///< "" for the whole node
-};
-
-struct silent final : progress {
-  void at(std::size_t, std::size_t, std::string_view) override {}
-  void warn(std::string_view) override {}
-};
-
-/// Results of several snapshots as one, as the host stacks them: each dataset gains the outermost dimension "step".
-results stacked(std::vector<std::size_t> const& steps, std::vector<results> const& parts) {
-  results out;
-  for (auto const& name : parts.front().names()) {
-    dataset const& first = parts.front().at(name);
-    if (first.is_text()) continue;
-    dims shape = first.shape();
-    shape.insert(shape.begin(), {"step", steps.size()});
-    tensor whole(dtype::f64, shape);
-    auto to = whole.values<double>().begin();
-    for (auto const& part : parts) {
-      tensor const own = part.at(name).values().to(dtype::f64);
-      auto const values = own.values<double const>();
-      to = std::copy(values.begin(), values.end(), to);
-    }
-    std::vector<std::int64_t> const numbers(steps.begin(), steps.end());
-    out.add(name, whole).coordinate("step", tensor::of(numbers, {{"step", numbers.size()}}));
-  }
-  return out;
-}
-
-tensor drawn(dims shape, std::uint64_t seed, std::string_view name) {
-  tensor t(dtype::f64, std::move(shape));
-  random_stream draw(seed, name);
-  for (auto& v : t.values<double>()) v = draw.normal();
-  return t;
-}
-
-/// Numbers of every shape that results come in.
-results drawn_results(std::uint64_t seed) {
-  results r;
-  r.add("matrix", drawn({{"topic", 6}, {"other_topic", 6}}, seed, "matrix"));
-  tensor square(dtype::f64, {{"token", 24}, {"other_token", 24}});
-  tensor const half = drawn({{"token", 24}, {"other_token", 24}}, seed, "square");
-  for (std::size_t i = 0; i < 24; ++i)
-    for (std::size_t j = 0; j < 24; ++j) square(i, j) = half(i, j) + half(j, i);
-  r.add("square", square);
-  r.add("token_matrix", drawn({{"token", 104}, {"other_token", 104}}, seed, "token matrix"));
-  r.add("vectors", drawn({{"item", 24}, {"d_model", 8}}, seed, "vectors"));
-  r.add("states", drawn({{"item", 6}, {"pos", 5}, {"d_model", 8}}, seed, "states"));
-  r.add("column", drawn({{"item", 24}}, seed, "column"));
-  r.add("same", drawn({{"item", 12}}, seed, "same"));
-  r.add("different", drawn({{"item", 12}}, seed, "different"));
-  r.add("per_head", drawn({{"layer", 2}, {"head", 3}}, seed, "per head"));
-  r.add("scalar", 0.5);
-  std::vector<std::string> texts;
-  for (int i = 0; i < 24; ++i) texts.push_back("text " + std::to_string(i));
-  r.add("texts", texts).dims("item");
-  return r;
-}
-
-/// A short training with snapshots, and what the bundled probes of such a model find.
-void add_trained(workbench& bench, std::vector<candidate>& all) {
-  auto const* p = bench.plugins.find("topic_transformer");
-  if (!p) return;
-  config c = complete(*p, {}, bench.seed);
-  for (auto const& [name, value] : {std::pair<char const*, param_value>{"regime", param_value(std::string("R4"))},
-                                    {"train.updates", param_value(std::int64_t{60})},
-                                    {"train.optimizer", param_value(std::string("adam"))},
-                                    {"train.learning_rate", param_value(0.05)},
-                                    {"train.log_every", param_value(std::int64_t{10})},
-                                    {"train.snapshots", param_value(std::vector<std::int64_t>{0, 30})}})
-    if (c.has(name)) c.set(name, value);
-  auto const learner = p->create<model>(c);
-  auto const* trains = dynamic_cast<trainable_model const*>(learner.get());
-  if (!trains) return;
-  auto const data = make_items(item_sort::words, 120, 20, 30, 100, bench.seed);
-  silent quiet;
-  results curves;
-  std::vector<snapshot> states;
-  trains->train({*data, data.get(), curves, quiet, [&](snapshot s) { states.push_back(std::move(s)); }});
-  all.push_back({"learner", std::make_shared<results>(std::move(curves)), false});
-  for (char const* id : {"topic_blocks", "topic_attention"}) {
-    auto const* q = bench.plugins.find(id);
-    if (!q) continue;
-    auto const what = q->create<probe>(complete(*q, {}, bench.seed));
-    std::vector<std::size_t> steps;
-    std::vector<results> parts;
-    for (auto const& s : states) {
-      item_block const items = data->read({0, 20});
-      probe_context const at(s.state.get(), data.get(), {0, 20}, s.step, 40);
-      accumulator sums(items.count);
-      what->shape(sums, at);
-      if (!sums.fields().empty()) {
-        batch const tokens = s.state->encode(items, {});
-        run_request request;
-        request.capture = what->needs(s.state->info());
-        activations const captured = s.state->run(tokens, request);
-        what->observe(sums, sample(items, tokens, captured, bench.seed), at);
-      }
-      results r;
-      what->finish(sums, r, at);
-      steps.push_back(s.step);
-      parts.push_back(std::move(r));
-    }
-    all.push_back({std::string(id) + " over steps", std::make_shared<results>(stacked(steps, parts)), true});
-    all.push_back({id, std::make_shared<results>(std::move(parts.back())), false});
-  }
-}
-
-metric_input wire_up(std::vector<wired> const& wires) {
-  metric_input in;
-  for (auto const& w : wires)
-    in.put(w.port, w.from->node, w.from->all.get(), w.dataset.empty() ? nullptr : w.from->all->find(w.dataset));
-  return in;
-}
 
 results measure(metric const& what, std::vector<wired> const& wires) {
   results r;
@@ -146,37 +21,18 @@ results measure(metric const& what, std::vector<wired> const& wires) {
   return r;
 }
 
-/// Every way to wire one port.
-std::vector<wired> ways(std::string const& port, std::vector<candidate> const& all, bool over_steps) {
-  std::vector<wired> out;
-  for (bool const exact : {true, false})
-    for (auto const& c : all) {
-      if ((c.over_steps == over_steps) != exact) continue;
-      out.push_back({port, &c, ""});
-      for (auto const& name : c.all->names()) out.push_back({port, &c, name});
-    }
-  return out;
-}
-
 }  // namespace
 
 std::vector<step> metric_steps(std::shared_ptr<workbench> bench, reporter& start) {
-  auto const all = std::make_shared<std::vector<candidate>>();
-  all->push_back({"numbers", std::make_shared<results>(drawn_results(bench->seed)), false});
-  try {
-    add_trained(*bench, *all);
-  } catch (std::exception const& e) {
-    start.about("without trained models", e.what());
-  }
+  std::string without_training;
+  auto const all = std::make_shared<std::vector<candidate> const>(made_results(bench->plugins, bench->seed, without_training));
+  if (!without_training.empty()) start.about("without trained models", without_training);
 
-  std::vector<std::string> required, optional;
-  for (auto const& d : bench->subject.ports())
-    if (d.kind == port_kind::results) (d.optional ? optional : required).emplace_back(d.name);
-  std::vector<wired> wires, fallback;
+  auto const required = results_ports(bench->subject, false), optional = results_ports(bench->subject, true);
+  wiring wires, fallback;
   std::string reason;
   bool works = false;
-  // Each way to wire the first port with each to wire the second; further ports like the second.
-  auto const try_wires = [&](std::vector<wired> const& some) {
+  auto const try_wires = [&](wiring const& some) {
     try {
       bench->find_config([&](config const& c) { measure(*bench->make<metric>(c), some); });
       wires = some;
@@ -196,19 +52,7 @@ std::vector<step> metric_steps(std::shared_ptr<workbench> bench, reporter& start
     bench->find_config([&](config const& c) { over_steps = bench->make<metric>(c)->over_steps(); });
   } catch (unmet_need const&) {
   }
-  if (required.empty()) try_wires({});
-  if (required.size() == 1)
-    for (auto const& w : ways(required[0], *all, over_steps))
-      if (try_wires({w})) break;
-  if (required.size() >= 2)
-    for (auto const& first : ways(required[0], *all, over_steps)) {
-      for (auto const& second : ways(required[1], *all, over_steps)) {
-        std::vector<wired> some{first, second};
-        for (std::size_t i = 2; i < required.size(); ++i) some.push_back({required[i], second.from, second.dataset});
-        if (try_wires(some)) break;
-      }
-      if (works) break;
-    }
+  try_wirings(required, *all, over_steps, try_wires);
   if (!works && fallback.empty() && !required.empty())
     throw unmet_need("no results at hand suit it (" + reason + "); what it measures must be given in a pipeline");
   if (!works) {
@@ -216,15 +60,12 @@ std::vector<step> metric_steps(std::shared_ptr<workbench> bench, reporter& start
     if (bench->base.values().empty()) bench->base = complete(bench->subject, bench->given, bench->seed);
   }
   for (auto const& port : optional)
-    for (auto const& w : ways(port, *all, over_steps)) {
+    try_wirings({port}, *all, over_steps, [&](wiring const& one) {
       auto some = wires;
-      some.push_back(w);
-      if (works && try_wires(some)) break;
-    }
-  std::string names;
-  for (auto const& w : wires)
-    names += (names.empty() ? "" : ", ") + w.port + " = " + w.from->node + (w.dataset.empty() ? "" : "/" + w.dataset);
-  start.about("input", names.empty() ? "nothing" : names);
+      some.push_back(one.front());
+      return works && try_wires(some);
+    });
+  start.about("input", wires.empty() ? "nothing" : describe(wires));
 
   std::shared_ptr<metric const> what = bench->make<metric>();
   std::vector<step> steps;

@@ -11,6 +11,7 @@
 #include <wayfarer/random.hpp>
 
 #include "conformance/guarded.hpp"
+#include "conformance/wiring.hpp"
 #include "conformance/workbench.hpp"
 
 namespace wayfarer::host::conformance {
@@ -22,8 +23,11 @@ constexpr std::size_t items_observed = 8;  // probes that keep whole maps take n
 struct stage {
   std::string name;
   std::string model_id;
-  std::shared_ptr<model> over;         ///< null where the probe has no model port or leaves it open
-  std::shared_ptr<source const> data;  ///< null likewise
+  std::shared_ptr<model> over;                                 ///< null where the probe has no model port or leaves it open
+  std::shared_ptr<source const> data;                          ///< null likewise
+  std::shared_ptr<metric_input const> inputs = {};             ///< of its results ports; null if it has none
+  std::shared_ptr<std::vector<candidate> const> results = {};  ///< that `inputs` point into
+  std::string fed = {};                                        ///< what results ports are wired to, for people
   hook_set every_hook() const {
     std::vector<std::string> names;
     for (auto const& h : over->info().hooks) names.push_back(h.name);
@@ -58,7 +62,7 @@ class rig {
   stage const& on() const { return stage_; }
 
   probe_context context(std::size_t step = 0) const {
-    return {stage_.over.get(), stage_.data.get(), items_, step, longest_, longest_decoder_};
+    return {stage_.over.get(), stage_.data.get(), items_, step, longest_, longest_decoder_, stage_.inputs.get()};
   }
 
   block_data block(item_range r, transform const& change = {}, hook_set const* capture = nullptr) const {
@@ -225,9 +229,13 @@ std::vector<stage> stages_for(workbench& bench, bool wants_model, bool wants_sou
     char const* id;
     std::vector<item_sort> sorts;
   };
-  for (auto const& p : {pairing{"gpt2", {item_sort::tokens, item_sort::texts, item_sort::choices}},
-                        pairing{"topic_transformer", {item_sort::words}},
-                        pairing{"t5", {item_sort::tokens, item_sort::texts, item_sort::choices}}}) {
+  std::vector<pairing> pairings{{"gpt2", {item_sort::tokens, item_sort::texts, item_sort::choices, item_sort::pairs}},
+                                {"topic_transformer", {item_sort::words}},
+                                {"t5", {item_sort::tokens, item_sort::texts, item_sort::choices, item_sort::pairs}},
+                                {"bert", {item_sort::texts, item_sort::tokens}}};
+  // What other nodes find about words is of use only to a model that has words for tokens.
+  if (!results_ports(bench.subject, false).empty()) std::rotate(pairings.begin(), pairings.end() - 1, pairings.end());
+  for (auto const& p : pairings) {
     if (!only_model.empty() && only_model != p.id) continue;
     std::string why;
     auto m = make_model(bench, p.id, bench.seed, &why);
@@ -260,25 +268,51 @@ stage find_stage(workbench& bench) {
     if (!has_port(bench.subject, k, true)) all.push_back(false);
     return all;
   };
-  if (has_port(bench.subject, port_kind::results, true))
-    throw unmet_need("it reads another node's results, which no check can make up; run it in a pipeline");
+  auto const required = results_ports(bench.subject, false), optional = results_ports(bench.subject, true);
+  bool const wants_results = !required.empty() || !optional.empty();
+  auto results = std::make_shared<std::vector<candidate> const>();
+  if (wants_results) {
+    std::string without_training;
+    results = std::make_shared<std::vector<candidate> const>(made_results(bench.plugins, bench.seed, without_training));
+    if (!without_training.empty()) reasons.push_back(without_training);
+  }
   for (bool const wants_model : options(port_kind::model))
     for (bool const wants_source : options(port_kind::source))
       for (auto& s : stages_for(bench, wants_model, wants_source, 5, 24, items_observed, "", reasons)) {
-        try {
-          bench.find_config([&](config const& c) {
-            auto const what = bench.make<probe>(c);
-            rig(s, *what, c.seed()).measure(*what);
-          });
-          return s;
-        } catch (unmet_need const& u) {
-          reasons.push_back(s.name + ": " + u.what());
-        } catch (std::exception const& e) {
-          reasons.push_back(s.name + ": " + e.what());
-          if (!fallback) fallback = s;
-        } catch (...) {
-          if (!fallback) fallback = s;
+        wiring wires;
+        std::string reason;
+        auto const works = [&](wiring const& some) {
+          stage wired = s;
+          if (wants_results) wired.results = results, wired.inputs = std::make_shared<metric_input const>(wire_up(some));
+          try {
+            bench.find_config([&](config const& c) {
+              auto const what = bench.make<probe>(c);
+              rig(wired, *what, c.seed()).measure(*what);
+            });
+            s = wired, wires = some;
+            return true;
+          } catch (unmet_need const& u) {
+            reason = u.what();
+          } catch (std::exception const& e) {
+            reason = e.what();
+            if (!fallback) fallback = wired;
+          } catch (...) {
+            if (!fallback) fallback = wired;
+          }
+          return false;
+        };
+        if (!try_wirings(required, *results, false, works)) {
+          if (!reason.empty()) reasons.push_back(s.name + ": " + reason);
+          continue;
         }
+        for (auto const& port : optional)
+          try_wirings({port}, *results, false, [&](wiring const& one) {
+            auto some = wires;
+            some.push_back(one.front());
+            return works(some);
+          });
+        if (!wires.empty()) s.fed = ", " + describe(wires);
+        return s;
       }
   if (fallback) {
     // Paths that must be given have been found already if the constructor is not what fails.
@@ -294,7 +328,7 @@ stage find_stage(workbench& bench) {
 
 std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start) {
   stage const found = find_stage(*bench);
-  start.about("input", found.name);
+  start.about("input", found.name + found.fed);
   std::shared_ptr<probe const> what = bench->make<probe>();
   auto const on = std::make_shared<rig>(found, *what, bench->base.seed());
   bool observing = false;
@@ -465,7 +499,7 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
     steps.push_back({"empty_input", "a block of no items, and finishing without having observed any", [=](reporter&) {
                        refusal_of([&] { on->observe(*what, on->block({0, 0})); });
                        refusal_of([&] {
-                         probe_context const none(found.over.get(), found.data.get(), {0, 0}, 0);
+                         probe_context const none(found.over.get(), found.data.get(), {0, 0}, 0, 0, 0, found.inputs.get());
                          accumulator sums(0);
                          what->shape(sums, none);
                          results r;
@@ -477,7 +511,7 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
       char const *rule, *name;
     };
     for (auto const& l :
-         {lengths{0, 0, 3, "empty_input", "items without tokens"}, lengths{1, 1, 3, "one_and_longest", "items of one token"},
+         {lengths{0, 0, 4, "empty_input", "items without tokens"}, lengths{1, 1, 4, "one_and_longest", "items of one token"},
           lengths{100000, 100000, 2, "one_and_longest", "items as long as the model takes"}})
       steps.push_back({l.rule, l.name, [=](reporter& out) {
                          std::size_t const most =
@@ -487,6 +521,7 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
                          for (auto& s : stages_for(*bench, found.over != nullptr, true, std::min(l.shortest, most),
                                                    std::min(l.longest, most), l.items, found.model_id, unavailable))
                            if (s.name == found.name) other = s;
+                         other.inputs = found.inputs, other.results = found.results;
                          try {
                            // What the model itself refuses says nothing about the probe.
                            rig(other, *what, bench->base.seed()).block({0, l.items});

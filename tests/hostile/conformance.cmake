@@ -24,13 +24,9 @@ foreach(file ${bundled})
   list(APPEND ids ${id})
 endforeach()
 list(REMOVE_DUPLICATES ids)
-# These can't be fed by a check alone: the first two read another node's results, `patching` wants pairs of equal length. Their own
-# tests hold them.
-list(REMOVE_ITEM ids topic_similarity topic_attention_text patching)
 # What a plugin can't be made without.
 set(conformance_text --set path=${PROJECT_SOURCE_DIR}/runs/data/walk-texts.txt)
 set(conformance_tokens --set "ids=[\"1 2 3\", \"4 5\"]")
-set(conformance_bert --set path=${PROJECT_SOURCE_DIR}/tests/data/bert-small)
 foreach(id ${ids})
   if(TARGET ${id} AND NOT id STREQUAL "common")
     add_test(NAME conformance.${id} COMMAND wayfarer plugins check ${id} ${conformance_${id}})
