@@ -1,3 +1,5 @@
 # The geometry of Traveling Words, on toy models whose weights the tests know, against the formulas written out.
 wayfarer_test(norm_geometry_test SOURCES plugins/norm_geometry_test.cpp LIBRARIES norm_geometry_internal Eigen3::Eigen TBB::tbb)
 add_dependencies(norm_geometry_test norm_geometry gpt2 t5 bert)
+wayfarer_test(trajectory_test SOURCES plugins/trajectory_test.cpp LIBRARIES trajectory_internal TBB::tbb)
+add_dependencies(trajectory_test trajectory gpt2 t5 bert)
