@@ -4,6 +4,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
 
@@ -86,6 +87,23 @@ results topics_of_words() {
   return r;
 }
 
+/// Scores of answers to choose from, and which is right.
+results answers_to_questions(std::uint64_t seed) {
+  std::size_t const items = 24, choices = 4;
+  tensor const scores = drawn({{"item", items}, {"choice", choices}}, seed, "scores");
+  tensor const best(dtype::i32, {{"item", items}}), gold(dtype::i32, {{"item", items}});
+  random_stream draw(seed, "gold");
+  for (std::size_t i = 0; i < items; ++i) {
+    best.view<std::int32_t>()(i) = top_k(scores.view<double const>().row(i), 1)[0];
+    gold.view<std::int32_t>()(i) = static_cast<std::int32_t>(draw.below(static_cast<std::uint32_t>(choices)));
+  }
+  results r;
+  r.add("prediction", best);
+  r.add("scores", scores);
+  r.add("gold", gold);
+  return r;
+}
+
 /// A short training with snapshots, and what the bundled probes of such a model find.
 void add_trained(registry& plugins, std::uint64_t seed, std::vector<candidate>& all) {
   auto const* p = plugins.find("topic_transformer");
@@ -158,6 +176,7 @@ std::vector<candidate> made_results(registry& plugins, std::uint64_t seed, std::
     without = e.what();
   }
   all.push_back({"topics", std::make_shared<results>(topics_of_words()), false});
+  all.push_back({"answers", std::make_shared<results>(answers_to_questions(seed)), false});
   return all;
 }
 
