@@ -1,0 +1,1 @@
+set(libraries gpt2_model)

@@ -1,0 +1,89 @@
+// GPT-2 as something that learns: all parameters in one array, a pass forward that keeps what the way back needs, and the
+// gradient in an array of the same layout.
+//
+// Used by the trainer, its tests and benchmarks, on one thread; the layers split the work. T is float or double.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <wayfarer/layers.hpp>
+#include <wayfarer/source.hpp>
+#include <wayfarer/tensor.hpp>
+
+namespace wayfarer::gpt2_training {
+
+struct net_shape {
+  std::size_t layers = 0, heads = 0, d_model = 0, d_mlp = 0, vocabulary = 0, positions = 0;
+  bool tied = true;
+  activation act = activation::gelu_tanh;
+  double epsilon = 1e-5;
+  friend bool operator==(net_shape const&, net_shape const&) = default;
+};
+
+/// One tensor of the checkpoint, under Hugging Face's name, and where it lies in the array of parameters.
+struct parameter {
+  std::string name;
+  dims shape;
+  std::size_t first = 0, count = 0;
+  bool decays = false;  ///< matrices do, norms and biases do not
+};
+
+/// In the order of the array; every tensor begins at a multiple of 16 numbers, what lies between stays 0.
+std::vector<parameter> parameters_of(net_shape const&);
+
+template <class T>
+class net {
+ public:
+  /// Parameters are zeros.
+  explicit net(net_shape const&);
+
+  net_shape const& shape() const noexcept { return shape_; }
+  std::vector<parameter> const& parameters() const noexcept { return parameters_; }
+  std::span<T> values() noexcept { return {values_.get(), size_}; }
+  std::span<T const> values() const noexcept { return {values_.get(), size_}; }
+  std::span<T> gradient() noexcept { return {gradient_.get(), size_}; }
+  /// A view of one parameter, which lives on its own.
+  tensor view(std::string_view name) const;
+  /// Copies of all, for a checkpoint or a snapshot.
+  std::vector<std::pair<std::string, tensor>> copy() const;
+
+  /// As GPT-2 starts: matrices and tables N(0, 0.02^2), those that write to the residual stream over sqrt(2 layers), norms 1 and
+  /// 0, biases 0. Each tensor draws from its own stream.
+  void start(std::uint64_t seed);
+
+  /// Mean loss, nats a token, of sequences of `length` tokens: tokens and targets are [sequence * length]. Fills the gradient.
+  double learn(std::span<std::int32_t const> tokens, std::span<std::int32_t const> targets, std::size_t length);
+  /// Sum of the losses, without a gradient.
+  double loss(std::span<std::int32_t const> tokens, std::span<std::int32_t const> targets, std::size_t length) const;
+
+ private:
+  struct saved;
+  struct block {
+    norm_weights ln1, ln2;
+    linear_weights qkv, q, k, v, o, in, out;
+  };
+  tensor gradient_of(std::string_view name) const;
+  rows forward(ragged<std::int32_t> const& tokens, std::shared_ptr<row_packing const> const& of, std::vector<saved>* keep) const;
+  attend_options how() const;
+
+  net_shape shape_;
+  std::vector<parameter> parameters_;
+  std::size_t size_ = 0;
+  std::shared_ptr<T> values_, gradient_;
+  tensor tokens_, positions_;
+  std::vector<block> blocks_;
+  norm_weights last_;
+  linear_weights head_;
+};
+
+extern template class net<float>;
+extern template class net<double>;
+
+}  // namespace wayfarer::gpt2_training
