@@ -1,2 +1,2 @@
 wayfarer_benchmark(sources LIBRARIES lda_internal)
-wayfarer_benchmark(topic_transformer LIBRARIES topic_transformer_internal)
+wayfarer_benchmark(topic_transformer LIBRARIES topic_transformer_internal wayfarer_host)

@@ -9,7 +9,6 @@
 //
 // FOLDER is a Hugging Face folder to run instead; --threads=N (2 by default) bounds the threads.
 #include <benchmark/benchmark.h>
-#include <immintrin.h>
 #include <tbb/global_control.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include <bench/limits.hpp>
 #include <registry/registry.hpp>
 #include <wayfarer/file.hpp>
 #include <wayfarer/model.hpp>
@@ -36,35 +36,6 @@ using namespace wayfarer;
 std::string folder;
 std::size_t threads = 2;
 
-// ---- what the processor can do -------------------------------------------------------------------------------------------
-
-// Twelve independent sums in registers: enough to hide the latency of two multiply-add units.
-__attribute__((target("avx512f"))) double spin_512(std::size_t rounds, float* sink) {
-  __m512 const a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-  __m512 sum[12];
-  for (auto& s : sum) s = _mm512_set1_ps(1);
-  for (std::size_t i = 0; i < rounds; ++i)
-#pragma GCC unroll 12
-    for (auto& s : sum) s = _mm512_fmadd_ps(s, a, b);
-  for (auto& s : sum) *sink += _mm512_cvtss_f32(s);
-  return static_cast<double>(rounds) * 12 * 16;
-}
-
-__attribute__((target("avx2,fma"))) double spin_256(std::size_t rounds, float* sink) {
-  __m256 const a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-  __m256 sum[12];
-  for (auto& s : sum) s = _mm256_set1_ps(1);
-  for (std::size_t i = 0; i < rounds; ++i)
-#pragma GCC unroll 12
-    for (auto& s : sum) s = _mm256_fmadd_ps(s, a, b);
-  for (auto& s : sum) *sink += _mm256_cvtss_f32(s);
-  return static_cast<double>(rounds) * 12 * 8;
-}
-
-double spin(std::size_t rounds, float* sink) {
-  return __builtin_cpu_supports("avx512f") ? spin_512(rounds, sink) : spin_256(rounds, sink);
-}
-
 double seconds_since(std::chrono::steady_clock::time_point from) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
 }
@@ -72,20 +43,7 @@ double seconds_since(std::chrono::steady_clock::time_point from) {
 /// Multiply-adds a second of all threads together, at best.
 double peak() {
   double best = 0;
-  for (int i = 0; i < 20; ++i) {
-    std::vector<double> done(threads), sinks(threads * 16);
-    auto const from = std::chrono::steady_clock::now();
-    parallel_for(threads, [&](std::size_t t) {
-      float sink = 0;
-      done[t] = spin(1 << 20, &sink);
-      sinks[t * 16] = sink;
-    });
-    double const took = seconds_since(from);
-    benchmark::DoNotOptimize(sinks.data());
-    double all = 0;
-    for (double const d : done) all += d;
-    best = std::max(best, all / took);
-  }
+  for (int i = 0; i < 20; ++i) best = std::max(best, host::bench::multiply_adds_now(threads, 1 << 20));
   return best;
 }
 

@@ -7,13 +7,13 @@
 // why it stays below 1.
 #include <benchmark/benchmark.h>
 
-#include <chrono>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <bench/limits.hpp>
 #include <wayfarer/random.hpp>
 
 #include "fast.hpp"
@@ -45,20 +45,9 @@ std::vector<std::vector<std::int32_t>> const& documents() {
   return all;
 }
 
-/// Multiply-adds a second of the best instructions, from registers.
+/// Multiply-adds a second of one thread.
 double peak() {
-  static double const rate = [] {
-    auto const& k = kernels<float>();
-    float sink[3] = {0.999f, 0.001f, 0};
-    double best = 0;
-    for (int i = 0; i < 20; ++i) {
-      auto const from = std::chrono::steady_clock::now();
-      double const done = k.peak(1 << 18, sink);
-      best = std::max(best, done / std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count());
-    }
-    return best;
-  }();
-  return rate;
+  return wayfarer::host::bench::measured_limits(1).multiply_adds;
 }
 
 spec setting(char const* regime, style_kind style) {

@@ -8,7 +8,6 @@
 // once) over those that the same threads do from registers. `of_bandwidth`: bytes of the weights over what the same threads read
 // from memory in the same time. `against_plain`: seconds of this pass over those of the pass that captures logits alone.
 #include <benchmark/benchmark.h>
-#include <immintrin.h>
 #include <oneapi/tbb/global_control.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include <bench/limits.hpp>
 #include <wayfarer/config.hpp>
 #include <wayfarer/descriptor.hpp>
 #include <wayfarer/error.hpp>
@@ -42,28 +42,6 @@ constexpr double weight_bytes = 4.0 * (12 * (12 * 768.0 * 768 + 13 * 768) + 5025
 std::string folder;
 std::size_t threads = 2;
 
-// ---- limits
-// --------------------------------------------------------------------------------------------------------------------
-
-__attribute__((target("avx512f"))) double spin_512(std::size_t rounds, float* sink) {
-  __m512 const a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-  __m512 sum[12];
-  for (auto& s : sum) s = _mm512_set1_ps(1);
-  for (std::size_t i = 0; i < rounds; ++i)
-    for (auto& s : sum) s = _mm512_fmadd_ps(s, a, b);
-  for (auto& s : sum) *sink += _mm512_cvtss_f32(s);
-  return static_cast<double>(rounds) * 12 * 16;
-}
-__attribute__((target("avx2,fma"))) double spin_256(std::size_t rounds, float* sink) {
-  __m256 const a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-  __m256 sum[12];
-  for (auto& s : sum) s = _mm256_set1_ps(1);
-  for (std::size_t i = 0; i < rounds; ++i)
-    for (auto& s : sum) s = _mm256_fmadd_ps(s, a, b);
-  for (auto& s : sum) *sink += _mm256_cvtss_f32(s);
-  return static_cast<double>(rounds) * 12 * 8;
-}
-
 template <class F>
 double seconds(F f) {
   auto const from = std::chrono::steady_clock::now();
@@ -73,34 +51,13 @@ double seconds(F f) {
 
 /// Multiply-adds a second of all threads together, over about a tenth of a second.
 double peak() {
-  std::vector<double> done(threads);
-  std::vector<float> sinks(threads * 16);
-  bool const wide = __builtin_cpu_supports("avx512f");
-  double const took = seconds([&] {
-    parallel_for(threads,
-                 [&](std::size_t t) { done[t] = wide ? spin_512(1 << 25, &sinks[t * 16]) : spin_256(1 << 25, &sinks[t * 16]); });
-  });
-  benchmark::DoNotOptimize(sinks.data());
-  double all = 0;
-  for (double const d : done) all += d;
-  return all / took;
+  return host::bench::multiply_adds_now(threads, 1 << 24);
 }
 
-/// Bytes a second that all threads read together from 512 MB, far beyond the caches.
+/// Bytes a second that all threads read together.
 double bandwidth() {
-  static std::vector<std::uint64_t> const memory(std::size_t{64} << 20, 1);
-  std::size_t const pieces = 64, each = memory.size() / pieces;
-  std::vector<std::uint64_t> sums(pieces);
-  double const took = seconds([&] {
-    parallel_for(pieces, [&](std::size_t p) {
-      std::uint64_t s[32] = {};
-      for (std::size_t i = p * each; i < (p + 1) * each; i += 32)
-        for (std::size_t j = 0; j < 32; ++j) s[j] += memory[i + j];
-      for (auto const x : s) sums[p] += x;
-    });
-  });
-  benchmark::DoNotOptimize(sums.data());
-  return static_cast<double>(memory.size()) * 8 / took;
+  static host::bench::memory_reader const memory;
+  return memory.bytes_now(threads);
 }
 
 // ---- the model

@@ -10,6 +10,7 @@
 #include <oneapi/tbb/task_arena.h>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/metric.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
@@ -19,6 +20,7 @@
 
 #include "bench/allocations.hpp"
 #include "bench/limits.hpp"
+#include "conformance/wiring.hpp"
 #include "engine/failure.hpp"
 
 namespace wayfarer::host::bench {
@@ -64,7 +66,8 @@ void add(std::string const& name, work_size const& size, amounts const& each, st
               rate("tokens/s", each.tokens);
               if (counts_allocations()) state.counters["allocated"] = Counter(allocated, Counter::kDefaults, Counter::kIs1024);
               state.counters["peak_memory"] = Counter(static_cast<double>(peak_memory()), Counter::kAvgThreads, Counter::kIs1024);
-              fraction("of_fma_limit", each.multiply_adds, measured_limits(threads).multiply_adds);
+              // The processor's rate at this moment, within and beside other work: what `round` had too.
+              if (each.multiply_adds > 0) fraction("of_fma_limit", each.multiply_adds, multiply_adds_now(threads, 1 << 22));
               fraction("of_bandwidth", each.bytes, measured_limits(threads).bandwidth);
             });
           } catch (std::exception const& e) {
@@ -103,19 +106,26 @@ std::shared_ptr<model const> make_model(subject const& s) {
 }
 
 /// Multiply-adds of one item's forward pass, from the weights that it can't do without: every matrix but the embeddings takes
-/// each position once; attention takes each pair of positions twice over the heads' width.
-double multiply_adds_of(model const& m, double positions, double positions_with_logits) {
+/// each position once, encoder states where it makes cross-attention's keys and values; attention takes each pair of positions
+/// twice over the heads' width, a causal one half of them.
+double multiply_adds_of(model const& m, double positions, double decoder_positions, double positions_with_logits) {
   model_info const& info = m.info();
-  double once = 0;
+  double sum = positions_with_logits * static_cast<double>(info.d_model) * static_cast<double>(info.vocabulary);
   for (auto const& name : info.weights) {
     bool const is_matrix = name.find(".W_") != name.npos && !name.starts_with("embed") && !name.starts_with("pos_embed") &&
                            !name.starts_with("unembed");
-    if (is_matrix) once += static_cast<double>(m.weight(name).count());
+    if (!is_matrix) continue;
+    bool const of_decoder =
+        name.starts_with("decoder.") && !name.ends_with("cross_attn.W_K") && !name.ends_with("cross_attn.W_V");
+    sum += static_cast<double>(m.weight(name).count()) * (of_decoder ? decoder_positions : positions);
   }
-  double const pairs = positions * positions * (info.family == model_family::decoder ? 0.5 : 1);
-  double const attention = 2 * pairs * static_cast<double>(info.heads * info.d_head * info.layers);
-  return once * positions + attention +
-         positions_with_logits * static_cast<double>(info.d_model) * static_cast<double>(info.vocabulary);
+  auto const attention = [&](double pairs, std::size_t layers) {
+    sum += 2 * pairs * static_cast<double>(info.heads * info.d_head * layers);
+  };
+  attention(positions * positions * (info.family == model_family::decoder ? 0.5 : 1), info.layers);
+  if (info.family == model_family::encoder_decoder)
+    attention(decoder_positions * (decoder_positions / 2 + positions), info.decoder_layers);
+  return sum;
 }
 
 }  // namespace
@@ -143,34 +153,42 @@ void add_models(std::vector<subject> const& subjects, work_size const& size) {
     auto const m = make_model(s);
     model_info const& info = m->info();
     std::size_t const tokens = info.longest != 0 ? std::min(size.tokens, info.longest) : size.tokens;
+    bool const two = info.family == model_family::encoder_decoder;
+    std::size_t const decoder_tokens = size.decoder_tokens != 0 ? size.decoder_tokens : tokens;
     auto const input = std::make_shared<batch>();
     for (std::size_t i = 0; i < size.batch; ++i) {
       random_stream draw(size.seed, "bench tokens", i);
       std::vector<std::int32_t> list(tokens);
       for (auto& t : list) t = static_cast<std::int32_t>(draw.below(static_cast<std::uint32_t>(info.vocabulary)));
       input->tokens.push_back(list);
-      if (info.family == model_family::encoder_decoder) input->decoder_tokens.push_back(list);
+      if (two) {
+        list.resize(decoder_tokens, 1);
+        input->decoder_tokens.push_back(list);
+      }
     }
-    auto const request = std::make_shared<run_request>();
     bool const logits = info.find_hook("logits") != nullptr;
-    if (size.capture == "none") {
-      if (!logits) throw usage_error(s.name + " has no logits; use --capture residuals or all");
-      request->capture = info.hooks_for("logits");
-      request->last_logits_only = true;
-    } else {
-      request->capture = info.hooks_for(size.capture == "all" ? "*" : "*hook_resid_post");
+    std::string name = "models/" + s.name + "/tokens:" + std::to_string(tokens);
+    if (two) name += "/decoder_tokens:" + std::to_string(decoder_tokens);
+    name += "/batch:" + std::to_string(size.batch) + "/capture:";
+    for (auto const& capture : size.captures) {
+      auto const request = std::make_shared<run_request>();
+      bool const last = capture == "none";
+      if ((last || capture == "logits") && !logits)
+        throw usage_error(s.name + " has no logits; use --capture residuals, patterns or all");
+      if (logits) request->capture = info.hooks_for("logits");
+      request->last_logits_only = last;
+      if (capture == "residuals") request->capture.add(info.hooks_for("*hook_resid_post"));
+      if (capture == "patterns") request->capture.add(info.hooks_for("*hook_pattern"));
+      if (capture == "all") request->capture = info.hooks_for("*");
+      double const batch_size = static_cast<double>(size.batch), positions = static_cast<double>(tokens),
+                   decoder_positions = two ? static_cast<double>(decoder_tokens) : 0;
+      amounts each;
+      each.tokens = batch_size * (positions + decoder_positions);
+      each.items = batch_size;
+      double const logit_positions = !logits ? 0 : last ? 1 : two ? decoder_positions : positions;
+      each.multiply_adds = batch_size * multiply_adds_of(*m, positions, decoder_positions, logit_positions);
+      add(name + capture, size, each, [=] { benchmark::DoNotOptimize(m->run(*input, *request)); });
     }
-    double const batch_size = static_cast<double>(size.batch), positions = static_cast<double>(tokens);
-    amounts each;
-    each.tokens = batch_size * positions;
-    each.items = batch_size;
-    each.multiply_adds = batch_size * multiply_adds_of(*m, positions,
-                                                       size.capture == "none"            ? 1
-                                                       : size.capture == "all" && logits ? positions
-                                                                                         : 0);
-    add("models/" + s.name + "/tokens:" + std::to_string(tokens) + "/batch:" + std::to_string(size.batch) +
-            "/capture:" + size.capture,
-        size, each, [=] { benchmark::DoNotOptimize(m->run(*input, *request)); });
   }
 }
 
@@ -191,9 +209,32 @@ bool needs_port(plugin const& p, port_kind kind) {
   return std::any_of(p.ports().begin(), p.ports().end(), [&](port_descriptor const& d) { return d.kind == kind && !d.optional; });
 }
 
+/// Wires the required results ports to the first made results with which `round` works; returns what `inputs` points into.
+std::shared_ptr<void const> wire(subject const& s, registry& others, std::uint64_t seed, bool over_steps, metric_input& inputs,
+                                 std::function<void()> const& round) {
+  auto const ports = conformance::results_ports(*s.what, false);
+  if (ports.empty()) return nullptr;
+  std::string reason;
+  auto const made = std::make_shared<std::vector<conformance::candidate> const>(conformance::made_results(others, seed, reason));
+  auto const works = [&](conformance::wiring const& some) {
+    inputs = conformance::wire_up(some);
+    try {
+      round();
+      return true;
+    } catch (error const& e) {
+      reason = e.what();
+    }
+    return false;
+  };
+  if (!conformance::try_wirings(ports, *made, over_steps, works))
+    throw usage_error(s.name + " can be wired to none of the results that are made to measure with (" + reason + ")");
+  return made;
+}
+
 }  // namespace
 
-void add_probes(std::vector<subject> const& subjects, subject const* over, subject const* data_of, work_size const& size) {
+void add_probes(std::vector<subject> const& subjects, subject const* over, subject const* data_of, registry& others,
+                work_size const& size) {
   for (auto const& s : subjects) {
     if (!over && needs_port(*s.what, port_kind::model)) throw usage_error(s.name + " needs a model; name one with --model");
     if (!data_of && needs_port(*s.what, port_kind::source))
@@ -215,8 +256,10 @@ void add_probes(std::vector<subject> const& subjects, subject const* over, subje
     bool const sees_model = m && has_port(*s.what, port_kind::model), sees_data = data && has_port(*s.what, port_kind::source);
     std::shared_ptr<probe const> const what =
         with_place(s.name, [&] { return std::shared_ptr<probe const>(s.what->create<probe>(s.parameters)); });
-    auto const context = std::make_shared<probe_context>(sees_model ? m.get() : nullptr, sees_data ? data.get() : nullptr,
-                                                         sees_data ? items : item_range{}, 0, longest, longest_decoder);
+    auto const inputs = std::make_shared<metric_input>();
+    auto const context =
+        std::make_shared<probe_context>(sees_model ? m.get() : nullptr, sees_data ? data.get() : nullptr,
+                                        sees_data ? items : item_range{}, 0, longest, longest_decoder, inputs.get());
     accumulator none(0);
     with_place(s.name, [&] { what->shape(none, *context); });
     bool const observes = !none.fields().empty() && sees_data;
@@ -238,7 +281,7 @@ void add_probes(std::vector<subject> const& subjects, subject const* over, subje
     }
     std::uint64_t const seed = s.parameters.seed();
     // The forward passes are not part of it: probes that share a sweep share them.
-    add("probes/" + s.name, size, each, [=, keep_model = m, keep_data = data] {
+    auto const round = [=, keep_model = m, keep_data = data] {
       std::vector<std::optional<accumulator>> parts(ready->size());
       parallel_for(ready->size(), [&](std::size_t i) {
         ready_block const& b = (*ready)[i];
@@ -256,7 +299,24 @@ void add_probes(std::vector<subject> const& subjects, subject const* over, subje
       results out;
       what->finish(whole, out, *context);
       benchmark::DoNotOptimize(out);
-    });
+    };
+    auto const made = wire(s, others, size.seed, false, *inputs, round);
+    add("probes/" + s.name, size, each, [round, inputs, made] { round(); });
+  }
+}
+
+void add_metrics(std::vector<subject> const& subjects, registry& others, work_size const& size) {
+  for (auto const& s : subjects) {
+    std::shared_ptr<metric const> const what =
+        with_place(s.name, [&] { return std::shared_ptr<metric const>(s.what->create<metric>(s.parameters)); });
+    auto const inputs = std::make_shared<metric_input>();
+    auto const round = [what, inputs] {
+      results out;
+      what->measure(*inputs, out);
+      benchmark::DoNotOptimize(out);
+    };
+    auto const made = wire(s, others, size.seed, what->over_steps(), *inputs, round);
+    add("metrics/" + s.name, size, {}, [round, made] { round(); });
   }
 }
 

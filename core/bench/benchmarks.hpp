@@ -28,14 +28,20 @@ struct work_size {
   std::size_t items = 64;                ///< of a source, for probes and sources
   std::size_t block = 16;                ///< items that are read, run or observed at once
   std::size_t tokens = 1024, batch = 1;  ///< for models
-  std::string capture = "none";          ///< for models: "none" (logits of the last position), "residuals", "all"
+  std::size_t decoder_tokens = 0;        ///< for encoder-decoders; 0: as many as `tokens`
+  /// For models, each measured: "none" (logits of the last position), "logits" (of all), and with these "residuals" (the state
+  /// after every block), "patterns" (every attention) or "all" hooks.
+  std::vector<std::string> captures{"none"};
   std::uint64_t seed = 0;
 };
 
 void add_sources(std::vector<subject> const&, work_size const&);
 void add_models(std::vector<subject> const&, work_size const&);
-/// `over` and `data` may be null where no probe needs them.
-void add_probes(std::vector<subject> const&, subject const* over, subject const* data, work_size const&);
+/// `over` and `data` may be null where no probe needs them. Results ports are wired to made results, with words of
+/// conformance::made_words(); `others` has the plugins that these are made with.
+void add_probes(std::vector<subject> const&, subject const* over, subject const* data, registry& others, work_size const&);
+/// Metrics, on the first of the results that `wayfarer plugins check` makes that they can be wired to.
+void add_metrics(std::vector<subject> const&, registry& others, work_size const&);
 /// The SDK's own operations, beside the limits themselves.
 void add_kernels(work_size const&);
 

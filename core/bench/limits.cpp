@@ -1,11 +1,9 @@
 #include "bench/limits.hpp"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -65,14 +63,10 @@ std::uint64_t read_words(std::uint64_t const* from, std::size_t count) {
 }
 
 template <class Work>
-double best_rate(int tries, double amount, Work&& work) {
-  double best = 0;
-  for (int i = 0; i < tries; ++i) {
-    auto const from = clock::now();
-    work();
-    best = std::max(best, amount / std::chrono::duration<double>(clock::now() - from).count());
-  }
-  return best;
+double rate(double amount, Work&& work) {
+  auto const from = clock::now();
+  work();
+  return amount / std::chrono::duration<double>(clock::now() - from).count();
 }
 
 limits measure(std::size_t threads) {
@@ -80,25 +74,34 @@ limits measure(std::size_t threads) {
   tbb::global_control const control(tbb::global_control::max_allowed_parallelism, threads);
   tbb::task_arena arena(static_cast<int>(threads));
   arena.execute([&] {
-    constexpr std::size_t steps = 1 << 18;
-    std::vector<double> done(threads);
-    std::size_t const pieces = threads;
-    double const each = spin(1 << 10) * static_cast<double>(steps >> 10);
-    out.multiply_adds = best_rate(12, each * static_cast<double>(pieces),
-                                  [&] { parallel_for(pieces, [&](std::size_t i) { done[i] = spin(steps); }); });
-    // Larger than any cache that we meet.
-    constexpr std::size_t words = std::size_t{16} << 20;
-    std::vector<std::uint64_t> const memory(words, 1);
-    std::vector<std::uint64_t> sums(pieces);
-    out.bandwidth = best_rate(5, static_cast<double>(words * sizeof(std::uint64_t)), [&] {
-      parallel_for(pieces, [&](std::size_t i) { sums[i] = read_words(memory.data() + i * (words / pieces), words / pieces); });
-    });
-    benchmark::DoNotOptimize(sums);
+    for (int i = 0; i < 12; ++i) out.multiply_adds = std::max(out.multiply_adds, multiply_adds_now(threads, 1 << 18));
+    memory_reader const memory;
+    for (int i = 0; i < 4; ++i) out.bandwidth = std::max(out.bandwidth, memory.bytes_now(threads));
   });
   return out;
 }
 
 }  // namespace
+
+double multiply_adds_now(std::size_t threads, std::size_t rounds) {
+  std::vector<double> done(threads);
+  double const each = spin(1 << 10) * static_cast<double>(rounds) / (1 << 10);
+  return rate(each * static_cast<double>(threads),
+              [&] { parallel_for(threads, [&](std::size_t i) { done[i] = spin(rounds); }); });
+}
+
+memory_reader::memory_reader() : memory_(std::size_t{64} << 20, 1) {}
+
+double memory_reader::bytes_now(std::size_t threads) const {
+  // Small pieces, so that a thread that the machine takes away for a while does not hold up the end.
+  std::size_t const pieces = 32 * threads, each = memory_.size() / pieces;
+  std::vector<std::uint64_t> sums(pieces);
+  double const read = static_cast<double>(pieces * each * sizeof(std::uint64_t));
+  double const found =
+      rate(read, [&] { parallel_for(pieces, [&](std::size_t i) { sums[i] = read_words(memory_.data() + i * each, each); }); });
+  benchmark::DoNotOptimize(sums);
+  return found;
+}
 
 limits const& measured_limits(std::size_t threads) {
   static std::map<std::size_t, limits> known;

@@ -37,19 +37,27 @@ class keeper final : public benchmark::BenchmarkReporter {
   void ReportRuns(std::vector<Run> const& runs) override {
     for (auto const& r : runs) {
       failed_ = failed_ || r.error_occurred;
-      if (r.run_type == Run::RT_Iteration && !r.error_occurred && r.iterations != 0)
-        times_[r.run_name.str()].push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
+      if (r.run_type != Run::RT_Iteration || r.error_occurred || r.iterations == 0) continue;
+      std::string const name = r.run_name.str();
+      if (!times_.contains(name)) order_.push_back(name);
+      times_[name].push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
+      if (auto const at = r.counters.find("of_fma_limit"); at != r.counters.end()) fractions_[name].push_back(at->second.value);
     }
     shown_->ReportRuns(runs);
   }
   void Finalize() override { shown_->Finalize(); }
 
   measurements const& times() const noexcept { return times_; }
+  /// Of the multiply-adds that the processor could do, of each repetition.
+  measurements const& fractions() const noexcept { return fractions_; }
+  /// Names, as they were measured first.
+  std::vector<std::string> const& order() const noexcept { return order_; }
   bool failed() const noexcept { return failed_; }
 
  private:
   std::unique_ptr<benchmark::BenchmarkReporter> shown_;
-  measurements times_;
+  measurements times_, fractions_;
+  std::vector<std::string> order_;
   bool failed_ = false;
 };
 
@@ -90,6 +98,20 @@ std::vector<std::size_t> read_threads(std::string const& text) {
   }
 }
 
+std::vector<std::string> read_captures(std::string const& text) {
+  std::vector<std::string> const known{"none", "logits", "residuals", "patterns", "all"};
+  std::vector<std::string> all;
+  for (std::string_view rest = text;;) {
+    std::size_t const comma = rest.find(',');
+    all.emplace_back(rest.substr(0, comma));
+    if (std::find(known.begin(), known.end(), all.back()) == known.end())
+      throw usage_error("--capture takes none, logits, residuals, patterns or all, not '" + printable(all.back()) + "'" +
+                        did_you_mean(all.back(), known));
+    if (comma == rest.npos) return all;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
 std::string three_digits(double v) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3f", v);
@@ -117,19 +139,41 @@ int report_ratios(measurements const& now, measurements const& before, std::stri
   return worse != 0 ? 1 : 0;
 }
 
+/// Prints each benchmark's time over the first one's, and its fraction of the multiply-adds that the processor could do.
+void report_against_first(keeper const& kept) {
+  auto const interval = [](ratio const& r) {
+    return r.certain ? three_digits(r.low) + " to " + three_digits(r.high) : std::string("too few repetitions");
+  };
+  std::vector<std::vector<std::string>> rows;
+  std::vector<double> const one(3, 1.0);
+  for (auto const& name : kept.order()) {
+    ratio const time = ratio_of(kept.times().at(name), kept.times().at(kept.order().front()));
+    std::vector<std::string> row{name, three_digits(time.value), name == kept.order().front() ? "" : interval(time), "", ""};
+    if (auto const at = kept.fractions().find(name); at != kept.fractions().end()) {
+      ratio const fraction = ratio_of(at->second, one);
+      row[3] = three_digits(fraction.value), row[4] = interval(fraction);
+    }
+    rows.push_back(std::move(row));
+  }
+  std::cerr << format_table({"benchmark", "time / first", "95 % interval", "of multiply-adds", "95 % interval"}, rows)
+            << "ratios and fractions are of medians; interval: percentile bootstrap over repetitions\n";
+}
+
 }  // namespace
 
 int bench_verb(words const& arguments) {
   words ours, theirs;
   for (auto const& w : arguments) (w.starts_with("--benchmark_") ? theirs : ours).push_back(w);
   verb_options o(
-      "bench probes|models|sources|kernels [ID...] [OPTIONS] [--benchmark_...]",
+      "bench probes|models|sources|metrics|kernels [ID...] [OPTIONS] [--benchmark_...]",
       "Measures plugins of one kind on the same input: time, items and tokens a second, bytes allocated, peak memory, and the\n"
       "fraction of what the processor can do, measured in the same run. Options that begin with --benchmark_ are Google\n"
-      "Benchmark's; --benchmark_format=json gives its own output. An ID may be given a name, as in small=gpt2.",
+      "Benchmark's; --benchmark_format=json gives its own output. An ID may be given a name, as in small=gpt2.\n"
+      "Results ports are fed what 'plugins check' makes.",
       {"wayfarer bench sources lda documents --set documents.path=train.txt --threads 1,2",
-       "wayfarer bench models gpt2 --set gpt2.path=DIR --tokens 1024 --capture residuals",
+       "wayfarer bench models gpt2 --set gpt2.path=DIR --tokens 1024 --capture logits,residuals --ratios",
        "wayfarer bench probes topic_attention --model topic_transformer --source lda --benchmark_out=before.json",
+       "wayfarer bench metrics pca closed_form",
        "wayfarer bench kernels --benchmark_repetitions=10 --against before.json --worse-than 1.05"});
   o.positional("WHAT");
   o.positional("ID", -1);
@@ -144,9 +188,12 @@ int bench_verb(words const& arguments) {
       "block", po::value<std::size_t>()->default_value(16)->value_name("N"), "probes and sources: items a block")(
       "tokens", po::value<std::size_t>()->default_value(1024)->value_name("N"), "models: tokens an item")(
       "batch", po::value<std::size_t>()->default_value(1)->value_name("N"), "models: items a run")(
-      "capture", po::value<std::string>()->default_value("none")->value_name("WHAT"),
-      "models: none (logits of the last position), residuals or all")(
+      "decoder-tokens", po::value<std::size_t>()->default_value(0)->value_name("N"),
+      "models: decoder tokens of an encoder-decoder; 0: as many as --tokens")(
+      "capture", po::value<std::string>()->default_value("none")->value_name("WHAT,..."),
+      "models: none (logits of the last position), logits (of all), or with these residuals, patterns or all hooks")(
       "seed", po::value<std::uint64_t>()->default_value(0)->value_name("N"), "seed of tokens and of plugins that take one")(
+      "ratios", "print each time over the first one's, with intervals; repetitions are ten, and take turns")(
       "against", po::value<std::string>()->value_name("FILE.json"), "compare with what --benchmark_out=FILE.json wrote earlier")(
       "worse-than", po::value<double>()->default_value(1.05)->value_name("RATIO"),
       "with --against: exit with 1 if a benchmark takes longer than before by more than this factor, all of its interval");
@@ -156,38 +203,43 @@ int bench_verb(words const& arguments) {
   size.threads = read_threads(o.get<std::string>("threads"));
   size.items = o.get<std::size_t>("items"), size.block = o.get<std::size_t>("block");
   size.tokens = o.get<std::size_t>("tokens"), size.batch = o.get<std::size_t>("batch");
-  size.capture = o.get<std::string>("capture");
+  size.decoder_tokens = o.get<std::size_t>("decoder-tokens");
+  size.captures = read_captures(o.get<std::string>("capture"));
   size.seed = o.get<std::uint64_t>("seed");
-  std::vector<std::string> const captures{"none", "residuals", "all"};
-  if (std::find(captures.begin(), captures.end(), size.capture) == captures.end())
-    throw usage_error("--capture takes none, residuals or all, not '" + printable(size.capture) + "'" +
-                      did_you_mean(size.capture, captures));
   if (size.items < 1 || size.block < 1 || size.tokens < 1 || size.batch < 1)
     throw usage_error("--items, --block, --tokens and --batch must be at least 1");
-  if (size.items > 10'000'000 || size.tokens > 10'000'000 || size.batch > 100'000)
+  if (size.items > 10'000'000 || size.tokens > 10'000'000 || size.decoder_tokens > 10'000'000 || size.batch > 100'000)
     throw usage_error("--items, --tokens or --batch is larger than can be measured");
   double const worst = o.get<double>("worse-than");
   if (!(worst > 0)) throw usage_error("--worse-than must be above 0");
   measurements before;
   if (o.has("against")) {
     before = read_measurements(o.get<std::string>("against"));  // complain before measuring for minutes
-    bool const chosen =
-        std::any_of(theirs.begin(), theirs.end(), [](auto const& w) { return w.starts_with("--benchmark_repetitions"); });
-    if (!chosen) theirs.emplace_back("--benchmark_repetitions=10");
   }
+  auto const chosen = [&](std::string const& option) {
+    return std::any_of(theirs.begin(), theirs.end(), [&](auto const& w) { return w.starts_with(option); });
+  };
+  if ((o.has("against") || o.has("ratios")) && !chosen("--benchmark_repetitions"))
+    theirs.emplace_back("--benchmark_repetitions=10");
+  // What slows the machine down for a while shall slow all of them down.
+  if (o.has("ratios") && !chosen("--benchmark_enable_random_interleaving"))
+    theirs.emplace_back("--benchmark_enable_random_interleaving=true");
 
   std::string const what = o.required("WHAT");
   auto const ids = o.all("ID");
-  std::vector<std::string> const kinds{"probes", "models", "sources", "kernels"};
+  std::vector<std::string> const kinds{"probes", "models", "sources", "metrics", "kernels"};
   if (std::find(kinds.begin(), kinds.end(), what) == kinds.end())
-    throw usage_error("'bench' measures probes, models, sources or kernels, not '" + printable(what) + "'" +
+    throw usage_error("'bench' measures probes, models, sources, metrics or kernels, not '" + printable(what) + "'" +
                       did_you_mean(what, kinds));
   if (what == "kernels" ? !ids.empty() : ids.empty())
     throw usage_error(what == "kernels" ? "'bench kernels' takes no names"
                                         : "name the " + what + " to measure; 'wayfarer plugins list' shows those there are");
 
   registry plugins = open_registry(o);
-  plugin_kind const kind = what == "probes" ? plugin_kind::probe : what == "models" ? plugin_kind::model : plugin_kind::source;
+  plugin_kind const kind = what == "probes"    ? plugin_kind::probe
+                           : what == "models"  ? plugin_kind::model
+                           : what == "metrics" ? plugin_kind::metric
+                                               : plugin_kind::source;
   std::vector<subject> subjects;
   for (auto const& id : ids) subjects.push_back(read_subject(plugins, id, kind, o.all("set"), size.seed));
   std::optional<subject> over, data;
@@ -228,7 +280,9 @@ int bench_verb(words const& arguments) {
   else if (what == "models")
     add_models(subjects, size);
   else if (what == "probes")
-    add_probes(subjects, over ? &*over : nullptr, data ? &*data : nullptr, size);
+    add_probes(subjects, over ? &*over : nullptr, data ? &*data : nullptr, plugins, size);
+  else if (what == "metrics")
+    add_metrics(subjects, plugins, size);
   else
     add_kernels(size);
 
@@ -237,6 +291,7 @@ int bench_verb(words const& arguments) {
   benchmark::Shutdown();
   if (kept.failed()) throw plugin_error("a benchmark failed; the output above says why");
   if (kept.times().empty()) throw usage_error("no benchmark fits --benchmark_filter");
+  if (o.has("ratios")) report_against_first(kept);
   return o.has("against") ? report_ratios(kept.times(), before, o.get<std::string>("against"), worst) : 0;
 }
 

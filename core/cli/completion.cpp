@@ -8,6 +8,7 @@
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
+#include "registry/registry.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -28,9 +29,18 @@ _wayfarer() {
   case $before in
     --plugin-path | --path | --dir) _wayfarer_files ''; return ;;
     --out | --against) _wayfarer_files '*'; return ;;
+    --model | --source)
+      mapfile -t words < <("$program" completion "${before#--}s" 2>/dev/null)
+      mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$word")
+      return ;;
   esac
+  if [ "$verb $before" = 'bench --capture' ]; then
+    mapfile -t COMPREPLY < <(compgen -W 'none logits residuals patterns all' -- "$word")
+    return
+  fi
   if [[ $word == -* ]]; then
     mapfile -t words < <("$program" "$verb" --list-options 2>/dev/null)
+    [ "$verb" != bench ] || words+=(--benchmark_filter= --benchmark_format=json --benchmark_min_time= --benchmark_out= --benchmark_repetitions=)
     mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$word")
     return
   fi
@@ -43,13 +53,20 @@ _wayfarer() {
           plugins) words=(list describe check) ;;
           model) words=(info hooks weights) ;;
           new) words=(probe metric source model) ;;
-          bench) words=(probes models sources kernels) ;;
+          bench) words=(probes models sources metrics kernels) ;;
           completion) words=(bash) ;;
         esac
-      elif [ "$verb" != new ] && [ "$verb" != completion ]; then
+      elif [ "$verb ${COMP_WORDS[2]}" = 'plugins check' ] && [[ $word == */* ]]; then
+        _wayfarer_files '*.so'
+        return
+      elif [ "$verb" = bench ]; then
+        [ "${COMP_WORDS[2]}" = kernels ] || mapfile -t words < <("$program" completion "${COMP_WORDS[2]}" 2>/dev/null)
+      elif [ "$verb" = plugins ]; then
         mapfile -t words < <("$program" completion ids 2>/dev/null)
+      elif [ "$verb" = model ] && [ "$COMP_CWORD" -eq 3 ]; then
+        mapfile -t words < <("$program" completion models 2>/dev/null)
       fi ;;
-    generate | tokenize) [ "$COMP_CWORD" -eq 2 ] && mapfile -t words < <("$program" completion ids 2>/dev/null) ;;
+    generate | tokenize) [ "$COMP_CWORD" -eq 2 ] && mapfile -t words < <("$program" completion models 2>/dev/null) ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$word")
 }
@@ -69,8 +86,16 @@ int completion_verb(words const& arguments) {
   std::string const what = o.required("WHAT");
   if (what == "bash") {
     std::cout << bash;
-  } else if (what == "ids") {  // what the script asks for
+  } else if (what == "ids") {  // this and the following: what the script asks for
     for (auto const& id : registry().ids()) std::cout << id << '\n';
+  } else if (what == "sources" || what == "models" || what == "probes" || what == "metrics") {
+    registry plugins;
+    for (auto const& id : plugins.ids()) {
+      try {
+        if (auto const* p = plugins.find(id); p && what == std::string(name_of(p->kind())) + "s") std::cout << id << '\n';
+      } catch (plugin_error const&) {  // nobody wants it completed
+      }
+    }
   } else {
     throw usage_error("there is completion for bash only, not for '" + printable(what) + "'" +
                       did_you_mean(what, std::vector<std::string>{"bash"}));

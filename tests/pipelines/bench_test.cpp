@@ -1,4 +1,6 @@
 // `wayfarer bench` from the outside, and the arithmetic of its comparisons.
+#include <map>
+
 #include <gmock/gmock.h>
 
 #include <bench/allocations.hpp>
@@ -15,6 +17,7 @@ using namespace wayfarer::test;
 using namespace wayfarer::host::bench;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 namespace {
 
@@ -110,6 +113,46 @@ TEST_F(bench, measures_sources_models_and_probes) {
   EXPECT_THAT(probes.out, AllOf(HasSubstr("probes/topic_attention/threads:1"), HasSubstr("probes/topic_blocks/threads:1")));
 }
 
+TEST_F(bench, measures_metrics_on_made_results) {
+  auto const metrics = run_wayfarer({"bench", "metrics", "pca", "two_stage", "few=pca", "--set", "few.components=1", "--threads",
+                                     "1,2", quick, "--benchmark_out=" + out("m.json")});
+  ASSERT_EQ(metrics.code, 0) << metrics.out;
+  auto const all = benchmarks_of(out("m.json"));
+  ASSERT_EQ(all.size(), 6u);
+  EXPECT_EQ(all.at(0).at("name").as_string(), "metrics/pca/threads:1/real_time");
+  EXPECT_GT(all.at(0).at("real_time").as_number(), 0);
+  EXPECT_GT(all.at(0).at("peak_memory").as_number(), 1e6);
+}
+
+TEST_F(bench, prints_ratios_to_the_first_with_intervals) {
+  auto const r = run_wayfarer({"bench", "models", "topic_transformer", "--tokens", "64", "--capture", "none,logits,all",
+                               "--ratios", "--benchmark_repetitions=4", quick, "--benchmark_out=" + out("r.json")});
+  ASSERT_EQ(r.code, 0) << r.out;
+  EXPECT_THAT(r.out, AllOf(HasSubstr("time / first"), HasSubstr("of multiply-adds"), HasSubstr("1.000"), HasSubstr(" to "),
+                           Not(HasSubstr("too few repetitions"))));
+  std::map<std::string, int> repetitions;
+  for (json_value const b : benchmarks_of(out("r.json")).elements())
+    if (b.at("run_type").as_string() == "iteration") ++repetitions[b.at("run_name").as_string()];
+  ASSERT_EQ(repetitions.size(), 3u);
+  for (auto const& [name, count] : repetitions) EXPECT_EQ(count, 4) << name;
+  EXPECT_THAT(run_wayfarer({"bench", "kernels", "--benchmark_filter=gram", "--ratios", "--benchmark_repetitions=2", quick}).out,
+              HasSubstr("too few repetitions"));
+}
+
+TEST_F(bench, knows_what_an_encoder_decoder_multiplies) {
+  auto const rate = [&](char const* tokens, char const* decoder_tokens) {
+    auto const r =
+        run_wayfarer({"bench", "models", "t5", "--set", "t5.path=" WAYFARER_SOURCE_DIR "/runs/data/tiny-t5", "--tokens", tokens,
+                      "--decoder-tokens", decoder_tokens, "--capture", "logits", quick, "--benchmark_out=" + out("t.json")});
+    EXPECT_EQ(r.code, 0) << r.out;
+    auto const b = benchmarks_of(out("t.json")).at(0);
+    EXPECT_THAT(b.at("name").as_string(), HasSubstr(std::string("/decoder_tokens:") + decoder_tokens + "/"));
+    return b.at("tokens/s").as_number() * b.at("real_time").as_number();
+  };
+  // Tokens of both sides count: four times the encoder's, as many of the decoder's.
+  EXPECT_NEAR(rate("64", "16") / rate("16", "16"), 80.0 / 32, 0.01);
+}
+
 TEST_F(bench, compares_with_an_earlier_run) {
   std::vector<std::string> const what{"bench", "kernels", "--benchmark_filter=gram", "--benchmark_repetitions=5", quick};
   auto first = what;
@@ -144,6 +187,7 @@ TEST_F(bench, says_what_is_wrong) {
   says({"models", "lda"}, 2, "'lda' is a source, not a model");
   says({"probes", "topic_attention"}, 2, "--model");
   says({"sources", "documents"}, 2, "--set documents.path=VALUE");
+  says({"metrics", "lda"}, 2, "'lda' is a source, not a metric");
   says({"sources", "lda", "--set", "lad.topics=3"}, 2, "did you mean 'lda'?");
   says({"sources", "lda", "--threads", "0"}, 2, "--threads takes numbers from 1");
   says({"models", "topic_transformer", "--capture", "al"}, 2, "did you mean 'all'?");

@@ -308,6 +308,19 @@ TEST_F(verbs, bash_completes_verbs_options_and_plugins) {
               AllOf(HasSubstr("--top-k\n"), HasSubstr("--top-p\n"), Not(HasSubstr("--seed"))));
   EXPECT_THAT(complete("wayfarer plugins describe ld", 3), HasSubstr("lda\n"));
   EXPECT_THAT(complete("wayfarer new m", 2), AllOf(HasSubstr("metric\n"), HasSubstr("model\n")));
+  EXPECT_THAT(complete("wayfarer plugins ch", 2), StartsWith("check\n"));
+  EXPECT_THAT(complete("wayfarer plugins check ld", 3), HasSubstr("lda\n"));
+  EXPECT_THAT(complete("wayfarer plugins check --s", 3),
+              AllOf(HasSubstr("--set\n"), HasSubstr("--seed\n"), HasSubstr("--strict\n")));
+  file("wayfarer_mine.so", "");
+  EXPECT_THAT(complete("wayfarer plugins check " + folder.string() + "/", 3),
+              AllOf(HasSubstr("wayfarer_mine.so"), Not(HasSubstr("mine.yaml"))));
+  EXPECT_THAT(complete("wayfarer bench m", 2), AllOf(HasSubstr("metrics\n"), HasSubstr("models\n")));
+  EXPECT_THAT(complete("wayfarer bench models ''", 3), AllOf(HasSubstr("gpt2\n"), Not(HasSubstr("lda\n"))));
+  EXPECT_THAT(complete("wayfarer bench probes lda_fit --source l", 5), AllOf(HasSubstr("lda\n"), Not(HasSubstr("lda_fit\n"))));
+  EXPECT_THAT(complete("wayfarer bench models gpt2 --capture r", 5), StartsWith("residuals\n"));
+  EXPECT_THAT(complete("wayfarer bench kernels --", 3),
+              AllOf(HasSubstr("--against\n"), HasSubstr("--worse-than\n"), HasSubstr("--benchmark_repetitions=\n")));
   file("mine.yaml", ""), file("mine.txt", "");
   EXPECT_THAT(complete("wayfarer run " + folder.string() + "/mi", 2), AllOf(HasSubstr("mine.yaml"), Not(HasSubstr("mine.txt"))));
 }

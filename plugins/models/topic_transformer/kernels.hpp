@@ -68,8 +68,6 @@ struct kernel_table {
   /// dots[4 k ..] = {d[k].a, d[k].w[k], w[k].s1, w[k].s0}
   void (*one_hot_backward)(T* dw, T* dots, T const* d, T const* w, T const* r, T const* gamma, T const* u, T const* beta,
                            T const* a, T const* s0, T const* s1, std::size_t n, std::size_t ld);
-  /// Fused multiply-adds of `steps` rounds over registers, for the peak that benchmarks compare with; returns their number.
-  double (*peak)(std::size_t steps, T* sink);
 };
 
 extern kernel_table<float> const kernels_baseline_f32;
