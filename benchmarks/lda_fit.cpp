@@ -2,10 +2,11 @@
 // and its kernel by instruction set.
 //
 // Why: fitting LDA to a corpus is the slow half of measuring a pretrained model by topics. To compare with gensim on the AP set
-// itself, name its ap.dat in WAYFARER_AP; `tests/data/lda_fit/make_goldens.py time DATA` times gensim.
+// itself, name its ap.dat in WAYFARER_AP; lda_against_gensim.py does so, and times gensim in turn.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -85,6 +86,31 @@ void a_pass(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(state.iterations() * data.documents()), benchmark::Counter::kIsRate);
 }
 BENCHMARK(a_pass)->Args({100, 1})->Args({100, 2})->Args({20, 2})->Unit(benchmark::kMillisecond)->UseRealTime();
+
+/// The whole fit as gensim's LdaModel does it, first topics included. Arguments: topics, passes, threads. `bound`: what it
+/// reached, in nat a word; `pass_seconds`: of one pass on average.
+void a_fit(benchmark::State& state) {
+  static lda::corpus const data = corpus();
+  lda::settings s;
+  s.topics = static_cast<std::size_t>(state.range(0));
+  auto const passes = state.range(1);
+  tbb::global_control const limit(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(state.range(2)));
+  tbb::task_arena arena(static_cast<int>(state.range(2)));
+  arena.execute([&] {
+    double seconds = 0;
+    for (auto _ : state) {
+      auto const from = std::chrono::steady_clock::now();
+      lda::online_lda<float> fit(data, s);
+      for (auto p = passes; p > 0; --p) fit.pass();
+      double const took = std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+      seconds += took;
+      state.SetIterationTime(took);
+      state.counters["bound"] = fit.per_word_bound();
+    }
+    state.counters["pass_seconds"] = seconds / static_cast<double>(state.iterations() * passes);
+  });
+}
+BENCHMARK(a_fit)->Args({100, 5, 1})->Args({100, 5, 2})->Unit(benchmark::kMillisecond)->UseManualTime();
 
 /// One document of 134 distinct words under 100 topics, 50 iterations.
 void a_document(benchmark::State& state, lda::kernel_table<float> const& table) {
