@@ -3,3 +3,5 @@ wayfarer_test(norm_geometry_test SOURCES plugins/norm_geometry_test.cpp LIBRARIE
 add_dependencies(norm_geometry_test norm_geometry gpt2 t5 bert)
 wayfarer_test(trajectory_test SOURCES plugins/trajectory_test.cpp LIBRARIES trajectory_internal TBB::tbb)
 add_dependencies(trajectory_test trajectory gpt2 t5 bert)
+wayfarer_test(head_lookup_test SOURCES plugins/head_lookup_test.cpp LIBRARIES head_lookup_internal TBB::tbb)
+add_dependencies(head_lookup_test head_lookup gpt2 t5)

@@ -20,6 +20,7 @@
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 
+#include "probes/common/norm_folding.hpp"
 #include "probes/common/vocabulary_reading.hpp"
 
 namespace wf = wayfarer;
@@ -45,23 +46,6 @@ struct block_weights {
 
 wf::tensor float64(wf::tensor const& t) {
   return t.to(wf::dtype::f64);
-}
-
-/// Pi G W: the norm's weight and its centring folded into a matrix that reads its output, W: [d_model, d_head].
-wf::tensor folded(wf::tensor const& w, wf::tensor const& norm_weight, bool centred) {
-  wf::tensor const out = float64(w).clone(), g = float64(norm_weight);
-  auto const m = out.view<double>();
-  std::size_t const rows = m.size(0), columns = m.size(1);
-  for (std::size_t i = 0; i < rows; ++i)
-    for (std::size_t j = 0; j < columns; ++j) m(i, j) *= g(i);
-  if (!centred) return out;
-  for (std::size_t j = 0; j < columns; ++j) {
-    double mean = 0;
-    for (std::size_t i = 0; i < rows; ++i) mean += m(i, j);
-    mean /= static_cast<double>(rows);
-    for (std::size_t i = 0; i < rows; ++i) m(i, j) -= mean;
-  }
-  return out;
 }
 
 wf::tensor scaled(wf::tensor const& t, double by) {
@@ -227,7 +211,7 @@ struct head_spectra final : wf::probe {
 
   head_matrix matrix(block_weights const& w, std::size_t h, circuit c, wf::model_info const& info) const {
     bool const fold = fold_ && w.norm_weight.defined(), centred = info.norm == wf::norm_kind::layer;
-    auto const in = [&](wf::tensor const& t) { return fold ? folded(t, w.norm_weight, centred) : float64(t); };
+    auto const in = [&](wf::tensor const& t) { return fold ? wf::reading::folded(t, w.norm_weight, centred) : float64(t); };
     if (c == circuit::qk) return {scaled(in(w.q[h]), info.attention_scale), in(w.k[h]).transposed()};
     return {in(w.v[h]), float64(w.o[h])};
   }
