@@ -5,3 +5,5 @@ wayfarer_test(trajectory_test SOURCES plugins/trajectory_test.cpp LIBRARIES traj
 add_dependencies(trajectory_test trajectory gpt2 t5 bert)
 wayfarer_test(head_lookup_test SOURCES plugins/head_lookup_test.cpp LIBRARIES head_lookup_internal TBB::tbb)
 add_dependencies(head_lookup_test head_lookup gpt2 t5)
+wayfarer_test(next_token_ratio_test SOURCES plugins/next_token_ratio_test.cpp LIBRARIES TBB::tbb)
+add_dependencies(next_token_ratio_test next_token_ratio layer_norm_figure gpt2 t5)
