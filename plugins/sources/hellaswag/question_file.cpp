@@ -75,9 +75,6 @@ void question_file::find_items(question_format format) {
     if (preprocessed_ && ++within == lines_of_item) within = 0;
     at = end + 1;
   }
-  if (preprocessed_ && within != 0)
-    fail(line,
-         "the file ends within an item: expected the context, the number of the right ending, and four endings, a line each");
 }
 
 question question_file::read(std::size_t i) const {
@@ -116,6 +113,9 @@ question question_file::parse_json_line(std::string_view line, std::size_t numbe
 question question_file::parse_six_lines(place at) const {
   std::array<std::string_view, lines_of_item> lines;
   for (std::size_t i = 0, byte = at.byte; i < lines.size(); ++i) {
+    if (byte == text_.size())
+      fail(at.line + i - 1,
+           "the file ends within an item: expected the context, the number of the right ending, and four endings, a line each");
     lines[i] = line_at(byte);
     if (!is_utf8(lines[i])) fail(at.line + i, "this is not UTF-8");
     if (is_blank(lines[i]))
@@ -124,11 +124,11 @@ question question_file::parse_six_lines(place at) const {
                                         : i == 1 ? "the number of the right ending"
                                                  : "one of four endings") +
                             " should stand");
+    if (i == 1 && (lines[1].size() != 1 || lines[1][0] < '0' || lines[1][0] > '3'))
+      fail(at.line + 1, "expected the number of the right ending, 0 to 3, got " + in_quotes(lines[1]) +
+                            "; an item is its context, that number and four endings, a line each");
     byte = std::min(text_.find('\n', byte), text_.size() - 1) + 1;
   }
-  if (lines[1].size() != 1 || lines[1][0] < '0' || lines[1][0] > '3')
-    fail(at.line + 1, "expected the number of the right ending, 0 to 3, got " + in_quotes(lines[1]) +
-                          "; an item is its context, that number and four endings, a line each");
   question q;
   q.query = lines[0];
   q.gold = lines[1][0] - '0';
