@@ -7,3 +7,5 @@ wayfarer_test(head_lookup_test SOURCES plugins/head_lookup_test.cpp LIBRARIES he
 add_dependencies(head_lookup_test head_lookup gpt2 t5)
 wayfarer_test(next_token_ratio_test SOURCES plugins/next_token_ratio_test.cpp LIBRARIES TBB::tbb)
 add_dependencies(next_token_ratio_test next_token_ratio layer_norm_figure gpt2 t5)
+wayfarer_test(head_spectra_test SOURCES plugins/head_spectra_test.cpp LIBRARIES Eigen3::Eigen TBB::tbb TIMEOUT 300)
+add_dependencies(head_spectra_test head_spectra gpt2)

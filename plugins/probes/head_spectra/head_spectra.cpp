@@ -73,6 +73,8 @@ struct head_spectra final : wf::probe {
       : blocks_(c["blocks"].integers()),
         directions_(c["directions"]),
         k_(c["k"]),
+        eigenvectors_(c["eigenvectors"]),
+        eigen_coverage_(c["eigenvalue_coverage"]),
         coverage_(c["coverage"]),
         fold_(c["fold"].text() == "norm"),
         tokens_(c["tokens"]),
@@ -98,14 +100,19 @@ struct head_spectra final : wf::probe {
       return set;
     };
 
-    std::string const why = why_no_tokens(model);
-    bool const read_vocabulary = tokens_ && why.empty();
+    std::string const why = tokens_ ? why_no_tokens(model) : std::string();
+    bool const read_vocabulary = tokens_ && why.empty() && directions_ > 0;
+    bool const alone = directions_ == 0;  // singular values cost half as much without their directions
+    bool const read_final = tokens_ && why.empty() && eigenvectors_ > 0;
     double widest = 0;
     for (circuit const c : circuits) {
       std::vector<wf::thin_svd> svd(B * H);
       wf::parallel_for(B * H, [&](std::size_t i) {
         auto const m = matrix(weights[i / H], i % H, c, info);
-        svd[i] = wf::svd_of_product(m.left, m.right);
+        if (alone)
+          svd[i].values = wf::singular_values_of_product(m.left, m.right);
+        else
+          svd[i] = wf::svd_of_product(m.left, m.right);
       });
       wf::tensor const values(wf::dtype::f64, {{"block", B}, {"head", H}, {"direction", r}}),
           covered = values.clone(), by_head(wf::dtype::f64, {{"block", B}, {"head", H}});
@@ -141,7 +148,9 @@ struct head_spectra final : wf::probe {
       put(p + "participation_ratio", participation).about("(sum s^2)^2 / sum s^4");
       put(p + "stable_rank", stable).about("sum s^2 / largest s^2");
 
+      if (eigenvalues_) add_eigenvalues(model, info, weights, c, read_final, put, out);
       std::size_t const R = std::min(directions_, r);
+      if (R == 0) continue;
       std::vector<double> sign(B * H * R, 1);
       if (read_vocabulary)
         read_directions(model, info, weights, svd, c, R, sign, put, out);
@@ -171,7 +180,6 @@ struct head_spectra final : wf::probe {
             .about("right singular directions (of the " + std::string(c == circuit::qk ? "key" : "output") +
                    " side), unit length");
       }
-      if (eigenvalues_) add_eigenvalues(weights, c, info, put);
     }
     if (composition_) add_composition(weights, info, numbers, put);
     if (tokens_ && !why.empty()) out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note");
@@ -223,6 +231,11 @@ struct head_spectra final : wf::probe {
     return v(largest) < 0 ? -1 : 1;
   }
 
+  static wf::data_error not_finite() {
+    return wf::data_error(
+        "the embedding holds numbers that are not finite, so directions can't be read in the vocabulary; set tokens: false");
+  }
+
   /// Empty if the vocabulary can be read.
   static std::string why_no_tokens(wf::model const& m) {
     try {
@@ -264,10 +277,7 @@ struct head_spectra final : wf::probe {
       auto const on_right =
           c == circuit::qk ? wf::reading::read_tokens(right, V, K, normed) : wf::reading::read_tokens(right, V, K, raw);
       for (std::size_t i = 0; i < H * R; ++i) {
-        if (on_right.along[i].list.size() < K || on_left.along[i].list.size() < K)
-          throw wf::data_error(
-              "the embedding holds numbers that are not finite, so directions can't be read in the vocabulary; set tokens: "
-              "false");
+        if (on_right.along[i].list.size() < K || on_left.along[i].list.size() < K) throw not_finite();
         bool const along = on_right.along[i].list[0].first >= on_right.against[i].list[0].first;
         sign[b * H * R + i] = along ? 1 : -1;
         auto const& ls = (along ? on_left.along : on_left.against)[i].list;
@@ -296,19 +306,48 @@ struct head_spectra final : wf::probe {
     out.add(p + "right_tokens", texts(right_ids)).about("texts of right_ids");
   }
 
-  void add_eigenvalues(std::vector<block_weights> const& weights, circuit c, wf::model_info const& info,
-                       put_function const& put) const {
-    std::size_t const B = weights.size(), H = info.heads, r = info.d_head;
+  /// E9c. Eigenvectors are read as they are, in the vocabulary under the final norm: for v = p + iq and its value a + bi, what
+  /// the matrix does to the plane of p and q.
+  void add_eigenvalues(wf::model const& model, wf::model_info const& info, std::vector<block_weights> const& weights, circuit c,
+                       bool read, put_function const& put, wf::results& out) const {
+    std::size_t const B = weights.size(), H = info.heads, r = info.d_head, d = info.d_model;
+    std::size_t const E = read ? std::min(eigenvectors_, r) : 0;
     wf::tensor const real(wf::dtype::f64, {{"block", B}, {"head", H}, {"direction", r}}),
-        imaginary = real.clone(), positive(wf::dtype::f64, {{"block", B}, {"head", H}});
+        imaginary = real.clone(), covered = real.clone(), positive(wf::dtype::f64, {{"block", B}, {"head", H}});
+    wf::tensor const effective(wf::dtype::i64, positive.shape());
+    constexpr std::size_t readings = 5;
+    wf::tensor const vectors(wf::dtype::f32, {{"direction", B * H * E * readings}, {"d_model", d}});
     wf::parallel_for(B * H, [&](std::size_t i) {
       auto const m = matrix(weights[i / H], i % H, c, info);
-      auto const values = wf::eigenvalues_of_product(m.left, m.right);
-      double sum = 0, magnitude = 0;
+      std::vector<std::complex<double>> values;
+      if (E > 0) {
+        auto const all = wf::eigen_of_product(m.left, m.right);
+        values = all.values;
+        for (std::size_t j = 0; j < E; ++j) {
+          double const a = values[j].real(), b = values[j].imag();
+          for (std::size_t x = 0; x < d; ++x) {
+            double const p = all.vectors[j][x].real(), q = all.vectors[j][x].imag();
+            double const read_as[readings] = {p, q, a * p - b * q, b * p + a * q, (a + b) * p + (a - b) * q};
+            for (std::size_t k = 0; k < readings; ++k)
+              vectors.view<float>()((i * E + j) * readings + k, x) = static_cast<float>(read_as[k]);
+          }
+        }
+      } else {
+        values = wf::eigenvalues_of_product(m.left, m.right);
+      }
+      double sum = 0, magnitude = 0, running = 0;
       for (std::size_t j = 0; j < r; ++j) {
         real(i / H, i % H, j) = values[j].real(), imaginary(i / H, i % H, j) = values[j].imag();
         sum += values[j].real(), magnitude += std::abs(values[j]);
       }
+      std::size_t reached = r;
+      for (std::size_t j = 0; j < r; ++j) {
+        running += std::abs(values[j]);
+        double const share = magnitude > 0 ? 100 * running / magnitude : 100;
+        covered(i / H, i % H, j) = share;
+        if (reached == r && share > eigen_coverage_) reached = j;
+      }
+      effective.view<std::int64_t>()(i / H, i % H) = static_cast<std::int64_t>(std::min(reached + 1, r));
       positive(i / H, i % H) = magnitude > 0 ? sum / magnitude : 0;
     });
     std::string const p = name_of(c) + "/";
@@ -316,6 +355,36 @@ struct head_spectra final : wf::probe {
     put(p + "eigenvalues_imaginary", imaginary).about("their imaginary parts");
     put(p + "eigenvalue_positivity", positive)
         .about("sum of the eigenvalues over the sum of their magnitudes: 1 copies, -1 suppresses");
+    put(p + "eigenvalue_coverage", covered).units("percent").about("share of the sum of magnitudes up to each eigenvalue");
+    char text[96];
+    std::snprintf(text, sizeof text, "eigenvalues needed to pass %g %% of the sum of their magnitudes", eigen_coverage_);
+    put(p + "eigenvalue_dimension", effective).about(text);
+    if (E == 0) return;
+    wf::tensor const embedding = model.weight("embed.W_E");
+    std::size_t const V = embedding.size(0), K = std::min(k_, V);
+    auto const found =
+        wf::reading::read_chunks(V, vectors.size(0), K, [&](std::size_t first, std::size_t last, auto const& give) {
+          wf::tensor const some = embedding.slice(0, first, last).to(wf::dtype::f32);
+          wf::tensor const tokens = info.norm == wf::norm_kind::none ? some : model.final_norm(some);
+          wf::tensor const scores = wf::matmul(vectors, tokens.transposed());
+          for (std::size_t i = 0; i < scores.size(0); ++i) give(i, scores.view<float const>().row(i), false);
+        });
+    wf::dims const shape{{"block", B}, {"head", H}, {"eigenvector", E}, {"reading", readings}, {"top", K}};
+    wf::tensor const ids(wf::dtype::i32, shape);
+    std::vector<std::string> texts;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (found[i].list.size() < K) throw not_finite();
+      for (std::size_t t = 0; t < K; ++t) {
+        ids.values<std::int32_t>()[i * K + t] = found[i].list[t].second;
+        texts.push_back(model.token_text(found[i].list[t].second));
+      }
+    }
+    std::vector<std::string> const names{"p", "q", "a p - b q", "b p + a q", "sum of the two"};
+    put(p + "eigenvector_ids", ids)
+        .labels("reading", names)
+        .about(
+            "tokens, under the final norm, of largest inner product with parts of the right eigenvector p + iq of value a + bi");
+    out.add(p + "eigenvector_tokens", std::move(texts), shape).labels("reading", names).about("texts of eigenvector_ids");
   }
 
   /// How strongly each head reads what each head of an earlier block writes: Frobenius norm of the product over the product of
@@ -380,18 +449,24 @@ struct head_spectra final : wf::probe {
 
   std::vector<std::int64_t> blocks_;
   std::size_t directions_, k_;
-  double coverage_;
+  std::size_t eigenvectors_;
+  double eigen_coverage_, coverage_;
   bool fold_, tokens_, eigenvalues_, composition_, vectors_;
 };
 
 WAYFARER_PROBE(
     head_spectra, "1.0.0", "Singular values, directions, eigenvalues and composition of every head's W_QK and W_VO",
     wf::port::model("model"), wf::param("blocks", wf::integers(""), "blocks to look at, negative from the end; none: all"),
-    wf::param("directions", 20, "singular directions whose tokens are listed").at_least(1),
+    wf::param("directions", 20, "singular directions whose tokens are listed; 0: singular values alone, twice as fast")
+        .at_least(0),
     wf::param("k", 5, "tokens listed for each side of a direction").at_least(1),
     wf::param("coverage", 99.0, "share of the sum of singular values that counts as all").in("percent").between(1, 100),
     wf::param("fold", "none", "norm: fold the norm's weight and centring into what reads it").one_of("none|norm"),
     wf::param("tokens", true, "read the directions in the vocabulary, where the checkpoint has an embedding"),
     wf::param("eigenvalues", true, "the eigenvalues too"),
+    wf::param("eigenvectors", 0, "eigenvectors whose tokens are listed (the published code: 20)").at_least(0),
+    wf::param("eigenvalue_coverage", 80.0, "share of the sum of eigenvalues' magnitudes that counts as most")
+        .in("percent")
+        .between(1, 100),
     wf::param("composition", true, "how strongly each head reads what earlier heads write"),
     wf::param("vectors", false, "store the listed directions themselves"));
