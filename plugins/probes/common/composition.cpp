@@ -1,13 +1,14 @@
 #include "composition.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstring>
 #include <list>
 #include <map>
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <system_error>
 #include <unordered_map>
 
 #include <wayfarer/error.hpp>
@@ -257,13 +258,8 @@ layer_choice layer_of(std::string const& text, std::string_view parameter, model
   } else if (text == "middle") {
     at = (count + 1) / 2;
   } else {
-    std::size_t read = 0;
-    try {
-      at = std::stoll(text, &read);
-    } catch (std::exception const&) {
-      read = 0;
-    }
-    if (read == 0 || read != text.size())
+    auto const* const end = text.data() + text.size();
+    if (auto const read = std::from_chars(text.data(), end, at); read.ec != std::errc() || read.ptr != end)
       throw usage_error(std::string(parameter) + ": " + in_quotes(text) +
                         " is no layer; it is a number, top, middle, E (token embeddings) or OE (output embeddings)");
     if (at < -count - 1 || at > count)
