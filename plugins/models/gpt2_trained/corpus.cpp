@@ -93,9 +93,10 @@ struct bytes final : tokenizer {
   }
   std::string token_text(std::int32_t id) const override {
     std::string const byte = token_bytes(id);
-    if (byte[0] == '\\') return "\\\\";
     if (byte[0] >= ' ' && byte[0] < 127) return byte;
     if (byte[0] == '\n') return "\\n";
+    if (byte[0] == '\t') return "\\t";
+    if (byte[0] == '\r') return "\\r";
     char const* const digits = "0123456789abcdef";
     return std::string("\\x") + digits[id / 16] + digits[id % 16];
   }
