@@ -9,3 +9,5 @@ wayfarer_test(next_token_ratio_test SOURCES plugins/next_token_ratio_test.cpp LI
 add_dependencies(next_token_ratio_test next_token_ratio layer_norm_figure gpt2 t5)
 wayfarer_test(head_spectra_test SOURCES plugins/head_spectra_test.cpp LIBRARIES Eigen3::Eigen TBB::tbb TIMEOUT 300)
 add_dependencies(head_spectra_test head_spectra gpt2)
+wayfarer_test(decomposition_test SOURCES plugins/decomposition_test.cpp LIBRARIES Eigen3::Eigen TBB::tbb)
+add_dependencies(decomposition_test gpt2 t5 bert)
