@@ -1,0 +1,169 @@
+// What 48 settings of concept_similarity cost beside one, over the same items and the same forward pass, as the host sweeps them.
+//
+//     bench_concepts [--layers=12] [--width=768] [--items=32] [--threads=2]
+//
+// A GPT-2 of that shape with random weights reads HellaSwag: all of it and with GPT-2's tokenizer where WAYFARER_DATA names the
+// folder that holds them, else the slice and the tokenizer of the runs. The settings are word (3) x layer (2) x norm (4) x
+// similarity (2). `against_one` is the median ratio of pairs, each measured one after the other.
+#include <benchmark/benchmark.h>
+#include <oneapi/tbb/global_control.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <engine/sweep.hpp>
+#include <pipeline/values.hpp>
+#include <registry/registry.hpp>
+#include <wayfarer/model.hpp>
+#include <wayfarer/parallel.hpp>
+#include <wayfarer/probe.hpp>
+#include <wayfarer/random.hpp>
+#include <wayfarer/safetensors.hpp>
+
+namespace {
+
+using namespace wayfarer;
+namespace fs = std::filesystem;
+
+std::size_t layers = 12, width = 768, items = 32, threads = 2;
+constexpr std::size_t positions = 1024;
+
+using texts = std::map<std::string, std::string>;
+
+template <class Interface>
+std::unique_ptr<Interface> make(std::string const& id, texts const& given) {
+  static std::map<std::string, host::plugin> loaded;
+  auto at = loaded.find(id);
+  if (at == loaded.end())
+    at = loaded.emplace(id, host::load_plugin(std::string(WAYFARER_PLUGIN_DIR) + "/wayfarer_" + id + ".so")).first;
+  config c;
+  for (auto const& p : at->second.params()) {
+    auto const value = given.find(p.name);
+    c.set(p.name, value != given.end() ? param_value(value->second) : param_value(host::default_of(p)));
+  }
+  return at->second.create<Interface>(c);
+}
+
+/// A checkpoint with random weights, and a tokenizer.
+void make_checkpoint(fs::path const& to) {
+  fs::create_directories(to);
+  char const* const data = std::getenv("WAYFARER_DATA");
+  std::size_t const vocabulary = data ? 50257 : 369;
+  std::ofstream(to / "config.json") << R"({"model_type": "gpt2", "n_layer": )" << layers << R"(, "n_head": )" << width / 64
+                                    << R"(, "n_embd": )" << width << R"(, "n_positions": )" << positions << R"(, "vocab_size": )"
+                                    << vocabulary << R"(, "activation_function": "gelu_new"})";
+  std::vector<std::pair<std::string, tensor>> all;
+  auto const add = [&](std::string const& name, std::vector<std::size_t> const& sizes, float mean, float spread) {
+    dims shape;
+    for (auto const s : sizes) shape.push_back({std::to_string(shape.size()), s});
+    tensor const t(dtype::f32, shape);
+    random_stream draw(0, name);
+    for (float& v : t.values<float>()) v = mean + spread * (2 * draw.uniform_float() - 1);
+    all.emplace_back(name, t);
+  };
+  add("wte.weight", {vocabulary, width}, 0, 0.035f), add("wpe.weight", {positions, width}, 0, 0.02f);
+  auto const norm = [&](std::string const& name) {
+    add(name + ".weight", {width}, 1, 0.1f), add(name + ".bias", {width}, 0, 0.05f);
+  };
+  for (std::size_t i = 0; i < layers; ++i) {
+    auto const p = "h." + std::to_string(i) + ".";
+    auto const linear = [&](char const* name, std::size_t in, std::size_t out) {
+      add(p + name + ".weight", {in, out}, 0, 0.035f), add(p + name + ".bias", {out}, 0, 0.02f);
+    };
+    norm(p + "ln_1"), norm(p + "ln_2");
+    linear("attn.c_attn", width, 3 * width), linear("attn.c_proj", width, width);
+    linear("mlp.c_fc", width, 4 * width), linear("mlp.c_proj", 4 * width, width);
+  }
+  norm("ln_f");
+  write_safetensors((to / "model.safetensors").string(), all);
+  for (char const* const name : {"vocab.json", "merges.txt", "encoder.json", "vocab.bpe"}) {
+    fs::path const from =
+        data ? fs::path(data) / "tokenizer-gpt2" / name : fs::path(WAYFARER_SOURCE_DIR "/runs/data/tiny-gpt2") / name;
+    if (fs::exists(from)) fs::create_symlink(fs::absolute(from), to / name);
+  }
+}
+
+struct silent final : progress {
+  void at(std::size_t, std::size_t, std::string_view) override {}
+  void warn(std::string_view) override {}
+};
+
+void settings(benchmark::State& state, std::string const& folder) {
+  auto const m = make<model>("gpt2", {{"path", folder}});
+  m->load();
+  char const* const data = std::getenv("WAYFARER_DATA");
+  auto const questions =
+      make<source>("hellaswag", {{"path", data ? std::string(data) + "/hellaswag/hellaswag_val_full.txt.bz2"
+                                               : std::string(WAYFARER_SOURCE_DIR "/runs/data/hellaswag/slice.txt")}});
+  std::vector<std::unique_ptr<probe>> probes;
+  for (char const* word : {"mean", "w1mean", "relu|mean"})
+    for (char const* layer : {"top", "middle"})
+      for (char const* norm : {"none", "l2", "z", "var"})
+        for (char const* similarity : {"dot", "cosine"})
+          probes.push_back(
+              make<probe>("concept_similarity", {{"word", word}, {"layer", layer}, {"norm", norm}, {"similarity", similarity}}));
+  host::sweep_plan plan;
+  plan.over = m.get(), plan.data = questions.get();
+  plan.items = {0, std::min(items, questions->info().items)};
+  plan.model_name = "gpt2", plan.data_name = "hellaswag", plan.scratch = fs::temp_directory_path().string();
+  plan.block = 16;
+  plan.longest = host::longest_of(plan);
+  auto const seconds = [&](std::size_t count) {
+    std::vector<host::observer> observers;
+    for (std::size_t i = 0; i < count; ++i) observers.push_back({probes[i].get(), "setting " + std::to_string(i), {}});
+    silent report;
+    auto const from = std::chrono::steady_clock::now();
+    host::sweep(plan, observers, report);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
+  };
+  std::vector<double> ratios, ones;
+  for (auto _ : state) {
+    double const one = seconds(1), all = seconds(probes.size());
+    ones.push_back(one), ratios.push_back(all / one);
+    state.SetIterationTime(all);
+  }
+  auto const median = [](std::vector<double> v) {
+    std::sort(v.begin(), v.end());
+    return v[v.size() / 2];
+  };
+  state.counters["one_setting_seconds"] = median(ones);
+  state.counters["against_one"] = median(ratios);
+  state.counters["settings"] = static_cast<double>(probes.size());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<char*> rest;
+  for (int i = 0; i < argc; ++i) {
+    std::string const arg = argv[i];
+    bool mine = false;
+    for (auto const& [name, to] : {std::pair{"--layers=", &layers}, std::pair{"--width=", &width}, std::pair{"--items=", &items},
+                                   std::pair{"--threads=", &threads}})
+      if (arg.starts_with(name))
+        *to = std::max<std::size_t>(1, std::strtoul(arg.c_str() + std::string(name).size(), nullptr, 10)), mine = true;
+    if (!mine) rest.push_back(argv[i]);
+  }
+  width = (width + 63) / 64 * 64;
+  tbb::global_control const limit(tbb::global_control::max_allowed_parallelism, threads);
+  fs::path const folder = fs::temp_directory_path() / ("wayfarer-concepts-" + std::to_string(getpid()));
+  make_checkpoint(folder);
+  benchmark::RegisterBenchmark("concept_similarity/48_settings", settings, folder.string())
+      ->UseManualTime()
+      ->Unit(benchmark::kSecond)
+      ->Iterations(3);
+  int count = static_cast<int>(rest.size());
+  benchmark::Initialize(&count, rest.data());
+  benchmark::RunSpecifiedBenchmarks();
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);
+}
