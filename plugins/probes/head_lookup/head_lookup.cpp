@@ -116,7 +116,9 @@ struct head_lookup final : wf::probe {
     char line[128];
     std::snprintf(line, sizeof line, "%zu words in %zu blocks of %zu heads, %zu words dropped", words.ids.size(), blocks.size(),
                   info.heads, words.dropped.size());
-    out.summarise(words.ids.empty() && embedding.defined() ? "no words: " + words.why_none : line);
+    out.summarise(!embedding.defined() ? "no embedding to look words up in: bias directions alone"
+                  : words.ids.empty()  ? "no words: " + words.why_none
+                                       : line);
   }
 
  private:
