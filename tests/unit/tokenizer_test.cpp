@@ -511,6 +511,50 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
   says({{"vocab.txt", "[UNK]\n\xff\n"}}, "vocab.txt:2: the token is not UTF-8");
 }
 
+TEST(tokenizer_files, a_sentencepiece_model_that_is_cut_short_anywhere_is_a_data_error) {
+  files const mapped = {{"spiece.model", spiece(few_pieces, t5_trainer, bytes_field(2, character_map("\xef\xac\x81", "fi")))}};
+  for (files const& sound : {few_spiece, mapped}) {
+    std::string const& whole = sound.at("spiece.model");
+    EXPECT_EQ(refusal(sound), "accepted");
+    for (std::size_t n = 0; n < whole.size(); n += n < 400 ? 1 : 97) {
+      files cut = sound;
+      cut["spiece.model"] = whole.substr(0, n);
+      EXPECT_NE(refusal(cut).find("spiece.model: "), std::string::npos) << "after " << n << " bytes: " << refusal(cut);
+    }
+  }
+}
+
+TEST(tokenizer_files, crafted_unigram_files_are_data_errors) {
+  auto const json = [](std::string const& vocabulary, std::string const& model = R"("unk_id": 2)", std::string const& more = "") {
+    return files{
+        {"tokenizer.json", R"({"pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "add_prefix_space": true}, )" +
+                               more + R"("model": {"type": "Unigram", "vocab": )" + vocabulary + ", " + model + "}}"}};
+  };
+  std::string const sound = R"([["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["a", -1.5]])";
+  auto const refused = [](files const& all) {
+    std::string const why = refusal(all);
+    EXPECT_NE(why.find("tokenizer.json:"), std::string::npos) << why;
+    EXPECT_EQ(why.find("not a data_error"), std::string::npos) << why;
+  };
+  EXPECT_EQ(refusal(json(sound)), "accepted");
+  refused(json("[]"));
+  refused(json(R"({"a": 0})"));
+  refused(json(R"([["<unk>"]])", R"("unk_id": 0)"));
+  refused(json(R"([["<unk>", "x"]])", R"("unk_id": 0)"));
+  refused(json(R"([["<unk>", 0], ["a", 1e999]])", R"("unk_id": 0)"));
+  refused(json(R"([["<unk>", 0], ["a", -1], ["a", -2]])", R"("unk_id": 0)"));
+  refused(json(R"([[7, 0], ["a", -1]])", R"("unk_id": 0)"));
+  refused(json(sound, R"("unk_id": 4)"));
+  refused(json(sound, R"("unk_id": -1)"));
+  refused(json(sound, R"("unk_id": 18446744073709551616)"));
+  refused(json(sound, R"("unk_id": null)"));
+  // A precompiled character map: no base64, cut short, an index longer than the map.
+  for (char const* map : {"!!!!", "AAA", "/////w==", "AAQAAAAA"})
+    refused(json(sound, R"("unk_id": 2)",
+                 R"("normalizer": {"type": "Precompiled", "precompiled_charsmap": ")" + std::string(map) + R"("}, )"));
+  refused({{"tokenizer.json", json(sound).at("tokenizer.json").substr(0, 60)}});
+}
+
 TEST(tokenizer_files, cut_short_or_changed_they_are_read_or_refused) {
   std::mt19937 draw(11);
   std::string const texts[] = {"Lower, low's  \xef\xac\x81\xe4\xbd\xa0\n", "<s></s>[MASK]<|endoftext|>\xff"};

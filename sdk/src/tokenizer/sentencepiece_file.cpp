@@ -182,15 +182,20 @@ void read_normalizer(message m, model_file& f) {
 model_file read_model(std::string_view bytes, std::string const& file) {
   model_file f;
   message m(bytes, 0, file);
+  bool trainer = false, normalizer = false;
   while (m.next()) {
     if (m.number() == 1)
       f.pieces.push_back(read_piece(m.nested()));
     else if (m.number() == 2)
-      read_trainer(m.nested(), f);
+      read_trainer(m.nested(), f), trainer = true;
     else if (m.number() == 3)
-      read_normalizer(m.nested(), f);
+      read_normalizer(m.nested(), f), normalizer = true;
   }
   if (f.pieces.empty()) throw data_error(file + ": has no pieces; is it a SentencePiece model?");
+  // Written behind the pieces, so that a file that was cut between two pieces lacks them.
+  if (!trainer || !normalizer)
+    throw data_error(file + ": ends without the settings of its " + (trainer ? "normalizer" : "trainer") +
+                     "; it is cut short, so fetch it again");
   char const* const types[] = {"", "unigram", "BPE", "word", "character"};
   if (f.model_type != 1)
     throw data_error(file + ": is a SentencePiece model of the type " +
