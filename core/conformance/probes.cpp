@@ -86,11 +86,12 @@ class rig {
     return b;
   }
 
-  accumulator observe(probe const& what, block_data const& b) const {
+  accumulator observe(probe const& what, block_data const& b, shared_values* of_block = nullptr,
+                      shared_values* of_sweep = nullptr) const {
     accumulator sums(b.items.count);
     probe_context const at = context();
     what.shape(sums, at);
-    what.observe(sums, sample(b.items, b.tokens, b.captured, seed_), at);
+    what.observe(sums, sample(b.items, b.tokens, b.captured, seed_, nullptr, of_block, of_sweep), at);
     return sums;
   }
 
@@ -156,6 +157,23 @@ class rig {
   item_range items_;
   std::size_t longest_ = 0, longest_decoder_ = 0;
 };
+
+/// Instances with the same parameters, and with each of them changed, as combinations of a sweep are.
+std::vector<std::unique_ptr<probe>> neighbours_of(workbench& bench) {
+  std::vector<std::unique_ptr<probe>> all;
+  all.push_back(bench.make<probe>());
+  for (auto const& d : bench.subject.params())
+    for (auto const& t : trials_of(d, bench.base[d.name])) {
+      if (t.extreme) continue;
+      config c = bench.base;
+      c.set(d.name, t.value);
+      try {
+        all.push_back(bench.make<probe>(c));
+      } catch (...) {  // refused; parameter_range looks at how
+      }
+    }
+  return all;
+}
 
 /// Every number the same.
 transform filled(double value) {
@@ -418,6 +436,32 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
                          }
                        }});
     }
+    steps.push_back({"shared_values", "after instances with other parameters, which share values with it", [=](reporter&) {
+                       // Other parameters may need other hooks.
+                       hook_set const every = found.over && !on->hooks().empty() ? found.every_hook() : hook_set();
+                       std::vector<block_data> blocks;
+                       for (auto const& r : on->cut(2)) blocks.push_back(on->block(r, {}, every.empty() ? nullptr : &every));
+                       auto const others = neighbours_of(*bench);
+                       for (bool const announced : {false, true}) {
+                         shared_values of_sweep;
+                         auto const quietly = [](auto const& work) {
+                           try {
+                             work();
+                           } catch (...) {  // of the other instances; parameter_range looks at how
+                           }
+                         };
+                         if (announced) {
+                           what->announce(of_sweep, on->context());
+                           for (auto const& o : others) quietly([&] { o->announce(of_sweep, on->context()); });
+                         }
+                         for (auto const& b : blocks) {
+                           shared_values of_block;
+                           for (auto const& o : others) quietly([&] { on->observe(*o, b, &of_block, &of_sweep); });
+                           if (digest_of(on->observe(*what, b, &of_block, &of_sweep)) != digest_of(on->observe(*what, b)))
+                             throw violation("shared_values", "what other probes of a sweep have made changes what is measured");
+                         }
+                       }
+                     }});
     steps.push_back({"independent_instances", "another instance observing other items in between", [=](reporter&) {
                        auto const blocks = on->blocks(3);
                        auto const others = on->blocks(2, on->hooks().empty() ? transform{} : whole_numbers(seed + 1));
@@ -436,7 +480,7 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
                        auto const blocks = on->blocks(7);
                        std::vector<std::string> alone;
                        for (auto const& b : blocks) alone.push_back(digest_of(on->observe(*what, b)));
-                       auto const until = std::chrono::steady_clock::now() + std::chrono::milliseconds(700);
+                       auto const until = std::chrono::steady_clock::now() + std::chrono::milliseconds(1500);
                        for (int round = 0; round < 400 && (round < 3 || std::chrono::steady_clock::now() < until); ++round)
                          on_threads(4, [&](std::size_t t) {
                            for (std::size_t k = 0; k < blocks.size(); ++k) {
