@@ -31,6 +31,7 @@ constexpr rule rules[] = {
     {"declared_hooks", "only hooks that needs() names are read, and needs() names hooks that the model has"},
     {"split_invariance", "cutting the items into other blocks leaves rows as they are and sums the same to rounding"},
     {"merge_order", "merge is associative, and an accumulator of no items changes nothing"},
+    {"shared_values", "a sweep's probes measure what they measure alone, whoever made the values that they share"},
     // models
     {"stable_info", "info() is the same from construction on, and agrees with itself"},
     {"hooks_fire", "every hook that info() lists can be captured, in the shape that it declares"},

@@ -79,7 +79,8 @@ INSTANTIATE_TEST_SUITE_P(conformance, planted_fault,
                                          planted{"fault_no_output", "writes_results"}, planted{"fault_exception", "typed_errors"},
                                          planted{"fault_parameter", "parameter_is_used"}, planted{"fault_random", "repeatable"},
                                          planted{"fault_out_of_range", "within_bounds"},
-                                         planted{"fault_writes_input", "leaves_input_alone"}, planted{"fault_hangs", "finishes"}),
+                                         planted{"fault_writes_input", "leaves_input_alone"}, planted{"fault_hangs", "finishes"},
+                                         planted{"fault_shared", "shared_values"}),
                          [](auto const& one) { return std::string(one.param.id) + "_breaks_" + one.param.rule; });
 
 TEST(conformance, takes_parameters_and_says_what_is_wrong_with_them) {
