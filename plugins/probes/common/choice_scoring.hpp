@@ -50,7 +50,7 @@ namespace detail {
 
 constexpr std::size_t logit_rows_at_once = 256;  // 50 MB with GPT-2's vocabulary
 constexpr std::size_t rows_of_piece = 8;
-constexpr std::size_t tokens_at_once = 2048;  // of contexts and endings in one pass; their keys and values are kept meanwhile
+constexpr std::size_t tokens_at_once = 1024;  // of contexts and endings in one pass; their keys and values are kept meanwhile
 
 /// A token that is predicted from one state.
 struct predicted {
