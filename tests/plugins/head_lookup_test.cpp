@@ -335,7 +335,15 @@ TEST(head_lookup, says_which_words_it_leaves_out) {
         finish_only("head_lookup", {{"blocks", std::vector<std::int64_t>{2}}}, *bare.m);
       },
       ThrowsMessage<wf::usage_error>(HasSubstr("blocks 0 to 1")));
+  // Without MLPs a model makes no logits, but its heads can still be asked for keys.
   auto some = bare.all;
+  some.erase("h.0.mlp.c_fc.weight");
+  scratch_folder halved;
+  write_folder(halved, toy_config(bare.sizes), some, "F32");
+  auto const keys = finish_only("head_lookup", {{"word_ids", asked}}, *open_model("gpt2", halved.path()));
+  EXPECT_THAT(keys.at("output_readings").texts().at(0), HasSubstr("h.0.mlp.c_fc.weight"));
+  EXPECT_NE(keys.find("keys/top_ids"), nullptr);
+  EXPECT_EQ(keys.find("outputs/top_ids"), nullptr);
   some.erase("wte.weight");
   scratch_folder cut;
   write_folder(cut, toy_config(bare.sizes), some, "F32");

@@ -109,7 +109,18 @@ struct head_lookup final : wf::probe {
     }
     if (embedding.defined()) {
       look_up_keys(model, info, embedding, weights, words, to);
-      if (outputs_ && !words.ids.empty()) look_up_outputs(model, info, embedding, weights, words, to);
+      if (outputs_ && !words.ids.empty()) {
+        std::string why;
+        try {
+          static_cast<void>(logits_of(model, rows_of(embedding, {words.ids[0]})));
+        } catch (wf::data_error const& e) {  // a checkpoint without all that a forward pass needs has no logits
+          why = e.what();
+        }
+        if (why.empty())
+          look_up_outputs(model, info, embedding, weights, words, to);
+        else
+          out.add("output_readings", std::vector<std::string>{"left out: " + why}).dims("note");
+      }
     } else if (biases_) {
       add_directions(info, weights, to);
     }
@@ -355,6 +366,10 @@ struct head_lookup final : wf::probe {
                      end == 0 ? "their inner products" : "their inner products, the sign turned");
   }
 
+  static wf::tensor logits_of(wf::model const& m, wf::tensor const& states) {
+    return m.unembed(m.info().norm == wf::norm_kind::none ? states : m.final_norm(states));
+  }
+
   /// E4.
   void look_up_outputs(wf::model const& model, wf::model_info const& info, wf::tensor const& embedding,
                        std::vector<block_weights> const& weights, word_list const& words, writer const& to) const {
@@ -387,8 +402,7 @@ struct head_lookup final : wf::probe {
       std::size_t const rows = (H + 1) * N, at_once = std::clamp<std::size_t>((std::size_t{1} << 24) / V, 1, 512);
       for (std::size_t first = 0; first < rows; first += at_once) {
         std::size_t const last = std::min(rows, first + at_once);
-        wf::tensor const some = states.slice(0, first, last).clone();
-        wf::tensor const logits = model.unembed(info.norm == wf::norm_kind::none ? some : model.final_norm(some));
+        wf::tensor const logits = logits_of(model, states.slice(0, first, last).clone());
         wf::parallel_for(last - first, [&](std::size_t i) {
           auto& list = lists[b * rows + first + i];
           list.add(logits.view<float const>().row(i), 0, k);
