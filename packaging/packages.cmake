@@ -8,6 +8,10 @@ add_custom_command(OUTPUT ${share}/man/man1/wayfarer.1 VERBATIM
   DEPENDS wayfarer ${plugins} ${CMAKE_CURRENT_LIST_DIR}/documents.cmake
   COMMENT "Writing the manual, the completion and a page for each plugin")
 add_custom_target(program_documents ALL DEPENDS ${share}/man/man1/wayfarer.1)
+# For docs/plugins.md, when a plugin comes, goes or says something else of itself; the test consumer.plugin_list tells when.
+add_custom_target(plugin_list VERBATIM COMMAND ${CMAKE_COMMAND} -DINDEX=${share}/doc/wayfarer/plugins/index.md
+  -DPAGE=${PROJECT_SOURCE_DIR}/docs/plugins.md -DWRITE=ON -P ${CMAKE_CURRENT_LIST_DIR}/plugin_list.cmake)
+add_dependencies(plugin_list program_documents)
 install(DIRECTORY ${share}/bash-completion DESTINATION ${CMAKE_INSTALL_DATADIR} COMPONENT runtime)
 install(DIRECTORY ${share}/doc/wayfarer/plugins DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 install(FILES ${PROJECT_SOURCE_DIR}/docs/write-a-probe.md ${PROJECT_SOURCE_DIR}/docs/plugin-abi.md DESTINATION ${CMAKE_INSTALL_DOCDIR}-dev COMPONENT development)

@@ -1,0 +1,22 @@
+# The list of bundled plugins in docs/plugins.md, from the index that documents.cmake made of the plugins themselves: written, or
+# compared with it.
+# cmake -DINDEX=share/doc/wayfarer/plugins/index.md -DPAGE=docs/plugins.md -DWRITE=ON|OFF -P plugin_list.cmake
+file(READ ${INDEX} list)
+string(REGEX REPLACE "^.*prints the same\\.\n" "" list "${list}")
+string(REGEX REPLACE "- \\[([^]]*)\\]\\([^)]*\\)" "- `\\1`" list "${list}")
+file(READ ${PAGE} page)
+set(mark "<!-- Below: written by the target `plugin_list`. -->\n")
+string(FIND "${page}" "${mark}" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "${PAGE} lacks the line ${mark}behind which the list stands")
+endif()
+string(SUBSTRING "${page}" 0 ${at} head)
+set(wanted "${head}${mark}${list}")
+if(wanted STREQUAL page)
+  return()
+endif()
+if(NOT WRITE)
+  message(FATAL_ERROR "The list in ${PAGE} is not that of the plugins that were built; write it anew:\n  cmake --build BUILD --target plugin_list")
+endif()
+file(WRITE ${PAGE} "${wanted}")
+message(STATUS "Wrote ${PAGE}")
