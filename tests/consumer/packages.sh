@@ -49,6 +49,7 @@ within 'find / -xdev -path /proc -prune -o -path "*wayfarer*" -print | sort' | g
 within 'apt-get update -qq && apt-get install -y -qq --no-install-recommends /tmp/wayfarer_*.deb >/dev/null'
 within 'wayfarer --version && wayfarer doctor && wayfarer plugins list'
 within 'wayfarer run /usr/share/wayfarer/runs/topic-theory.yaml --strict --quiet --out /tmp/theory.h5 && wayfarer show /tmp/theory.h5 | head -20'
+within 'wayfarer run /usr/share/wayfarer/runs/gpt2-logit-lens.yaml --strict --quiet --out /tmp/lens.h5'
 within 'gzip -t /usr/share/man/man1/wayfarer.1.gz && test -s /usr/share/bash-completion/completions/wayfarer && test -s /usr/share/doc/wayfarer/plugins/index.md'
 
 within 'apt-get install -y -qq --no-install-recommends /tmp/wayfarer-dev_*.deb g++ make cmake libgtest-dev libgmock-dev >/dev/null'
