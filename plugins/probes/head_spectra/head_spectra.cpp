@@ -210,6 +210,8 @@ struct head_spectra final : wf::probe {
     std::string const p = "blocks." + std::to_string(block) + ".";
     block_weights w{
         m.weight(p + "attn.W_Q"), m.weight(p + "attn.W_K"), m.weight(p + "attn.W_V"), m.weight(p + "attn.W_O"), {}, {}};
+    // A norm behind the block is not what its attention reads through: tokens are then read under a norm without weight.
+    if (m.info().family == wf::model_family::encoder) return w;
     auto const& names = m.info().weights;
     auto const has = [&](std::string const& n) { return std::find(names.begin(), names.end(), n) != names.end(); };
     if (has(p + "ln1.w")) w.norm_weight = m.weight(p + "ln1.w");
