@@ -234,7 +234,7 @@ vectors compose(std::vector<std::vector<std::shared_ptr<vectors const>>> const& 
     vectors mine;
     for (auto const& segment : example) {
       vectors one = *segment;
-      if (how.pooled)
+      if (how.normalises_words)
         for (std::size_t i = 0; i < one.count(); ++i) normalise(one[i], how.norm);
       mine.width = one.width;
       mine.push_back(one.values);

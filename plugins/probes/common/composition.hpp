@@ -69,6 +69,8 @@ class word_rule {
   word_rule(std::string text, std::string_view parameter);
   std::string const& text() const noexcept { return text_; }
   pooling pools() const noexcept { return pooling_; }
+  /// Whether what it makes is normalised: means are, states that stay as they were are not.
+  bool is_normalised() const noexcept { return pooling_ != pooling::last && pooling_ != pooling::concat; }
   bool activates() const noexcept { return relu_ != activation_step::none; }
   /// One vector, or T for concat.
   vectors operator()(vectors states, activation a) const;
@@ -93,7 +95,7 @@ struct pyramid {
   norm_rule norm = norm_rule::none;  ///< after every pooling and mean
   bool segment_mean = true;          ///< an example's segments become one vector
   bool example_mean = true;          ///< all that is left becomes one vector
-  bool pooled = true;                ///< each segment is one vector that a pooling made: it is normalised
+  bool normalises_words = true;      ///< word_rule::is_normalised
 };
 /// `segments[e][s]`: what the word rule made of segment s of example e.
 vectors compose(std::vector<std::vector<std::shared_ptr<vectors const>>> const& segments, pyramid const&);

@@ -72,10 +72,7 @@ struct concept_generation final : wf::probe {
     auto const& m = at.model();
     auto const pieces = encoder_.contexts(block, m, scheme_), answers = encoder_.choices(block, m, false);
     auto const contexts = encoder_.encode(block, m, encoder::context, *pieces, wanted(m.info()));
-    auto const pools = word_.pools();
-    pyramid const how{norm_, segment_mean_, example_mean_,
-                      pools == word_rule::pooling::mean || pools == word_rule::pooling::w1mean};
-
+    pyramid const how{norm_, segment_mean_, example_mean_, word_.is_normalised()};
     bool const decoder = wf::language::stack_of(m.info()).decoder;
     std::size_t const n = acc["scores"].size(1), width = m.info().d_model;
     auto const number = [&](char const* name) { return acc[name].view<std::int32_t>(); };

@@ -77,8 +77,8 @@ struct concept_similarity final : wf::probe {
     auto const pieces = encoder_.contexts(block, m, scheme_), answers = encoder_.choices(block, m, true);
     auto const contexts = encoder_.encode(block, m, encoder::context, *pieces, of_context);
     auto const choices = encoder_.encode(block, m, encoder::choice, *answers, of_choice);
-    pyramid const how{norm_, segment_mean_, example_ == example_rule::mean, word_.pools() != word_rule::pooling::last};
-    pyramid const alone{norm_, false, false, out_word_.pools() != word_rule::pooling::last};
+    pyramid const how{norm_, segment_mean_, example_ == example_rule::mean, word_.is_normalised()};
+    pyramid const alone{norm_, false, false, out_word_.is_normalised()};
     auto const prediction = acc["prediction"].view<std::int32_t>(), gold = acc["gold"].view<std::int32_t>(),
                count = acc["context_vectors"].view<std::int32_t>(), cut = acc["cut"].view<std::int32_t>();
     for (std::size_t i = 0; i < block.size(); ++i) {
