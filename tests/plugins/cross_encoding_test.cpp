@@ -97,7 +97,7 @@ listed questions(std::size_t count = 9) {
 }
 
 wf::results observe(wf::model const& m, wf::source const& s, settings given = {}, std::size_t block = 4,
-                    wf::dtype precision = wf::dtype::f32, std::vector<wf::hook_edit> edits = {}) {
+                    wf::dtype precision = wf::dtype::f32, std::vector<wf::hook_edit> edits = {}, std::size_t max_tokens = 0) {
   auto const p = wf::test::make_probe("cross_encoding", std::move(given));
   std::size_t const items = s.info().items;
   wf::probe_context const at(&m, &s, {0, items}, 0);
@@ -106,7 +106,7 @@ wf::results observe(wf::model const& m, wf::source const& s, settings given = {}
   std::unique_ptr<wf::accumulator> whole;
   for (std::size_t first = 0; first < items; first += block) {
     auto const some = s.read({first, std::min(items, first + block)});
-    auto const tokens = m.encode(some, {});
+    auto const tokens = m.encode(some, {max_tokens});
     wf::activations const nothing;
     auto part = std::make_unique<wf::accumulator>(some.count);
     p->shape(*part, at);
@@ -344,6 +344,11 @@ TEST(cross_encoding_text, says_what_it_can_not_score) {
         observe(m, listed({{"a", {" b", ending}, 0}}));
       },
       ThrowsMessage<wf::data_error>(AllOf(HasSubstr("item 0"), HasSubstr("no room for its context"))));
+  EXPECT_THAT(
+      [&] {
+        observe(m, listed({{"Then Anna and Ben went", {" b", " c"}, 0}}), {}, 4, wf::dtype::f32, {}, 3);
+      },
+      ThrowsMessage<wf::usage_error>(AllOf(HasSubstr("max_tokens"), HasSubstr("window"))));
   auto const bert = wf::test::make<wf::model>("bert", {{"path", runs + "tiny-bert"}});
   bert->load();
   EXPECT_THAT([&] { observe(*bert, questions(2)); }, ThrowsMessage<wf::usage_error>(HasSubstr("predicts no next token")));

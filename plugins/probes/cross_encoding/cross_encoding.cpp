@@ -99,6 +99,11 @@ struct cross_encoding final : wf::probe {
         spaced(i, k) = choices[k].starts_with(' ');
       }
       auto const tokens = context_tokens(m, items.texts[i], name);
+      // The host's own cut takes the end of a context, which is what an ending follows.
+      std::size_t const whole = m.info().longest == 0 ? tokens.size() : std::min(tokens.size(), m.info().longest);
+      if (!items.texts[i].empty() && block.tokens().tokens[i].size() < whole)
+        throw wf::usage_error(name +
+                              ": `max_tokens` cuts a context where its ending goes on; give `window`, which cuts its left");
       context(i) = static_cast<std::int32_t>(tokens.size());
       cut(i) = static_cast<std::int32_t>(read(m, i, tokens, endings[i], name, readings));
     }
