@@ -2,11 +2,19 @@
 
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
+#include <oneapi/tbb/task_group.h>
+
+#include <wayfarer/error.hpp>
 
 namespace wayfarer {
 
 void parallel_for(std::size_t n, std::function<void(std::size_t)> const& body) {
-  tbb::parallel_for(std::size_t{0}, n, [&](std::size_t i) { body(i); });
+  tbb::task_group_context own;
+  tbb::parallel_for(
+      std::size_t{0}, n, [&](std::size_t i) { body(i); }, own);
+  // When something else has failed in the work that this loop is part of, TBB leaves pieces out and returns as if all were done.
+  // Nobody sees this error: the one that came first is reported.
+  if (own.is_group_execution_cancelled()) throw resource_error("stopped, because another part of the run has failed");
 }
 
 std::size_t concurrency() noexcept {
