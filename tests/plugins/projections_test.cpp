@@ -10,6 +10,7 @@
 #include <wayfarer/metric.hpp>
 #include <wayfarer/random.hpp>
 
+#include "golden_models.hpp"
 #include "metrics/umap/layout.hpp"
 #include "run_plugins.hpp"
 
@@ -236,6 +237,21 @@ TEST(umap, same_seed_same_bytes_and_another_seed_another_layout) {
   how.seed = 1;
   auto const c = um::lay_out(x, how).layout;
   EXPECT_NE(std::memcmp(a.raw(), c.raw(), a.bytes()), 0);
+}
+
+TEST(umap, same_bytes_for_any_number_of_threads) {
+  auto const x = clusters(400, 20), more = clusters(7, 20);
+  um::settings how;
+  how.epochs = 30;
+  auto const all = [&](int threads) {
+    return wf::test::on_threads(threads, [&] {
+      auto const fit = um::lay_out(x, how);
+      return std::pair(fit.layout, um::place(fit, more));
+    });
+  };
+  auto const one = all(1), three = all(3);
+  EXPECT_TRUE(wf::test::same_bytes(one.first, three.first));
+  EXPECT_TRUE(wf::test::same_bytes(one.second, three.second));
 }
 
 TEST(umap, plugin_reports_layout_and_trust_and_refuses_what_it_cannot_lay_out) {
