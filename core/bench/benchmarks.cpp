@@ -38,10 +38,16 @@ void on_threads(std::size_t threads, std::function<void()> const& work) {
   arena.execute(work);
 }
 
+std::vector<std::string>& names() {
+  static std::vector<std::string> all;
+  return all;
+}
+
 /// Registers `round` under "name/threads:N" for each number of threads.
 void add(std::string const& name, work_size const& size, amounts const& each, std::function<void()> const& round) {
   with_place(name, [&] { on_threads(size.threads.front(), round); });
   for (std::size_t const threads : size.threads) {
+    names().push_back(name + "/threads:" + std::to_string(threads) + "/real_time");
     benchmark::RegisterBenchmark(
         (name + "/threads:" + std::to_string(threads)).c_str(),
         [=](benchmark::State& state) {
@@ -129,6 +135,10 @@ double multiply_adds_of(model const& m, double positions, double decoder_positio
 }
 
 }  // namespace
+
+std::vector<std::string> const& registered() noexcept {
+  return names();
+}
 
 void add_sources(std::vector<subject> const& subjects, work_size const& size) {
   for (auto const& s : subjects) {

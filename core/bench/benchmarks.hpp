@@ -44,5 +44,7 @@ void add_probes(std::vector<subject> const&, subject const* over, subject const*
 void add_metrics(std::vector<subject> const&, registry& others, work_size const&);
 /// The SDK's own operations, beside the limits themselves.
 void add_kernels(work_size const&);
+/// What was registered, by the names under which Google Benchmark reports it, in order.
+std::vector<std::string> const& registered() noexcept;
 
 }  // namespace wayfarer::host::bench

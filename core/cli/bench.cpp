@@ -39,7 +39,6 @@ class keeper final : public benchmark::BenchmarkReporter {
       failed_ = failed_ || r.error_occurred;
       if (r.run_type != Run::RT_Iteration || r.error_occurred || r.iterations == 0) continue;
       std::string const name = r.run_name.str();
-      if (!times_.contains(name)) order_.push_back(name);
       times_[name].push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
       if (auto const at = r.counters.find("of_fma_limit"); at != r.counters.end()) fractions_[name].push_back(at->second.value);
     }
@@ -50,14 +49,11 @@ class keeper final : public benchmark::BenchmarkReporter {
   measurements const& times() const noexcept { return times_; }
   /// Of the multiply-adds that the processor could do, of each repetition.
   measurements const& fractions() const noexcept { return fractions_; }
-  /// Names, as they were measured first.
-  std::vector<std::string> const& order() const noexcept { return order_; }
   bool failed() const noexcept { return failed_; }
 
  private:
   std::unique_ptr<benchmark::BenchmarkReporter> shown_;
   measurements times_, fractions_;
-  std::vector<std::string> order_;
   bool failed_ = false;
 };
 
@@ -146,9 +142,13 @@ void report_against_first(keeper const& kept) {
   };
   std::vector<std::vector<std::string>> rows;
   std::vector<double> const one(3, 1.0);
-  for (auto const& name : kept.order()) {
-    ratio const time = ratio_of(kept.times().at(name), kept.times().at(kept.order().front()));
-    std::vector<std::string> row{name, three_digits(time.value), name == kept.order().front() ? "" : interval(time), "", ""};
+  std::vector<double> const* first = nullptr;
+  for (auto const& name : registered()) {  // what is reported comes in the order of chance
+    auto const times = kept.times().find(name);
+    if (times == kept.times().end()) continue;
+    ratio const time = ratio_of(times->second, first ? *first : times->second);
+    std::vector<std::string> row{name, three_digits(time.value), first ? interval(time) : "", "", ""};
+    if (!first) first = &times->second;
     if (auto const at = kept.fractions().find(name); at != kept.fractions().end()) {
       ratio const fraction = ratio_of(at->second, one);
       row[3] = three_digits(fraction.value), row[4] = interval(fraction);

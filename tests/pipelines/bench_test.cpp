@@ -130,6 +130,11 @@ TEST_F(bench, prints_ratios_to_the_first_with_intervals) {
   ASSERT_EQ(r.code, 0) << r.out;
   EXPECT_THAT(r.out, AllOf(HasSubstr("time / first"), HasSubstr("of multiply-adds"), HasSubstr("1.000"), HasSubstr(" to "),
                            Not(HasSubstr("too few repetitions"))));
+  // The first is the one that was named first, whichever was measured first.
+  std::string const table = r.out.substr(r.out.find("time / first"));
+  EXPECT_LT(table.find("capture:none"), table.find("capture:logits"));
+  EXPECT_LT(table.find("capture:none"), table.find("1.000"));
+  EXPECT_LT(table.find("1.000"), table.find("capture:logits"));
   std::map<std::string, int> repetitions;
   for (json_value const b : benchmarks_of(out("r.json")).elements())
     if (b.at("run_type").as_string() == "iteration") ++repetitions[b.at("run_name").as_string()];
