@@ -62,8 +62,7 @@ inline std::string toy_config(toy_sizes const& s) {
                  1);
 }
 
-/// A toy model on the disk and loaded. `vocabulary_file`: a vocab.json whose tokens are single words, with no merges, so that a
-/// word that is not in it falls into bytes.
+/// A toy model on the disk and loaded; it has no tokenizer. `change` alters its random weights first.
 struct toy {
   explicit toy(toy_sizes s = {}, std::function<void(weights&)> const& change = {}, std::uint64_t seed = 0) : sizes(s) {
     all = random_toy(s, seed);
