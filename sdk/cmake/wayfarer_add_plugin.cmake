@@ -29,10 +29,13 @@ function(wayfarer_add_plugin id)
     set(build_id unversioned)
   endif()
 
-  add_library(${id}_internal STATIC ${arg_SOURCES})
+  set(build_id_source ${CMAKE_CURRENT_BINARY_DIR}/${id}_build_id.cpp)
+  file(CONFIGURE OUTPUT ${build_id_source} CONTENT
+    "extern char const wayfarer_build_id[];\nchar const wayfarer_build_id[] = \"@build_id@\";\n" @ONLY)
+  add_library(${id}_internal STATIC ${arg_SOURCES} ${build_id_source})
   target_link_libraries(${id}_internal PUBLIC wayfarer::sdk ${arg_LIBRARIES})
   target_include_directories(${id}_internal PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
-  target_compile_definitions(${id}_internal PRIVATE WAYFARER_BUILD_ID="${build_id}")
+  target_compile_definitions(${id}_internal PRIVATE WAYFARER_SEPARATE_BUILD_ID)
   set_target_properties(${id}_internal PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
   add_library(${id} MODULE $<TARGET_OBJECTS:${id}_internal>)

@@ -191,7 +191,10 @@ consteval auto point_lists() {
 }  // namespace detail
 }  // namespace wayfarer
 
-#ifndef WAYFARER_BUILD_ID
+#ifdef WAYFARER_SEPARATE_BUILD_ID  // in a source of its own, so that a new id compiles nothing else
+extern char const wayfarer_build_id[];
+#define WAYFARER_BUILD_ID wayfarer_build_id
+#elif !defined(WAYFARER_BUILD_ID)
 #define WAYFARER_BUILD_ID "unversioned"
 #endif
 
