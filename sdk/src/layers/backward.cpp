@@ -274,8 +274,8 @@ cross_entropy_result cross_entropy(rows const& x, linear_weights const& head, st
     T* const dx = backward ? out.dx.overwrite<T>() : nullptr;
     T *const dw = numbers_of<T>(gradient.w, d * v, "a head"), *const db = numbers_of<T>(gradient.b, v, "a head's bias");
     auto const bias = head.b.defined() ? numbers<T>(head.b, v) : std::shared_ptr<T const>();
-    // Some 64 MB of logits at a time, in whole blocks of the products.
-    std::size_t const tall = std::clamp<std::size_t>((std::size_t{64} << 20) / sizeof(T) / v / block_k, 1, 16) * block_k;
+    // Some 4 MB of logits at a time, which stay in the cache until their gradients are made; in whole blocks of the products.
+    std::size_t const tall = std::clamp<std::size_t>((std::size_t{4} << 20) / sizeof(T) / v / block_k, 1, 16) * block_k;
     auto const memory = pooled_memory(std::min(n, tall) * v * sizeof(T) + 64);
     T* const logits = static_cast<T*>(memory.get());
     std::vector<double> losses(n);
