@@ -21,13 +21,13 @@
 #include <vector>
 
 #include <engine/sweep.hpp>
-#include <pipeline/values.hpp>
-#include <registry/registry.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
 #include <wayfarer/safetensors.hpp>
+
+#include "plugins.hpp"
 
 namespace {
 
@@ -36,22 +36,6 @@ namespace fs = std::filesystem;
 
 std::size_t layers = 12, width = 768, items = 32, threads = 2;
 constexpr std::size_t positions = 1024;
-
-using texts = std::map<std::string, std::string>;
-
-template <class Interface>
-std::unique_ptr<Interface> make(std::string const& id, texts const& given) {
-  static std::map<std::string, host::plugin> loaded;
-  auto at = loaded.find(id);
-  if (at == loaded.end())
-    at = loaded.emplace(id, host::load_plugin(std::string(WAYFARER_PLUGIN_DIR) + "/wayfarer_" + id + ".so")).first;
-  config c;
-  for (auto const& p : at->second.params()) {
-    auto const value = given.find(p.name);
-    c.set(p.name, value != given.end() ? param_value(value->second) : param_value(host::default_of(p)));
-  }
-  return at->second.create<Interface>(c);
-}
 
 /// A checkpoint with random weights, and a tokenizer.
 void make_checkpoint(fs::path const& to) {
@@ -98,19 +82,19 @@ struct silent final : progress {
 };
 
 void settings(benchmark::State& state, std::string const& folder) {
-  auto const m = make<model>("gpt2", {{"path", folder}});
+  auto const m = make_plugin<model>("gpt2", {{"path", folder}});
   m->load();
   char const* const data = std::getenv("WAYFARER_DATA");
   auto const questions =
-      make<source>("hellaswag", {{"path", data ? std::string(data) + "/hellaswag/hellaswag_val_full.txt.bz2"
-                                               : std::string(WAYFARER_SOURCE_DIR "/runs/data/hellaswag/slice.txt")}});
+      make_plugin<source>("hellaswag", {{"path", data ? std::string(data) + "/hellaswag/hellaswag_val_full.txt.bz2"
+                                                      : std::string(WAYFARER_SOURCE_DIR "/runs/data/hellaswag/slice.txt")}});
   std::vector<std::unique_ptr<probe>> probes;
   for (char const* word : {"mean", "w1mean", "relu|mean"})
     for (char const* layer : {"top", "middle"})
       for (char const* norm : {"none", "l2", "z", "var"})
         for (char const* similarity : {"dot", "cosine"})
-          probes.push_back(
-              make<probe>("concept_similarity", {{"word", word}, {"layer", layer}, {"norm", norm}, {"similarity", similarity}}));
+          probes.push_back(make_plugin<probe>("concept_similarity",
+                                              {{"word", word}, {"layer", layer}, {"norm", norm}, {"similarity", similarity}}));
   host::sweep_plan plan;
   plan.over = m.get(), plan.data = questions.get();
   plan.items = {0, std::min(items, questions->info().items)};
@@ -131,10 +115,6 @@ void settings(benchmark::State& state, std::string const& folder) {
     ones.push_back(one), ratios.push_back(all / one);
     state.SetIterationTime(all);
   }
-  auto const median = [](std::vector<double> v) {
-    std::sort(v.begin(), v.end());
-    return v[v.size() / 2];
-  };
   state.counters["one_setting_seconds"] = median(ones);
   state.counters["against_one"] = median(ratios);
   state.counters["settings"] = static_cast<double>(probes.size());

@@ -25,14 +25,14 @@
 #include <utility>
 #include <vector>
 
-#include <pipeline/values.hpp>
-#include <registry/registry.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
 #include <wayfarer/safetensors.hpp>
+
+#include "plugins.hpp"
 
 namespace {
 
@@ -56,25 +56,6 @@ cost cost_of(F f) {
   f();
   return {std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count(),
           static_cast<double>(std::clock() - busy) / CLOCKS_PER_SEC};
-}
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
-}
-
-template <class Interface>
-std::unique_ptr<Interface> make(std::string const& id, std::map<std::string, std::string> const& texts = {}) {
-  static std::map<std::string, host::plugin> loaded;
-  auto at = loaded.find(id);
-  if (at == loaded.end())
-    at = loaded.emplace(id, host::load_plugin(std::string(WAYFARER_PLUGIN_DIR) + "/wayfarer_" + id + ".so")).first;
-  config c;
-  for (auto const& p : at->second.params()) {
-    auto const given = texts.find(p.name);
-    c.set(p.name, given != texts.end() ? param_value(given->second) : param_value(host::default_of(p)));
-  }
-  return at->second.create<Interface>(c);
 }
 
 void make_checkpoint(fs::path const& to) {
@@ -182,10 +163,10 @@ cost products(safetensors_file const& weights, std::size_t read, std::size_t pre
 }
 
 void baseline(benchmark::State& state, std::string const& at) {
-  auto const m = make<model>("gpt2", {{"path", at}});
+  auto const m = make_plugin<model>("gpt2", {{"path", at}});
   m->load();
-  auto const data = make<source>("hellaswag", {{"path", questions()}});
-  auto const probe = make<wayfarer::probe>("cross_encoding");
+  auto const data = make_plugin<source>("hellaswag", {{"path", questions()}});
+  auto const probe = make_plugin<wayfarer::probe>("cross_encoding");
   items = std::min(items, data->info().items);
   auto const weights = safetensors_file::open(at + "/model.safetensors");
   std::size_t longest = 0, read = 0, predicting = 0;

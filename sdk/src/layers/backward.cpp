@@ -215,24 +215,6 @@ rows norm_backward(rows const& x, norm_weights const& weights, rows const& dy, w
   return dx;
 }
 
-layer_kernels::act act_of(activation a) {
-  switch (a) {
-    case activation::relu:
-      return layer_kernels::act::relu;
-    case activation::gelu_tanh:
-      return layer_kernels::act::gelu_tanh;
-    case activation::gelu_erf:
-      return layer_kernels::act::gelu_erf;
-    case activation::silu:
-      return layer_kernels::act::silu;
-    case activation::tanh:
-      return layer_kernels::act::tanh;
-    case activation::identity:
-      break;
-  }
-  return layer_kernels::act::identity;
-}
-
 }  // namespace
 
 rows layer_norm_backward(rows const& x, norm_weights const& w, rows const& dy, weight_gradient const& gradient) {

@@ -23,6 +23,9 @@ void with_type(dtype t, F&& f) {
 
 layer_kernels::number number_of(dtype);
 
+enum class activation;
+layer_kernels::act act_of(activation);
+
 /// `body(i)` for i in [0, n), on this thread alone if all of it is only about `cost` operations and not worth a task.
 template <class F>
 void split(std::size_t n, std::size_t cost, F const& body) {

@@ -210,6 +210,8 @@ rows norm(rows const& x, norm_weights const& weights, tap_scope const& at, bool 
   return at("hook_out", std::move(out));
 }
 
+}  // namespace
+
 layer_kernels::act act_of(activation a) {
   switch (a) {
     case activation::relu:
@@ -227,8 +229,6 @@ layer_kernels::act act_of(activation a) {
   }
   return layer_kernels::act::identity;
 }
-
-}  // namespace
 
 rows layer_norm(rows const& x, norm_weights const& w, tap_scope const& at) {
   return norm(x, w, at, true);
