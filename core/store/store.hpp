@@ -100,8 +100,8 @@ bool varies_between_runs(std::string_view run_dataset) noexcept;
 /// died. What the body prints goes out as usual. To be called while no other thread uses the store.
 int read_in_child(std::vector<std::filesystem::path> const& files, std::function<int()> const& body);
 
-/// The numbers of one dataset of a result file, as float64, read by such a child. Throws data_error for texts, for more than 1 GiB
-/// and for a file that can't be read. To be called while no other thread uses the store.
+/// The numbers of one dataset of a result file, as float64, read by such a child. Throws data_error for texts, for more than 1
+/// GiB and for a file that can't be read. To be called while no other thread uses the store.
 tensor read_dataset_in_child(std::string const& file, std::string const& node, std::string const& dataset);
 
 }  // namespace wayfarer::host

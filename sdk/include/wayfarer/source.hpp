@@ -48,11 +48,11 @@ struct ragged {
 /// lists. `offsets` of a column may start above 0 only in views made by the host.
 struct item_block {
   std::size_t first = 0, count = 0;
-  ragged<std::int32_t> words;                        ///< word numbers of the source's own vocabulary
-  ragged<std::int32_t> tokens;                       ///< token ids of the model's vocabulary, where the source has them
-  ragged<std::int32_t> decoder_tokens;               ///< for encoder-decoder models
-  std::vector<std::string> texts;                    ///< one text an item
-  ragged<std::string> choices;                       ///< answers to choose from
+  ragged<std::int32_t> words;           ///< word numbers of the source's own vocabulary
+  ragged<std::int32_t> tokens;          ///< token ids of the model's vocabulary, where the source has them
+  ragged<std::int32_t> decoder_tokens;  ///< for encoder-decoder models
+  std::vector<std::string> texts;       ///< one text an item
+  ragged<std::string> choices;          ///< answers to choose from
   /// The text in its natural pieces, in order, for sources that know them: `text` is what they make with the separator between
   /// examples. segment_example numbers the example, from 0, that each piece belongs to (few-shot contexts have several).
   ragged<std::string> segments;
