@@ -20,6 +20,11 @@ endif()
 
 set(fuzz_flags -std=c++20 -O1 -g -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -fsanitize=fuzzer,address,undefined
   -fno-sanitize-recover=all -I${PROJECT_SOURCE_DIR}/sdk/include)
+# Where ccache is not installed the variable holds "...-NOTFOUND", which is no command.
+set(fuzz_launcher "")
+if(WAYFARER_CCACHE)
+  set(fuzz_launcher ${WAYFARER_CCACHE})
+endif()
 set(fuzz_objects "")
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sdk/src/tokenizer/*.cpp)
 foreach(name error file file_tables hf_config json safetensors tensor)
@@ -30,7 +35,7 @@ foreach(source ${fuzz_sources} ${CMAKE_CURRENT_LIST_DIR}/interfaces.cpp)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/fuzz/${name}.o)
   add_custom_command(OUTPUT ${object}
     COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/fuzz
-    COMMAND ${WAYFARER_CCACHE} ${WAYFARER_CLANG} ${fuzz_flags} -MD -MF ${object}.d -c ${source} -o ${object}
+    COMMAND ${fuzz_launcher} ${WAYFARER_CLANG} ${fuzz_flags} -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source} DEPFILE ${object}.d VERBATIM)
   list(APPEND fuzz_objects ${object})
 endforeach()
