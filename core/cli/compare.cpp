@@ -137,6 +137,9 @@ class comparison {
   }
 
   void compare(std::string const& where, dataset const& x, dataset const& y) {
+    if (x.missing() != y.missing())
+      differs(where, "missing values mean " + shortened(x.missing()) + " against " + shortened(y.missing()));
+    if (x.view() != y.view()) differs(where, "view " + shortened(x.view()) + " against " + shortened(y.view()));
     if (x.about() != y.about()) differs(where, "description " + shortened(x.about()) + " against " + shortened(y.about()));
     if (x.units() != y.units()) differs(where, "units " + shortened(x.units()) + " against " + shortened(y.units()));
     if (x.is_text() != y.is_text()) return differs(where, x.is_text() ? "texts against numbers" : "numbers against texts");

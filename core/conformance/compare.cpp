@@ -63,7 +63,7 @@ std::string digest_of(results const& r) {
   hasher h;
   for (auto const& name : r.names()) {
     dataset const& d = *r.find(name);
-    h.text(name).text(d.about()).text(d.units());
+    h.text(name).text(d.about()).text(d.units()).text(d.missing()).text(d.view());
     if (d.is_text())
       for (auto const& t : d.texts()) h.text(t);
     else

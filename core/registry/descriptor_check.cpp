@@ -83,7 +83,10 @@ class checker {
     if (check_text(d.version, "the version", longest_name).empty()) broken("its version is empty", "give one, such as 1.0.0");
     check_text(d.summary, "the summary", longest_line);
     if (!memory_.executable(reinterpret_cast<void const*>(d.create))) broken("its constructor is not in the library");
-    for (auto const& p : table(d.params, d.param_count, "parameters")) check_param(p);
+    auto const params = table(d.params, d.param_count, "parameters");
+    for (auto const& p : params) check_param(p);
+    auto const facts = table(d.facts, d.param_count, "facts");
+    for (std::size_t i = 0; i < facts.size(); ++i) check_fact(facts[i], params[i]);
     for (auto const& p : table(d.ports, d.port_count, "ports")) check_port(p);
     check_groups();
     check_host_keys(host_keys_of(d.kind, {d.ports, d.port_count}));
@@ -246,6 +249,18 @@ class checker {
     }
   }
 
+  void check_fact(char const* fact, param_descriptor const& p) {
+    std::string const what = "the fact of the parameter '" + std::string(p.name) + "'";
+    auto const name = check_text(fact, what, longest_line);
+    if (name.empty()) return;
+    if (!is_word(name))
+      broken(what + ", " + in_quotes(name) + ", is not well formed",
+             "use a lower-case word of letters, digits and '_', at most 64 characters");
+    if (p.type == param_type::path) broken(what + " would be a path, and no source can know those", "remove it");
+    if (!facts_.insert(name).second)
+      broken("two of its parameters are bound to the fact '" + std::string(name) + "'", "keep one");
+  }
+
   void check_port(port_descriptor const& p) {
     auto const what = check_name(p.name, "port");
     check_text(p.doc, "the description of " + what, longest_line);
@@ -275,7 +290,7 @@ class checker {
   library_memory const& memory_;
   std::filesystem::path const& library_;
   std::string built_;
-  std::set<std::string_view> names_;
+  std::set<std::string_view> names_, facts_;
 };
 
 }  // namespace

@@ -44,6 +44,8 @@ class plugin {
   std::span<param_descriptor const> params() const noexcept { return {d_->params, d_->param_count}; }
   std::span<port_descriptor const> ports() const noexcept { return {d_->ports, d_->port_count}; }
   param_descriptor const* find_param(std::string_view name) const noexcept;
+  /// The fact that a parameter of this plugin's is bound to, "" for none.
+  std::string_view fact_of(param_descriptor const& p) const noexcept { return d_->facts[&p - d_->params]; }
   port_descriptor const* find_port(std::string_view name) const noexcept;
   std::filesystem::path const& library() const noexcept { return library_; }
 

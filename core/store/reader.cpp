@@ -232,6 +232,7 @@ struct result_reader::state {
     }
     auto out = read_plain(d.get(), where, names);
     out.about(text_attribute(d.get(), "description", where)).units(text_attribute(d.get(), "units", where));
+    out.missing(text_attribute(d.get(), "missing", where)).view(text_attribute(d.get(), "view", where));
     if (h5::is_scale(d.get())) return out;
     for (unsigned axis = 0; axis < sizes.size(); ++axis) {
       auto const scale = h5::attached_scale(d.get(), axis);

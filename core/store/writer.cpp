@@ -311,6 +311,8 @@ class group_writer {
       h5::set_label(out, a, d.shape()[axis].name);
     }
     if (!d.units().empty()) h5::write_attribute(out.get(), "units", storable(d.units()));
+    if (!d.missing().empty()) h5::write_attribute(out.get(), "missing", storable(d.missing()));
+    if (!d.view().empty()) h5::write_attribute(out.get(), "view", storable(d.view()));
     if (!d.about().empty()) {
       h5::write_attribute(out.get(), "long_name", storable(d.about()));
       h5::write_attribute(out.get(), "description", storable(d.about()));

@@ -4,6 +4,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/json.hpp>
 
 namespace wayfarer {
 
@@ -45,6 +46,23 @@ dataset& dataset::labels(std::string_view dimension, std::vector<std::string> na
 dataset& dataset::coordinate(std::string_view dimension, tensor numbers) {
   check_dimension(shape(), dimension, numbers.count());
   coordinates_.insert_or_assign(std::string(dimension), std::move(numbers));
+  return *this;
+}
+
+dataset& dataset::view(std::string json) {
+  constexpr std::size_t most = 4096;
+  if (json.size() > most)
+    throw plugin_error("a view of " + std::to_string(json.size()) + " bytes; it says how to look at a dataset in at most " +
+                       std::to_string(most));
+  if (!json.empty()) {
+    bool object = false;
+    try {
+      object = parse_json(json, "view").kind() == json_kind::object;
+    } catch (error const&) {
+    }
+    if (!object) throw plugin_error("the view of a dataset is no JSON object: " + json);
+  }
+  view_ = std::move(json);
   return *this;
 }
 

@@ -69,6 +69,15 @@ TEST(results, names_are_checked_and_unique) {
   EXPECT_THROW(r.at("mean_cosin"), wf::plugin_error);
 }
 
+TEST(results, a_view_is_a_small_json_object) {
+  wf::dataset d;
+  EXPECT_EQ(d.view(R"({"kind": "heatmap"})").view(), R"({"kind": "heatmap"})");
+  for (std::string const bad : {"heatmap", "[1]", "{", "{} {}"}) EXPECT_THROW(d.view(bad), wf::plugin_error) << bad;
+  EXPECT_THROW(d.view("{\"kind\": \"" + std::string(5000, 'x') + "\"}"), wf::plugin_error);
+  EXPECT_EQ(d.view(), R"({"kind": "heatmap"})");
+  EXPECT_EQ(d.view("").view(), "");
+}
+
 TEST(results, coordinates_must_fit) {
   wf::results r;
   auto& d = r.add("x", wf::tensor(wf::dtype::f64, {{"layer", 2}}));

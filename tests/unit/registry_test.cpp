@@ -58,6 +58,9 @@ class made_up {
     d.param_count = 3;
     d.port_count = 2;
     d.create = &make_nothing;
+    for (auto& f : parts_->facts) f = text("");
+    parts_->facts[0] = text("topics");
+    d.facts = parts_->facts;
     d.tail = descriptor_tail;
     param(0) = {text("count"), text("how many"), text(""), text(""), text(""), 10, 1, 100, param_type::integer, 0};
     param(1) = {text("train.rate"), text("how fast"), text("1/s"), text(""), text(""), 0.5, -inf, inf, param_type::real, 0};
@@ -73,6 +76,7 @@ class made_up {
   plugin_descriptor& descriptor() { return parts_->descriptor; }
   param_descriptor& param(std::size_t i) { return parts_->params[i]; }
   port_descriptor& port(std::size_t i) { return parts_->ports[i]; }
+  char const*& fact(std::size_t i) { return parts_->facts[i]; }
 
   /// A copy of the text in the library.
   char const* text(std::string_view s) {
@@ -104,6 +108,7 @@ class made_up {
     plugin_descriptor descriptor;
     param_descriptor params[3];
     port_descriptor ports[2];
+    char const* facts[3];
   };
   static std::byte const* code() { return reinterpret_cast<std::byte const*>(&make_nothing); }
 
@@ -122,6 +127,8 @@ TEST(descriptor_check, accepts_a_sound_one) {
   EXPECT_EQ(p.params().size(), 3u);
   EXPECT_EQ(p.find_param("train.rate"), &lib.param(1));
   EXPECT_EQ(p.find_param("rate"), nullptr);
+  EXPECT_EQ(p.fact_of(lib.param(0)), "topics");
+  EXPECT_EQ(p.fact_of(lib.param(1)), "");
   EXPECT_EQ(p.find_port("train.source"), &lib.port(1));
   EXPECT_EQ(p.find_port("count"), nullptr);
   EXPECT_THROW(p.create<plugin_base>(config()), plugin_error) << "its constructor returns nothing";
@@ -220,6 +227,14 @@ INSTANTIATE_TEST_SUITE_P(
         SPOIL("name_ends_in_dot", "not well formed", lib.port(1).name = lib.text("train.")),
         SPOIL("name_twice", "two of its parameters and ports are called 'count'", lib.port(0).name = lib.text("count")),
         SPOIL("name_is_a_group", "'train' is both", lib.param(0).name = lib.text("train")),
+        SPOIL("facts_null", "its table of facts is not in the library", d.facts = nullptr),
+        SPOIL("facts_half_outside", "its table of facts is not in the library",
+              d.facts = reinterpret_cast<char const* const*>(lib.end(2 * sizeof(char const*)))),
+        SPOIL("fact_null", "the fact of the parameter 'train.rate' is a null pointer", lib.fact(1) = nullptr),
+        SPOIL("fact_wild", "the fact of the parameter 'train.rate' is not in the library", lib.fact(1) = "elsewhere"),
+        SPOIL("fact_upper", "is not well formed", lib.fact(1) = lib.text("Rate")),
+        SPOIL("fact_twice", "two of its parameters are bound to the fact 'topics'", lib.fact(1) = lib.text("topics")),
+        SPOIL("fact_of_a_path", "would be a path", lib.param(0).type = param_type::path),
         SPOIL("doc_wild", "the description of the parameter 'count' is not in the library", lib.param(0).doc = "elsewhere"),
         SPOIL("unit_null", "the unit of the parameter 'count'", lib.param(0).unit = nullptr),
         SPOIL("type_zero", "the unknown type 0", lib.param(0).type = param_type{}),
@@ -283,7 +298,8 @@ TEST(descriptor_check, never_reads_beyond_the_library) {
 
 // Any single byte of the descriptor and its tables may be anything: accepted or refused, never a crash.
 TEST(descriptor_check, survives_every_byte_changed) {
-  constexpr std::size_t bytes = sizeof(plugin_descriptor) + 3 * sizeof(param_descriptor) + 2 * sizeof(port_descriptor);
+  constexpr std::size_t bytes =
+      sizeof(plugin_descriptor) + 3 * sizeof(param_descriptor) + 2 * sizeof(port_descriptor) + 3 * sizeof(char const*);
   std::size_t refused = 0, tried = 0;
   for (std::size_t i = 0; i < bytes; ++i)
     for (unsigned char const change : {0x01, 0x40, 0x80, 0xff}) {

@@ -95,7 +95,9 @@ results everything() {
   r.add("f16", sixteen_bits(dtype::f16));
   r.add("big", tensor::of(std::vector<std::int64_t>{std::numeric_limits<std::int64_t>::min(), (std::int64_t{1} << 53) + 1},
                           {{"pair", 2}}));
-  r.add("strange", tensor::of(std::vector<double>{std::nan(""), INFINITY, -INFINITY, -0.0}, {{"step", 4}}));
+  r.add("strange", tensor::of(std::vector<double>{std::nan(""), INFINITY, -INFINITY, -0.0}, {{"step", 4}}))
+      .missing("no such pair, or a caf\xc3\xa9 that is shut")
+      .view(R"({"kind": "curve"})");
   r.add("none", tensor(dtype::f64, {{"empty", 0}}));
   r.add("no_texts", std::vector<std::string>{}).dims("empty");
   r.add("tokens", {"the", " cat", "", "a", " dog", "\n"}, {{"item", 2}, {"pos", 3}}).labels("item", {"first", "second"});
@@ -155,6 +157,8 @@ void expect_equal(dataset const& a, dataset const& b) {
   ASSERT_EQ(a.is_text(), b.is_text());
   EXPECT_EQ(a.about(), b.about());
   EXPECT_EQ(a.units(), b.units());
+  EXPECT_EQ(a.missing(), b.missing());
+  EXPECT_EQ(a.view(), b.view());
   ASSERT_EQ(a.shape(), b.shape());
   if (a.is_text()) {
     EXPECT_EQ(a.texts(), b.texts());
@@ -661,11 +665,15 @@ TEST_F(store, compare_names_what_differs) {
   EXPECT_THAT(compared(x, y, {"--atol", "0.0019"}), says(1, "1 of 4 values differ"));
   EXPECT_THAT(compared(x, y, {"--atol", "0.0021", "--all"}), says(0, "same within the tolerance; largest difference 0.002"));
 
-  results shape, kind, type, units, labels, other_labels, text, other_text, exact, other_exact, not_a_number;
+  results shape, kind, type, units, missing, view, labels, other_labels, text, other_text, exact, other_exact, not_a_number;
   shape.add("v", tensor::of(ramp(3), {{"n", 3}}));
   kind.add("v", std::vector<std::string>{"a", "b", "c", "d"}).dims("n");
   type.add("v", tensor::of(std::vector<float>{1, 2, NAN, INFINITY}, {{"n", 4}}));
   units.add("v", tensor::of(std::vector<double>{1, 2, std::nan(""), INFINITY}, {{"n", 4}})).units("nat");
+  missing.add("v", x.at("v")).missing("no such pair");
+  view.add("v", x.at("v")).view("{}");
+  EXPECT_THAT(compared(x, missing), says(1, "missing values mean '' against 'no such pair'"));
+  EXPECT_THAT(compared(x, view), says(1, "view '' against '{}'"));
   EXPECT_THAT(compared(x, shape), says(1, "shape n 4 against n 3"));
   EXPECT_THAT(compared(x, kind), says(1, "numbers against texts"));
   EXPECT_THAT(compared(x, type), says(1, "float64 against float32"));

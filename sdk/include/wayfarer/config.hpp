@@ -53,6 +53,9 @@ class WAYFARER_API param_value {
   storage value_;
 };
 
+/// What a source or a model says of itself by name, such as {"topics", 10}: see source_info::facts.
+using fact_map = std::map<std::string, param_value, std::less<>>;
+
 class WAYFARER_API config {
  public:
   config() = default;

@@ -55,9 +55,10 @@ struct plugin_descriptor {
   port_descriptor const* ports;
   std::uint32_t param_count, port_count;
   plugin_base* (*create)(config const&);  ///< may throw; the host owns the result
+  char const* const* facts;               ///< for each parameter the fact that it is bound to, "" for none
   std::uint64_t tail;                     ///< at size - 8: the descriptor is all there
 };
-static_assert(sizeof(param_descriptor) == 72 && sizeof(port_descriptor) == 24 && sizeof(plugin_descriptor) == 112 &&
+static_assert(sizeof(param_descriptor) == 72 && sizeof(port_descriptor) == 24 && sizeof(plugin_descriptor) == 120 &&
                   offsetof(plugin_descriptor, params) == 72 && offsetof(plugin_descriptor, create) == 96,
               "the layout is frozen within a major version");
 

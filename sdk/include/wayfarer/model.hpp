@@ -43,6 +43,7 @@ struct WAYFARER_API model_info {
   std::vector<hook_info> hooks;
   std::vector<std::string> weights;  ///< names for model::weight; the same for every architecture, see docs/hooks.md
   std::string activation;            ///< of the MLPs (of the gate, if they have one), by Hugging Face's name; "": not known
+  fact_map facts;                    ///< what others need not be told again, as source_info::facts
 
   /// The hooks that fit these names or patterns, in the model's order. A pattern that fits nothing is a usage_error with near
   /// names.

@@ -62,6 +62,7 @@ struct reals {
 struct param {
   param_descriptor d;
   strings list;
+  char const* bound = "";  // the fact's name
 
   constexpr param(char const* name, bool value, char const* doc) : param(name, doc, param_type::boolean) {
     d.default_number = value ? 1 : 0;
@@ -120,6 +121,14 @@ struct param {
     p.d.required = 1;
     return p;
   }
+  /// What a source or a model upstream says of itself under this name (`source_info::facts`) is the value where the user gives
+  /// none, and the only one that the user may give; the default is for want of such a source. The value is then a fact for all
+  /// that is wired to this node. Not for a path.
+  constexpr param fact(char const* name) const {
+    param p = *this;
+    p.bound = name;
+    return p;
+  }
 
  private:
   constexpr param(char const* name, char const* doc, param_type type)
@@ -153,6 +162,7 @@ struct plugin_table {
   // Lists keep their own text beside the descriptors that point to it, so this object must have static storage.
   std::array<strings, Params == 0 ? 1 : Params> lists{};
   std::array<param_descriptor, Params == 0 ? 1 : Params> params{};
+  std::array<char const*, Params == 0 ? 1 : Params> facts{};
   std::array<port_descriptor, Ports == 0 ? 1 : Ports> ports{};
   static constexpr std::size_t param_count = Params, port_count = Ports;
 };
@@ -170,6 +180,7 @@ consteval auto make_table(Part... parts) {
   [[maybe_unused]] auto put = [&](auto const& part) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, param>) {
       t.params[i] = part.d;
+      t.facts[i] = part.bound;
       t.lists[i++] = part.list;
     } else {
       t.ports[j++] = part.d;
@@ -220,6 +231,7 @@ extern char const wayfarer_build_id[];
                                                                   wayfarer_table_.param_count,               \
                                                                   wayfarer_table_.port_count,                \
                                                                   &wayfarer_create_,                         \
+                                                                  wayfarer_table_.facts.data(),              \
                                                                   ::wayfarer::descriptor_tail};              \
   }                                                                                                          \
   extern "C" __attribute__((visibility("default"))) ::wayfarer::plugin_descriptor const* wayfarer_plugin() { \

@@ -42,6 +42,12 @@ class WAYFARER_API dataset {
   dataset& labels(std::string_view dimension, std::vector<std::string> labels);
   dataset& coordinate(std::string_view dimension, tensor values);
 
+  /// What a value that is not finite means here: "no such pair". The run warns of such values in a dataset that doesn't say it.
+  dataset& missing(std::string why) { return missing_ = std::move(why), *this; }
+  /// How the dataset wants to be looked at: a small JSON object, such as {"kind": "heatmap"}; "" for none. Throws plugin_error
+  /// for what is none.
+  dataset& view(std::string json);
+
   /// Asks for gzip (byte shuffle and deflate) in the file: half the size for patterns, a seventh off other activations, and
   /// some 40 MB/s to write. Of texts it is ignored.
   dataset& compress(bool on = true) { return compressed_ = on, *this; }
@@ -53,6 +59,8 @@ class WAYFARER_API dataset {
   wayfarer::dims const& shape() const noexcept { return is_text_ ? shape_ : values_.shape(); }
   std::string const& about() const noexcept { return about_; }
   std::string const& units() const noexcept { return units_; }
+  std::string const& missing() const noexcept { return missing_; }
+  std::string const& view() const noexcept { return view_; }
   std::map<std::string, std::vector<std::string>, std::less<>> const& label_map() const noexcept { return labels_; }
   std::map<std::string, tensor, std::less<>> const& coordinate_map() const noexcept { return coordinates_; }
   /// The labels of a dimension, or null.
@@ -65,7 +73,7 @@ class WAYFARER_API dataset {
   std::vector<std::string> texts_;
   wayfarer::dims shape_;
   bool is_text_ = false, compressed_ = false;
-  std::string about_, units_;
+  std::string about_, units_, missing_, view_;
   std::map<std::string, std::vector<std::string>, std::less<>> labels_;
   std::map<std::string, tensor, std::less<>> coordinates_;
 };

@@ -67,6 +67,9 @@ struct source_info {
   bool has_words = false, has_tokens = false, has_texts = false, has_choices = false;
   std::vector<std::string> words;                    ///< text of each word where known
   std::map<std::string, tensor, std::less<>> truth;  ///< of the whole source: {"topic_of_word", [word]}
+  /// True facts of the items that others need not be told again: "topics", "alpha". They go along the wires of a pipeline to
+  /// every parameter that is declared with `.fact(...)`, however many nodes away; docs/pipelines.md has the names in use.
+  fact_map facts;
 };
 
 struct WAYFARER_API source : plugin_base {
