@@ -48,9 +48,9 @@ function(wayfarer_add_plugin id)
   set_target_properties(${id} PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/plugin.map)
   set_target_properties(${id} PROPERTIES PREFIX "wayfarer_" LINKER_LANGUAGE CXX)
   if(NOT installed)
-    set_target_properties(${id} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/wayfarer/plugins
-      INSTALL_RPATH "$ORIGIN/../..")
+    set_target_properties(${id} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/wayfarer/plugins)
     install(TARGETS ${id} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/wayfarer/plugins COMPONENT runtime)
+    wayfarer_search_path(${id} ${CMAKE_INSTALL_LIBDIR}/wayfarer/plugins "$ORIGIN/../..")
     set_property(GLOBAL APPEND PROPERTY WAYFARER_PLUGINS ${id})
     return()
   endif()
@@ -59,7 +59,8 @@ function(wayfarer_add_plugin id)
   set(folder ${PROJECT_BINARY_DIR}/plugins)
   # As the SDK itself is built: a multiply and an add round as written, so that results don't depend on inlining.
   target_compile_options(${id}_internal PRIVATE -ffp-contract=off)
-  set_target_properties(${id} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${folder} INSTALL_RPATH_USE_LINK_PATH ON)
+  # One search path, built or installed: CMake would end the build tree's with an empty entry, which means the current folder.
+  set_target_properties(${id} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${folder} INSTALL_RPATH_USE_LINK_PATH ON BUILD_WITH_INSTALL_RPATH ON)
   install(TARGETS ${id} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/wayfarer/plugins)
   add_custom_command(TARGET ${id} POST_BUILD VERBATIM
     COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:wayfarer::wayfarer> -DID=${id} -DKIND=${arg_KIND} -DFOLDER=${folder}

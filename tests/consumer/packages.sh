@@ -20,6 +20,8 @@ fi
 mkdir -p "$work"
 runtime=$(echo "$deb"/wayfarer_*.deb) dev=$(echo "$deb"/wayfarer-dev_*.deb)
 dpkg-deb --info "$runtime" && dpkg-deb --info "$dev"
+rm -rf "$work/unpacked" && dpkg-deb -x "$runtime" "$work/unpacked"
+"$source/tests/consumer/search_paths.sh" "$work/unpacked"
 if command -v lintian >/dev/null; then
   lintian --allow-root --fail-on error "$runtime" "$dev"
 else

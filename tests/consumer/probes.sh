@@ -11,6 +11,7 @@ for probe in anisotropy head_entropy head_ablation; do
   cmake -S "$source/tests/consumer/$probe" -B "$work/$probe" -DCMAKE_PREFIX_PATH="$prefix"
   cmake --build "$work/$probe"
   ctest --test-dir "$work/$probe" --output-on-failure
+  "$source/tests/consumer/search_paths.sh" "$work/$probe"
   set -- "$@" --plugin-path "$work/$probe/plugins"
 done
 # The page for newcomers shows the file that is built here.

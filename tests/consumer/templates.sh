@@ -4,6 +4,7 @@
 set -eu
 prefix=$1 work=$2 compiler=$3
 shift 3
+search_paths=$(dirname "$(readlink -f "$0")")/search_paths.sh
 rm -rf "$work" && mkdir -p "$work" && cd "$work"
 unset WAYFARER_PLUGIN_PATH
 PATH=$prefix/bin:$PATH
@@ -18,4 +19,5 @@ for kind in "$@"; do
   [ -s "strange_$kind.h5" ]
   # Nothing but the descriptor is exported.
   [ "$(nm -D --defined-only "strange_$kind/build/plugins/wayfarer_strange_$kind.so" | awk '{print $3}')" = wayfarer_plugin ]
+  "$search_paths" "strange_$kind/build"
 done
