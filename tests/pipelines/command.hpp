@@ -67,6 +67,24 @@ inline outcome finish(pid_t child, std::filesystem::path const& log) {
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), slurp(log)};
 }
 
+/// Waits until `reached()` holds or the child has ended by itself, however long the machine takes; the answer: whether it holds.
+inline bool wait_until(pid_t child, std::function<bool()> const& reached) {
+  for (;;) {
+    siginfo_t ended{};
+    bool const over = waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid != 0;
+    if (reached()) return true;
+    if (over) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+inline std::size_t count_files(std::filesystem::path const& folder) {
+  std::error_code missing;
+  std::size_t all = 0;
+  for (std::filesystem::directory_iterator at(folder, missing), end; at != end; at.increment(missing)) ++all;
+  return all;
+}
+
 inline outcome run_wayfarer(std::vector<std::string> arguments, std::function<void()> const& prepare = {}) {
   std::filesystem::path const log = std::filesystem::temp_directory_path() / ("wayfarer-log-" + std::to_string(getpid()));
   outcome const done = finish(start(std::move(arguments), log, prepare), log);

@@ -68,8 +68,7 @@ TEST_F(train_cli, a_killed_run_goes_on_and_gives_the_same_results) {
   };
   auto const log = folder / "log";
   pid_t const child = start(arguments("a.h5", "state"), log);
-  for (int i = 0; i < 600 && !std::filesystem::exists(folder / "state/state.safetensors"); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  wait_until(child, [&] { return std::filesystem::exists(folder / "state/state.safetensors"); });
   kill(child, SIGKILL);
   EXPECT_EQ(finish(child, log).code, -SIGKILL);
   ASSERT_TRUE(std::filesystem::exists(folder / "state/state.safetensors"));

@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -13,6 +12,7 @@
 #include <fstream>
 #include <limits>
 #include <random>
+#include <utility>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
@@ -426,41 +426,99 @@ TEST_F(store, a_full_disk_ends_in_a_clear_error_and_no_file) {
   }
 }
 
+/// A child that replaces a result again and again, and says on a pipe how far it is. Its steps of one file, in order: the
+/// temporary file is open, one node is in it, both are, the file is in place.
+struct busy_writer {
+  static constexpr int steps = 4;
+  explicit busy_writer(fs::path const& file, double first_ratio) {
+    if (::pipe(said) != 0 || ::pipe(let) != 0) std::abort();
+    child = ::fork();
+    if (child != 0) {
+      ::close(said[1]), ::close(let[0]);
+      return;
+    }
+    ::close(said[0]), ::close(let[1]);
+    auto const say = [&] {
+      char c = 0;
+      if (::write(said[1], &c, 1) != 1 || ::read(let[0], &c, 1) != 1) ::_exit(1);
+    };
+    try {
+      results const r = everything();
+      for (double ratio = first_ratio;; ratio += 1000) {
+        result_writer w(file, "A title", 0);
+        say();
+        auto const node = structure_node();
+        w.write(node, r);
+        say();
+        node_record const contrast{"contrast", "group_contrast", "metric", "1.0.0", "abc123", "{}", std::string(64, 'c'), 0.25};
+        w.write(contrast, one_table(ratio));
+        say();
+        w.commit(a_run(), {node, contrast});
+        say();
+      }
+    } catch (std::exception const& e) {
+      std::fprintf(stderr, "%s\n", e.what());
+    }
+    ::_exit(1);
+  }
+  ~busy_writer() {
+    end();
+    ::close(said[0]), ::close(let[1]);
+  }
+
+  bool reaches_next_step() {
+    char c = 0;
+    return ::read(said[0], &c, 1) == 1;
+  }
+  void go_on() {
+    char const c = 0;
+    if (::write(let[1], &c, 1) != 1) ADD_FAILURE() << "the writer is gone";
+  }
+  /// Kills it; how it ended.
+  int end() {
+    int status = 0;
+    if (child != 0) {
+      ::kill(child, SIGKILL);
+      ::waitpid(std::exchange(child, 0), &status, 0);
+    }
+    return status;
+  }
+
+  int said[2]{}, let[2]{};
+  pid_t child = 0;
+};
+
 TEST_F(store, killing_the_writer_never_leaves_half_a_file) {
   auto const file = folder / "r.h5";
-  auto const start = std::chrono::steady_clock::now();
   write_sample(file, everything(), a_run(), -1);
-  auto const once = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
-  std::minstd_rand random(7);
-  std::size_t replaced = 0, interrupted = 0;
-  // At least 30 kills, and until some fell before and some after a result was in place.
-  for (int kills = 0; kills < 30 || ((replaced == 0 || interrupted == 0) && kills < 300); ++kills) {
-    pid_t const child = ::fork();
-    if (child == 0) {
-      try {
-        results const r = everything();
-        for (double ratio = kills;; ratio += 1000) write_sample(file, r, a_run(), ratio);
-      } catch (std::exception const& e) {
-        std::fprintf(stderr, "%s\n", e.what());
+  // Killed while it waits at each step of its first three files, and while it works on from there.
+  for (int point = 1; point <= 3 * busy_writer::steps; ++point)
+    for (bool const at_work : {false, true}) {
+      SCOPED_TRACE(point);
+      busy_writer writer(file, 1e6 * point);
+      for (int step = 1; step <= point; ++step) {
+        ASSERT_TRUE(writer.reaches_next_step()) << "the writer failed by itself";
+        if (step < point || at_work) writer.go_on();
       }
-      ::_exit(1);
+      ASSERT_TRUE(WIFSIGNALED(writer.end())) << "the writer failed by itself";
+      int const done = point / busy_writer::steps, step = point % busy_writer::steps;
+      if (!at_work) {
+        EXPECT_EQ(files().size(), step == 0 ? 1u : 2u) << "a temporary file lies there until its result is in place";
+      }
+      result_reader const r(file);
+      ASSERT_THAT(r.nodes(), ElementsAre("structure", "contrast"));
+      for (auto const& name : r.datasets("structure")) r.read("structure", name);
+      ASSERT_EQ(r.run_text("pipeline"), a_run().pipeline_text);
+      double const ratio = r.read("contrast", "ratio").scalar();
+      double const last = done > 0 ? 1e6 * point + 1000 * (done - 1) : -1, next = 1e6 * point + 1000 * done;
+      if (at_work && step == busy_writer::steps - 1) {
+        EXPECT_THAT(ratio, testing::AnyOf(last, next));
+      } else {
+        EXPECT_EQ(ratio, last);
+      }
+      write_sample(file, everything(), a_run(), -1);
+      EXPECT_THAT(files(), ElementsAre("r.h5")) << "what killed writers left is swept";
     }
-    ::usleep(static_cast<useconds_t>(static_cast<long>(random()) % (4 * once)));
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFSIGNALED(status)) << "the writer failed by itself";
-    interrupted += files().size() > 1;
-    result_reader const r(file);
-    ASSERT_THAT(r.nodes(), ElementsAre("structure", "contrast"));
-    for (auto const& name : r.datasets("structure")) r.read("structure", name);
-    ASSERT_EQ(r.run_text("pipeline"), a_run().pipeline_text);
-    replaced += r.read("contrast", "ratio").scalar() >= 0;
-  }
-  EXPECT_GT(replaced, 0u) << "no writer lived long enough to finish a file";
-  EXPECT_GT(interrupted, 0u) << "no kill hit a writer while it had a temporary file";
-  write_sample(file);
-  EXPECT_THAT(files(), ElementsAre("r.h5"));
 }
 
 // ---- files that are not to be trusted ----
