@@ -32,6 +32,7 @@ constexpr verb verbs[] = {
     {"plugins", "list plugins, describe one, or hold one to the rules", plugins_verb},
     {"bench", "compare the speed of plugins, and of a run with an earlier one", bench_verb},
     {"show", "show what a result file holds", show_verb},
+    {"report", "write a result file as a page to look at", report_verb},
     {"compare", "tell how two result files differ", compare_verb},
     {"tokenize", "cut a text into a model's tokens", tokenize_verb},
     {"model", "tell what a model is: sizes, hooks, weights", model_verb},
@@ -48,6 +49,7 @@ void help() {
       "\nExamples:\n"
       "  wayfarer run runs/topic-values.yaml --out values.h5\n"
       "  wayfarer show values.h5\n"
+      "  wayfarer report values.h5\n"
       "  wayfarer plugins describe lda\n"
       "  wayfarer new probe drift\n"
       "\n'wayfarer VERB --help' tells more. Exit codes: 0 done, 1 differences or missed expectations, 2 wrong usage,\n"

@@ -375,18 +375,39 @@ hsize_t stored_bytes(hid_t d) {
   return H5Dget_storage_size(d);
 }
 
-void read(hid_t d, datatype const& memory_type, void* into) {
-  check(H5Dread(d, memory_type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, into), "reading");
+namespace {
+
+/// The spaces that H5Dread takes for a block, or H5S_ALL twice.
+struct selection {
+  dataspace in_file, in_memory;
+
+  selection(hid_t d, block const& b) {
+    if (b.count.empty()) return;
+    in_file = dataset_space(d);
+    in_memory = space_of(b.count);
+    check(H5Sselect_hyperslab(in_file.get(), H5S_SELECT_SET, b.start.data(), nullptr, b.count.data(), nullptr),
+          "choosing a part");
+  }
+  hid_t file() const noexcept { return in_file ? in_file.get() : H5S_ALL; }
+  hid_t memory() const noexcept { return in_memory ? in_memory.get() : H5S_ALL; }
+};
+
+}  // namespace
+
+void read(hid_t d, datatype const& memory_type, void* into, block const& b) {
+  selection const part(d, b);
+  check(H5Dread(d, memory_type.get(), part.memory(), part.file(), H5P_DEFAULT, into), "reading");
 }
 
-std::vector<std::string> read_texts(hid_t d, std::size_t count, std::size_t most_bytes) {
+std::vector<std::string> read_texts(hid_t d, std::size_t count, std::size_t most_bytes, block const& b) {
+  selection const part(d, b);
   text_arena arena{most_bytes, {}};
   auto const transfer = make_properties(H5P_DATASET_XFER);
   check(H5Pset_vlen_mem_manager(transfer.get(), text_arena::allocate, &arena, text_arena::free, nullptr),
         "choosing memory for texts");
   std::vector<char*> texts(count);
   auto const type = text_type();
-  if (H5Dread(d, type.get(), H5S_ALL, H5S_ALL, transfer.get(), texts.data()) < 0) {
+  if (H5Dread(d, type.get(), part.memory(), part.file(), transfer.get(), texts.data()) < 0) {
     if (arena.refused) throw failure("its texts take more memory than a file of that size may need");
     fail("reading texts");
   }

@@ -142,9 +142,14 @@ bool shuffled_and_deflated(properties const&);
 /// Whether every chunk of the dataset was written.
 bool all_chunks(hid_t, properties const&, std::vector<hsize_t> const& sizes);
 hsize_t stored_bytes(hid_t);
-void read(hid_t from, datatype const& memory_type, void* into);
-/// The variable-length texts of a dataset of `count` elements. Throws `failure` if they take more than `most_bytes`.
-std::vector<std::string> read_texts(hid_t from, std::size_t count, std::size_t most_bytes);
+/// A block of a dataset; `start` and `count` empty: all of it.
+struct block {
+  std::vector<hsize_t> start, count;
+};
+void read(hid_t from, datatype const& memory_type, void* into, block const& = {});
+/// The variable-length texts of a dataset, or of a block of it, of `count` elements. Throws `failure` if they take more than
+/// `most_bytes`.
+std::vector<std::string> read_texts(hid_t from, std::size_t count, std::size_t most_bytes, block const& = {});
 /// The text of a scalar attribute of variable-length text.
 std::string read_text(attribute const&);
 

@@ -1,4 +1,4 @@
-// One dataset of a file that may be hostile, read by a child process and handed back through shared memory.
+// What a child process made of a file that may be hostile, handed back through shared memory.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -20,7 +20,7 @@ constexpr std::size_t most_bytes = std::size_t{1} << 30;
 /// A piece of memory that a child process can write into.
 class shared_piece {
  public:
-  explicit shared_piece(std::string const& about) : descriptor_(::memfd_create("wayfarer-dataset", MFD_CLOEXEC)) {
+  explicit shared_piece(std::string const& about) : descriptor_(::memfd_create("wayfarer-piece", MFD_CLOEXEC)) {
     if (descriptor_ < 0) throw resource_error("can't make room for " + about + ": " + std::generic_category().message(errno));
   }
   shared_piece(shared_piece const&) = delete;
@@ -29,7 +29,7 @@ class shared_piece {
     auto const* at = static_cast<char const*>(bytes);
     for (std::size_t done = 0; done < size;) {
       ssize_t const n = ::write(descriptor_, at + done, size - done);
-      if (n < 0 && errno != EINTR) throw resource_error("no memory for a dataset: " + std::generic_category().message(errno));
+      if (n < 0 && errno != EINTR) throw resource_error("no memory for what was read: " + std::generic_category().message(errno));
       if (n > 0) done += static_cast<std::size_t>(n);
     }
   }
@@ -38,7 +38,7 @@ class shared_piece {
     std::string all(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
     for (std::size_t done = 0; done < all.size();) {
       ssize_t const n = ::pread(descriptor_, all.data() + done, all.size() - done, static_cast<off_t>(done));
-      if (n == 0 || (n < 0 && errno != EINTR)) throw resource_error("a dataset can't be read back");
+      if (n == 0 || (n < 0 && errno != EINTR)) throw resource_error("what was read can't be read back");
       if (n > 0) done += static_cast<std::size_t>(n);
     }
     return all;
@@ -49,6 +49,16 @@ class shared_piece {
 };
 
 }  // namespace
+
+std::string make_text_in_child(std::vector<std::filesystem::path> const& files, std::function<std::string()> const& body) {
+  shared_piece const piece(files.empty() ? "a text" : files[0].string());
+  read_in_child(files, [&] {
+    std::string const text = body();
+    piece.put(text.data(), text.size());
+    return 0;
+  });
+  return piece.take();
+}
 
 tensor read_dataset_in_child(std::string const& file, std::string const& node, std::string const& dataset) {
   shared_piece const piece(file);

@@ -164,7 +164,7 @@ struct result_reader::state {
     return sizes;
   }
 
-  tensor read_numbers(hid_t d, dims shape, std::string const& where) const {
+  dtype type_of(hid_t d, std::string const& where) const {
     auto const stored = h5::dataset_type(d);
     auto const size = h5::size_of(stored);
     dtype type = dtype::i64;
@@ -189,31 +189,43 @@ struct result_reader::state {
     } else {
       fail(where, "holds neither numbers nor texts");
     }
-    tensor out(type, std::move(shape));
-    if (out.count() > 0) h5::read(d, h5::type_of(type), const_cast<void*>(out.raw()));
-    return out;
+    return type;
   }
 
-  /// A dataset without its coordinates. `labels`: names of dimensions.
-  wayfarer::dataset read_plain(hid_t d, std::string const& where, std::vector<std::string> const& names) const {
-    auto const sizes = check_layout(d, where);
+  bool holds_texts(hid_t d, std::string const& where) const {
+    auto const type = h5::dataset_type(d);
+    if (h5::class_of(type) != H5T_STRING) return false;
+    if (!h5::is_variable_text(type)) fail(where, "holds texts in a form that wayfarer doesn't write");
+    return true;
+  }
+
+  /// A dataset without its coordinates. `names`: of dimensions; `part`: empty, or one range for each axis.
+  wayfarer::dataset read_plain(hid_t d, std::string const& where, std::vector<std::string> const& names,
+                               std::vector<index_range> const& part = {}) const {
+    auto sizes = check_layout(d, where);
+    h5::block block;
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      block.start.push_back(part[i].first);
+      block.count.push_back(part[i].last - part[i].first);
+    }
+    if (!part.empty()) sizes = block.count;
     dims shape;
     for (std::size_t i = 0; i < sizes.size(); ++i) shape.push_back({i < names.size() ? names[i] : "", sizes[i]});
-    auto const type = h5::dataset_type(d);
-    if (h5::class_of(type) == H5T_STRING) {
-      if (!h5::is_variable_text(type)) fail(where, "holds texts in a form that wayfarer doesn't write");
+    if (holds_texts(d, where)) {
       // check_layout has seen that the file is large enough for that many, so the product can't overflow.
       std::size_t count = 1;
       for (auto const size : sizes) count *= size;
       // Each text has its own place in the file, and a byte at its end in memory.
-      auto texts = count == 0 ? std::vector<std::string>{} : h5::read_texts(d, count, file_bytes + count);
+      auto texts = count == 0 ? std::vector<std::string>{} : h5::read_texts(d, count, file_bytes + count, block);
       return sizes.empty() ? wayfarer::dataset(std::move(texts)) : wayfarer::dataset(std::move(texts), std::move(shape));
     }
-    return wayfarer::dataset(read_numbers(d, std::move(shape), where));
+    tensor out(type_of(d, where), std::move(shape));
+    if (out.count() > 0) h5::read(d, h5::type_of(out.type()), const_cast<void*>(out.raw()), block);
+    return wayfarer::dataset(out);
   }
 
-  wayfarer::dataset read(std::string const& where) const {
-    auto const d = open(where);
+  h5::object open_dataset(std::string const& where) const {
+    auto d = open(where);
     if (!d || !h5::is_dataset(d.get())) {
       auto const slash = where.find('/');
       std::vector<std::string> known;
@@ -224,13 +236,52 @@ struct result_reader::state {
       std::string const wanted = slash == where.npos ? "" : where.substr(slash + 1);
       fail(where.substr(0, slash), "has no dataset '" + wanted + "'" + did_you_mean(wanted, known));
     }
-    auto const sizes = check_layout(d.get(), where);
+    return d;
+  }
+
+  std::vector<std::string> names_of(hid_t d, std::size_t rank, std::string const& where) const {
     std::vector<std::string> names;
-    for (unsigned axis = 0; axis < sizes.size(); ++axis) {
-      names.push_back(h5::get_label(d.get(), axis));
+    for (unsigned axis = 0; axis < rank; ++axis) {
+      names.push_back(h5::get_label(d, axis));
       if (names.back().empty()) fail(where, "has a dimension without a name");
     }
-    auto out = read_plain(d.get(), where, names);
+    return names;
+  }
+
+  dataset_header header(std::string const& where) const {
+    auto const d = open_dataset(where);
+    auto const sizes = check_layout(d.get(), where);
+    auto const names = names_of(d.get(), sizes.size(), where);
+    dataset_header out;
+    for (std::size_t i = 0; i < sizes.size(); ++i) out.shape.push_back({names[i], sizes[i]});
+    out.text = holds_texts(d.get(), where);
+    if (!out.text) out.type = type_of(d.get(), where);
+    out.about = text_attribute(d.get(), "description", where);
+    out.units = text_attribute(d.get(), "units", where);
+    out.view = text_attribute(d.get(), "view", where);
+    return out;
+  }
+
+  /// `part`: empty for all of it.
+  wayfarer::dataset read(std::string const& where, std::vector<index_range> const& part = {}) const {
+    auto const d = open_dataset(where);
+    auto const sizes = check_layout(d.get(), where);
+    auto const names = names_of(d.get(), sizes.size(), where);
+    if (!part.empty()) {
+      if (part.size() != sizes.size())
+        fail(where, "has " + std::to_string(sizes.size()) + " dimensions, not " + std::to_string(part.size()));
+      for (std::size_t a = 0; a < part.size(); ++a)
+        if (part[a].first > part[a].last || part[a].last > sizes[a])
+          fail(where, "has " + std::to_string(sizes[a]) + " of '" + names[a] + "': " + std::to_string(part[a].first) + ":" +
+                          std::to_string(part[a].last) + " is outside");
+      // Both would share the labels of one.
+      for (std::size_t a = 0; a < part.size(); ++a)
+        for (std::size_t b = 0; b < a; ++b)
+          if (names[a] == names[b] && sizes[a] == sizes[b] && part[a] != part[b] &&
+              part[a].last - part[a].first == part[b].last - part[b].first)
+            fail(where, "has two dimensions '" + names[a] + "': choose the same range of both, or ranges of different lengths");
+    }
+    auto out = read_plain(d.get(), where, names, part);
     out.about(text_attribute(d.get(), "description", where)).units(text_attribute(d.get(), "units", where));
     out.missing(text_attribute(d.get(), "missing", where)).view(text_attribute(d.get(), "view", where));
     if (h5::is_scale(d.get())) return out;
@@ -239,11 +290,14 @@ struct result_reader::state {
       if (!scale || !h5::is_dataset(scale.get()) || text_attribute(scale.get(), schema::role, where) == schema::role_index)
         continue;
       std::string const about = where + ": coordinate of '" + names[axis] + "'";
-      auto const c = read_plain(scale.get(), about, {names[axis]});
-      if (c.shape().size() != 1 || c.shape()[0].size != sizes[axis]) fail(about, "has another size than the dimension");
+      auto const whole = check_layout(scale.get(), about);
+      if (whole.size() != 1 || whole[0] != sizes[axis]) fail(about, "has another size than the dimension");
+      auto const c = read_plain(scale.get(), about, {names[axis]}, part.empty() ? part : std::vector<index_range>{part[axis]});
       // Of a dimension that occurs twice with two sizes, the first is the one that a dataset can give a coordinate.
       auto const first = std::find(names.begin(), names.end(), names[axis]) - names.begin();
-      if (sizes[static_cast<std::size_t>(first)] != sizes[axis]) continue;
+      if (sizes[static_cast<std::size_t>(first)] != sizes[axis] ||
+          out.shape()[static_cast<std::size_t>(first)].size != out.shape()[axis].size)
+        continue;
       if (c.is_text())
         out.labels(names[axis], c.texts());
       else
@@ -300,7 +354,8 @@ node_record result_reader::node(std::string_view name) const {
     auto const text = [&](char const* attribute) { return s.text_attribute(g.get(), attribute, where); };
     if (s.number_attribute(g.get(), "complete", where) != 1) s.fail(where, "is not complete");
     node_record out{
-        where, text("plugin"), text("kind"), text("plugin_version"), text("build_id"), text("parameters"), text("key"), 0};
+        where, text("plugin"), text("kind"), text("plugin_version"), text("build_id"), text("parameters"), text("key"),
+        0,     text("summary")};
     if (h5::has_link(g.get(), schema::long_parameters)) {
       auto const whole =
           s.read_plain(s.open(where + "/" + schema::long_parameters).get(), where + "/" + schema::long_parameters, {});
@@ -329,6 +384,17 @@ std::vector<std::string> result_reader::datasets(std::string_view node) const {
 wayfarer::dataset result_reader::read(std::string_view node, std::string_view dataset) const {
   std::string const where = std::string(node) + "/" + std::string(dataset);
   return state_->guarded(where, [&] { return state_->read(where); });
+}
+
+wayfarer::dataset result_reader::read(std::string_view node, std::string_view dataset,
+                                      std::vector<index_range> const& part) const {
+  std::string const where = std::string(node) + "/" + std::string(dataset);
+  return state_->guarded(where, [&] { return state_->read(where, part); });
+}
+
+dataset_header result_reader::header(std::string_view node, std::string_view dataset) const {
+  std::string const where = std::string(node) + "/" + std::string(dataset);
+  return state_->guarded(where, [&] { return state_->header(where); });
 }
 
 std::string result_reader::run_text(std::string_view name) const {

@@ -14,6 +14,7 @@ inline constexpr char run_group[] = "_run";
 /// Parameters that are too long for an attribute stand in a dataset of this name.
 inline constexpr char long_parameters[] = "_parameters";
 inline constexpr std::size_t longest_attribute = 60'000;
+inline constexpr std::size_t longest_summary = 4'000;
 
 /// Attribute of a dimension scale that is no dataset of the node's own.
 inline constexpr char role[] = "role";

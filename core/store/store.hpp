@@ -27,9 +27,25 @@ std::string hdf5_version();
 struct node_record {
   std::string name;  ///< "structure"
   std::string plugin, kind, plugin_version, build_id;
-  std::string parameters;  ///< canonical JSON
-  std::string key;         ///< SHA-256 over everything that determines the node's result
-  double seconds = 0;      ///< written under /_run: it differs from run to run
+  std::string parameters;    ///< canonical JSON
+  std::string key;           ///< SHA-256 over everything that determines the node's result
+  double seconds = 0;        ///< written under /_run: it differs from run to run
+  std::string summary = {};  ///< the node's finding in one line, as the run printed it; the writer takes it from the results
+};
+
+/// What a dataset is, without its values.
+struct dataset_header {
+  dims shape;
+  bool text = false;
+  dtype type = dtype::f64;  ///< of numbers
+  std::string about, units;
+  std::string view;  ///< JSON, as the plugin asked to be looked at; "" if it didn't
+};
+
+/// Indices [first, last) of one axis.
+struct index_range {
+  std::size_t first = 0, last = 0;
+  bool operator==(index_range const&) const = default;
 };
 
 struct input_file {
@@ -84,6 +100,10 @@ class result_reader {
   /// dimensions are not among them.
   std::vector<std::string> datasets(std::string_view node) const;
   wayfarer::dataset read(std::string_view node, std::string_view dataset) const;
+  /// Costs no values, however large the dataset is.
+  dataset_header header(std::string_view node, std::string_view dataset) const;
+  /// Part of a dataset: one range for each axis. Coordinates are cut alike. Only that part is read.
+  wayfarer::dataset read(std::string_view node, std::string_view dataset, std::vector<index_range> const& part) const;
   /// Text of one dataset below /_run, by name; "" if absent.
   std::string run_text(std::string_view name) const;
 
@@ -99,6 +119,9 @@ bool varies_between_runs(std::string_view run_dataset) noexcept;
 /// crafted files. Returns what `body` returned; throws again here what it threw, with its type; throws data_error if the child
 /// died. What the body prints goes out as usual. To be called while no other thread uses the store.
 int read_in_child(std::vector<std::filesystem::path> const& files, std::function<int()> const& body);
+
+/// The same for a body that makes a text, such as a page, and nothing else; the text is returned.
+std::string make_text_in_child(std::vector<std::filesystem::path> const& files, std::function<std::string()> const& body);
 
 /// The numbers of one dataset of a result file, as float64, read by such a child. Throws data_error for texts, for more than 1
 /// GiB and for a file that can't be read. To be called while no other thread uses the store.

@@ -85,6 +85,13 @@ std::string storable(std::string const& text) {
   return out;
 }
 
+/// At most `most` bytes, cut before a character.
+std::string shortened(std::string const& text, std::size_t most) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+  return text.substr(0, most) + "...";
+}
+
 void write_texts(hid_t in, std::string const& name, std::vector<std::string> const& texts, std::vector<hsize_t> const& sizes,
                  h5::dataset* keep) {
   std::vector<std::string> stored;
@@ -463,6 +470,7 @@ void result_writer::write(node_record const& node, results const& r) {
       h5::write_attribute(g.get(), "parameters", storable(node.parameters));
     else
       write_text(g.get(), schema::long_parameters, node.parameters);
+    if (!r.summary().empty()) h5::write_attribute(g.get(), "summary", storable(shortened(r.summary(), schema::longest_summary)));
     s.datasets += group_writer(g.get(), r, node.name).write();
     // Last, so that only a node whose datasets are all there says so.
     std::uint8_t const yes = 1;

@@ -206,6 +206,46 @@ TEST_F(store, reads_back_what_was_written) {
   EXPECT_EQ(r.read("_run", "expectations/measured").values().get({0}), 1.75);
 }
 
+TEST_F(store, parts_and_headers_cost_no_more_than_they_show) {
+  auto const file = folder / "r.h5";
+  results r;
+  std::vector<float> values(6 * 5);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  r.add("map", tensor::of(values, {{"row", 6}, {"column", 5}}))
+      .labels("column", {"a", "b", "c", "d", "e"})
+      .about("what")
+      .units("nat");
+  r.add("texts", {"p", "q", "r", "s", "t", "u"}, {{"row", 6}});
+  r.add("square", tensor::of(std::vector<double>{1, 2, 3, 4}, {{"topic", 2}, {"topic", 2}})).labels("topic", {"x", "y"});
+  r.summarise("6 rows of nothing");
+  write_sample(file, r);
+  result_reader const in(file);
+  EXPECT_EQ(in.node("structure").summary, "6 rows of nothing");
+  EXPECT_EQ(in.node("contrast").summary, "");
+  auto const header = in.header("structure", "map");
+  EXPECT_EQ(header.shape, (dims{{"row", 6}, {"column", 5}}));
+  EXPECT_EQ(header.type, dtype::f32);
+  EXPECT_FALSE(header.text);
+  EXPECT_EQ(header.about, "what");
+  EXPECT_EQ(header.units, "nat");
+  EXPECT_TRUE(in.header("structure", "texts").text);
+  auto const part = in.read("structure", "map", {{2, 4}, {1, 4}});
+  EXPECT_THAT(part.values().values<float const>(), ElementsAre(11, 12, 13, 16, 17, 18));
+  EXPECT_THAT(*part.find_labels("column"), ElementsAre("b", "c", "d"));
+  EXPECT_THAT(in.read("structure", "texts", {{4, 6}}).texts(), ElementsAre("t", "u"));
+  EXPECT_EQ(in.read("structure", "map", {{3, 3}, {0, 5}}).values().count(), 0u);
+  EXPECT_THAT(*in.read("structure", "square", {{0, 1}, {0, 2}}).find_labels("topic"), ElementsAre("x"));
+  EXPECT_THAT(message_of<data_error>([&] {
+                in.read("structure", "map", {{0, 7}, {0, 5}});
+              }),
+              HasSubstr("6 of 'row': 0:7 is outside"));
+  EXPECT_THAT(message_of<data_error>([&] { in.read("structure", "map", {{0, 1}}); }), HasSubstr("has 2 dimensions, not 1"));
+  EXPECT_THAT(message_of<data_error>([&] {
+                in.read("structure", "square", {{0, 1}, {1, 2}});
+              }),
+              HasSubstr("choose the same range"));
+}
+
 TEST_F(store, datasets_share_coordinates_and_name_clashes_are_resolved) {
   auto const file = folder / "r.h5";
   write_sample(file);

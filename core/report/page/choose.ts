@@ -1,0 +1,141 @@
+// How a dataset is looked at: as its `view` says, or else as its shape, dimension names and labels suggest.
+import { field } from './field';
+import { node_info, set_info } from './manifest';
+
+export type view_kind = 'curve' | 'bars' | 'heatmap' | 'attention' | 'lens' | 'points' | 'tokens' | 'histogram' | 'table';
+export interface figure {
+  kind: view_kind; title: string; set: set_info; options: Record<string, unknown>;
+  /** Other datasets that the view reads: "error", "edges", "tokens", "texts", "shade". */
+  with: Record<string, set_info>;
+}
+
+const sequences = ['step', 'layer', 'block', 'state', 'update', 'snapshot', 'epoch', 'distance', 'rel_pos', 'angle', 'rank', 'stage', 'k'];
+const crowds = ['token', 'item', 'pair', 'document', 'vocabulary', 'point', 'sample', 'd_model', 'feature', 'coordinate'];
+const flat_axes = ['component', 'axis', 'dimension', 'xy', 'xyz'];
+
+/** The view that a plugin asked for. Anything that is no JSON object counts as none. */
+export function asked(set: set_info): Record<string, unknown> {
+  try {
+    const view: unknown = set.view ? JSON.parse(set.view) : null;
+    return view !== null && typeof view === 'object' && !Array.isArray(view) ? view as Record<string, unknown> : {};
+  } catch {
+    return {};
+  }
+}
+
+const names = new Map<string, view_kind>(Object.entries({
+  curve: 'curve', curves: 'curve', line: 'curve', bar: 'bars', bars: 'bars', heatmap: 'heatmap', heat_map: 'heatmap', map: 'heatmap',
+  attention: 'attention', lens: 'lens', points: 'points', sphere: 'points', scatter: 'points', trajectory: 'points', trajectories: 'points',
+  tokens: 'tokens', histogram: 'histogram', table: 'table',
+} as const));
+
+const last = (s: set_info, back = 1): string => s.axes[s.axes.length - back]?.name ?? '';
+const base = (name: string): string => name.replace(/_\d+$/, '');
+const size_of = (s: set_info): number => s.axes.reduce((n, a) => n * a.size, 1);
+const same_shape = (a: set_info, b: set_info): boolean =>
+  a.axes.length === b.axes.length && a.axes.every((x, i) => x.name === b.axes[i].name && x.size === b.axes[i].size);
+
+function is_pairwise(s: set_info): boolean {
+  const q = last(s, 2), k = last(s);
+  return s.axes.length >= 2 && (/quer|(^|_)q(_|$)|_pos$|^pos/.test(q) && /key|(^|_)k(_|$)/.test(k));
+}
+
+/** The kind that shape and names suggest. */
+export function suggested(s: set_info): view_kind {
+  const rank = s.axes.length;
+  if (s.type === 'text' || rank === 0) return 'table';
+  const n = s.axes[rank - 1].size;
+  if (is_pairwise(s) && s.axes.some(a => a.name === 'head')) return 'attention';
+  if (rank >= 2 && flat_axes.includes(base(last(s))) && (n === 2 || n === 3) && size_of(s) / n >= 3) return 'points';
+  if (rank === 1) {
+    const a = s.axes[0];
+    if (a.size === 1) return 'table';
+    if (a.labels !== undefined && a.size <= 60 && !sequences.includes(base(a.name)) && base(a.name) !== 'pos') return 'bars';
+    if (crowds.includes(base(a.name)) && a.size > 40) return 'histogram';
+    return a.size <= 3 ? 'table' : 'curve';
+  }
+  if (is_pairwise(s)) return 'heatmap';
+  if (rank === 2) {
+    const [a, b] = s.axes;
+    const along = [b, a].find(x => x.numbers !== undefined || sequences.includes(base(x.name)));
+    const other = along === a ? b : a;
+    if (along && along.size >= 3 && other.size <= 6 && (along.numbers !== undefined || along.size > 6)) return 'curve';
+  }
+  return 'heatmap';
+}
+
+/** What goes on the figures of a node, in order; single numbers are left to the table of numbers. */
+export function figures_of(node: node_info): figure[] {
+  const sets = node.datasets;
+  const find = (name: string): set_info | undefined => sets.find(s => s.name === name);
+  const used = new Set<set_info>();
+  const out: figure[] = [];
+  const add = (kind: view_kind, set: set_info, parts: Record<string, set_info | undefined> = {}, options: Record<string, unknown> = {}): void => {
+    const given = Object.fromEntries(Object.entries(parts).filter(([, v]) => v !== undefined)) as Record<string, set_info>;
+    out.push({ kind, title: set.name, set, with: given, options });
+  };
+  const tokens_end = /(tokens|texts|text)$/;
+  for (const s of sets) {
+    if (s.axes.length === 0) continue;
+    const view = asked(s);
+    const stem = s.name.replace(/[^/]*$/, '');
+    const bare = s.name.slice(stem.length);
+    if (/_standard_error$/.test(bare)) {
+      const of = find(s.name.replace(/_standard_error$/, ''));
+      if (of && same_shape(of, s)) continue;
+    }
+    if (/_edges$/.test(bare) && find(s.name.replace(/_edges$/, ''))) continue;
+    const error = find(`${s.name}_standard_error`);
+    const parts = { error: error && same_shape(error, s) ? error : undefined };
+    let kind = names.get(String(view.kind ?? ''));
+    const edges = find(`${s.name}_edges`);
+    if (edges && s.type !== 'text') { add('histogram', s, { edges }); continue; }
+    // Tables of the likeliest tokens, coloured by their probabilities.
+    const shade = tokens_end.test(s.name) ? ['probabilities', 'logits', 'products', 'scores'].map(n => find(s.name.replace(tokens_end, n))).find(x => x) : undefined;
+    if (s.type === 'text' && shade && same_shape(shade, s) && s.axes.length >= 2 && (!kind || kind === 'lens')) {
+      add('lens', s, { shade, tokens: token_texts(sets, s, stem) });
+      for (const x of [shade, find(s.name.replace(tokens_end, 'ids'))]) if (x) used.add(x);
+      continue;
+    }
+    if (!kind || (s.type === 'text' && kind !== 'table')) kind = suggested(s);
+    if (kind === 'lens') kind = 'table';
+    const texts = token_texts(sets, s, stem);
+    const per_token = texts !== undefined && same_shape(texts, s) && s.type !== 'text' && !/ids?$/.test(bare);
+    if (per_token && (kind === 'tokens' || (!view.kind && ['curve', 'heatmap', 'histogram'].includes(kind)))) { add('tokens', s, { texts, ...parts }, view); continue; }
+    if (kind === 'tokens') kind = suggested(s);
+    add(kind, s, kind === 'attention' || kind === 'heatmap' || kind === 'points' ? { tokens: texts } : parts, view);
+  }
+  const rank_of = (f: figure): number => used.has(f.set) ? 9 : /(^|_)ids?$/.test(f.title) ? 8 : f.kind === 'table' ? 5 : 0;
+  return out.map((f, i) => ({ f, i })).sort((x, y) => rank_of(x.f) - rank_of(y.f) || x.i - y.i).map(x => x.f);
+}
+
+/** The texts of the positions that a dataset runs over: a dataset of texts over [item, pos] with the same sizes. */
+function token_texts(sets: set_info[], s: set_info, stem: string): set_info | undefined {
+  const fits = (t: set_info): boolean => t.type === 'text' && t !== s && /(^|\/|_)(tokens?|token_texts?|texts?)$/.test(t.name) &&
+    !/^(top|nearest|predicted|next)/.test(t.name.replace(/^.*\//, '')) &&
+    t.axes.length > 0 && t.axes.length <= 2 && t.axes.every(a => s.axes.some(b => b.name === a.name && b.size === a.size));
+  return sets.find(t => t.name.startsWith(stem) && fits(t)) ?? sets.find(fits);
+}
+
+/** Which axes a map shows, from its options or the last two. */
+export function map_axes(f: field, options: Record<string, unknown>): [number, number] {
+  const named = (key: string): number => typeof options[key] === 'string' ? f.axis(options[key] as string) : -1;
+  let rows = named('rows') >= 0 ? named('rows') : named('y'), columns = named('columns') >= 0 ? named('columns') : named('x');
+  const rank = f.axes.length;
+  // An axis of one index is no side of a map as long as there are others.
+  const wide = f.axes.map((_, a) => a).filter(a => f.axes[a].size > 1);
+  const rest = wide.length >= 2 ? wide : f.axes.map((_, a) => a);
+  if (columns < 0) columns = rest.filter(a => a !== rows).pop() ?? rank - 1;
+  if (rows < 0 || rows === columns) rows = rest.filter(a => a !== columns).pop() ?? 0;
+  return [rows, columns];
+}
+
+/** The axis that a curve runs along, and the one whose indices are its lines (-1: none). */
+export function curve_axes(f: field, options: Record<string, unknown>): [number, number] {
+  const given = typeof options.x === 'string' ? f.axis(options.x) : typeof options.along === 'string' ? f.axis(options.along) : -1;
+  const order = f.axes.map((_, a) => a).reverse();
+  const along = given >= 0 ? given : order.find(a => f.axes[a].values && f.axes[a].size > 1) ??
+    order.find(a => sequences.includes(base(f.axes[a].name)) && f.axes[a].size > 1) ?? order.find(a => f.axes[a].size > 1) ?? 0;
+  const lines = order.find(a => a !== along && f.axes[a].size > 1 && f.axes[a].size <= 12) ?? -1;
+  return [along, lines];
+}

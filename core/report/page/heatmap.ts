@@ -1,0 +1,194 @@
+// Heat maps: two axes of a dataset as cells, with labels, limits, zoom by drag, and the exact value under the pointer.
+import { scale, scale_of, css, ink_on } from './colour';
+import { button, element, replace, svg } from './dom';
+import { field } from './field';
+import { short, visible } from './format';
+import { on_move, sliders, theme_changed } from './linked';
+import { fitting, side_labels, text_width, top_labels } from './plot';
+import { hide_tip, pair, show_tip } from './tip';
+
+export interface map_options {
+  rows: number; columns: number;
+  colours?: 'sequential' | 'diverging';
+  limits?: [number, number];
+  on_cell?: (row: number, column: number) => void;
+  square?: boolean;
+}
+interface box { r0: number; r1: number; c0: number; c1: number }
+
+export function heatmap(host: HTMLElement, f: field, width: number, o: map_options): void {
+  const R = f.axes[o.rows].size, C = f.axes[o.columns].size;
+  const range = f.range();
+  const colours = scale_of(...(o.limits ?? [range.least, range.most]), o.colours);
+  let zoom: box = { r0: 0, r1: R, c0: 0, c1: C };
+  const controls = element('div', { class: 'controls' });
+  const plot = element('div', { class: 'plot' });
+  const reset = button('Whole map', () => { zoom = { r0: 0, r1: R, c0: 0, c1: C }; draw(); }, { class: 'quiet' });
+  const index = sliders(controls, f, [o.rows, o.columns], () => draw());
+  controls.append(legend(colours, f.info.units, range.missing > 0), reset);
+  host.append(controls, plot);
+
+  const value = (r: number, c: number): number => {
+    const at = index();
+    at[o.rows] = r;
+    at[o.columns] = c;
+    return f.numbers[f.offset(at)];
+  };
+  const exact = (r: number, c: number): string => {
+    const at = index();
+    at[o.rows] = r;
+    at[o.columns] = c;
+    return f.exact(f.offset(at));
+  };
+  const name = (a: number, i: number): string => f.axes[a].texts ? visible(f.label(a, i)) : f.label(a, i);
+
+  function draw(): void {
+    reset.hidden = zoom.r1 - zoom.r0 === R && zoom.c1 - zoom.c0 === C;
+    const rows = zoom.r1 - zoom.r0, columns = zoom.c1 - zoom.c0;
+    const row_names = Array.from({ length: rows }, (_, i) => name(o.rows, zoom.r0 + i));
+    const column_names = Array.from({ length: columns }, (_, i) => name(o.columns, zoom.c0 + i));
+    const left = Math.min(150, 14 + Math.max(text_width(f.axes[o.rows].name), ...row_names.slice(0, 400).map(text_width)));
+    const top = 38, room = Math.max(60, width - left - 8);
+    const across = Math.min(o.square ? 30 : 64, Math.max(room / columns, 0.02));
+    const widest = columns * across;
+    let down = o.square || f.axes[o.rows].name === f.axes[o.columns].name ? Math.min(across, 30) : Math.min(28, Math.max(across, 14));
+    if (rows * down > 640) down = Math.max(640 / rows, 0.02);
+    if ((o.square || f.axes[o.rows].name === f.axes[o.columns].name) && rows === columns) down = Math.min(down, across);
+    const height = rows * down;
+    const canvas = element('canvas', { tabindex: 0, role: 'img', 'aria-label':
+      `Heat map of ${f.info.name}, ${rows} ${f.axes[o.rows].name} by ${columns} ${f.axes[o.columns].name}, from ${short(colours.least)} to ${
+        short(colours.most)}. Arrow keys read cells.` });
+    paint(canvas, widest, height, rows, columns, (r, c) => value(zoom.r0 + r, zoom.c0 + c), colours);
+    canvas.style.left = `${left}px`;
+    canvas.style.top = `${top}px`;
+    const overlay = svg('svg', { width: left + widest + 8, height: top + height + 6, 'aria-hidden': 'true' },
+      svg('text', { class: 'name', x: left - 6, y: top - 6, 'text-anchor': 'end' }, fitting(f.axes[o.rows].name + ' \u2193', left)),
+      svg('text', { class: 'name', x: left, y: 12 }, f.axes[o.columns].name + ' \u2192'),
+      side_labels(row_names.map(t => fitting(t, left - 10)), down, left - 6, top), top_labels(column_names, across, left, top - 6));
+    if (across >= 38 && down >= 15 && rows * columns <= 900) overlay.append(cell_texts(rows, columns, across, down, left, top));
+    const cross = svg('g', { class: 'cross' });
+    overlay.append(cross);
+    replace(plot, canvas, overlay);
+    plot.style.height = `${top + height + 6}px`;
+    interact(canvas, cross, { left, top, across, down, rows, columns });
+  }
+
+  function cell_texts(rows: number, columns: number, across: number, down: number, left: number, top: number): SVGGElement {
+    const g = svg('g', { class: 'cells' });
+    for (let r = 0; r < rows; ++r)
+      for (let c = 0; c < columns; ++c) {
+        const x = value(zoom.r0 + r, zoom.c0 + c);
+        if (!Number.isFinite(x)) continue;
+        g.append(svg('text', { x: left + (c + 0.5) * across, y: top + (r + 0.5) * down + 4, 'text-anchor': 'middle',
+          fill: ink_on(colours.colour(x)) }, fitting(x.toPrecision(2).includes('e') ? short(x) : short(Number(x.toPrecision(2))), across - 2)));
+      }
+    return g;
+  }
+
+  interface frame { left: number; top: number; across: number; down: number; rows: number; columns: number }
+  function interact(canvas: HTMLCanvasElement, cross: SVGGElement, at: frame): void {
+    let r = -1, c = -1, from: [number, number] | null = null;
+    const tell = (x: number, y: number, say: boolean): void => {
+      const { left, top, across, down } = at;
+      replace(cross, svg('rect', { x: left + c * across, y: top + r * down, width: Math.max(across, 2), height: Math.max(down, 2) }),
+        from && svg('rect', { class: 'drag', x: left + Math.min(from[1], c) * across, y: top + Math.min(from[0], r) * down,
+          width: (Math.abs(from[1] - c) + 1) * across, height: (Math.abs(from[0] - r) + 1) * down }));
+      show_tip(x, y, [pair(f.axes[o.rows].name, name(o.rows, zoom.r0 + r)), pair(f.axes[o.columns].name, name(o.columns, zoom.c0 + c)),
+        [element('b', {}, exact(zoom.r0 + r, zoom.c0 + c)), ` ${f.info.units}`]], say);
+    };
+    const locate = (e: PointerEvent): void => {
+      const b = canvas.getBoundingClientRect();
+      c = Math.max(0, Math.min(at.columns - 1, Math.floor((e.clientX - b.left) / at.across)));
+      r = Math.max(0, Math.min(at.rows - 1, Math.floor((e.clientY - b.top) / at.down)));
+    };
+    const leave = (): void => { if (!from) { replace(cross); hide_tip(); } };
+    canvas.addEventListener('pointermove', e => { locate(e); tell(e.clientX, e.clientY, false); });
+    canvas.addEventListener('pointerleave', leave);
+    canvas.addEventListener('blur', leave);
+    canvas.addEventListener('pointerdown', e => { locate(e); from = [r, c]; canvas.setPointerCapture(e.pointerId); });
+    canvas.addEventListener('pointerup', e => {
+      locate(e);
+      const start = from;
+      from = null;
+      if (!start) return;
+      if (start[0] === r && start[1] === c) { o.on_cell?.(zoom.r0 + r, zoom.c0 + c); return; }
+      if (Math.abs(start[0] - r) + Math.abs(start[1] - c) < 2) return;
+      zoom = { r0: zoom.r0 + Math.min(start[0], r), r1: zoom.r0 + Math.max(start[0], r) + 1,
+        c0: zoom.c0 + Math.min(start[1], c), c1: zoom.c0 + Math.max(start[1], c) + 1 };
+      hide_tip();
+      draw();
+    });
+    canvas.addEventListener('keydown', e => {
+      const step = ({ ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] } as Record<string, number[]>)[e.key];
+      if (e.key === 'Escape') { reset.click(); return; }
+      if (e.key === 'Enter' && r >= 0) o.on_cell?.(zoom.r0 + r, zoom.c0 + c);
+      if (!step) return;
+      e.preventDefault();
+      r = r < 0 ? 0 : Math.max(0, Math.min(at.rows - 1, r + step[0]));
+      c = c < 0 ? 0 : Math.max(0, Math.min(at.columns - 1, c + step[1]));
+      const b = canvas.getBoundingClientRect();
+      tell(b.left + (c + 1) * at.across, b.top + (r + 0.5) * at.down, true);
+    });
+  }
+  draw();
+  theme_changed.on(plot, draw);
+  for (const a of [o.rows, o.columns]) on_move(plot, f, a, () => {});
+}
+
+/** Cells on a canvas at device pixels; what is missing is hatched. */
+export function paint(canvas: HTMLCanvasElement, width: number, height: number, rows: number, columns: number,
+  value: (r: number, c: number) => number, colours: scale): void {
+  const density = Math.min(2, devicePixelRatio || 1);
+  canvas.width = Math.max(1, Math.round(width * density));
+  canvas.height = Math.max(1, Math.round(height * density));
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const small = document.createElement('canvas');
+  small.width = columns;
+  small.height = rows;
+  const cells = new ImageData(columns, rows);
+  const missing: [number, number][] = [];
+  for (let r = 0, p = 0; r < rows; ++r)
+    for (let c = 0; c < columns; ++c, p += 4) {
+      const x = value(r, c);
+      if (!Number.isFinite(x)) {
+        missing.push([r, c]);
+        continue;
+      }
+      const at = Math.round(Math.max(0, Math.min(1, (x - colours.least) / (colours.most - colours.least))) * 255) * 3;
+      cells.data[p] = colours.table[at];
+      cells.data[p + 1] = colours.table[at + 1];
+      cells.data[p + 2] = colours.table[at + 2];
+      cells.data[p + 3] = 255;
+    }
+  small.getContext('2d')!.putImageData(cells, 0, 0);
+  const g = canvas.getContext('2d')!;
+  // Under what is missing: thin strokes in the colour of the text.
+  if (missing.length > 0) {
+    g.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue('--rule') || '#bbb';
+    g.lineWidth = density;
+    g.save();
+    g.beginPath();
+    const w = canvas.width / columns, h = canvas.height / rows;
+    for (const [r, c] of missing) g.rect(c * w, r * h, w, h);
+    g.clip();
+    g.beginPath();
+    for (let x = -canvas.height; x < canvas.width; x += 6 * density) g.moveTo(x, canvas.height), g.lineTo(x + canvas.height, 0);
+    g.stroke();
+    g.restore();
+  }
+  g.imageSmoothingEnabled = columns > canvas.width || rows > canvas.height;
+  g.drawImage(small, 0, 0, canvas.width, canvas.height);
+}
+
+/** A bar of the colours with its limits. */
+export function legend(s: scale, units: string, missing = false): HTMLElement {
+  const bar = element('canvas', { width: 120, height: 10, 'aria-hidden': 'true' });
+  const g = bar.getContext('2d')!;
+  for (let x = 0; x < 120; ++x) {
+    g.fillStyle = css(s.colour(s.least + (x + 0.5) / 120 * (s.most - s.least)));
+    g.fillRect(x, 0, 1, 10);
+  }
+  return element('div', { class: 'legend' }, short(s.least), bar, short(s.most), units && ` ${units}`,
+    s.signed && element('span', { class: 'quiet' }, 'white is 0'), missing && element('span', { class: 'hatched' }, 'missing'));
+}
