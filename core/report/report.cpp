@@ -329,9 +329,10 @@ class page_maker {
                                     {"stored", json_value(h.text ? "text" : std::string(name_of(h.type)))},
                                     {"about", text_value(h.about, 4'000)},
                                     {"units", text_value(h.units, 300)},
+                                    {"missing", text_value(h.missing, 1'000)},
                                     {"view", text_value(h.view, 2'000)},
                                     {"axes", axes_of(d, h)}});
-      if (h.shape.empty()) {
+      if (element_count(h.shape) == 1) {  // whatever its axes
         w.entry.set("value", d.is_text() ? text_value(d.texts()[0], 20'000)
                              : d.values().type() == dtype::i64
                                  ? json_value(std::to_string(d.values().reshaped({{"one", 1}}).values<std::int64_t const>()[0]))

@@ -258,6 +258,7 @@ struct result_reader::state {
     if (!out.text) out.type = type_of(d.get(), where);
     out.about = text_attribute(d.get(), "description", where);
     out.units = text_attribute(d.get(), "units", where);
+    out.missing = text_attribute(d.get(), "missing", where);
     out.view = text_attribute(d.get(), "view", where);
     return out;
   }

@@ -38,7 +38,7 @@ struct dataset_header {
   dims shape;
   bool text = false;
   dtype type = dtype::f64;  ///< of numbers
-  std::string about, units;
+  std::string about, units, missing;
   std::string view;  ///< JSON, as the plugin asked to be looked at; "" if it didn't
 };
 

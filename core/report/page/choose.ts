@@ -1,8 +1,8 @@
 // How a dataset is looked at: as its `view` says, or else as its shape, dimension names and labels suggest.
 import { field } from './field';
-import { node_info, set_info } from './manifest';
+import { axis, node_info, set_info } from './manifest';
 
-export type view_kind = 'curve' | 'bars' | 'heatmap' | 'attention' | 'lens' | 'points' | 'tokens' | 'histogram' | 'table';
+export type view_kind = 'curve' | 'bars' | 'heatmap' | 'attention' | 'lens' | 'points' | 'tokens' | 'histogram' | 'sparks' | 'table';
 export interface figure {
   kind: view_kind; title: string; set: set_info; options: Record<string, unknown>;
   /** Other datasets that the view reads: "error", "edges", "tokens", "texts", "shade". */
@@ -35,31 +35,37 @@ const size_of = (s: set_info): number => s.axes.reduce((n, a) => n * a.size, 1);
 const same_shape = (a: set_info, b: set_info): boolean =>
   a.axes.length === b.axes.length && a.axes.every((x, i) => x.name === b.axes[i].name && x.size === b.axes[i].size);
 
+/** The axes that have more than one index. */
+const wide_axes = (s: set_info): axis[] => s.axes.filter(a => a.full > 1);
+
 function is_pairwise(s: set_info): boolean {
-  const q = last(s, 2), k = last(s);
-  return s.axes.length >= 2 && (/quer|(^|_)q(_|$)|_pos$|^pos/.test(q) && /key|(^|_)k(_|$)/.test(k));
+  const wide = wide_axes(s), q = wide[wide.length - 2]?.name ?? '', k = wide[wide.length - 1]?.name ?? '';
+  return wide.length >= 2 && (/quer|(^|_)q(_|$)|_pos$|^pos/.test(q) && /key|(^|_)k(_|$)/.test(k));
 }
+
+/** One number, however many axes it has. */
+export const is_single = (s: set_info): boolean => s.axes.every(a => a.full === 1);
 
 /** The kind that shape and names suggest. */
 export function suggested(s: set_info): view_kind {
-  const rank = s.axes.length;
+  const wide = wide_axes(s), rank = wide.length;
   if (s.type === 'text' || rank === 0) return 'table';
-  const n = s.axes[rank - 1].size;
+  const n = wide[rank - 1].size;
   if (is_pairwise(s) && s.axes.some(a => a.name === 'head')) return 'attention';
   if (rank >= 2 && flat_axes.includes(base(last(s))) && (n === 2 || n === 3) && size_of(s) / n >= 3) return 'points';
   if (rank === 1) {
-    const a = s.axes[0];
-    if (a.size === 1) return 'table';
+    const a = wide[0];
     if (a.labels !== undefined && a.size <= 60 && !sequences.includes(base(a.name)) && base(a.name) !== 'pos') return 'bars';
     if (crowds.includes(base(a.name)) && a.size > 40) return 'histogram';
-    return a.size <= 3 ? 'table' : 'curve';
+    return a.size <= (sequences.includes(base(a.name)) || a.numbers !== undefined ? 2 : 4) ? 'bars' : 'curve';
   }
   if (is_pairwise(s)) return 'heatmap';
   if (rank === 2) {
-    const [a, b] = s.axes;
+    const [a, b] = wide;
     const along = [b, a].find(x => x.numbers !== undefined || sequences.includes(base(x.name)));
     const other = along === a ? b : a;
     if (along && along.size >= 3 && other.size <= 6 && (along.numbers !== undefined || along.size > 6)) return 'curve';
+    if (b.size >= 24 && a.size <= 6 && b.labels === undefined && !crowds.includes(base(b.name))) return 'curve';
   }
   return 'heatmap';
 }
@@ -76,7 +82,7 @@ export function figures_of(node: node_info): figure[] {
   };
   const tokens_end = /(tokens|texts|text)$/;
   for (const s of sets) {
-    if (s.axes.length === 0) continue;
+    if (is_single(s)) continue;
     const view = asked(s);
     const stem = s.name.replace(/[^/]*$/, '');
     const bare = s.name.slice(stem.length);
@@ -93,8 +99,12 @@ export function figures_of(node: node_info): figure[] {
     // Tables of the likeliest tokens, coloured by their probabilities.
     const shade = tokens_end.test(s.name) ? ['probabilities', 'logits', 'products', 'scores'].map(n => find(s.name.replace(tokens_end, n))).find(x => x) : undefined;
     if (s.type === 'text' && shade && same_shape(shade, s) && s.axes.length >= 2 && (!kind || kind === 'lens')) {
-      add('lens', s, { shade, tokens: token_texts(sets, s, stem) });
-      for (const x of [shade, find(s.name.replace(tokens_end, 'ids'))]) if (x) used.add(x);
+      // What else is known by position and layer, for the curves of a chosen position.
+      const beside = sets.filter(t => t.type !== 'text' && t.axes.length === s.axes.length - 1 && t.name.replace(/[^/]*$/, '') === stem &&
+        !/ids?$/.test(t.name) && t.axes.every((a, i) => a.name === s.axes[i].name && a.size === s.axes[i].size));
+      add('lens', s, { shade, tokens: token_texts(sets, s, stem), ...Object.fromEntries(beside.map(t => [`beside ${t.name}`, t])) });
+      for (const n of ['ids', 'probabilities', 'logits', 'products', 'scores']) used.add(find(s.name.replace(tokens_end, n)) ?? s);
+      used.delete(s);
       continue;
     }
     if (!kind || (s.type === 'text' && kind !== 'table')) kind = suggested(s);
@@ -103,10 +113,47 @@ export function figures_of(node: node_info): figure[] {
     const per_token = texts !== undefined && same_shape(texts, s) && s.type !== 'text' && !/ids?$/.test(bare);
     if (per_token && (kind === 'tokens' || (!view.kind && ['curve', 'heatmap', 'histogram'].includes(kind)))) { add('tokens', s, { texts, ...parts }, view); continue; }
     if (kind === 'tokens') kind = suggested(s);
-    add(kind, s, kind === 'attention' || kind === 'heatmap' || kind === 'points' ? { tokens: texts } : parts, view);
+    if (kind === 'points') {
+      const cloud = points_pair(sets, s);
+      // The smaller of the two is the way, the larger what it leads through.
+      if (cloud && size_of(cloud) < size_of(s)) continue;
+      add(kind, s, { cloud }, view);
+    } else if (kind === 'attention') {
+      const q = s.axes[s.axes.length - 2];
+      add(kind, s, { tokens: sets.find(t => t.type === 'text' && /(^|\/|_)tokens?$/.test(t.name) && !/^(top|nearest|predicted|next)/.test(t.name.replace(/^.*\//, '')) &&
+        t.axes.length > 0 && t.axes[t.axes.length - 1].full === q.full && t.axes.slice(0, -1).every(a => s.axes.some(b => b.name === a.name))) }, view);
+    } else add(kind, s, kind === 'heatmap' ? { tokens: texts } : parts, view);
   }
-  const rank_of = (f: figure): number => used.has(f.set) ? 9 : /(^|_)ids?$/.test(f.title) ? 8 : f.kind === 'table' ? 5 : 0;
+  gather_sparks(out);
+  const rank_of = (f: figure): number => f.kind === 'lens' || f.kind === 'attention' || f.kind === 'points' ? -1 : used.has(f.set) ? 9 : /(^|_)ids?$/.test(f.title) ? 8 : f.kind === 'table' ? 5 : f.set.axes.some(a => /^(d_model|feature|coordinate)$/.test(a.name) && a.full > 3) ? 4 : 0;
   return out.map((f, i) => ({ f, i })).sort((x, y) => rank_of(x.f) - rank_of(y.f) || x.i - y.i).map(x => x.f);
+}
+
+/** Many short curves over one axis become one figure. */
+function gather_sparks(out: figure[]): void {
+  const along = (s: set_info): string => {
+    const wide = s.axes.filter(a => a.full > 1);
+    return wide.length === 1 && s.type !== 'text' && wide[0].size <= 200 && !asked(s).kind ? `${wide[0].name}:${wide[0].size}` : '';
+  };
+  const groups = new Map<string, figure[]>();
+  for (const f of out) {
+    const key = along(f.set);
+    if (key !== '' && ['curve', 'bars', 'table', 'heatmap'].includes(f.kind)) groups.set(key, [...(groups.get(key) ?? []), f]);
+  }
+  for (const [key, all] of groups) {
+    if (all.length < 5) continue;
+    const axis = key.replace(/:\d+$/, '');
+    const at = out.indexOf(all[0]);
+    for (const f of all) out.splice(out.indexOf(f), 1);
+    out.splice(Math.min(at, out.length), 0, { kind: 'sparks', title: `along ${axis}`, set: all[0].set, options: { axis }, with: Object.fromEntries(all.map(f => [f.set.name, f.set])) });
+  }
+}
+
+/** points and also_points of a node: one picture. */
+function points_pair(sets: set_info[], s: set_info): set_info | undefined {
+  const other = /(^|\/)also_/.test(s.name) ? s.name.replace(/also_/, '') : s.name.replace(/([^/]*)$/, 'also_$1');
+  const found = sets.find(t => t.name === other);
+  return found && found.axes.length >= 2 && found.axes[found.axes.length - 1].size === s.axes[s.axes.length - 1].size ? found : undefined;
 }
 
 /** The texts of the positions that a dataset runs over: a dataset of texts over [item, pos] with the same sizes. */

@@ -44,7 +44,7 @@ export function curves(host: HTMLElement, f: field, width: number, o: curve_opti
         return g.offset(here);
       };
       const points = [];
-      for (let i = 0; i < n; ++i) points.push({ x: x_at(i), y: g.numbers[offset(i)], e: g === f && o.error ? o.error.numbers[offset(i)] : NaN, i });
+      for (let i = 0; i < n; ++i) points.push({ x: x_at(i), y: g.missing(g.numbers[offset(i)]) ? NaN : g.numbers[offset(i)], e: g === f && o.error ? o.error.numbers[offset(i)] : NaN, i });
       return { name: l >= 0 ? visible(f.label(o.lines, l)) : all.length > 1 ? g.info.name : '', points, of: g, exact: (i: number) => g.exact(offset(i)) };
     }));
   }

@@ -10,6 +10,7 @@ export class field {
   private range_: range | null = null;
 
   constructor(readonly info: set_info, readonly axes: side[], readonly values: numbers | string[]) {
+    this.counted = info.type === 'i32' && /(rank|ids?|count|length)$/.test(info.name);
     let stride = 1;
     for (let a = axes.length; a-- > 0;) {
       this.strides[a] = stride;
@@ -47,12 +48,18 @@ export class field {
     return this.is_text ? this.texts[at] : exact(this.numbers[at], this.info.type);
   }
 
+  /** Not finite; or -1 among ranks and ids, which says that there is none. */
+  missing(x: number): boolean {
+    return !Number.isFinite(x) || (x === -1 && this.counted);
+  }
+  private readonly counted: boolean;
+
   range(): range {
     if (this.range_) return this.range_;
     let least = Infinity, most = -Infinity, missing = 0, finite = 0;
     if (!this.is_text)
       for (const x of this.numbers) {
-        if (!Number.isFinite(x)) { ++missing; continue; }
+        if (this.missing(x)) { ++missing; continue; }
         ++finite;
         if (x < least) least = x;
         if (x > most) most = x;

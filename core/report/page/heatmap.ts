@@ -13,6 +13,10 @@ export interface map_options {
   limits?: [number, number];
   on_cell?: (row: number, column: number) => void;
   square?: boolean;
+  /** Names that the dataset doesn't hold, such as the tokens of the chosen item. */
+  names?: (axis: number, index: number) => string | undefined;
+  /** Rows and columns that hold something for the chosen item. */
+  extent?: () => [number, number];
 }
 interface box { r0: number; r1: number; c0: number; c1: number }
 
@@ -20,10 +24,14 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
   const R = f.axes[o.rows].size, C = f.axes[o.columns].size;
   const range = f.range();
   const colours = scale_of(...(o.limits ?? [range.least, range.most]), o.colours);
-  let zoom: box = { r0: 0, r1: R, c0: 0, c1: C };
+  const whole = (): box => {
+    const [r1, c1] = o.extent?.() ?? [R, C];
+    return { r0: 0, r1: Math.min(R, r1), c0: 0, c1: Math.min(C, c1) };
+  };
+  let zoomed: box | null = null, zoom = whole();
   const controls = element('div', { class: 'controls' });
   const plot = element('div', { class: 'plot' });
-  const reset = button('Whole map', () => { zoom = { r0: 0, r1: R, c0: 0, c1: C }; draw(); }, { class: 'quiet' });
+  const reset = button('Whole map', () => { zoomed = null; draw(); }, { class: 'quiet' });
   const index = sliders(controls, f, [o.rows, o.columns], () => draw());
   controls.append(legend(colours, f.info.units, range.missing > 0), reset);
   host.append(controls, plot);
@@ -34,20 +42,24 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
     at[o.columns] = c;
     return f.numbers[f.offset(at)];
   };
+  const drawn = (x: number): number => f.missing(x) ? NaN : x;
   const exact = (r: number, c: number): string => {
     const at = index();
     at[o.rows] = r;
     at[o.columns] = c;
     return f.exact(f.offset(at));
   };
-  const name = (a: number, i: number): string => f.axes[a].texts ? visible(f.label(a, i)) : f.label(a, i);
+  // other_pos has the labels of pos.
+  const like = f.axes.map((a, k) => a.texts ? k : f.axes.findIndex(b => b.texts !== undefined && b.full === a.full && a.name.endsWith(b.name)));
+  const name = (a: number, i: number): string => o.names?.(a, i) ?? (like[a] >= 0 ? visible(f.label(like[a], i)) : f.label(a, i));
 
   function draw(): void {
-    reset.hidden = zoom.r1 - zoom.r0 === R && zoom.c1 - zoom.c0 === C;
+    zoom = zoomed ?? whole();
+    reset.hidden = zoomed === null;
     const rows = zoom.r1 - zoom.r0, columns = zoom.c1 - zoom.c0;
     const row_names = Array.from({ length: rows }, (_, i) => name(o.rows, zoom.r0 + i));
     const column_names = Array.from({ length: columns }, (_, i) => name(o.columns, zoom.c0 + i));
-    const left = Math.min(150, 14 + Math.max(text_width(f.axes[o.rows].name), ...row_names.slice(0, 400).map(text_width)));
+    const left = Math.min(150, 14 + Math.max(text_width(f.axes[o.rows].name + ' \u2193'), ...row_names.slice(0, 400).map(text_width)));
     const top = 38, room = Math.max(60, width - left - 8);
     const across = Math.min(o.square ? 30 : 64, Math.max(room / columns, 0.02));
     const widest = columns * across;
@@ -58,7 +70,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
     const canvas = element('canvas', { tabindex: 0, role: 'img', 'aria-label':
       `Heat map of ${f.info.name}, ${rows} ${f.axes[o.rows].name} by ${columns} ${f.axes[o.columns].name}, from ${short(colours.least)} to ${
         short(colours.most)}. Arrow keys read cells.` });
-    paint(canvas, widest, height, rows, columns, (r, c) => value(zoom.r0 + r, zoom.c0 + c), colours);
+    paint(canvas, widest, height, rows, columns, (r, c) => drawn(value(zoom.r0 + r, zoom.c0 + c)), colours);
     canvas.style.left = `${left}px`;
     canvas.style.top = `${top}px`;
     const overlay = svg('svg', { width: left + widest + 8, height: top + height + 6, 'aria-hidden': 'true' },
@@ -78,7 +90,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
     for (let r = 0; r < rows; ++r)
       for (let c = 0; c < columns; ++c) {
         const x = value(zoom.r0 + r, zoom.c0 + c);
-        if (!Number.isFinite(x)) continue;
+        if (f.missing(x)) continue;
         g.append(svg('text', { x: left + (c + 0.5) * across, y: top + (r + 0.5) * down + 4, 'text-anchor': 'middle',
           fill: ink_on(colours.colour(x)) }, fitting(x.toPrecision(2).includes('e') ? short(x) : short(Number(x.toPrecision(2))), across - 2)));
       }
@@ -113,7 +125,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
       if (!start) return;
       if (start[0] === r && start[1] === c) { o.on_cell?.(zoom.r0 + r, zoom.c0 + c); return; }
       if (Math.abs(start[0] - r) + Math.abs(start[1] - c) < 2) return;
-      zoom = { r0: zoom.r0 + Math.min(start[0], r), r1: zoom.r0 + Math.max(start[0], r) + 1,
+      zoomed = { r0: zoom.r0 + Math.min(start[0], r), r1: zoom.r0 + Math.max(start[0], r) + 1,
         c0: zoom.c0 + Math.min(start[1], c), c1: zoom.c0 + Math.max(start[1], c) + 1 };
       hide_tip();
       draw();

@@ -24,13 +24,17 @@ export const theme_changed = new bell();
 /** Views share a dimension if its name and size are the same. */
 const key_of = (f: field, a: number): string => `${f.axes[a].name}:${f.axes[a].full}`;
 
+/** Snapshots begin with the last: an untrained model is seldom what one came for. */
+const from_the_end = /^(step|snapshot|update|epoch)(_\d+)?$/;
+
 export function index_of(f: field, a: number): number {
-  return Math.min(indices.get(key_of(f, a)) ?? 0, Math.max(0, f.axes[a].size - 1));
+  const last = Math.max(0, f.axes[a].size - 1);
+  return Math.min(indices.get(key_of(f, a)) ?? (from_the_end.test(f.axes[a].name) ? last : 0), last);
 }
 export function move(f: field, a: number, to: number): void {
   const key = key_of(f, a);
   const whole = Math.max(0, Math.min(f.axes[a].size - 1, Math.round(to)));
-  if (indices.get(key) === whole) return;
+  if (index_of(f, a) === whole) return;
   indices.set(key, whole);
   moved.get(key)?.ring();
 }

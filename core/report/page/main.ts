@@ -8,6 +8,19 @@ import { fold_all, node_card } from './node_card';
 import { draw_pipeline } from './pipeline';
 import { visible } from './format';
 
+/** Axes without labels take those of the same axis in what the node read: a metric's points are its input's words. */
+function inherit_labels(m: manifest): void {
+  const by_name = new Map(m.nodes.map(n => [n.name, n]));
+  for (const n of m.nodes)
+    for (const s of n.datasets)
+      for (const a of s.axes) {
+        if (a.labels !== undefined || a.numbers !== undefined || a.full === 1) continue;
+        const found = n.inputs.flatMap(i => by_name.get(i.from.split('/')[0])?.datasets ?? []).flatMap(t => t.axes)
+          .find(b => b.name === a.name && b.full === a.full && b.size === a.size && (b.labels !== undefined || b.numbers !== undefined));
+        if (found) Object.assign(a, { labels: found.labels, numbers: found.numbers });
+      }
+}
+
 const unfolded = 3;
 const id_of = (node: number): string => `node-${node}`;
 
@@ -43,6 +56,7 @@ function rail(m: manifest, comment: string): HTMLElement {
 async function main(): Promise<void> {
   const page = document.getElementById('page')!;
   const m = await read_manifest();
+  inherit_labels(m);
   const comment = opening_comment(m.pipeline);
   const number = new Map(m.nodes.map((n, i) => [n.name, i]));
   const link = (node: string, text: string): Node => {

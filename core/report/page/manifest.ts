@@ -3,7 +3,7 @@
 export interface axis { name: string; size: number; full: number; labels?: number; numbers?: number }
 export interface set_info {
   name: string; type: 'f64' | 'f32' | 'i32' | 'u8' | 'text'; stored: string;
-  about: string; units: string; view: string; axes: axis[]; block?: number; value?: number | string;
+  about: string; units: string; missing: string; view: string; axes: axis[]; block?: number; value?: number | string;
 }
 export interface node_info {
   name: string; plugin: string; kind: string; version: string; parameters: string; key: string; seconds: number | string;

@@ -1,5 +1,5 @@
 // The card of a node: its finding, its single numbers, its figures.
-import { figures_of } from './choose';
+import { figures_of, is_single } from './choose';
 import { button, element } from './dom';
 import { figure_card, shape_text } from './figure';
 import { number_text } from './front';
@@ -11,7 +11,7 @@ const open_figures = 6;
 
 /** Single numbers, with a standard error beside the number that it belongs to. */
 export function number_rows(sets: set_info[]): cell[][] {
-  const single = sets.filter(s => s.axes.length === 0);
+  const single = sets.filter(is_single);
   const by_name = new Map(single.map(s => [s.name, s]));
   return single.filter(s => !(s.name.endsWith('_standard_error') && by_name.has(s.name.replace(/_standard_error$/, '')))).map(s => {
     const error = by_name.get(`${s.name}_standard_error`);

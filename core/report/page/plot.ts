@@ -50,15 +50,21 @@ export function left_axis(marks: ticks[], x: number, right: number): SVGGElement
     svg('text', { x: x - 6, y: m.at + 4, 'text-anchor': 'end' }, m.text)]));
 }
 
+/** Numbers are thinned to every 2nd, 5th, 10th and so on, and a little more than they must be. */
+function sparse(labels: string[], step: number, more: number): number {
+  if (step === 1 || !labels.every(l => /^[\d,.\u2212]+$/.test(l))) return step;
+  for (let ten = 1; ; ten *= 10) for (const k of [1, 2, 5]) if (k * ten >= step * more) return k * ten;
+}
+
 /** Labels beside the cells of a map: every n-th, so that they don't touch. `cell` is their distance in pixels. */
 export function side_labels(labels: string[], cell: number, x: number, y: number): SVGGElement {
-  const step = Math.max(1, Math.ceil(14 / cell));
+  const step = sparse(labels, Math.max(1, Math.ceil(14 / cell)), 1);
   return svg('g', { class: 'labels' }, ...labels.map((l, i) => i % step === 0 &&
     svg('text', { x, y: y + (i + 0.5) * cell + 4, 'text-anchor': 'end' }, l)));
 }
 export function top_labels(labels: string[], cell: number, x: number, y: number): SVGGElement {
   const widest = Math.min(90, Math.max(1, ...labels.map(text_width)));
-  const step = Math.max(1, Math.ceil((widest + 6) / cell));
+  const step = sparse(labels, Math.max(1, Math.ceil((widest + 6) / cell)), 2);
   const room = step * cell - 4;
   return svg('g', { class: 'labels' }, ...labels.map((l, i) => i % step === 0 &&
     svg('text', { x: x + (i + 0.5) * cell, y, 'text-anchor': 'middle' }, fitting(l, room))));

@@ -76,11 +76,11 @@ export async function png_of(plot: HTMLElement, scale = 2): Promise<Blob> {
 
 const quoted = (text: string): string => /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 
-/** One row an element: a column for each axis, then the value in full. */
-export function csv_of(f: field): string {
-  const lines = [[...f.axes.map(a => a.name), f.info.name].map(quoted).join(',')];
+/** One row an element: a column for each axis, then the value in full; further columns for fields of the same axes. */
+export function csv_of(f: field, ...more: field[]): string {
+  const lines = [[...f.axes.map(a => a.name), f.info.name, ...more.map(g => g.info.name)].map(quoted).join(',')];
   each(f, Infinity, (index, at) => {
-    lines.push([...index.map((i, a) => f.axes[a].texts ? f.label(a, i) : String(f.coordinate(a, i))), f.exact(at)].map(quoted).join(','));
+    lines.push([...index.map((i, a) => f.axes[a].texts ? f.label(a, i) : String(f.coordinate(a, i))), f.exact(at), ...more.map(g => g.exact(at))].map(quoted).join(','));
   });
   return lines.join('\r\n') + '\r\n';
 }

@@ -1,0 +1,399 @@
+"""Opens reports in headless Chromium as a reader would. Usage: report_test.py WAYFARER SOURCE WORK SCREENSHOTS quick|all
+
+quick: two small runs and a hostile file; all: every run that takes seconds, and what the test run left as results beside WORK.
+Exit code 77 if there is no browser or no h5py.
+"""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import browser as chromium  # noqa: E402
+
+try:
+    import h5py
+    import numpy
+except ImportError as missing:
+    print(f"left out: {missing}")
+    sys.exit(77)
+
+QUICK = ["gpt2-logit-lens", "gpt2-patching"]
+ALL = QUICK + ["topic-values", "topic-attention", "similarity-maps", "t5-attention-kernels", "walks", "traveling-words-small", "gpt2-activations"]
+ATTACK = "</script><script>window.pwned=1</script><img src=x onerror=\"window.pwned=2\">"
+READY = "document.documentElement?.dataset.ready === 'yes'"
+
+
+class failures(list):
+    def check(self, good, what):
+        if not good:
+            print(f"FAILED: {what}", flush=True)
+            self.append(what)
+        return good
+
+
+bad = failures()
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def open_all(page):
+    """Unfolds every card and list, and scrolls through all of it until everything is drawn."""
+    page.evaluate("document.querySelectorAll('details.node, details.more').forEach(d => { d.open = true; })")
+    time.sleep(0.1)
+    page.evaluate("document.querySelectorAll('details.more').forEach(d => { d.open = true; })")
+    page.evaluate("""(async () => {
+      const pause = () => new Promise(r => requestAnimationFrame(() => setTimeout(r, 5)));
+      for (let y = 0; y < document.documentElement.scrollHeight; y += 700) { scrollTo(0, y); await pause(); }
+      scrollTo(0, 0);
+    })()""", 120)
+    page.wait("[...document.querySelectorAll('.figure')].every(f => f.dataset.drawn)", 60, "all figures drawn")
+
+
+# What each figure shows: text, and something that is drawn. Canvases are read back; a drawing must cover some area.
+SEEN = """[...document.querySelectorAll('.figure')].map(f => {
+  const inked = c => {
+    if (c.width * c.height === 0) return false;
+    const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+    for (let i = 3; i < d.length; i += 4) if (d[i] !== 0) return true;
+    return false;
+  };
+  const canvases = [...f.querySelectorAll('.plot canvas')];
+  const shapes = [...f.querySelectorAll('.plot svg path, .plot svg rect, .plot svg circle')].filter(s => { const b = s.getBBox(); return b.width + b.height > 0; });
+  return { set: f.dataset.set, kind: f.dataset.kind, drawn: f.dataset.drawn, text: f.innerText.trim().length,
+    empty: !!f.querySelector('.empty'), canvases: canvases.length, inked: canvases.filter(inked).length, shapes: shapes.length,
+    chips: f.querySelectorAll('.chip').length, rows: f.querySelectorAll('tbody tr').length };
+})"""
+
+
+def check_page(page, name):
+    figures = page.evaluate(SEEN)
+    for f in figures:
+        what = f"{name}: {f['set']} as {f['kind']}"
+        bad.check(f["drawn"] == "yes", f"{what} is not drawn")
+        bad.check(f["text"] > 0, f"{what} has no text")
+        if not f["empty"]:
+            bad.check(f["inked"] == f["canvases"], f"{what}: a canvas is blank")
+            bad.check(f["canvases"] + f["shapes"] + f["chips"] + f["rows"] > 0, f"{what} shows nothing")
+    bad.check(page.errors == [], f"{name}: errors in the console: {page.errors}")
+    bad.check(page.requests == [], f"{name}: requests: {page.requests}")
+    return figures
+
+
+def box(page, selector):
+    """A box in the window, after scrolling it to the middle."""
+    return page.evaluate(f"""(() => {{
+      const e = document.querySelector({json.dumps(selector)});
+      if (!e) return null;
+      e.scrollIntoView({{ block: 'center' }});
+      const b = e.getBoundingClientRect();
+      return {{ x: b.left, y: b.top, width: b.width, height: b.height }};
+    }})()""")
+
+
+TIP = "document.querySelector('.tip')?.style.display === 'block' ? [...document.querySelectorAll('.tip div')].map(d => d.textContent) : null"
+
+
+def same(text, value):
+    """Whether a text stands for exactly this number of the dataset."""
+    try:
+        shown = float(text)
+    except ValueError:
+        return False
+    if numpy.isnan(value):
+        return numpy.isnan(shown)
+    return value.dtype.type(shown) == value
+
+
+def indices(page, figure, dataset):
+    """Where the sliders of a figure stand, by dimension."""
+    said = page.evaluate(f"""[...document.querySelectorAll({json.dumps(figure + ' .control')})].filter(c => c.querySelector('input[type=range]'))
+      .map(c => [c.querySelector('label').textContent, Number(c.querySelector('input').value)])""")
+    return dict(said)
+
+
+def hover_map(page, file, name):
+    """The value under the pointer on a heat map is the dataset's."""
+    with h5py.File(file) as f:
+        d = f[name]
+        dims = [x.label for x in d.dims]
+        figure = f".figure[data-set={json.dumps(name)}]"
+        b = box(page, f"{figure} .plot > canvas")
+        if not bad.check(b is not None, f"{name}: no map"):
+            return
+        stand = indices(page, figure, d)
+        wide = [i for i, n in enumerate(d.shape) if n > 1]
+        rows, columns = wide[-2:]
+        for r, c in ((0, 0), (d.shape[rows] - 1, d.shape[columns] // 2), (d.shape[rows] // 2, d.shape[columns] - 1)):
+            page.mouse(b["x"] + (c + 0.5) * b["width"] / d.shape[columns], b["y"] + (r + 0.5) * b["height"] / d.shape[rows])
+            at = [stand.get(n, 0) for n in dims]
+            at[rows], at[columns] = r, c
+            tip = page.evaluate(TIP)
+            bad.check(tip is not None and same(tip[-1].split(" ")[0], d[tuple(at)]), f"{name}{at}: the page says {tip}, the file {d[tuple(at)]!r}")
+
+
+def hover_curve(page, file, name):
+    with h5py.File(file) as f:
+        d = f[name]
+        b = box(page, f".figure[data-set={json.dumps(name)}] .plot > svg")
+        if not bad.check(b is not None, f"{name}: no curve"):
+            return
+        for share in (0.15, 0.5, 0.8):
+            page.mouse(b["x"] + share * b["width"], b["y"] + 60)
+            tip = page.evaluate(TIP)
+            shown = [t.split(" ")[-1 if not d.attrs.get("units") else -2] for t in tip[1:]]
+            bad.check(all(any(same(s, v) for v in d[...].flat) for s in shown), f"{name}: the page says {tip}, which the file has not")
+
+
+def hover_lens(page, file, name):
+    """The likeliest tokens and their probabilities, of the first item's last state."""
+    with h5py.File(file) as f:
+        tokens, shade = f[name], f[name.replace("tokens", "probabilities")]
+        b = box(page, f".figure[data-set={json.dumps(name)}] .plot > svg")
+        labels = page.evaluate(f"[...document.querySelectorAll({json.dumps('.figure[data-set=' + json.dumps(name) + '] .plot rect')})].slice(0, 1).map(r => [r.x.baseVal.value, r.width.baseVal.value])")
+        left, cell = labels[0][0], labels[0][1] + 1
+        page.mouse(b["x"] + left + 2.5 * cell, b["y"] + 22 + 5)  # top row: the last state; third position
+        tip = page.evaluate(TIP) or []
+        state = tokens.shape[1] - 1
+        expected = [(tokens.asstr()[0, state, 2, k].replace(" ", "\u00b7"), shade[0, state, 2, k]) for k in range(tokens.shape[3])]
+        lines = [t.rsplit(" ", 1) for t in tip[2:2 + len(expected)]]
+        bad.check(len(lines) == len(expected) and all(a == t and same(v, p) for (a, v), (t, p) in zip(lines, expected)),
+                  f"{name}: the page says {tip}, the file {expected}")
+
+
+def walk_by_keyboard(page, name):
+    """Tab reaches everything that can be used, in order, and gets out again; arrows read a figure."""
+    page.evaluate("scrollTo(0, 0); document.activeElement.blur(); window.reached = new Set(); addEventListener('focusin', e => reached.add(e.target));")
+    wanted = page.evaluate("""(window.wanted = [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
+      .filter(e => e.checkVisibility({ checkVisibilityCSS: true }) && !e.disabled)).length""")
+    for _ in range(wanted + 20):
+        page.key("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            break
+    missed = page.evaluate("wanted.filter(e => e.isConnected && !reached.has(e) && e.checkVisibility()).map(e => e.tagName + ' ' + e.className + ' ' + e.textContent.slice(0, 40))")
+    bad.check(missed == [], f"{name}: not reached by Tab: {missed[:5]}")
+    found = page.evaluate("(() => { const c = document.querySelector('.figure.heatmap canvas[tabindex]'); if (!c) return false; c.scrollIntoView({ block: 'center' }); c.focus(); return true; })()")
+    if found:
+        page.key("ArrowRight", 2)
+        page.key("ArrowDown")
+        bad.check(page.evaluate("document.querySelector('[role=status]')?.textContent.length > 0"), f"{name}: arrow keys say nothing")
+
+
+def accessible(page, name, axe):
+    if axe is None:
+        return
+    page.evaluate(axe + "; true")
+    found = page.evaluate("""axe.run(document, { resultTypes: ['violations'] }).then(r => r.violations.filter(v => ['serious', 'critical'].includes(v.impact))
+      .map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 160)).join(' | ')))""", 120)
+    bad.check(found == [], f"{name}: axe-core finds {found}")
+
+
+def find_axe(source, work):
+    if shutil.which("npm") is None:
+        print("left out: the accessibility check, because npm is not here")
+        return None
+    folder = work / "axe"
+    script = folder / "node_modules/axe-core/axe.min.js"
+    if not script.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(source / "tests/browser" / name, folder)
+        done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=90)
+        if done.returncode != 0:
+            print(f"left out: the accessibility check, because npm could not install axe-core: {done.stderr.strip().splitlines()[-1:]}")
+            return None
+    return script.read_text()
+
+
+def downloads(owner, page, file, work, name):
+    """CSV, SVG and PNG of one map, by their buttons."""
+    folder = work / "downloads"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    owner.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    figure = f".figure[data-set={json.dumps(name)}]"
+    for kind in ("CSV", "SVG", "PNG"):
+        page.evaluate(f"[...document.querySelectorAll({json.dumps(figure + ' .tool')})].find(b => b.textContent === '{kind}').click()")
+        until = time.monotonic() + 10
+        while not [p for p in folder.iterdir() if p.suffix == f".{kind.lower()}"]:
+            if time.monotonic() > until:
+                bad.check(False, f"{name}: no {kind} was saved")
+                return
+            owner.pump(time.monotonic() + 0.05)
+    saved = {p.suffix: p for p in folder.iterdir()}
+    with h5py.File(file) as f:
+        d = f[name]
+        lines = saved[".csv"].read_text().splitlines()
+        bad.check(len(lines) == d.size + 1, f"{name}: the CSV has {len(lines)} lines for {d.size} values")
+        bad.check(all(same(l.rsplit(",", 1)[1], v) for l, v in zip(lines[1:], d[...].flat)), f"{name}: the CSV holds other values")
+    drawing = xml.etree.ElementTree.parse(saved[".svg"]).getroot()
+    bad.check(len(list(drawing.iter("{http://www.w3.org/2000/svg}image"))) == 1, f"{name}: the SVG has no picture of the cells")
+    bad.check(saved[".png"].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and saved[".png"].stat().st_size > 2000, f"{name}: the PNG is no picture")
+
+
+def hostile(wayfarer, work, result):
+    """A result with script in every text, and with values that are no numbers."""
+    file = work / "hostile.h5"
+    shutil.copy(result, file)
+    with h5py.File(file, "r+") as f:
+        f.attrs["title"] = ATTACK
+        f["lens"].attrs["summary"] = ATTACK
+        f["lens"].attrs["plugin"] = ATTACK
+        f["lens"].attrs["parameters"] = ATTACK
+        for name in ("entropy", "top_tokens", "top_probabilities", "mean_entropy"):
+            f["lens"][name].attrs["description"] = ATTACK
+            f["lens"][name].attrs["units"] = ATTACK
+        f["lens/entropy"].attrs["view"] = '{"kind": "' + ATTACK.replace('"', "'") + '"}'
+        f["lens/divergence"].attrs["view"] = '{"kind": "heatmap", "rows": "__proto__", "columns": 5}'
+        for name in ("lens/tokens", "lens/top_tokens"):
+            f[name][...] = numpy.full(f[name].shape, ATTACK, dtype=object)
+        values = f["lens/entropy"][...]
+        values[:] = numpy.nan
+        f["lens/entropy"][...] = values
+        wild = f["lens/next_log_probability"][...]
+        wild.flat[:4] = [numpy.inf, -numpy.inf, numpy.nan, 1e308]
+        f["lens/next_log_probability"][...] = wild
+        empty = f["lens"].create_dataset("empty", (0, 3), dtype="<f8")
+        huge = f["lens"].create_dataset("huge", data=numpy.random.default_rng(0).standard_normal((900, 4000)), dtype="<f8")
+        for d, names in ((empty, ("none", "few")), (huge, (ATTACK.replace("/", "|"), "column"))):
+            for i, n in enumerate(names):
+                d.dims[i].label = n
+        f.move("blame", ATTACK.replace("/", "|"))
+        del f["_run/pipeline"]
+        f["_run"].create_dataset("pipeline", data=f"# {ATTACK}\ntitle: x\n", dtype=h5py.string_dtype())
+    out = work / "hostile.html"
+    print(run(wayfarer, "report", file, "--out", out, "--max-size", "8MB"), end="")
+    bad.check(out.stat().st_size <= 8 << 20, "the hostile page is larger than it may be")
+    return out
+
+
+def crowd(wayfarer, work, result):
+    """20,000 points, and a page of 20 MB."""
+    file = work / "crowd.h5"
+    shutil.copy(result, file)
+    draw = numpy.random.default_rng(1)
+    with h5py.File(file, "r+") as f:
+        points = draw.standard_normal((20000, 3)).astype("<f4")
+        d = f["lens"].create_dataset("points", data=points / numpy.linalg.norm(points, axis=1, keepdims=True))
+        noise = f["lens"].create_dataset("noise", data=draw.standard_normal((12, 12, 300, 300)).astype("<f4"))
+        for d, names in ((d, ("token", "component")), (noise, ("layer", "head", "query", "key"))):
+            for i, n in enumerate(names):
+                d.dims[i].label = n
+    out = work / "crowd.html"
+    print(run(wayfarer, "report", file, "--out", out), end="")
+    return out
+
+
+def main():
+    wayfarer, source, work, shots, which = sys.argv[1], *map(pathlib.Path, sys.argv[2:5]), sys.argv[5]
+    if chromium.find() is None:
+        print("left out: no chromium-headless-shell")
+        sys.exit(77)
+    work.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for name in QUICK if which == "quick" else ALL:
+        results[name] = work / f"{name}.h5"
+        run(wayfarer, "run", source / f"runs/{name}.yaml", "--quiet", "--out", results[name])
+    if which == "all":  # what the runs of the slow tests left
+        for file in sorted(work.parent.glob("*.h5")):
+            results.setdefault(file.stem, file)
+    axe = find_axe(source, work)
+    with chromium.browser() as owner:
+        for name, file in results.items():
+            started = time.monotonic()
+            out = work / f"{name}.html"
+            run(wayfarer, "report", file, "--out", out)
+            page = owner.open(out)
+            page.wait(READY, 20)
+            first = page.evaluate("performance.now()") / 1000
+            if which == "all":
+                page.screenshot(shots / f"{name}.png")
+            open_all(page)
+            figures = check_page(page, name)
+            kinds = sorted({f["kind"] for f in figures})
+            if name == "gpt2-logit-lens":
+                hover_map(page, file, "lens/entropy")
+                hover_map(page, file, "blame/head")
+                hover_lens(page, file, "lens/top_tokens")
+                downloads(owner, page, file, work, "lens/entropy")
+                walk_by_keyboard(page, name)
+                accessible(page, name, axe)
+                page.size(400, 800)
+                time.sleep(0.3)
+                bad.check(page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name}: a narrow page scrolls sideways")
+                page.screenshot(shots / "narrow.png")
+            if name == "topic-values":
+                hover_map(page, file, "structure/value_blocks")
+                hover_curve(page, file, "learner/loss")
+            if name in ("traveling-words-small", "t5-attention-kernels"):
+                accessible(page, name, axe)
+            if which == "all":
+                height = page.evaluate("document.documentElement.scrollHeight")
+                page.screenshot(shots / f"{name}-whole.png", {"x": 0, "y": 0, "width": 1280, "height": min(height, 8000)})
+            page.close()
+            print(f"{name}: {len(figures)} figures ({', '.join(kinds)}), first view {first:.2f} s, all {time.monotonic() - started:.1f} s", flush=True)
+
+        page = owner.open(hostile(wayfarer, work, results["gpt2-logit-lens"]))
+        page.wait(READY)
+        open_all(page)
+        check_page(page, "hostile")
+        bad.check(page.evaluate("typeof window.pwned") == "undefined", "hostile: a script of the file ran")
+        bad.check(page.evaluate("document.querySelectorAll('img').length") == 0, "hostile: a picture of the file is in the page")
+        bad.check(page.evaluate("document.body.innerText.includes('<script>window.pwned=1</script>')"), "hostile: the texts are not shown")
+        bad.check(page.evaluate("document.body.innerText.includes('Nothing here, because the dataset is empty')"), "hostile: the empty dataset is not told of")
+        bad.check(page.evaluate("document.body.innerText.includes('Only part is in this page')"), "hostile: the cut is not told of")
+        page.screenshot(shots / "hostile.png")
+        page.close()
+
+        if which == "all":
+            big = crowd(wayfarer, work, results["gpt2-logit-lens"])
+            times = []
+            for _ in range(3):
+                page = owner.open(big)
+                page.wait(READY)
+                times.append(page.evaluate("performance.now()") / 1000)
+                if len(times) < 3:
+                    page.close()
+            print(f"a page of {big.stat().st_size / 2**20:.1f} MiB: first view {min(times):.2f} s")
+            bad.check(min(times) < 3, f"a page of 20 MB takes {min(times):.2f} s to its first view")
+            page.evaluate("document.querySelector('.figure[data-set=\"lens/points\"]').scrollIntoView({ block: 'center' })")
+            page.wait("document.querySelector('.figure[data-set=\"lens/points\"] canvas')")
+            frame = page.evaluate("""(async () => {
+              const c = document.querySelector('.figure[data-set="lens/points"] canvas'), b = c.getBoundingClientRect(), times = [];
+              const send = (type, x) => c.dispatchEvent(new PointerEvent(type, { clientX: b.left + x, clientY: b.top + 100, pointerId: 1, bubbles: true }));
+              c.setPointerCapture = () => {};
+              send('pointerdown', 100);
+              for (let i = 0; i < 40; ++i) {
+                const start = performance.now();
+                send('pointermove', 100 + 3 * i);
+                await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));
+                times.push((performance.now() - start) / 2);
+              }
+              send('pointerup', 220);
+              return times.sort((x, y) => x - y)[20];
+            })()""")
+            print(f"20,000 points, drawn in software: {frame:.1f} ms a frame, {1000 / frame:.0f} frames a second")
+            bad.check(frame < 100, f"20,000 points take {frame:.0f} ms a frame")
+            page.screenshot(shots / "points.png")
+            page.close()
+            page = owner.open(work / "traveling-words-small.html", dark=True)
+            page.wait(READY)
+            time.sleep(0.5)
+            page.screenshot(shots / "dark.png")
+            page.call("Emulation.setEmulatedMedia", media="print")
+            page.screenshot(shots / "print.png")
+            page.close()
+    print(f"{len(bad)} failures; screenshots in {shots}")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
