@@ -131,6 +131,11 @@ int show_info(model const& m, bool json, bool values) {
                                    {"parameters", parameters_in(weights)},
                                    {"dtype", types_in(weights)},
                                    {"missing", std::move(gone)}});
+    if (!i.attention_scales.empty()) {
+      auto scales = json_value::array();
+      for (double const s : i.attention_scales) scales.push_back(s);
+      all.set("attention_scales", std::move(scales));
+    }
     all.set("tokenizer", t ? json_value(t->kind()) : json_value());
     if (values) all.set("not_finite", std::move(spoiled));
     std::cout << to_json(all, 2) << '\n';
@@ -145,7 +150,10 @@ int show_info(model const& m, bool json, bool values) {
       {"vocabulary", format_count(i.vocabulary)},
       {"longest", i.longest == 0 ? "any length" : format_count(i.longest) + " tokens"},
       {"norm", std::string(name_of(i.norm)) + (i.norm == norm_kind::none ? "" : ", epsilon " + format_number(i.norm_epsilon))},
-      {"attention scale", format_number(i.attention_scale)},
+      {"attention scale", format_number(i.attention_scale) + (i.attention_scales.empty()
+                                                                  ? ""
+                                                                  : " of layer 0 to " + format_number(i.attention_scales.back()) +
+                                                                        " of layer " + std::to_string(i.layers - 1))},
       {"hooks", format_count(i.hooks.size())},
       {"parameters", format_count(parameters_in(weights)) + " in " + format_count(weights.size() - missing.size()) +
                          " weights, " + types_in(weights)},

@@ -162,7 +162,7 @@ tensor decomposed_attention(model const& m, std::size_t layer, tensor const& x, 
       std::size_t const keys = causal ? i + 1 : n;
       double most = -std::numeric_limits<double>::infinity(), sum = 0;
       for (std::size_t j = 0; j < keys; ++j) {
-        s(i, j) = (s(i, j) + from_key.get({0, j}) + from_query.get({i, 0}) + constant) * m.info().attention_scale;
+        s(i, j) = (s(i, j) + from_key.get({0, j}) + from_query.get({i, 0}) + constant) * m.info().attention_scale_of(layer);
         most = std::max(most, s(i, j));
       }
       for (std::size_t j = 0; j < n; ++j) s(i, j) = j < keys ? std::exp(s(i, j) - most) : 0, sum += s(i, j);
@@ -172,6 +172,13 @@ tensor decomposed_attention(model const& m, std::size_t layer, tensor const& x, 
     add_to_rows(out, matmul(row(b_v[h]), w_o[h])[0]);
   }
   return out;
+}
+
+/// Whether a hook runs over pairs of positions of the stack that predicts the next token.
+bool over_causal_pairs(model_info const& i, hook_info const& h) {
+  if (!h.per_pair || i.family == model_family::encoder) return false;
+  bool const two = i.family == model_family::encoder_decoder;
+  return !two || (h.along == positions::decoder && h.keys == positions::decoder);
 }
 
 void check_info(model_info const& i) {
@@ -344,6 +351,42 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
                                         }});
                      if (same_bytes(all.at(last, 0), m->run(b, r).at(last, 0)))
                        throw violation("edits_go_downstream", "changing '" + first + "' changes nothing of '" + last + "'");
+                   }});
+  steps.push_back({"edits_keep_the_mask", "scores and patterns set to 0 and to 1, at every hook over pairs and at all of them",
+                   [=](reporter&) {
+                     bool const decodes = m->info().family == model_family::encoder_decoder;
+                     if (m->info().family == model_family::encoder || !m->info().find_hook("logits"))
+                       throw unmet_need("its logits are not of the next token");
+                     std::vector<std::string> pairs;
+                     for (auto const& h : m->info().hooks)
+                       if (over_causal_pairs(m->info(), h)) pairs.push_back(h.name);
+                     if (pairs.empty()) throw unmet_need("there is no hook over pairs of positions");
+                     batch other = b;
+                     auto& lists = decodes ? other.decoder_tokens : other.tokens;
+                     for (std::size_t i = 0; i < lists.size(); ++i)
+                       if (!lists[i].empty()) {
+                         auto& end = lists.values[lists.offsets[i + 1] - 1];
+                         end = end == 0 ? 1 : 0;
+                       }
+                     std::vector<std::vector<std::string>> sets{pairs};
+                     for (auto const& name : pairs) sets.push_back({name});
+                     for (auto const& set : sets)
+                       for (float const to : {0.0f, 1.0f}) {
+                         run_request r = asking(hook_set({"logits"}));
+                         for (auto const& name : set)
+                           r.edits.push_back({name, [to](edit_site const&, tensor const& x) {
+                                                for (auto& v : x.values<float>()) v = to;
+                                              }});
+                         activations const one = m->run(b, r), two = m->run(other, r);
+                         for (std::size_t i = 0; i < lists.size(); ++i)
+                           if (std::size_t const n = lists[i].size();
+                               n > 1 && !same_bytes(one.at("logits", i).slice(0, 0, n - 1).clone(),
+                                                    two.at("logits", i).slice(0, 0, n - 1).clone()))
+                             throw violation("edits_keep_the_mask",
+                                             "with '" + set.front() + (set.size() > 1 ? "' and others" : "'") + " set to " +
+                                                 (to == 0 ? "0" : "1") +
+                                                 ", a later token changes earlier logits; mask what an edit wrote again");
+                       }
                    }});
   steps.push_back({"readable_weights", "every weight of info().weights", [=](reporter& out) {
                      if (m->info().weights.empty()) out.note("readable_weights", "info() lists no weights");

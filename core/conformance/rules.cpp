@@ -38,6 +38,7 @@ constexpr rule rules[] = {
     {"capture_subset", "asking for fewer hooks gives the same numbers"},
     {"batch_composition", "an item's numbers do not depend on the other items of its batch"},
     {"edits_go_downstream", "an edit changes what is computed from it, and nothing before it or in other items"},
+    {"edits_keep_the_mask", "nothing that an edit writes lets a position see later ones, where logits are of the next token"},
     {"readable_weights", "every weight that info() lists can be read, and has named dimensions"},
     {"encodes", "encode gives token ids of the vocabulary, one list for each item, cut as asked"},
     {"start_states", "starting from the embeddings of the tokens is starting from the tokens"},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -29,6 +30,42 @@ std::size_t likeliest(std::span<float const> logits, std::uint64_t item, std::si
     throw data_error("no next token for item " + std::to_string(item) + " at step " + std::to_string(step) +
                      ": none of its logits is a number; look for NaN or infinite weights with 'wayfarer model info --values'");
   return best;
+}
+
+/// What a token is drawn from: candidates [token] and as many weights, the first so many of them, with their sum.
+struct law {
+  std::vector<std::int32_t> candidates;
+  std::vector<double> weight;
+  double total = 0;
+};
+
+law law_of(std::span<float const> logits, sampling const& how, std::size_t best) {
+  if (how.temperature == 0 || std::isinf(logits[best])) return {{static_cast<std::int32_t>(best)}, {1.0}, 1.0};
+  law out;
+  // Candidates by falling logit where only some are kept, else all in the order of their ids, which needs no sorting.
+  bool const sorted = how.top_p < 1 || (how.top_k != 0 && how.top_k < logits.size());
+  if (sorted) {
+    out.candidates = top_k(logits, how.top_k == 0 ? logits.size() : how.top_k);
+  } else {
+    out.candidates.resize(logits.size());
+    std::iota(out.candidates.begin(), out.candidates.end(), 0);
+  }
+  out.weight.resize(out.candidates.size());
+  for (std::size_t i = 0; i < out.candidates.size(); ++i) {
+    float const x = logits[static_cast<std::size_t>(out.candidates[i])];
+    out.weight[i] = std::isnan(x) ? 0 : std::exp((static_cast<double>(x) - static_cast<double>(logits[best])) / how.temperature);
+    out.total += out.weight[i];
+  }
+  if (how.top_p < 1) {
+    // The smallest set that reaches top_p: the token that crosses the line is in it.
+    double const wanted = how.top_p * out.total;
+    double reached = 0;
+    std::size_t kept = 0;
+    while (kept < out.weight.size() && reached < wanted) reached += out.weight[kept++];
+    out.weight.resize(kept);
+    out.total = reached;
+  }
+  return out;
 }
 
 /// The tokens of each item, `one` for those that still go on.
@@ -62,44 +99,25 @@ tensor last_rows(activations const& captured, std::size_t items, std::size_t voc
 
 std::int32_t draw_token(std::span<float const> logits, sampling const& how, std::uint64_t item, std::size_t step) {
   check(how);
-  std::size_t const best = likeliest(logits, item, step);
-  if (how.temperature == 0 || std::isinf(logits[best])) return static_cast<std::int32_t>(best);
-
-  // Candidates by falling logit where only some are kept, else all in the order of their ids, which needs no sorting.
-  std::vector<std::int32_t> candidates;
-  bool const sorted = how.top_p < 1 || (how.top_k != 0 && how.top_k < logits.size());
-  if (sorted) {
-    candidates = top_k(logits, how.top_k == 0 ? logits.size() : how.top_k);
-  } else {
-    candidates.resize(logits.size());
-    std::iota(candidates.begin(), candidates.end(), 0);
-  }
-  double total = 0;
-  std::vector<double> weight(candidates.size());
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    float const x = logits[static_cast<std::size_t>(candidates[i])];
-    weight[i] = std::isnan(x) ? 0 : std::exp((static_cast<double>(x) - static_cast<double>(logits[best])) / how.temperature);
-    total += weight[i];
-  }
-  if (how.top_p < 1) {
-    // The smallest set that reaches top_p: the token that crosses the line is in it.
-    double const wanted = how.top_p * total;
-    double reached = 0;
-    std::size_t kept = 0;
-    while (kept < weight.size() && reached < wanted) reached += weight[kept++];
-    weight.resize(kept);
-    total = reached;
-  }
+  law const from = law_of(logits, how, likeliest(logits, item, step));
   // A stream of its own for each step: its number is added to the purpose's, which keeps steps apart.
-  double rest = random_stream(how.seed, stream_id("generate") + static_cast<std::uint32_t>(step), item).uniform() * total;
+  double rest = random_stream(how.seed, stream_id("generate") + static_cast<std::uint32_t>(step), item).uniform() * from.total;
   std::size_t drawn = 0;
-  for (std::size_t i = 0; i < weight.size(); ++i) {
-    if (weight[i] == 0) continue;
+  for (std::size_t i = 0; i < from.weight.size(); ++i) {
+    if (from.weight[i] == 0) continue;
     drawn = i;  // the last one with any weight, should rounding leave something over
-    if (rest < weight[i]) break;
-    rest -= weight[i];
+    if (rest < from.weight[i]) break;
+    rest -= from.weight[i];
   }
-  return candidates[drawn];
+  return from.candidates[drawn];
+}
+
+double log_probability_of_draw(std::span<float const> logits, sampling const& how, std::int32_t token) {
+  check(how);
+  law const from = law_of(logits, how, likeliest(logits, 0, 0));
+  for (std::size_t i = 0; i < from.weight.size(); ++i)
+    if (from.candidates[i] == token) return std::log(from.weight[i] / from.total);
+  return -std::numeric_limits<double>::infinity();
 }
 
 ragged<std::int32_t> generate(model const& of, batch const& prompt, sampling const& how, run_request const& request,

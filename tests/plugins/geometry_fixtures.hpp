@@ -21,6 +21,7 @@ namespace wayfarer::test {
 /// Sizes of a toy GPT-2.
 struct toy_sizes {
   std::size_t layers = 2, d = 16, heads = 2, vocabulary = 50, positions = 12;
+  bool scaled_by_layer = false;
   std::size_t width() const { return d / heads; }
 };
 
@@ -58,6 +59,7 @@ inline std::string toy_config(toy_sizes const& s) {
                                      {"n_positions", s.positions},
                                      {"vocab_size", s.vocabulary},
                                      {"layer_norm_epsilon", 1e-5},
+                                     {"scale_attn_by_inverse_layer_idx", s.scaled_by_layer},
                                      {"activation_function", "gelu_new"}}),
                  1);
 }

@@ -146,6 +146,18 @@ TEST(head_lookup, keys_are_those_of_the_full_matrices) {
 }
 
 // E4.
+TEST(head_lookup, scores_carry_the_scale_of_their_layer) {
+  toy const plain, scaled(toy_sizes{.scaled_by_layer = true});
+  values const given{{"word_ids", asked}, {"k", std::int64_t{3}}};
+  auto const a = finish_only("head_lookup", given, *plain.m), b = finish_only("head_lookup", given, *scaled.m);
+  for (std::size_t block = 0; block < 2; ++block)
+    for (std::size_t n = 0; n < asked.size(); ++n) {
+      EXPECT_EQ(at(b, "keys/top_ids", {block, 1, n, 0}), at(a, "keys/top_ids", {block, 1, n, 0}));
+      EXPECT_NEAR(at(b, "keys/top_scores", {block, 1, n, 0}),
+                  at(a, "keys/top_scores", {block, 1, n, 0}) / static_cast<double>(block + 1), 1e-5);
+    }
+}
+
 TEST(head_lookup, outputs_are_those_of_the_full_matrices) {
   toy const t;
   std::size_t const d = t.sizes.d, V = t.sizes.vocabulary, K = 5;

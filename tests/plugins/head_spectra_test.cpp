@@ -39,7 +39,7 @@ struct formed {
   formed(wf::model const& m, std::size_t block, std::size_t h) {
     std::string const p = "blocks." + std::to_string(block) + ".attn.";
     raw_qk = to_matrix(m.weight(p + "W_Q")[h]) * to_matrix(m.weight(p + "W_K")[h]).transpose();
-    qk = raw_qk * m.info().attention_scale;
+    qk = raw_qk * m.info().attention_scale_of(block);
     vo = to_matrix(m.weight(p + "W_V")[h]) * to_matrix(m.weight(p + "W_O")[h]);
   }
   matrix const& of(std::string const& circuit) const { return circuit == "qk" ? qk : vo; }
@@ -97,6 +97,21 @@ TEST(head_spectra, are_those_of_the_full_matrices) {
   for (char const* name : {"qk/values", "vo/values"}) EXPECT_LT(distance(alone.at(name).values(), r.at(name).values()), 1e-12);
   EXPECT_EQ(alone.find("qk/sign"), nullptr);
   EXPECT_EQ(alone.find("q_composition"), nullptr);
+}
+
+TEST(head_spectra, of_scores_carry_the_scale_of_their_layer) {
+  toy const plain, scaled(toy_sizes{.scaled_by_layer = true});
+  values const few{{"directions", std::int64_t{0}}};
+  auto const a = finish_only("head_spectra", few, *plain.m), b = finish_only("head_spectra", few, *scaled.m);
+  for (std::size_t block = 0; block < 2; ++block) {
+    double const by = 1 / static_cast<double>(block + 1);
+    EXPECT_NEAR(at(b, "attention_scale", {block}), by / std::sqrt(8.0), 1e-12);
+    EXPECT_NEAR(at(b, "qk/values", {block, 1, 0}), by * at(a, "qk/values", {block, 1, 0}), 1e-9);
+    EXPECT_NEAR(at(b, "qk/eigenvalues_real", {block, 1, 0}), by * at(a, "qk/eigenvalues_real", {block, 1, 0}), 1e-9);
+    EXPECT_NEAR(at(b, "vo/values", {block, 1, 0}), at(a, "vo/values", {block, 1, 0}), 1e-9);
+  }
+  EXPECT_THAT(b.at("qk/eigenvalues_real").about(), HasSubstr("times the layer's attention scale"));
+  EXPECT_THAT(b.at("vo/eigenvalues_real").about(), HasSubstr("unscaled"));
 }
 
 // Check 5: the sign rule, and what the lists hold.

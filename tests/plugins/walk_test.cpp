@@ -116,6 +116,62 @@ double get(wf::results const& r, std::string const& name, std::initializer_list<
 
 listed const short_texts({{3, 5, 3, 8, 1, 5, 3}, {2, 2, 4}});
 
+// ---- edits and the mask ---------------------------------------------------------------------------------------------------
+
+wf::run_request with_pairs_set_to(wf::model const& m, std::string const& pattern, double value) {
+  wf::run_request r;
+  r.precision = wf::dtype::f64;
+  auto const hooks = m.info().hooks_for(pattern);
+  for (auto const& name : hooks.names())
+    r.edits.push_back({name, [value](wf::edit_site const&, wf::tensor const& x) {
+                         for (double& v : x.values<double>()) v = value;
+                       }});
+  r.capture = wf::hook_set({"logits"});
+  return r;
+}
+
+TEST(mask, is_not_lifted_by_an_edit_of_scores_or_weights) {
+  auto const gpt2 = open("gpt2", "gpt2-odd"), t5 = open("t5", "t5-relu");
+  for (auto const* const m : {gpt2.get(), t5.get()}) {
+    bool const two = m == t5.get();
+    auto const batch_of = [&](std::vector<std::int32_t> const& tokens) {
+      wf::batch b;
+      if (two) b.tokens.push_back(std::vector<std::int32_t>{4, 9, 1});
+      (two ? b.decoder_tokens : b.tokens).push_back(tokens);
+      return b;
+    };
+    std::string const all = two ? "decoder.*.attn." : "blocks.*.attn.";
+    for (std::string const hook : {"hook_attn_scores", "hook_pattern"})
+      for (double const value : {0.0, 1.0}) {
+        auto const request = with_pairs_set_to(*m, all + hook, value);
+        auto const one = m->run(batch_of({3, 5, 3, 8, 1}), request).at("logits", 0),
+                   other = m->run(batch_of({3, 5, 3, 8, 7}), request).at("logits", 0);
+        for (std::size_t p = 0; p < 4; ++p)
+          for (std::size_t v = 0; v < m->info().vocabulary; ++v)
+            ASSERT_EQ(one.get({p, v}), other.get({p, v})) << m->info().architecture << " " << hook << " " << value << " at " << p;
+
+        // A run that goes on is masked alike.
+        wf::activations begun;
+        auto const run = m->begin(batch_of({3, 5}), request, &begun);
+        auto more = batch_of({3, 8, 1});
+        if (two) more.tokens.values.clear(), more.tokens.offsets = {0, 0};
+        auto const rest = run->extend(more, request).at("logits", 0);
+        for (std::size_t p = 0; p < 5; ++p)
+          EXPECT_NEAR(p < 2 ? begun.at("logits", 0).get({p, 2}) : rest.get({p - 2, 2}), one.get({p, 2}), 1e-9) << hook << p;
+      }
+    // What is captured is what was used: equal weights of the keys that are seen, none of the others.
+    auto request = with_pairs_set_to(*m, all + "hook_attn_scores", 0);
+    std::string const block = two ? "decoder.1.attn." : "blocks.1.attn.";
+    request.capture = wf::hook_set({block + "hook_attn_scores", block + "hook_pattern"});
+    auto const got = m->run(batch_of({3, 5, 3, 8, 1}), request);
+    for (std::size_t q = 0; q < 5; ++q)
+      for (std::size_t k = 0; k < 5; ++k) {
+        EXPECT_EQ(got.at(block + "hook_attn_scores", 0).get({1, q, k}), k <= q ? 0 : -INFINITY);
+        EXPECT_DOUBLE_EQ(got.at(block + "hook_pattern", 0).get({1, q, k}), k <= q ? 1 / static_cast<double>(q + 1) : 0);
+      }
+  }
+}
+
 // ---- similarity_map ------------------------------------------------------------------------------------------------------
 
 TEST(similarity_map, is_the_inner_products_of_all_positions) {

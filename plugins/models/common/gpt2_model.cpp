@@ -132,6 +132,8 @@ gpt2_model::gpt2_model(gpt2_shape const& s, activation act, std::string activati
   info_.d_mlp = s.d_mlp, info_.vocabulary = s.vocabulary, info_.longest = s.positions;
   info_.norm = norm_kind::layer, info_.norm_epsilon = s.epsilon;
   info_.attention_scale = s.attention_scale(0);
+  for (std::size_t layer = 0; s.scaled_by_layer && layer < s.layers; ++layer)
+    info_.attention_scales.push_back(s.attention_scale(layer));
   info_.activation = std::move(activation_name);
   info_.hooks = list_hooks(s);
   info_.weights = weights_.names();

@@ -143,15 +143,20 @@ void plain_pass<T>::forward(std::span<std::uint16_t const> shown, std::span<std:
       else
         block.noalias() = s.q.middleCols(index(h * dh), index(dh)) * s.k.middleCols(index(h * dh), index(dh)).transpose() * scale;
     }
-    for (std::size_t j = 0; j < n; ++j)
-      if (!visible[j]) a.col(index(j)).setConstant(-std::numeric_limits<T>::infinity());
+    auto const hide = [&](T hidden) {
+      for (std::size_t j = 0; j < n; ++j)
+        if (!visible[j]) a.col(index(j)).setConstant(hidden);
+    };
+    hide(-std::numeric_limits<T>::infinity());
     here(place::attn_scores, l, a);
+    if (at) hide(-std::numeric_limits<T>::infinity());  // the mask is no part of what an edit may write
     for (Eigen::Index i = 0; i < a.rows(); ++i) {
       T const most = a.row(i).maxCoeff();
       a.row(i) = (a.row(i).array() - most).exp();
       a.row(i) /= a.row(i).sum();
     }
     here(place::pattern, l, a);
+    if (at) hide(0);
     if (until <= reach{l, place::pattern}) return;
     s.v = linear(s.in, w.w_v, w.b_v);
     here(place::v, l, s.v);

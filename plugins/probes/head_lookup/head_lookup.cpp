@@ -44,6 +44,7 @@ struct block_weights {
   wf::tensor b_q, b_k, b_v, b_o;      // [head, d_head], b_o: [d_model]; zeros where the model has none
   wf::tensor norm_weight, norm_bias;  // of the norm that attention reads through; undefined: 1 and 0
   wf::tensor read_weight, read_bias;  // those that tokens are read with: none where they are folded in
+  double scale = 1;                   // of the layer's scores
 };
 
 /// Whether a token is this word, but for case, spaces around it and a plural's s.
@@ -204,7 +205,8 @@ struct head_lookup final : wf::probe {
                     get("ln1.w"),
                     get("ln1.b"),
                     {},
-                    {}};
+                    {},
+                    info.attention_scale_of(block)};
     w.read_weight = w.norm_weight, w.read_bias = w.norm_bias;
     if (!fold_ || !w.norm_weight.defined()) return w;
     // LN(x) W + b = n(x) [Pi G W] + [beta W + b], for queries, keys and values alike; biases first, from the unfolded matrices.
@@ -318,7 +320,7 @@ struct head_lookup final : wf::probe {
       wf::tensor const none(wf::dtype::f64, {{"d_head", r}});
       std::vector<wf::tensor> queries;
       for (std::size_t h = 0; h < H && N > 0; ++h)
-        queries.push_back((through(asked, w.q[h], query_bias_ ? w.b_q[h] : none) * info.attention_scale).to(wf::dtype::f32));
+        queries.push_back((through(asked, w.q[h], query_bias_ ? w.b_q[h] : none) * w.scale).to(wf::dtype::f32));
       wf::tensor const key_weights(wf::dtype::f32, {{"d_model", info.d_model}, {"key", H * r}});
       for (std::size_t h = 0; h < H; ++h) wf::copy_into(key_weights.slice(1, h * r, (h + 1) * r), w.k[h]);
       wf::tensor const bias = directions(info, w).reshaped({{"direction", 2 * H}, {"d_model", info.d_model}});

@@ -37,11 +37,16 @@ constexpr circuit circuits[] = {circuit::qk, circuit::vo};
 std::string name_of(circuit c) {
   return c == circuit::qk ? "qk" : "vo";
 }
+/// The matrix that values and eigenvalues are of, with the scale that they carry.
+std::string matrix_of(circuit c) {
+  return c == circuit::qk ? " of W_Q W_K^T times the layer's attention scale" : " of W_V W_O, unscaled";
+}
 
 /// One block's weights as the probe needs them, per head.
 struct block_weights {
   wf::tensor q, k, v, o;              // [head, ...] as the model names them
   wf::tensor norm_weight, norm_bias;  // of the norm that attention reads through; the bias may be undefined
+  double scale = 1;                   // of the layer's scores
 };
 
 wf::tensor float64(wf::tensor const& t) {
@@ -100,6 +105,10 @@ struct head_spectra final : wf::probe {
       return set;
     };
 
+    wf::tensor scales(wf::dtype::f64, {{"block", B}});
+    for (std::size_t b = 0; b < B; ++b) scales(b) = weights[b].scale;
+    put("attention_scale", scales).about("what each block's scores q.k are multiplied by: the scale of W_Q W_K^T here");
+
     std::string const why = tokens_ ? why_no_tokens(model) : std::string();
     bool const read_vocabulary = tokens_ && why.empty() && directions_ > 0;
     bool const alone = directions_ == 0;  // singular values cost half as much without their directions
@@ -139,7 +148,7 @@ struct head_spectra final : wf::probe {
         widest = std::max(widest, static_cast<double>(effective.view<std::int64_t>()(b, h)));
       }
       std::string const p = name_of(c) + "/";
-      std::string const of = c == circuit::qk ? " of W_Q W_K^T times the attention scale" : " of W_V W_O";
+      std::string const of = matrix_of(c);
       put(p + "values", values).about("singular values" + of);
       put(p + "coverage", covered).units("percent").about("share of the sum of singular values up to each" + of);
       char text[96];
@@ -209,7 +218,8 @@ struct head_spectra final : wf::probe {
   static block_weights read(wf::model const& m, std::size_t block) {
     std::string const p = "blocks." + std::to_string(block) + ".";
     block_weights w{
-        m.weight(p + "attn.W_Q"), m.weight(p + "attn.W_K"), m.weight(p + "attn.W_V"), m.weight(p + "attn.W_O"), {}, {}};
+        m.weight(p + "attn.W_Q"),          m.weight(p + "attn.W_K"), m.weight(p + "attn.W_V"), m.weight(p + "attn.W_O"), {}, {},
+        m.info().attention_scale_of(block)};
     // A norm behind the block is not what its attention reads through: tokens are then read under a norm without weight.
     if (m.info().family == wf::model_family::encoder) return w;
     auto const& names = m.info().weights;
@@ -222,7 +232,7 @@ struct head_spectra final : wf::probe {
   head_matrix matrix(block_weights const& w, std::size_t h, circuit c, wf::model_info const& info) const {
     bool const fold = fold_ && w.norm_weight.defined(), centred = info.norm == wf::norm_kind::layer;
     auto const in = [&](wf::tensor const& t) { return fold ? wf::reading::folded(t, w.norm_weight, centred) : float64(t); };
-    if (c == circuit::qk) return {scaled(in(w.q[h]), info.attention_scale), in(w.k[h]).transposed()};
+    if (c == circuit::qk) return {scaled(in(w.q[h]), w.scale), in(w.k[h]).transposed()};
     return {in(w.v[h]), float64(w.o[h])};
   }
 
@@ -353,8 +363,9 @@ struct head_spectra final : wf::probe {
       positive(i / H, i % H) = magnitude > 0 ? sum / magnitude : 0;
     });
     std::string const p = name_of(c) + "/";
-    put(p + "eigenvalues_real", real).about("real parts of the eigenvalues that can differ from zero, by descending magnitude");
-    put(p + "eigenvalues_imaginary", imaginary).about("their imaginary parts");
+    put(p + "eigenvalues_real", real)
+        .about("real parts of the eigenvalues that can differ from zero, by descending magnitude," + matrix_of(c));
+    put(p + "eigenvalues_imaginary", imaginary).about("their imaginary parts, on the same scale");
     put(p + "eigenvalue_positivity", positive)
         .about("sum of the eigenvalues over the sum of their magnitudes: 1 copies, -1 suppresses");
     put(p + "eigenvalue_coverage", covered).units("percent").about("share of the sum of magnitudes up to each eigenvalue");

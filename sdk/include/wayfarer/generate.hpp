@@ -42,6 +42,10 @@ struct generation_step {
 WAYFARER_API ragged<std::int32_t> generate(model const&, batch const& prompt, sampling const&, run_request const& request = {},
                                            std::function<bool(generation_step const&)> const& observe = {});
 
+/// Log probability (nat) of a token under the law that draw_token draws from: at that temperature, within top_k and top_p.
+/// -infinity for one that can't be drawn; 0 for the greedy choice.
+WAYFARER_API double log_probability_of_draw(std::span<float const> logits, sampling const&, std::int32_t token);
+
 /// One token drawn from logits [vocabulary] under the settings; `step` and `item` key the random number.
 WAYFARER_API std::int32_t draw_token(std::span<float const> logits, sampling const&, std::uint64_t item, std::size_t step);
 

@@ -39,11 +39,17 @@ struct WAYFARER_API model_info {
   std::size_t longest = 0;  ///< most positions, 0 if unbounded
   norm_kind norm = norm_kind::none;
   double norm_epsilon = 0;
-  double attention_scale = 1;  ///< scores are this times q.k, before any position bias
+  double attention_scale = 1;  ///< scores are this times q.k, before any position bias; of layer 0 where layers differ
   std::vector<hook_info> hooks;
-  std::vector<std::string> weights;  ///< names for model::weight; the same for every architecture, see docs/hooks.md
-  std::string activation;            ///< of the MLPs (of the gate, if they have one), by Hugging Face's name; "": not known
-  fact_map facts;                    ///< what others need not be told again, as source_info::facts
+  std::vector<std::string> weights;        ///< names for model::weight; the same for every architecture, see docs/hooks.md
+  std::string activation;                  ///< of the MLPs (of the gate, if they have one), by Hugging Face's name; "": not known
+  fact_map facts;                          ///< what others need not be told again, as source_info::facts
+  std::vector<double> attention_scales{};  ///< of each layer where they differ; empty: attention_scale everywhere
+
+  /// What that layer's scores q.k are multiplied by: what a probe of weights reads.
+  double attention_scale_of(std::size_t layer) const noexcept {
+    return layer < attention_scales.size() ? attention_scales[layer] : attention_scale;
+  }
 
   /// The hooks that fit these names or patterns, in the model's order. A pattern that fits nothing is a usage_error with near
   /// names.

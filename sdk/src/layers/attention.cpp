@@ -108,6 +108,10 @@ struct attention_job {
   std::size_t d_head() const { return q.width() / how.heads; }
   /// Position of an item's first query among its keys.
   std::size_t first_query(std::size_t item) const { return how.causal ? kv.length(item) - q.packing().length(item) : 0; }
+  /// How many keys a query sees: the first so many.
+  std::size_t visible_keys(std::size_t item, std::size_t query) const {
+    return how.causal ? first_query(item) + query + 1 : kv.length(item);
+  }
 
   T const* bias_row(std::size_t item, std::size_t head, std::size_t query) const {
     if (!how.bias) return nullptr;
@@ -123,11 +127,9 @@ struct attention_job {
     std::size_t const n_keys = kv.length(item);
     for (std::size_t i = q0; i < q1; ++i) {
       T* const row = s + (i - q0) * ld;
-      std::size_t const visible = how.causal ? first_query(item) + i + 1 : n_keys;
-      std::size_t soft = visible;
+      std::size_t const visible = visible_keys(item, i);
       if (pass.scores_in) {
-        std::memcpy(row, pass.scores_in->head<T>(item, head) + i * n_keys, n_keys * sizeof(T));
-        soft = n_keys;
+        std::memcpy(row, pass.scores_in->head<T>(item, head) + i * n_keys, visible * sizeof(T));
       } else {
         k.scores(row, static_cast<T>(how.scale), bias_row(item, head, i), visible);
       }
@@ -137,12 +139,12 @@ struct attention_job {
         std::fill(out + visible, out + n_keys, -std::numeric_limits<T>::infinity());
       }
       if (!pass.pattern_out && !pass.values) continue;
-      k.softmax(row, soft);
-      std::fill(row + soft, row + std::max(seen, soft), T(0));
+      k.softmax(row, visible);
+      std::fill(row + visible, row + seen, T(0));
       if (pass.pattern_out) {
         T* const out = pass.pattern_out->head<T>(item, head) + i * n_keys;
-        std::memcpy(out, row, soft * sizeof(T));
-        std::fill(out + soft, out + n_keys, T(0));
+        std::memcpy(out, row, visible * sizeof(T));
+        std::fill(out + visible, out + n_keys, T(0));
       }
     }
   }
@@ -183,9 +185,7 @@ struct attention_job {
   void queries(std::size_t item, std::size_t head, std::size_t first, std::size_t last) const {
     auto const& k = kernels<T>();
     std::size_t const n_keys = kv.length(item), dh = d_head(), ld = kv.width(), base = q.packing().offsets[item];
-    // What somebody changed may look anywhere.
-    bool const anywhere = pass.pattern_in || pass.scores_in;
-    std::size_t const reach = how.causal && !anywhere ? first_query(item) + last : n_keys, P = k.panel;
+    std::size_t const reach = how.causal ? first_query(item) + last : n_keys, P = k.panel;
     auto const type = number_of(dtype_of<T>());
     bool const need_scores = !pass.pattern_in && !pass.scores_in;
     std::size_t const key_panels = (reach + P - 1) / P, value_panels = (dh + P - 1) / P;
@@ -210,8 +210,13 @@ struct attention_job {
       std::size_t const q1 = std::min(q0 + tile, last), seen = how.causal ? first_query(item) + q1 : n_keys;
       T const* const query = q.data<T>() + (base + q0) * q.width() + head * dh;
       if (pass.pattern_in) {
-        for (std::size_t i = q0; i < q1; ++i)
-          std::memcpy(s + (i - q0) * ld_s, pass.pattern_in->head<T>(item, head) + i * n_keys, n_keys * sizeof(T));
+        // Whatever somebody wrote for later keys is not read.
+        for (std::size_t i = q0; i < q1; ++i) {
+          T* const row = s + (i - q0) * ld_s;
+          std::size_t const visible = visible_keys(item, i);
+          std::memcpy(row, pass.pattern_in->head<T>(item, head) + i * n_keys, visible * sizeof(T));
+          std::fill(row + visible, row + seen, T(0));
+        }
       } else {
         if (need_scores)
           for (std::size_t j = 0; j * P < seen; ++j)
@@ -222,11 +227,10 @@ struct attention_job {
       }
       if (!pass.values) continue;
       T* const out = z + (base + q0) * q.width() + head * dh;
-      std::size_t const used = anywhere ? reach : seen;
       for (std::size_t c = 0; c < value_panels; ++c)
-        for (std::size_t b = 0; b < used; b += block_k)
+        for (std::size_t b = 0; b < seen; b += block_k)
           k.product(out + c * P, q.width(), s + b, ld_s, values + (c * reach + b) * P, q1 - q0, std::min(P, dh - c * P),
-                    std::min(block_k, used - b), b > 0);
+                    std::min(block_k, seen - b), b > 0);
     }
   }
 
@@ -237,11 +241,32 @@ struct attention_job {
       std::size_t const item = i / how.heads, head = i % how.heads, n_keys = kv.length(item);
       for (std::size_t query = 0; query < of.length(item); ++query) {
         T* const row = s.head<T>(item, head) + query * n_keys;
-        std::size_t const visible = how.causal ? first_query(item) + query + 1 : n_keys;
-        kernels<T>().scores(row, T(1), bias_row(item, head, query), visible);
-        std::fill(row + visible, row + n_keys, -std::numeric_limits<T>::infinity());
+        kernels<T>().scores(row, T(1), bias_row(item, head, query), visible_keys(item, query));
       }
     });
+    mask(s);
+  }
+
+  /// Writes -infinity for every key that a query may not see.
+  void mask(pairs const& s) const {
+    if (!how.causal) return;
+    auto const& of = q.packing();
+    split(of.items() * how.heads, of.rows() * q.width(), [&](std::size_t i) {
+      std::size_t const item = i / how.heads, head = i % how.heads, n_keys = kv.length(item);
+      for (std::size_t query = 0; query < of.length(item); ++query) {
+        T* const row = s.head<T>(item, head) + query * n_keys;
+        std::fill(row + visible_keys(item, query), row + n_keys, -std::numeric_limits<T>::infinity());
+      }
+    });
+  }
+
+  /// Scores through their tap. The mask is no part of an activation: whatever an edit wrote there is masked again, also in what
+  /// was captured, which lies on the same memory.
+  pairs tap_scores(tap_scope const& at, pairs x) const {
+    bool const edited = at.edits("hook_attn_scores");
+    x = at("hook_attn_scores", std::move(x));
+    if (edited) mask(x);
+    return x;
   }
 
   void run() const {
@@ -333,7 +358,7 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
         job.pass = next;
         job.run();
       }
-      s = at("hook_attn_scores", std::move(s));
+      s = job.tap_scores(at, std::move(s));
       next = {};
       next.scores_in = &s;
     } else if (scores) {
@@ -344,7 +369,7 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
       next.values = false;
       job.pass = next;
       job.run();
-      if (scores && !next.scores_in) s = at("hook_attn_scores", std::move(s));
+      if (scores && !next.scores_in) s = job.tap_scores(at, std::move(s));
       p = at("hook_pattern", std::move(p));
       next = {};
       next.pattern_in = &p;
@@ -354,7 +379,7 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
     }
     job.pass = next;
     job.run();
-    if (scores && !next.scores_in) s = at("hook_attn_scores", std::move(s));
+    if (scores && !next.scores_in) s = job.tap_scores(at, std::move(s));
     if (pattern) p = at("hook_pattern", std::move(p));
   });
   return at("hook_z", std::move(z));
