@@ -174,9 +174,9 @@ def walk_by_keyboard(page, name):
     page.evaluate("scrollTo(0, 0); document.activeElement.blur(); window.reached = new Set(); addEventListener('focusin', e => reached.add(e.target));")
     wanted = page.evaluate("""(window.wanted = [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
       .filter(e => e.checkVisibility({ checkVisibilityCSS: true }) && !e.disabled)).length""")
-    for _ in range(wanted + 20):
-        page.key("Tab")
-        if page.evaluate("document.activeElement === document.body"):
+    for _ in range(wanted // 20 + 1):
+        page.key("Tab", 20)
+        if page.evaluate("wanted.every(e => reached.has(e) || !e.isConnected)"):
             break
     missed = page.evaluate("wanted.filter(e => e.isConnected && !reached.has(e) && e.checkVisibility()).map(e => e.tagName + ' ' + e.className + ' ' + e.textContent.slice(0, 40))")
     bad.check(missed == [], f"{name}: not reached by Tab: {missed[:5]}")
@@ -261,6 +261,9 @@ def hostile(wayfarer, work, result):
         wild = f["lens/next_log_probability"][...]
         wild.flat[:4] = [numpy.inf, -numpy.inf, numpy.nan, 1e308]
         f["lens/next_log_probability"][...] = wild
+        far = f["lens/mean_next_log_probability"]
+        far[...] = [1.7e308, -1.7e308, numpy.nan][: far.size]
+        f["lens/mean_divergence"][...] = [numpy.inf, 1e-320, -1e-320][: far.size]
         empty = f["lens"].create_dataset("empty", (0, 3), dtype="<f8")
         huge = f["lens"].create_dataset("huge", data=numpy.random.default_rng(0).standard_normal((900, 4000)), dtype="<f8")
         for d, names in ((empty, ("none", "few")), (huge, (ATTACK.replace("/", "|"), "column"))):

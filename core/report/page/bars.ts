@@ -5,7 +5,7 @@ import { element, replace, svg } from './dom';
 import { field } from './field';
 import { grouped, short, visible } from './format';
 import { sliders } from './linked';
-import { bottom_axis, fitting, left_axis, text_width, ticks_of } from './plot';
+import { bottom_axis, bounded, fitting, left_axis, text_width, ticks_of } from './plot';
 import { hide_tip, pair, show_tip } from './tip';
 
 const most_bars = 60;
@@ -33,7 +33,7 @@ export function bars(host: HTMLElement, f: field, width: number, o: { along: num
     const thick = 22, top = 18, height = n * thick;
     const texts = values.map(short);
     const margin = 14 + Math.max(...texts.map(text_width));
-    const x = scaleLinear().domain([Math.min(0, ...ends), Math.max(0, ...ends)]).range([left, Math.max(left + 40, width - margin)]);
+    const x = scaleLinear().domain(bounded(Math.min(0, ...ends), Math.max(0, ...ends))).clamp(true).range([left, Math.max(left + 40, width - margin)]);
     if (x.domain()[0] === x.domain()[1]) x.domain([0, 1]);
     const negative = x.domain()[0] < 0;
     if (negative) x.range([left + margin, width - margin]);
@@ -85,12 +85,13 @@ export function histogram(host: HTMLElement, f: field, width: number, edges?: fi
       return Array.from({ length: n }, (_, i) => ({ from: edges.numbers[before + i], to: edges.numbers[before + i + 1],
         share: f.numbers[from + i], text: f.exact(from + i) }));
     }
-    const { least, most, finite } = f.range();
+    const { finite, ...range } = f.range();
     if (finite === 0) return [];
+    const [least, most] = bounded(range.least, range.most);
     const n = Math.max(1, Math.min(40, Math.ceil(Math.sqrt(finite))));
     const step = (most - least) / n || 1;
     const counts = new Array<number>(n).fill(0);
-    for (const x of f.numbers) if (Number.isFinite(x)) ++counts[Math.min(n - 1, Math.floor((x - least) / step))];
+    for (const x of f.numbers) if (Number.isFinite(x)) ++counts[Math.max(0, Math.min(n - 1, Math.floor((x - least) / step)))];
     return counts.map((c, i) => ({ from: least + i * step, to: least + (i + 1) * step, share: c, text: grouped(c) }));
   }
 

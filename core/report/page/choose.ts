@@ -11,7 +11,7 @@ export interface figure {
 
 const sequences = ['step', 'layer', 'block', 'state', 'update', 'snapshot', 'epoch', 'distance', 'rel_pos', 'angle', 'rank', 'stage', 'k'];
 const crowds = ['token', 'item', 'pair', 'document', 'vocabulary', 'point', 'sample', 'd_model', 'feature', 'coordinate'];
-const flat_axes = ['component', 'axis', 'dimension', 'xy', 'xyz'];
+const flat_axes = ['component', 'coordinate', 'axis', 'dimension', 'xy', 'xyz'];
 
 /** The view that a plugin asked for. Anything that is no JSON object counts as none. */
 export function asked(set: set_info): Record<string, unknown> {

@@ -30,7 +30,13 @@ export const ink_on = (c: rgb): string => {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? '#000' : '#fff';
 };
 
-export interface scale { least: number; most: number; signed: boolean; colour(x: number): rgb; table: Uint8Array }
+export interface scale {
+  least: number; most: number; signed: boolean; table: Uint8Array;
+  /** Where a value stands, from 0 to 1. Halves, because the difference of two huge numbers may be infinite. */
+  share(x: number): number;
+  colour(x: number): rgb;
+  colour_at(share: number): rgb;
+}
 
 /** Signed data get limits that are symmetric around zero. `at`: a fixed range, such as [0, 1] of probabilities. */
 export function scale_of(least: number, most: number, wants?: 'sequential' | 'diverging'): scale {
@@ -41,9 +47,11 @@ export function scale_of(least: number, most: number, wants?: 'sequential' | 'di
     most = limit;
   } else if (!(most > least)) {
     most = least + (Math.abs(least) || 1);
+    if (!Number.isFinite(most)) most = least, least = 0;
   }
   const at = (t: number): rgb => signed ? diverging(2 * t - 1) : cividis(t);
   const table = new Uint8Array(256 * 3);
   for (let i = 0; i < 256; ++i) table.set(at(i / 255), i * 3);
-  return { least, most, signed, table, colour: x => at((x - least) / (most - least)) };
+  const share = (x: number): number => Math.max(0, Math.min(1, (x / 2 - least / 2) / (most / 2 - least / 2) || 0));
+  return { least, most, signed, table, share, colour: x => at(share(x)), colour_at: at };
 }

@@ -6,7 +6,7 @@ import { button, element, replace, svg } from './dom';
 import { field } from './field';
 import { short, visible } from './format';
 import { index_of, move, on_move, sliders } from './linked';
-import { bottom_axis, fitting, left_axis, text_width, ticks_of } from './plot';
+import { bottom_axis, bounded, fitting, left_axis, text_width, ticks_of } from './plot';
 import { hide_tip, pair, show_tip } from './tip';
 
 export interface curve_options { along: number; lines: number; error?: field; several?: field[]; log_x?: boolean; log_y?: boolean }
@@ -57,7 +57,7 @@ export function curves(host: HTMLElement, f: field, width: number, o: curve_opti
     if (ys.length === 0) least = 0, most = 1;
     if (least === most) least -= Math.abs(least) * 0.1 || 1, most += Math.abs(most) * 0.1 || 1;
     const height = 220, top = 12, bottom = top + height;
-    const y: continuous = (log_y ? scaleLog() : scaleLinear()).domain([least, most]).range([bottom, top]).nice(5);
+    const y: continuous = (log_y ? scaleLog() : scaleLinear()).domain(bounded(least, most)).range([bottom, top]).nice(5).clamp(true);
     const marks = ticks_of(y, 5, log_y);
     const left = 14 + Math.max(...marks.map(m => text_width(m.text)), 20);
     const labels = lines.length > 1 ? Math.min(150, 16 + Math.max(...lines.map(c => text_width(c.name)))) : 12;

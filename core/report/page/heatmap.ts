@@ -167,7 +167,7 @@ export function paint(canvas: HTMLCanvasElement, width: number, height: number, 
         missing.push([r, c]);
         continue;
       }
-      const at = Math.round(Math.max(0, Math.min(1, (x - colours.least) / (colours.most - colours.least))) * 255) * 3;
+      const at = Math.round(colours.share(x) * 255) * 3;
       cells.data[p] = colours.table[at];
       cells.data[p + 1] = colours.table[at + 1];
       cells.data[p + 2] = colours.table[at + 2];
@@ -198,7 +198,7 @@ export function legend(s: scale, units: string, missing = false): HTMLElement {
   const bar = element('canvas', { width: 120, height: 10, 'aria-hidden': 'true' });
   const g = bar.getContext('2d')!;
   for (let x = 0; x < 120; ++x) {
-    g.fillStyle = css(s.colour(s.least + (x + 0.5) / 120 * (s.most - s.least)));
+    g.fillStyle = css(s.colour_at((x + 0.5) / 120));
     g.fillRect(x, 0, 1, 10);
   }
   return element('div', { class: 'legend' }, short(s.least), bar, short(s.most), units && ` ${units}`,

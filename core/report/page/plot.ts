@@ -13,6 +13,12 @@ export function text_width(text: string): number {
   return ruler.measureText(text).width;
 }
 
+/** Limits whose difference can be computed with: neither infinite nor denormal. */
+export function bounded(least: number, most: number): [number, number] {
+  const tiny = most - least < 1e-290 ? 1e-290 : 0;
+  return [Math.max(least - tiny, -8e307), Math.min(most + tiny, 8e307)];
+}
+
 export interface ticks { at: number; text: string }
 
 /** Few round ticks; of a log axis the powers of ten, or all if there are few. */

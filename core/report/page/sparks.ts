@@ -6,6 +6,7 @@ import { element, replace, svg } from './dom';
 import { field } from './field';
 import { short, spaced, visible } from './format';
 import { index_of, move, on_move, slider } from './linked';
+import { bounded } from './plot';
 import { hide_tip, pair, show_tip } from './tip';
 
 export interface series { name: string; about: string; units: string; values: number[]; exact: (i: number) => string }
@@ -30,7 +31,7 @@ export function sparks(host: HTMLElement, all: series[], like: field, along: num
     const finite = s.values.filter(Number.isFinite);
     let least = Math.min(...finite), most = Math.max(...finite);
     if (!(most > least)) least -= 1, most += 1;
-    const y = scaleLinear().domain([least, most]).range([height - 4, 4]);
+    const y = scaleLinear().domain(bounded(least, most)).range([height - 4, 4]).clamp(true);
     const dot = svg('circle', { r: 3, fill: kinds[0] });
     const drawing = svg('svg', { width, height, role: 'img', 'aria-label': `${s.name}: ${s.values.slice(0, 24).map(short).join(', ')}` });
     if (least < 0 && most > 0) drawing.append(svg('line', { class: 'grid', x1: 4, x2: width - 4, y1: y(0), y2: y(0) }));
