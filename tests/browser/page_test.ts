@@ -47,7 +47,8 @@ test('numbers are short for people and exact on demand', () => {
 });
 
 test('tokens show their blanks and hide no control character', () => {
-  assert.equal(visible(' a\n'), '\u00b7a\u21b5');
+  assert.equal(visible(' a b \n'), '\u00b7a b \u21b5');
+  assert.equal(visible('  '), '\u00b7\u00b7');
   assert.equal(visible('\u202ea\u0000'), '\\u202ea\\u0000');
 });
 

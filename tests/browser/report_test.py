@@ -163,7 +163,7 @@ def hover_lens(page, file, name):
         page.mouse(b["x"] + left + 2.5 * cell, b["y"] + 22 + 5)  # top row: the last state; third position
         tip = page.evaluate(TIP) or []
         state = tokens.shape[1] - 1
-        expected = [(tokens.asstr()[0, state, 2, k].replace(" ", "\u00b7"), shade[0, state, 2, k]) for k in range(tokens.shape[3])]
+        expected = [(tokens.asstr()[0, state, 2, k].replace(" ", "\u00b7", 1), shade[0, state, 2, k]) for k in range(tokens.shape[3])]
         lines = [t.rsplit(" ", 1) for t in tip[2:2 + len(expected)]]
         bad.check(len(lines) == len(expected) and all(a == t and same(v, p) for (a, v), (t, p) in zip(lines, expected)),
                   f"{name}: the page says {tip}, the file {expected}")

@@ -38,9 +38,9 @@ export function file_size(bytes: number): string {
 
 export const seconds = (x: number): string => x < 60 ? `${x.toFixed(1)} s` : `${Math.floor(x / 60)} min ${Math.round(x % 60)} s`;
 
-/** Blanks of a token made visible: a middle dot, a return sign, an arrow for tabs. */
+/** Blanks at the ends of a token made visible: a middle dot; anywhere: a return sign, an arrow for tabs. */
 export function visible(token: string): string {
-  return token.replace(/ /g, '\u00b7').replace(/\n/g, '\u21b5').replace(/\t/g, '\u21e5').replace(/\r/g, '\u240d')
+  return token.replace(/^ +| +$/g, blanks => '\u00b7'.repeat(blanks.length)).replace(/\n/g, '\u21b5').replace(/\t/g, '\u21e5').replace(/\r/g, '\u240d')
     // Controls, and marks that turn the direction of the text around them.
     .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g,
       c => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));

@@ -52,7 +52,7 @@ export function expectations(m: manifest, link: (node: string, text: string) => 
     const ok = /^yes/i.test(word(i));
     const mark = element('span', { class: ok ? 'yes' : /^no\b/i.test(word(i)) ? 'no' : 'quiet' },
       ok ? '\u2713 yes' : /^no\b/i.test(word(i)) ? '\u2717 no' : word(i));
-    return [{ text: String(w), node: link(String(w).split('/')[0], visible(String(w)).replace(/\u00b7/g, ' ')) }, number_cell(Number(measured[i])),
+    return [{ text: String(w), node: link(String(w).split('/')[0], visible(String(w))) }, number_cell(Number(measured[i])),
       { text: String(expected[i] ?? '') }, { text: word(i), node: mark }, { text: String(source[i] ?? '') }];
   });
   const good = what.filter((_, i) => /^yes/i.test(word(i))).length;

@@ -63,7 +63,7 @@ async function main(): Promise<void> {
     const i = number.get(node);
     return i === undefined ? document.createTextNode(text) : element('a', { href: `#${id_of(i)}` }, text);
   };
-  const told = element('div', { class: 'told' }, ...prose(visible(comment).replace(/\u00b7/g, ' ').replace(/\u21b5/g, '\n')));
+  const told = element('div', { class: 'told' }, ...prose(visible(comment).replace(/\u21b5/g, '\n')));
   // Cards with findings are unfolded first; what a source made is no finding.
   let open = 0;
   const cards = m.nodes.map((n, i) => node_card(n, id_of(i), n.kind !== 'source' && n.datasets.length > 0 && open++ < unfolded, m.file));

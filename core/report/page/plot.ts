@@ -13,10 +13,10 @@ export function text_width(text: string): number {
   return ruler.measureText(text).width;
 }
 
-/** Limits whose difference can be computed with: neither infinite nor denormal. */
+/** Limits whose difference can be computed with: neither infinite, even when rounded up, nor denormal. */
 export function bounded(least: number, most: number): [number, number] {
   const tiny = most - least < 1e-290 ? 1e-290 : 0;
-  return [Math.max(least - tiny, -8e307), Math.min(most + tiny, 8e307)];
+  return [Math.max(least - tiny, -4e307), Math.min(most + tiny, 4e307)];
 }
 
 export interface ticks { at: number; text: string }
@@ -37,9 +37,15 @@ export function bottom_axis(marks: ticks[], y: number, from: number, to: number,
     svg('line', { x1: from, x2: to, y1: y, y2: y }),
     ...thinned(marks).flatMap(m => [
       svg('line', { x1: m.at, x2: m.at, y1: y, y2: y + 4 }),
-      svg('text', { x: m.at, y: y + 16, 'text-anchor': 'middle' }, m.text)]),
+      end_text(m, y + 16, to + 10)]),
     svg('text', { class: 'name', x: to, y: y + 32, 'text-anchor': 'end' }, name));
 }
+
+/** The text of a mark, moved so that it ends before `most`. */
+const end_text = (m: ticks, y: number, most: number): SVGTextElement => {
+  const late = m.at + text_width(m.text) / 2 > most;
+  return svg('text', { x: late ? most : m.at, y, 'text-anchor': late ? 'end' : 'middle' }, m.text);
+};
 
 /** Marks whose texts don't touch. */
 export function thinned(marks: ticks[]): ticks[] {

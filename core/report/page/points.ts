@@ -12,9 +12,9 @@ const along = /^(state|stage|layer|block|step)(_\d+)?$/;
 const most_paths = 24;
 
 /** `f` over [..., path axis?, point axis, 2 or 3 components]; `cloud`: points behind it, such as a vocabulary. */
-export function points(host: HTMLElement, f: field, cloud: field | undefined, width: number): void {
+export function points(host: HTMLElement, f: field, cloud: field | undefined, width: number, way?: string): void {
   const c = f.axes.length - 1, D = f.axes[c].size;
-  const path = f.axes.findIndex((a, k) => k < c && along.test(a.name) && a.size > 1);
+  const path = f.axes.findIndex((a, k) => k < c && a.size > 1 && (way === undefined ? along.test(a.name) : a.name === way));
   const who = f.axes.map((_, a) => a).filter(a => a < c && a !== path).sort((a, b) => f.axes[a].size - f.axes[b].size).pop() ?? -1;
   const controls = element('div', { class: 'controls' });
   const plot = element('div', { class: 'plot cloud' });

@@ -40,7 +40,7 @@ export function draw_view(host: HTMLElement, f: figure, whole: field, parts: Rec
       lens(host, whole, parts.shade, parts.tokens, Object.keys(parts).filter(n => n.startsWith('beside ')).map(n => parts[n]), width);
       return;
     case 'points':
-      points(host, whole, parts.cloud, width);
+      points(host, whole, parts.cloud, width, typeof f.options.along === 'string' ? f.options.along : undefined);
       return;
     case 'tokens':
       tokens(host, whole, parts.texts);
