@@ -1,8 +1,10 @@
 #include "store/h5.hpp"
 
 #include <array>
+#include <cstdlib>
 #include <memory>
 #include <new>
+#include <string_view>
 
 #include <hdf5_hl.h>
 
@@ -19,6 +21,9 @@ std::string hdf5_version() {
 void initialise_store() {
   // Once, and before anything else of HDF5: it would install its exit handler with the first call.
   static bool const done = [] {
+    // Switched on there, HDF5's own locks get in the way of ours, which hold until the file has its name. Off is respected.
+    if (char const* const wish = std::getenv("HDF5_USE_FILE_LOCKING"))
+      if (std::string_view(wish) != "FALSE" && std::string_view(wish) != "0") ::unsetenv("HDF5_USE_FILE_LOCKING");
     H5dont_atexit();
     H5open();
     H5PLset_loading_state(0);
@@ -166,6 +171,7 @@ file create_file(std::string const& path) {
   auto const access = make_properties(H5P_FILE_ACCESS);
   check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18), "choosing the file format");
   check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_SEMI), "choosing how to close");
+  check(H5Pset_file_locking(access.get(), false, true), "switching locks off");
   return file(check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "creating the file"));
 }
 

@@ -85,6 +85,7 @@ dataspace space_of(std::vector<hsize_t> const& sizes);
 // ---- writing ----
 
 /// Makes a file, in place of the one there, in the 1.8 format, without time stamps, and with links kept in the order of creation.
+/// HDF5 takes no lock: the caller has one.
 file create_file(std::string const& path);
 group create_group(hid_t in, std::string const& name);
 /// `chunk` empty: one contiguous piece. `compress`, of chunks only: byte shuffle and deflate.

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
@@ -39,13 +40,7 @@ fs::path folder_of(fs::path const& file) {
   return file.has_parent_path() ? file.parent_path() : fs::path(".");
 }
 
-std::string temporary_prefix(fs::path const& file) {
-  return "." + file.filename().string() + ".tmp.";
-}
-
-/// Whether the process that was writing this temporary file is gone: HDF5 holds a lock on it while it lives, and where locks are
-/// switched off the process number tells.
-bool is_litter(fs::path const& temporary, pid_t writer) {
+bool is_dead(fs::path const& temporary, pid_t writer) {
   if (writer != ::getpid() && (::kill(writer, 0) == 0 || errno != ESRCH)) return false;
   int const d = ::open(temporary.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (d < 0) return false;
@@ -56,7 +51,10 @@ bool is_litter(fs::path const& temporary, pid_t writer) {
 
 /// Removes what killed runs left behind under this result's temporary names.
 void sweep_litter(fs::path const& file) {
-  std::string const prefix = temporary_prefix(file);
+  std::string const own = file.filename().string();
+  remove_litter(folder_of(file).string(), [&](std::string_view name) { return name == std::string_view(own).substr(0, 200); });
+  // Earlier versions called theirs ".NAME.tmp.PID", and HDF5 locked them.
+  std::string const prefix = "." + own + ".tmp.";
   std::error_code ignored;
   for (fs::directory_iterator at(folder_of(file), ignored), end; at != end; at.increment(ignored)) {
     std::string const name = at->path().filename().string();
@@ -64,7 +62,7 @@ void sweep_litter(fs::path const& file) {
     long writer = 0;
     auto const [rest, bad] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), writer);
     if (bad != std::errc{} || rest != name.data() + name.size() || writer <= 0) continue;
-    if (is_litter(at->path(), static_cast<pid_t>(writer))) fs::remove(at->path(), ignored);
+    if (is_dead(at->path(), static_cast<pid_t>(writer))) fs::remove(at->path(), ignored);
   }
 }
 
@@ -375,10 +373,9 @@ bool close_failed = false;
 }  // namespace
 
 struct result_writer::state {
-  fs::path path, temporary;
-  temporary_name listed;
+  fs::path path;
+  temporary_file temporary;
   h5::file file;
-  int descriptor = -1;
   std::set<std::string, std::less<>> nodes;
   std::size_t datasets = 0;
   std::uint64_t bytes = 0;
@@ -387,19 +384,23 @@ struct result_writer::state {
   ~state() {
     h5::session const s;
     { h5::file const closing(std::move(file)); }
-    if (!committed && !temporary.empty()) {
+    if (temporary.descriptor < 0) return;
+    if (!committed) {
       // After a full disk closing fails and HDF5 keeps its descriptor for good; an empty file frees the space at once.
-      if (descriptor >= 0 && ::ftruncate(descriptor, 0) != 0) {
+      if (::ftruncate(temporary.descriptor, 0) != 0) {
       }
-      ::unlink(temporary.c_str());
+      ::unlink(temporary.name.c_str());
     }
-    if (descriptor >= 0) ::close(descriptor);
+    ::close(temporary.descriptor);
   }
 
   [[noreturn]] void failed(std::string const& what) {
     broken = close_failed = true;
-    throw resource_error(path.string() + ": can't write the result: " + what +
-                         "; free some space or choose another place with --out (nothing is left under that name by this run)");
+    // HDF5 gives the system's words.
+    bool const limited = what.find(reason(EFBIG)) != what.npos;
+    throw resource_error(path.string() + ": can't write the result: " + what + "; " +
+                         (limited ? "raise the limit of the size of files (ulimit -f)" : "free some space") +
+                         " or choose another place with --out (nothing is left under that name by this run)");
   }
 
   /// Runs `step`; HDF5's failures become resource errors, and whatever fails makes the file unfit to be committed.
@@ -429,15 +430,11 @@ result_writer::result_writer(fs::path path, std::string_view title, std::uint64_
                          ": no such folder to write the result to; make it, or choose another place with --out");
   h5::session const session;
   sweep_litter(s.path);
-  fs::path const temporary = folder_of(s.path) / (temporary_prefix(s.path) + std::to_string(::getpid()));
   s.guarded([&] {
-    // Made by ourselves first, so that it is certain whose file a failure may remove.
-    s.descriptor = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (s.descriptor < 0)
-      s.failed(errno == EEXIST ? "another writer is at work on it (" + temporary.string() + ")" : reason(errno));
-    s.temporary = temporary;
-    s.listed = temporary_name(temporary.string());
-    s.file = h5::create_file(temporary.string());
+    // Made by ourselves, so that it is certain whose file a failure may remove.
+    s.temporary = make_temporary_file(s.path.string());
+    if (s.temporary.descriptor < 0) s.failed(reason(s.temporary.code));
+    s.file = h5::create_file(s.temporary.name);
     hid_t const root = s.file.get();
     auto const flag = h5::type_of(dtype::u8);
     std::uint8_t const no = 0;
@@ -516,12 +513,14 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
     if (std::size_t const open = close_failed ? 1 : h5::open_objects(s.file); open != 1)
       s.failed(std::to_string(open - 1) + " objects are still open (an error in wayfarer)");
     s.file.close();
-    if (::fsync(s.descriptor) != 0) s.failed(reason(errno));
+    if (::fsync(s.temporary.descriptor) != 0) s.failed(reason(errno));
     struct stat status {};
-    if (::fstat(s.descriptor, &status) != 0) s.failed(reason(errno));
-    if (::rename(s.temporary.c_str(), s.path.c_str()) != 0) s.failed(reason(errno));
+    if (::fstat(s.temporary.descriptor, &status) != 0) s.failed(reason(errno));
+    if (::rename(s.temporary.name.c_str(), s.path.c_str()) != 0) s.failed(reason(errno));
     s.committed = true;
-    s.listed = {};
+    s.temporary.listed = {};
+    // With it goes the lock, which would keep readers out.
+    ::close(std::exchange(s.temporary.descriptor, -1));
     s.bytes = static_cast<std::uint64_t>(status.st_size);
     // The new name itself must outlive a power cut; the file is whole and in place, so only an I/O error is worth a word.
     int const folder = ::open(folder_of(s.path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

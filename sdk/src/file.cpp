@@ -1,6 +1,8 @@
 #include <wayfarer/file.hpp>
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -148,27 +150,98 @@ std::string read_text(std::string const& path, std::size_t max_bytes) {
 
 // ---- writing ----
 
-atomic_file::atomic_file(std::string path) : path_(std::move(path)) {
-  if (path_.find('\0') != path_.npos) throw resource_error(path_.substr(0, path_.find('\0')) + ": path with a NUL byte");
-  std::size_t const slash = path_.rfind('/');
-  std::string const folder = slash == path_.npos ? "" : path_.substr(0, slash + 1);
-  std::string const name = path_.substr(folder.size());
-  if (name.empty() || name == "." || name == "..") throw resource_error(path_ + ": can't write: not the name of a file");
+namespace {
+
+struct folder_and_name {
+  std::string folder, name;  // "a/b" -> "a/", "b"
+};
+
+folder_and_name parts_of(std::string const& path) {
+  std::size_t const slash = path.rfind('/');
+  std::size_t const first = slash == path.npos ? 0 : slash + 1;
+  return {path.substr(0, first), path.substr(first)};
+}
+
+// Names are at most 255 bytes long on Linux.
+constexpr std::size_t longest_kept = 200;
+constexpr std::string_view temporary_mark = ".tmp.";
+
+/// ".NAME.tmp.PID.RANDOM" -> "NAME"; "" for other names.
+std::string_view target_of(std::string_view temporary) {
+  std::size_t const mark = temporary.rfind(temporary_mark);
+  if (!temporary.starts_with('.') || mark == temporary.npos || mark < 2) return {};
+  std::string_view const rest = temporary.substr(mark + temporary_mark.size());
+  std::size_t const dot = rest.find('.');
+  auto const number = [](std::string_view text) {
+    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (dot == rest.npos || !number(rest.substr(0, dot)) || !number(rest.substr(dot + 1))) return {};
+  return temporary.substr(1, mark - 1);
+}
+
+/// Whether the file has been taken away from under its name.
+bool is_gone(int d) {
+  struct stat status {};
+  return ::fstat(d, &status) == 0 && status.st_nlink == 0;
+}
+
+}  // namespace
+
+temporary_file make_temporary_file(std::string const& path) {
+  auto const [folder, name] = parts_of(path);
+  temporary_file out;
   for (;;) {
     std::uint64_t random = 0;
-    if (::getrandom(&random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) fail("can't get random bytes");
-    // Names are at most 255 bytes long on Linux.
-    temporary_ = folder + '.' + name.substr(0, 200) + ".tmp." + std::to_string(::getpid()) + '.' + std::to_string(random);
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor_ >= 0) {
-      listed_ = temporary_name(temporary_);
-      return;
+    if (::getrandom(&random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) {
+      out.code = errno;
+      return out;
     }
-    if (errno == EEXIST || errno == EINTR) continue;
-    int const code = errno;
-    temporary_.clear();
-    throw resource_error(message(path_, "can't write", code));
+    out.name = folder + '.' + name.substr(0, longest_kept) + std::string(temporary_mark) + std::to_string(::getpid()) + '.' +
+               std::to_string(random);
+    descriptor d(::open(out.name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (d.get() < 0) {
+      if (errno == EEXIST || errno == EINTR) continue;
+      out.code = errno;
+      return out;
+    }
+    // File systems without locks have no sweeping either. Between making and locking somebody may have taken it for litter.
+    while (::flock(d.get(), LOCK_EX) != 0 && errno == EINTR) {
+    }
+    if (is_gone(d.get())) continue;
+    out.listed = temporary_name(out.name);
+    out.descriptor = d.release();
+    return out;
   }
+}
+
+void remove_litter(std::string const& folder, std::function<bool(std::string_view)> const& of) {
+  descriptor const in(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  int const listed = in.get() < 0 ? -1 : ::dup(in.get());
+  DIR* const all = listed < 0 ? nullptr : ::fdopendir(listed);
+  if (!all) {
+    if (listed >= 0) ::close(listed);
+    return;
+  }
+  std::vector<std::string> names;
+  while (dirent const* const entry = ::readdir(all))
+    if (std::string_view const target = target_of(entry->d_name); !target.empty() && of(target))
+      names.emplace_back(entry->d_name);
+  ::closedir(all);
+  for (auto const& name : names) {
+    // Network file systems give this lock to those alone who may write.
+    descriptor const d(::openat(in.get(), name.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+    struct stat status {};
+    if (d.get() < 0 || ::fstat(d.get(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (::flock(d.get(), LOCK_EX | LOCK_NB) == 0 && !is_gone(d.get())) ::unlinkat(in.get(), name.c_str(), 0);
+  }
+}
+
+atomic_file::atomic_file(std::string path) : path_(std::move(path)) {
+  if (path_.find('\0') != path_.npos) throw resource_error(path_.substr(0, path_.find('\0')) + ": path with a NUL byte");
+  std::string const name = parts_of(path_).name;
+  if (name.empty() || name == "." || name == "..") throw resource_error(path_ + ": can't write: not the name of a file");
+  temporary_ = make_temporary_file(path_);
+  if (temporary_.descriptor < 0) throw resource_error(message(path_, "can't write", temporary_.code));
 }
 
 atomic_file::~atomic_file() {
@@ -176,10 +249,10 @@ atomic_file::~atomic_file() {
 }
 
 void atomic_file::discard() noexcept {
-  if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-  temporary_.clear();
-  listed_ = {};
+  if (temporary_.descriptor < 0) return;
+  ::unlink(temporary_.name.c_str());
+  ::close(std::exchange(temporary_.descriptor, -1));
+  temporary_.listed = {};
 }
 
 void atomic_file::fail(std::string_view what) {
@@ -190,7 +263,7 @@ void atomic_file::fail(std::string_view what) {
 
 void atomic_file::write(std::span<std::byte const> bytes) {
   while (!bytes.empty()) {
-    ssize_t const n = ::write(descriptor_, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
+    ssize_t const n = ::write(temporary_.descriptor, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
     if (n < 0) {
       if (errno == EINTR) continue;
       fail("can't write");
@@ -201,17 +274,18 @@ void atomic_file::write(std::span<std::byte const> bytes) {
 
 void atomic_file::commit() {
   // A failed fsync is final: the kernel may have dropped the pages, and a second call would report success.
-  if (::fsync(descriptor_) != 0) fail("can't write to disk");
-  if (::close(std::exchange(descriptor_, -1)) != 0) fail("can't write");
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("can't rename " + temporary_);
-  temporary_.clear();
-  listed_ = {};
+  if (::fsync(temporary_.descriptor) != 0) fail("can't write to disk");
+  // Before it is closed: then it is no longer locked, and might be swept.
+  if (::rename(temporary_.name.c_str(), path_.c_str()) != 0) fail("can't rename " + temporary_.name);
+  temporary_.listed = {};
+  if (::close(std::exchange(temporary_.descriptor, -1)) != 0 && errno != EINTR)
+    throw resource_error(message(path_, "can't write", errno));
 
-  std::size_t const slash = path_.rfind('/');
-  std::string const folder = slash == path_.npos ? "." : path_.substr(0, slash + 1);
-  descriptor const d(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::string const folder = parts_of(path_).folder;
+  descriptor const d(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // A folder that may be written but not read can't be synced, nor can some network file systems' (EINVAL).
-  if (d.get() >= 0 && ::fsync(d.get()) != 0 && errno != EINVAL) fail("written, but its folder can't be synced to disk");
+  if (d.get() >= 0 && ::fsync(d.get()) != 0 && errno != EINVAL)
+    throw resource_error(message(path_, "written, but its folder can't be synced to disk", errno));
 }
 
 void write_file_atomically(std::string const& path, std::span<std::byte const> bytes) {

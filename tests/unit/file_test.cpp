@@ -181,6 +181,27 @@ TEST_F(file_test, shows_nothing_before_commit_and_cleans_up_without) {
   EXPECT_TRUE(listing().empty());
 }
 
+TEST_F(file_test, what_dead_writers_left_is_removed_and_what_the_living_write_stays) {
+  make(".a.tmp.1.2", "half");
+  make(".a.tmp.1.2x", "no name of ours");
+  make(".a.tmp.1", "no name of ours");
+  make(".b.tmp.1.2", "of another file");
+  make("a", "whole");
+  fs::create_symlink(in_folder("a"), in_folder(".a.tmp.3.4"));
+  fs::create_directory(in_folder(".a.tmp.5.6"));
+  wf::atomic_file living(in_folder("a"));
+  auto before = listing();
+  ASSERT_EQ(before.size(), 8u);
+  auto const all_of_a = [](std::string_view name) { return name == "a"; };
+  wf::remove_litter(folder_, all_of_a);
+  before.erase(".a.tmp.1.2");
+  EXPECT_EQ(listing(), before);
+  living.write("new");
+  living.commit();
+  EXPECT_EQ(wf::read_text(in_folder("a"), 10), "new");
+  wf::remove_litter(in_folder("missing"), all_of_a);
+}
+
 TEST_F(file_test, failed_writes_are_resource_errors_and_leave_nothing) {
   std::string const nowhere = in_folder("missing/out");
   EXPECT_NE(

@@ -61,9 +61,25 @@ class WAYFARER_API temporary_name {
   void* slot_ = nullptr;
 };
 
+/// A file under a temporary name, ".NAME.tmp.PID.RANDOM" beside the one that it shall become, for those who write by other means
+/// than atomic_file. It is locked while the descriptor is open: so `remove_litter` can tell it from what the dead have left,
+/// also those of other hosts and containers. The owner closes, renames (first) or removes it.
+struct temporary_file {
+  std::string name;
+  int descriptor = -1;  ///< for reading and writing; -1: it can't be made, and `code` says why
+  int code = 0;
+  temporary_name listed{};
+};
+WAYFARER_API temporary_file make_temporary_file(std::string const& path);
+
+/// Removes from a folder what writers that were killed left under temporary names of files for whose names `of` holds (of the
+/// first 200 bytes of longer ones). What a living writer, wherever it runs, still has open is locked and stays, and so does what
+/// can't be locked.
+WAYFARER_API void remove_litter(std::string const& folder, std::function<bool(std::string_view name)> const& of);
+
 /// Writes a file that appears under its name only when it is whole and on the disk: `commit` does fsync, rename, and fsync of the
-/// folder. Until then the bytes are in ".NAME.tmp.PID.RANDOM" beside it, which is removed if `commit` is never reached. An
-/// existing file is replaced. Failures are resource_errors.
+/// folder. Until then the bytes are in a temporary file, which is removed if `commit` is never reached. An existing file is
+/// replaced. Failures are resource_errors.
 class WAYFARER_API atomic_file {
  public:
   explicit atomic_file(std::string path);
@@ -79,9 +95,8 @@ class WAYFARER_API atomic_file {
   [[noreturn]] void fail(std::string_view what);
   void discard() noexcept;
 
-  std::string path_, temporary_;
-  temporary_name listed_;
-  int descriptor_ = -1;
+  std::string path_;
+  temporary_file temporary_;
 };
 
 WAYFARER_API void write_file_atomically(std::string const& path, std::span<std::byte const> bytes);
