@@ -6,8 +6,6 @@
 #include <optional>
 
 #include <benchmark/benchmark.h>
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/task_arena.h>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/metric.hpp>
@@ -22,6 +20,7 @@
 #include "bench/limits.hpp"
 #include "conformance/wiring.hpp"
 #include "engine/failure.hpp"
+#include "engine/threads.hpp"
 
 namespace wayfarer::host::bench {
 namespace {
@@ -32,12 +31,6 @@ struct amounts {
   double multiply_adds = 0, bytes = 0;  ///< that it can't do without, for the fractions of the limits; 0: not known
 };
 
-void on_threads(std::size_t threads, std::function<void()> const& work) {
-  tbb::global_control const control(tbb::global_control::max_allowed_parallelism, threads);
-  tbb::task_arena arena(static_cast<int>(threads));
-  arena.execute(work);
-}
-
 std::vector<std::string>& names() {
   static std::vector<std::string> all;
   return all;
@@ -45,14 +38,14 @@ std::vector<std::string>& names() {
 
 /// Registers `round` under "name/threads:N" for each number of threads.
 void add(std::string const& name, work_size const& size, amounts const& each, std::function<void()> const& round) {
-  with_place(name, [&] { on_threads(size.threads.front(), round); });
+  with_place(name, [&] { with_threads(size.threads.front(), round); });
   for (std::size_t const threads : size.threads) {
     names().push_back(name + "/threads:" + std::to_string(threads) + "/real_time");
     benchmark::RegisterBenchmark(
         (name + "/threads:" + std::to_string(threads)).c_str(),
         [=](benchmark::State& state) {
           try {
-            on_threads(threads, [&] {
+            with_threads(threads, [&] {
               reset_peak_memory();
               count_allocations();
               round();

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include <benchmark/benchmark.h>
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/task_arena.h>
 
 #include <wayfarer/parallel.hpp>
+
+#include "engine/threads.hpp"
 
 namespace wayfarer::host::bench {
 namespace {
@@ -71,9 +71,7 @@ double rate(double amount, Work&& work) {
 
 limits measure(std::size_t threads) {
   limits out;
-  tbb::global_control const control(tbb::global_control::max_allowed_parallelism, threads);
-  tbb::task_arena arena(static_cast<int>(threads));
-  arena.execute([&] {
+  with_threads(threads, [&] {
     for (int i = 0; i < 12; ++i) out.multiply_adds = std::max(out.multiply_adds, multiply_adds_now(threads, 1 << 18));
     memory_reader const memory;
     for (int i = 0; i < 4; ++i) out.bandwidth = std::max(out.bandwidth, memory.bytes_now(threads));

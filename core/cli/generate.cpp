@@ -15,8 +15,10 @@
 
 #include "cli/models.hpp"
 #include "cli/planning.hpp"
+#include "cli/signals.hpp"
 #include "cli/verbs.hpp"
 #include "engine/provenance.hpp"
+#include "engine/threads.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host {
@@ -255,6 +257,10 @@ int generate_verb(words const& arguments) {
   if (!o.parse(arguments)) return 0;
   if (o.has("capture") != o.has("out")) throw usage_error("--capture says what to keep and --out where: give both, or neither");
 
+  if (o.has("out")) {
+    outlive_readers();
+    say_when_ended("; " + o.get<std::string>("out") + " is not written, and nothing is kept");
+  }
   auto const started = std::chrono::steady_clock::now();
   std::string const began = utc_now();
   registry plugins = open_registry(o);
@@ -283,6 +289,7 @@ int generate_verb(words const& arguments) {
     start.tokens.push_back(prompts[i].ids);
     if (!prompts[i].decoder_ids.empty()) start.decoder_tokens.push_back(prompts[i].decoder_ids);
   }
+  prove_threads(default_threads());
   m->load();
 
   // One text grows on the screen; several are printed one after another when all are done.

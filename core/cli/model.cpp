@@ -12,6 +12,7 @@
 #include "cli/models.hpp"
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
+#include "engine/threads.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -254,6 +255,7 @@ int model_verb(words const& arguments) {
   registry plugins = open_registry(o);
   std::unique_ptr<model> const m = open_model(o, plugins);
   if (action == "hooks") return show_hooks(*m, o.has("json"), patterns);
+  prove_threads(default_threads());
   m->load();
   return action == "info" ? show_info(*m, o.has("json"), o.has("values")) : show_weights(*m, o.has("json"), patterns);
 }

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "cli/planning.hpp"
+#include "cli/signals.hpp"
 #include "engine/engine.hpp"
 
 namespace wayfarer::host {
@@ -36,8 +37,11 @@ int run_verb(words const& arguments) {
   options.resume = o.has("resume");
   if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));
 
+  outlive_readers();
+  say_when_ended(kept_when_stopped(p.what, options));
   console talk(o.has("quiet"));
   run_outcome const outcome = run_plan(p.what, p.objects, options, talk);
+  say_when_ended("; " + options.out.string() + " is written");
   std::size_t missed = 0;
   for (auto const& v : outcome.verdicts) missed += !v.within && !v.wanted->recalled;
   if (!outcome.verdicts.empty()) std::printf("%s\n", format_verdicts(outcome.verdicts).c_str());

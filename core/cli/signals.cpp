@@ -1,23 +1,37 @@
 #include "cli/signals.hpp"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <initializer_list>
 #include <string_view>
 
 #include <wayfarer/file.hpp>
+#include <wayfarer/stopping.hpp>
 
 namespace wayfarer::host {
 namespace {
 
+/// What a run that was told to stop may take to come to rest. Docker kills after 10 seconds, Slurm after 30.
+constexpr unsigned seconds_to_rest = 8;
+/// `timeout` and shells send the same signal to the process and to its group: that is one wish.
+constexpr double seconds_of_one_wish = 0.5;
+
 struct sigaction before;
 pid_t program = 0;
+bool terminal = false;
 std::atomic<bool> ending{false};
+std::atomic<int> first_signal{0};
+timespec first_time{};  // written by the one handler that sets first_signal
+std::array<char, 4096> kept{};
+std::atomic<std::size_t> kept_length{0};
 
 /// Text put together without anything that a signal handler must not call.
 class message {
@@ -48,6 +62,7 @@ void on_bus_error(int, siginfo_t* info, void*) {
   mapping const at = find_mapping(info->si_addr);
   if (!at.path) {
     // Not ours: the instruction runs again and finds the handler of before.
+    if (::getpid() == program) remove_temporary_files();
     ::sigaction(SIGBUS, &before, nullptr);
     return;
   }
@@ -63,15 +78,91 @@ void on_bus_error(int, siginfo_t* info, void*) {
   ::_exit(3);
 }
 
+void handle(int signal, void (*with)(int, siginfo_t*, void*), struct sigaction* old = nullptr) noexcept {
+  struct sigaction action {};
+  action.sa_sigaction = with;
+  // Calls into the system go on; nothing else interrupts a handler.
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigfillset(&action.sa_mask);
+  ::sigaction(signal, &action, old);
+}
+
+[[noreturn]] void end_now(int signal) noexcept {
+  if (ending.exchange(true))
+    for (;;) ::pause();
+  remove_temporary_files();
+  message m;
+  char const* const name = ::sigabbrev_np(signal);
+  // On a terminal there may be half a line of progress.
+  m << (terminal ? "\n" : "") << "wayfarer: ended by SIG" << (name ? name : "?")
+    << std::string_view(kept.data(), kept_length.load()) << "\n";
+  m.print();
+  ::_exit(128 + signal);
+}
+
+void by_default(int signal) noexcept {
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);  // as soon as the handler returns
+}
+
+void on_alarm(int, siginfo_t*, void*) {
+  end_now(first_signal);
+}
+
+void on_end(int signal, siginfo_t*, void*) {
+  // A child that reads for the program has nothing to put in order.
+  if (::getpid() != program) return by_default(signal);
+  int const error = errno;
+  int none = 0;
+  if (first_signal.compare_exchange_strong(none, signal)) {
+    ::clock_gettime(CLOCK_MONOTONIC, &first_time);
+    if (!ask_to_stop(signal)) end_now(signal);
+    handle(SIGALRM, on_alarm);
+    ::alarm(seconds_to_rest);
+  } else {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    double const since =
+        static_cast<double>(now.tv_sec - first_time.tv_sec) + static_cast<double>(now.tv_nsec - first_time.tv_nsec) / 1e9;
+    // The kernel says SIGXCPU again each second.
+    if (signal != SIGXCPU && since > seconds_of_one_wish) end_now(first_signal);
+  }
+  errno = error;
+}
+
+/// Of a crash: what comes after is as it would be without us.
+void on_crash(int signal, siginfo_t*, void*) {
+  if (::getpid() == program) remove_temporary_files();
+  by_default(signal);
+}
+
 }  // namespace
 
 void install_signal_handlers() {
   program = ::getpid();
-  struct sigaction action {};
-  action.sa_sigaction = on_bus_error;
-  action.sa_flags = SA_SIGINFO;
-  sigemptyset(&action.sa_mask);
-  ::sigaction(SIGBUS, &action, &before);
+  terminal = ::isatty(STDERR_FILENO) == 1;
+  handle(SIGBUS, on_bus_error, &before);
+  auto const if_default = [](std::initializer_list<int> signals, void (*with)(int, siginfo_t*, void*)) {
+    for (int const s : signals) {
+      struct sigaction now {};
+      // Ignored ones stay so, and a sanitizer keeps those that it handles.
+      if (::sigaction(s, nullptr, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL) handle(s, with);
+    }
+  };
+  if_default({SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2}, on_end);
+  if_default({SIGQUIT, SIGABRT, SIGSEGV, SIGILL, SIGFPE}, on_crash);
+  ::signal(SIGXFSZ, SIG_IGN);
+}
+
+void say_when_ended(std::string_view what) {
+  std::size_t const n = std::min(what.size(), kept.size());
+  kept_length = 0;
+  std::memcpy(kept.data(), what.data(), n);
+  kept_length = n;
+}
+
+void outlive_readers() {
+  ::signal(SIGPIPE, SIG_IGN);
 }
 
 }  // namespace wayfarer::host

@@ -15,12 +15,10 @@
 #include <optional>
 #include <system_error>
 
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/task_arena.h>
-
 #include <wayfarer/error.hpp>
 
 #include "conformance/rules.hpp"
+#include "engine/threads.hpp"
 
 namespace wayfarer::host::conformance {
 namespace {
@@ -124,9 +122,7 @@ class child_side {
     reporter out(to);
     std::size_t next = first;
     bool ready = false;
-    tbb::global_control const limit(tbb::global_control::max_allowed_parallelism, request.threads);
-    tbb::task_arena arena(static_cast<int>(request.threads));
-    arena.execute([&] {
+    with_threads(request.threads, [&] {
       std::vector<step> steps;
       attempt(out, "loads", [&] {
         steps = request.prepare(out);
@@ -170,6 +166,7 @@ class child_side {
 };
 
 run_of_steps run_steps(steps_request const& request) {
+  prove_threads(request.threads);
   run_of_steps out;
   auto const limit = sanitized ? request.limit * 5 : request.limit;
   std::size_t first = 0;

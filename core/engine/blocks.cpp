@@ -1,6 +1,12 @@
 #include "engine/blocks.hpp"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <system_error>
 
 #include <wayfarer/digest.hpp>
@@ -25,31 +31,55 @@ std::string description(std::vector<accumulator> const& sums) {
   return text;
 }
 
+/// What the names of all blocks of a key begin with.
+std::string name_of(std::string const& key) {
+  return key.substr(0, 40) + "-";
+}
+
 }  // namespace
 
 fs::path block_store::path_of(item_range r) const {
-  return folder_ / (key_.substr(0, 40) + "-" + std::to_string(r.first) + "-" + std::to_string(r.last) + std::string(suffix));
+  return folder_ / (name_of(key_) + std::to_string(r.first) + "-" + std::to_string(r.last) + std::string(suffix));
 }
 
-bool block_store::load(item_range r, std::vector<accumulator>& sums) const {
+block_store::found block_store::load(item_range r, std::vector<accumulator>& sums) const {
+  std::error_code missing;
+  if (!fs::exists(path_of(r), missing)) return found::nothing;
+  std::shared_ptr<mapped_file const> kept;
+  try {
+    kept = mapped_file::open(path_of(r).string());
+  } catch (data_error const&) {
+    return found::nothing;  // another run has removed it just now
+  }
+  mapped_file const& file = *kept;
   std::string const wanted = description(sums);
   std::size_t size = wanted.size() + 64;
   for (auto const& a : sums) size += a.bytes();
-  std::error_code missing;
-  if (fs::file_size(path_of(r), missing) != size || missing) return false;
-  mapped_file const file(path_of(r).string());
-  if (file.size() != size || !file.text().starts_with(wanted)) return false;
-  if (sha256_hex(file.text().substr(0, size - 64)) != file.text().substr(size - 64)) return false;
+  if (file.size() != size || !file.text().starts_with(wanted)) return found::damaged;
+  if (sha256_hex(file.text().substr(0, size - 64)) != file.text().substr(size - 64)) return found::damaged;
   char const* at = file.text().data() + wanted.size();
   for (auto const& a : sums)
     for (auto const& [name, f] : a.fields()) {
       if (f.values.bytes() != 0) std::memcpy(const_cast<void*>(f.values.raw()), at, f.values.bytes());
       at += f.values.bytes();
     }
-  return true;
+  return found::whole;
 }
 
 void block_store::save(item_range r, std::vector<accumulator> const& sums) const {
+  for (int again = 10;; --again) {
+    try {
+      return write(r, sums);
+    } catch (resource_error const&) {
+      // A run that was done has removed the folder.
+      std::error_code code;
+      if (again == 0 || fs::symlink_status(folder_, code).type() != fs::file_type::not_found) throw;
+      make_block_folder(folder_);
+    }
+  }
+}
+
+void block_store::write(item_range r, std::vector<accumulator> const& sums) const {
   atomic_file file(path_of(r).string());
   sha256 digest;
   auto const put = [&](std::string_view bytes) {
@@ -71,15 +101,38 @@ fs::path block_folder(fs::path const& result) {
   return folder += ".blocks";
 }
 
-void remove_blocks(fs::path const& folder) {
-  std::error_code ignored;
-  for (fs::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
-    std::string const name = at->path().filename().string();
-    // Unfinished ones are called ".NAME.tmp.PID.RANDOM".
-    if (name.ends_with(suffix) || (name.starts_with('.') && name.find(std::string(suffix) + ".tmp.") != name.npos))
-      fs::remove(at->path(), ignored);
+void make_block_folder(fs::path const& folder) {
+  std::error_code code;
+  auto const refuse = [&](std::string const& what) {
+    throw usage_error(folder.string() + ": is " + what +
+                      ", and finished blocks are kept in a folder of that name; remove it, or choose another place with --out");
+  };
+  fs::create_directory(folder, code);
+  // What it says of something else under that name is no reason to give a person.
+  auto const there = fs::symlink_status(folder).type();
+  if (there == fs::file_type::symlink) refuse("a symbolic link");
+  if (there != fs::file_type::directory && there != fs::file_type::not_found) refuse("no folder");
+  if (code) throw resource_error(folder.string() + ": can't be made for finished blocks: " + code.message());
+  remove_litter(folder.string(), [](std::string_view name) { return name.ends_with(suffix); });
+}
+
+void remove_blocks(fs::path const& folder, std::set<std::string> const& keys) {
+  int const in = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  DIR* const all = in < 0 ? nullptr : ::fdopendir(in);
+  if (!all) {
+    if (in >= 0) ::close(in);
+    return;
   }
-  fs::remove(folder, ignored);  // only if it is empty
+  std::vector<std::string> names;
+  while (dirent const* const entry = ::readdir(all)) {
+    std::string_view const name = entry->d_name;
+    if (name.ends_with(suffix) &&
+        std::any_of(keys.begin(), keys.end(), [&](std::string const& k) { return name.starts_with(name_of(k)); }))
+      names.emplace_back(name);
+  }
+  for (auto const& name : names) ::unlinkat(in, name.c_str(), 0);
+  ::closedir(all);
+  ::rmdir(folder.c_str());  // only if it is empty, and never a link
 }
 
 }  // namespace wayfarer::host

@@ -1,10 +1,12 @@
 // Finished blocks of a sweep on disk, so that a run that was killed goes on where it was: `wayfarer run --resume`.
 //
 // A block's accumulators are one file, named by the digest of everything that determines them and by its items, and published by
-// write, fsync and rename: whole or not there, and the same whoever made it. Any thread may load and save, each block once.
+// write, fsync and rename: whole or not there, and the same whoever made it. Any thread may load and save, each block once. Other
+// runs may share the folder, and may take blocks or the folder away at any time: what is missing is made again.
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,15 +17,18 @@ namespace wayfarer::host {
 
 class block_store {
  public:
-  /// `key`: SHA-256 of what determines the blocks of one sweep, but for their items. The folder must be there.
+  enum class found { whole, nothing, damaged };
+
+  /// `key`: SHA-256 of what determines the blocks of one sweep, but for their items.
   block_store(std::filesystem::path folder, std::string key) : folder_(std::move(folder)), key_(std::move(key)) {}
 
-  /// Fills accumulators that have their shapes already; false if the block is not there, is damaged, or has other shapes.
-  bool load(item_range, std::vector<accumulator>& sums) const;
+  /// Fills accumulators that have their shapes already, if the block is there and whole by its checksum.
+  found load(item_range, std::vector<accumulator>& sums) const;
   void save(item_range, std::vector<accumulator> const& sums) const;
+  std::filesystem::path path_of(item_range) const;
 
  private:
-  std::filesystem::path path_of(item_range) const;
+  void write(item_range, std::vector<accumulator> const& sums) const;
 
   std::filesystem::path folder_;
   std::string key_;
@@ -31,7 +36,10 @@ class block_store {
 
 /// "r.h5" -> "r.h5.blocks", beside it.
 std::filesystem::path block_folder(std::filesystem::path const& result);
-/// Removes the folder with the blocks and unfinished files in it, and nothing else.
-void remove_blocks(std::filesystem::path const& folder);
+/// Makes the folder unless it is there, and removes what killed runs left half written in it. Throws usage_error for something
+/// else under its name, a symbolic link too: what lies behind one is not ours to write or remove.
+void make_block_folder(std::filesystem::path const& folder);
+/// Removes the blocks of these keys, and the folder if nothing else is in it.
+void remove_blocks(std::filesystem::path const& folder, std::set<std::string> const& keys);
 
 }  // namespace wayfarer::host

@@ -5,16 +5,16 @@
 #include <cstdio>
 #include <exception>
 #include <map>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 
 #include <oneapi/tbb/flow_graph.h>
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/info.h>
-#include <oneapi/tbb/task_arena.h>
 #include <unistd.h>
 
 #include <wayfarer/digest.hpp>
+#include <wayfarer/stopping.hpp>
 
 #include "cli/options.hpp"
 #include "engine/blocks.hpp"
@@ -23,6 +23,7 @@
 #include "engine/provenance.hpp"
 #include "engine/stack.hpp"
 #include "engine/sweep.hpp"
+#include "engine/threads.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host {
@@ -74,9 +75,11 @@ class run {
   gathered inputs_of(std::size_t i, fixed_axes const&) const;
   results view_of(node_state const&, fixed_axes const&) const;
   void put_together(std::size_t i, std::vector<axis>, std::vector<results>);
-  std::optional<block_store> blocks_of(task const&, std::size_t step) const;
+  std::optional<block_store> blocks_of(task const&, std::size_t step);
   sweep_plan plan_of_sweep(task const&, wayfarer::model const*, source const*) const;
   void write(std::size_t i);
+  static void failed(std::exception_ptr& into);
+  std::exception_ptr first_failure() const;
   std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
 
   wire const* wire_of(std::size_t i, port_kind kind) const {
@@ -102,6 +105,8 @@ class run {
   std::string code_;  // digest of the program and the plugins, if blocks are kept
   result_writer writer_;
   std::exception_ptr write_failure_;
+  std::mutex block_keys_mutex_;
+  std::set<std::string> block_keys_;  // of the sweeps of this run
   std::size_t threads_ = 1, name_width_ = 0, plugin_width_ = 0;
 };
 
@@ -175,11 +180,14 @@ std::size_t run::blocks_in_flight(std::size_t block, std::uint64_t block_bytes) 
 }
 
 /// Where the blocks of a sweep are kept: under a name that holds everything that determines them.
-std::optional<block_store> run::blocks_of(task const& t, std::size_t step) const {
+std::optional<block_store> run::blocks_of(task const& t, std::size_t step) {
   if (!options_.resume) return {};
   std::string facts = code_ + " step " + std::to_string(step);
   for (std::size_t const i : t.nodes) facts += " " + records_[i].key;
-  return block_store(block_folder(options_.out), sha256_hex(facts));
+  std::string const key = sha256_hex(facts);
+  std::lock_guard const lock(block_keys_mutex_);
+  block_keys_.insert(key);
+  return block_store(block_folder(options_.out), key);
 }
 
 std::vector<run::member> run::members_of(task const& t) const {
@@ -299,6 +307,7 @@ void run::execute_probes(task const& t) {
   std::optional<item_lengths> longest;
   std::size_t const steps = learner ? learner->steps.size() : 1;
   for (std::size_t s = 0; s < steps; ++s) {
+    stop_if_asked();
     wayfarer::model const* const m = learner      ? learner->snapshots[s].get()
                                      : model_wire ? objects_[model_wire->node].model.get()
                                                   : nullptr;
@@ -387,6 +396,7 @@ void run::execute_metric(std::size_t i) {
     for (auto a = axes.rbegin(); a != axes.rend(); ++a) at.emplace_back(a->name, rest % a->size()), rest /= a->size();
     gathered const inputs = with_place(title(i), [&] { return inputs_of(i, at); });
     for (std::size_t c = 0; c < plan_.nodes[i].combinations(); ++c) {
+      stop_if_asked();
       results r;
       std::string const where = name_of_part(axes, part);
       with_place(title(i, c) + (where.empty() ? "" : ", " + where), [&] { objects_[i].at(c).metric->measure(inputs.ports, r); });
@@ -407,6 +417,7 @@ void run::execute(task const& t) {
       }
   auto const start = clock::now();
   try {
+    stop_if_asked();
     switch (plan_.nodes[front].kind) {
       case plugin_kind::source:
         execute_source(front);
@@ -422,7 +433,7 @@ void run::execute(task const& t) {
         break;  // names whichever of its probes fails
     }
   } catch (...) {
-    states_[front].failure = std::current_exception();
+    failed(states_[front].failure);
     for (std::size_t k : t.nodes) states_[k].skipped = k != front;
     return;
   }
@@ -442,8 +453,38 @@ void run::write(std::size_t i) {
   try {
     with_place(title(i), [&] { writer_.write(records_[i], states_[i].out); });
   } catch (...) {
-    write_failure_ = std::current_exception();
+    failed(write_failure_);
   }
+}
+
+/// Keeps the exception in flight. A disk or memory that is full fails all the rest too, so the run ends at once.
+void run::failed(std::exception_ptr& into) {
+  into = std::current_exception();
+  try {
+    throw;
+  } catch (resource_error const&) {
+    ask_to_stop(0);
+  } catch (...) {
+  }
+}
+
+/// What made the run fail; null if nothing did. Work that only heard of it and stopped is not to blame.
+std::exception_ptr run::first_failure() const {
+  std::exception_ptr heard;
+  auto const to_blame = [&](std::exception_ptr const& e) {
+    try {
+      if (e) std::rethrow_exception(e);
+      return false;
+    } catch (stopped const&) {
+      heard = e;
+      return false;
+    } catch (...) {
+      return true;
+    }
+  };
+  for (auto const& s : states_)
+    if (to_blame(s.failure)) return s.failure;
+  return to_blame(write_failure_) ? write_failure_ : heard;
 }
 
 run_outcome run::operator()(std::size_t threads) {
@@ -453,10 +494,7 @@ run_outcome run::operator()(std::size_t threads) {
   auto const keys = node_keys(plan_, inputs_);
   if (options_.resume) {
     code_ = digest_code(plan_);
-    std::error_code code;
-    std::filesystem::create_directory(block_folder(options_.out), code);
-    if (code)
-      throw resource_error(block_folder(options_.out).string() + ": can't be made for finished blocks: " + code.message());
+    make_block_folder(block_folder(options_.out));
   }
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
     plan_node const& n = plan_.nodes[i];
@@ -492,12 +530,13 @@ run_outcome run::operator()(std::size_t threads) {
     for (std::size_t b : before) flow::make_edge(*nodes[b], *nodes[t]);
     if (before.empty()) flow::make_edge(start, *nodes[t]);
   }
+  stoppable_work listening;
   start.try_put(flow::continue_msg());
   graph.wait_for_all();
 
-  for (auto const& s : states_)
-    if (s.failure) std::rethrow_exception(s.failure);
-  if (write_failure_) std::rethrow_exception(write_failure_);
+  if (int const signal = listening.end())
+    throw stopped("stopped by " + name_of_signal(signal) + kept_when_stopped(plan_, options_), signal);
+  if (auto const failure = first_failure()) std::rethrow_exception(failure);
 
   run_outcome outcome;
   outcome.verdicts = compare_with_expected(plan_, [&](std::size_t i) -> results const& { return states_[i].out; });
@@ -515,7 +554,7 @@ run_outcome run::operator()(std::size_t threads) {
   record.peak_memory = peak_memory_bytes();
   for (std::size_t i = 0; i < records_.size(); ++i) records_[i].seconds = states_[i].seconds;
   writer_.commit(record, records_);
-  if (options_.resume) remove_blocks(block_folder(options_.out));
+  if (options_.resume) remove_blocks(block_folder(options_.out), block_keys_);
   outcome.datasets = writer_.datasets();
   outcome.bytes = writer_.bytes();
   return outcome;
@@ -523,11 +562,22 @@ run_outcome run::operator()(std::size_t threads) {
 
 }  // namespace
 
+std::string kept_when_stopped(plan const& p, run_options const& options) {
+  std::string kept;
+  if (options.resume) kept = block_folder(options.out).string() + " keeps the finished blocks";
+  for (auto const& n : p.nodes)
+    if (n.what && n.parameters.has("train.state") && !n.parameters["train.state"].text().empty())
+      kept += (kept.empty() ? "" : " and ") + n.parameters["train.state"].text() + (kept.empty() ? " keeps" : "") +
+              " the training of '" + n.name + "'";
+  return "; no result is written, and " + (kept.empty() ? std::string("nothing is kept: --resume keeps finished blocks")
+                                                        : kept + ": run the same command again to go on");
+}
+
 run_outcome run_plan(plan const& p, std::vector<instance>& objects, run_options const& options, console& talk) {
-  std::size_t const threads = options.threads != 0 ? options.threads : static_cast<std::size_t>(tbb::info::default_concurrency());
-  tbb::global_control const limit(tbb::global_control::max_allowed_parallelism, threads);
-  tbb::task_arena arena(static_cast<int>(threads));
-  return arena.execute([&] { return run(p, objects, options, talk)(threads); });
+  std::size_t const threads = options.threads != 0 ? options.threads : default_threads();
+  run_outcome outcome;
+  with_threads(threads, [&] { outcome = run(p, objects, options, talk)(threads); });
+  return outcome;
 }
 
 }  // namespace wayfarer::host

@@ -30,8 +30,12 @@ struct run_outcome {
   std::uint64_t bytes = 0;
 };
 
+/// What to say after "stopped by SIGINT": what a run leaves that is not ended by itself, and how to go on.
+std::string kept_when_stopped(plan const&, run_options const&);
+
 /// Runs all nodes and writes the result file. Throws the first error in plan order, after everything has come to rest; no file is
-/// left then, and an older one of that name stays as it was.
+/// left then, and an older one of that name stays as it was. Once something has run out (disk, memory) the rest is stopped, and
+/// `stopped` comes out when a signal asked for it (wayfarer/stopping.hpp).
 run_outcome run_plan(plan const&, std::vector<instance>&, run_options const&, console&);
 
 }  // namespace wayfarer::host

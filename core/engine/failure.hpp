@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/stopping.hpp>
 
 namespace wayfarer::host {
 
@@ -22,6 +23,8 @@ namespace wayfarer::host {
     throw plugin_error(place + ": " + e.what());
   } catch (resource_error const& e) {
     throw resource_error(place + ": " + e.what());
+  } catch (stopped const&) {
+    throw;  // nobody's fault, so without a place
   } catch (std::bad_alloc const&) {
     throw resource_error(place + ": memory ran out; use fewer --threads, a smaller block, or fewer hooks");
   } catch (std::exception const& e) {

@@ -7,6 +7,7 @@
 #include <oneapi/tbb/parallel_pipeline.h>
 
 #include <wayfarer/parallel.hpp>
+#include <wayfarer/stopping.hpp>
 
 #include "engine/failure.hpp"
 
@@ -43,7 +44,9 @@ probe_context context_of(sweep_plan const& plan) {
   return {plan.over, plan.data, plan.items, plan.step, plan.longest.tokens, plan.longest.decoder, plan.inputs};
 }
 
-block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep) {
+block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep,
+                     progress& report) {
+  stop_if_asked();
   block_result out{items, {}};
   probe_context const context = context_of(plan);
   for (auto const& o : observers) {
@@ -51,7 +54,11 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
     with_place(o.name, [&] { o.what->shape(sums, context); });
     out.sums.push_back(std::move(sums));
   }
-  if (plan.blocks && plan.blocks->load(items, out.sums)) return out;
+  if (plan.blocks) {
+    auto const there = plan.blocks->load(items, out.sums);
+    if (there == block_store::found::whole) return out;
+    if (there == block_store::found::damaged) report.warn(plan.blocks->path_of(items).string() + ": damaged, and made again");
+  }
   item_block const block = read_items(plan, items);
   batch tokens;
   activations captured;
@@ -119,7 +126,7 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
     return r;
   };
   auto work = [&](item_range r) {
-    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep); }));
+    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep, report); }));
   };
   auto collect = [&](std::shared_ptr<block_result> const& b) {
     for (std::size_t i = 0; i < observers.size(); ++i) {

@@ -4,17 +4,23 @@
 #include <oneapi/tbb/task_arena.h>
 #include <oneapi/tbb/task_group.h>
 
-#include <wayfarer/error.hpp>
+#include <wayfarer/stopping.hpp>
 
 namespace wayfarer {
 
 void parallel_for(std::size_t n, std::function<void(std::size_t)> const& body) {
   tbb::task_group_context own;
+  bool const may_stop = !undivided_work::here();
   tbb::parallel_for(
-      std::size_t{0}, n, [&](std::size_t i) { body(i); }, own);
+      std::size_t{0}, n,
+      [&](std::size_t i) {
+        if (may_stop) stop_if_asked();
+        body(i);
+      },
+      own);
   // When something else has failed in the work that this loop is part of, TBB leaves pieces out and returns as if all were done.
   // Nobody sees this error: the one that came first is reported.
-  if (own.is_group_execution_cancelled()) throw resource_error("stopped, because another part of the run has failed");
+  if (own.is_group_execution_cancelled()) throw stopped();
 }
 
 std::size_t concurrency() noexcept {

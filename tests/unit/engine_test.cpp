@@ -55,7 +55,8 @@ struct uneven final : wf::probe {
 
 struct silent final : wf::progress {
   void at(std::size_t, std::size_t, std::string_view) override {}
-  void warn(std::string_view) override {}
+  void warn(std::string_view) override { ++warnings; }
+  int warnings = 0;
 };
 
 observer swept(std::size_t items, std::size_t block, int threads, std::size_t in_flight) {
@@ -157,12 +158,47 @@ TEST(sweep, takes_finished_blocks_as_they_are_and_makes_the_others_again) {
     f.put('?');
   }
   EXPECT_THROW(run(none, &blocks), wf::data_error);
+  quiet.warnings = 0;
   EXPECT_EQ(run(data, &blocks).sums["sum"](), wanted.sums["sum"]());
+  EXPECT_EQ(quiet.warnings, 2) << "a damaged block is named, a missing one is not";
   EXPECT_EQ(run(none, &blocks).sums["sum"](), wanted.sums["sum"]());
   std::ofstream(folder + "/mine.txt").put('x');
-  remove_blocks(folder);
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "only blocks are removed";
+  std::ofstream(folder + "/" + std::string(40, 'c') + "-0-16.block").put('x');
+  remove_blocks(folder, {std::string(64, 'a'), std::string(64, 'b')});
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 2) << "only blocks of these keys are removed";
   std::filesystem::remove_all(folder);
+}
+
+TEST(blocks, are_never_written_or_removed_through_a_link) {
+  namespace fs = std::filesystem;
+  std::string name = testing::TempDir() + "wayfarer-blocks-XXXXXX";
+  ASSERT_NE(::mkdtemp(name.data()), nullptr);
+  fs::path const here = name, theirs = here / "theirs", link = here / "r.h5.blocks";
+  fs::create_directory(theirs);
+  std::string const block = std::string(40, 'a') + "-0-16.block";
+  std::ofstream(theirs / block).put('x');
+  fs::create_directory_symlink(theirs, link);
+  EXPECT_THROW(make_block_folder(link), wf::usage_error);
+  remove_blocks(link, {std::string(64, 'a')});
+  EXPECT_TRUE(fs::exists(theirs / block));
+  EXPECT_TRUE(fs::is_symlink(link));
+  fs::remove(link);
+  std::ofstream(link).put('x');
+  EXPECT_THROW(make_block_folder(link), wf::usage_error);
+  fs::remove(link);
+  fs::create_symlink(here / "nowhere", link);
+  EXPECT_THROW(make_block_folder(link), wf::usage_error);
+  EXPECT_THROW(make_block_folder(here / "none" / "r.h5.blocks"), wf::resource_error);
+  fs::remove(link);
+  // A folder that another run was done with is made again.
+  make_block_folder(link);
+  fs::remove(link);
+  std::vector<wf::accumulator> sums(1, wf::accumulator(1));
+  block_store const blocks(link, std::string(64, 'a'));
+  EXPECT_EQ(blocks.load({0, 1}, sums), block_store::found::nothing);
+  blocks.save({0, 1}, sums);
+  EXPECT_EQ(blocks.load({0, 1}, sums), block_store::found::whole);
+  fs::remove_all(here);
 }
 
 TEST(stack, adds_the_dimension_step_and_keeps_the_rest) {

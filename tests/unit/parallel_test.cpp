@@ -9,6 +9,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/parallel.hpp>
+#include <wayfarer/stopping.hpp>
 
 namespace wayfarer {
 namespace {
@@ -51,6 +52,46 @@ TEST(parallel_for, does_not_return_with_pieces_left_out_when_something_around_it
     EXPECT_TRUE(failed);
     EXPECT_EQ(lied, 0);
   }
+}
+
+TEST(stopping, ends_loops_between_their_pieces_but_for_what_must_be_whole) {
+  auto const loop = [] {
+    std::atomic<int> done{0};
+    parallel_for(100, [&](std::size_t) { ++done; });
+    return done.load();
+  };
+  EXPECT_FALSE(ask_to_stop(2)) << "nothing listens";
+  EXPECT_EQ(loop(), 100);
+  {
+    stoppable_work listening;
+    EXPECT_NO_THROW(stop_if_asked());
+    EXPECT_TRUE(ask_to_stop(0));
+    EXPECT_TRUE(ask_to_stop(15)) << "says more than that a part has failed";
+    EXPECT_TRUE(ask_to_stop(2)) << "the first signal stays";
+    EXPECT_THROW(stop_if_asked(), stopped);
+    try {
+      loop();
+      ADD_FAILURE() << "went on";
+    } catch (stopped const& e) {
+      EXPECT_STREQ(e.what(), "stopped by SIGTERM");
+      EXPECT_EQ(e.exit_code(), 128 + 15);
+    }
+    {
+      undivided_work const whole;
+      EXPECT_EQ(loop(), 100);
+    }
+    EXPECT_THROW(loop(), stopped);
+    EXPECT_EQ(listening.end(), 15);
+  }
+  stoppable_work again;
+  EXPECT_EQ(loop(), 100);
+  ask_to_stop(0);
+  try {
+    stop_if_asked();
+  } catch (stopped const& e) {
+    EXPECT_EQ(e.exit_code(), 5);
+  }
+  EXPECT_EQ(again.end(), 0);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/random.hpp>
+#include <wayfarer/stopping.hpp>
 
 namespace wayfarer::gpt2_training {
 
@@ -35,6 +36,7 @@ token_stream read_stream(source const& from, tokenizer const* words, std::size_t
   };
   std::size_t const items = from.info().items;
   for (std::size_t first = 0; first < items; first += at_once) {
+    stop_if_asked();
     item_block const block = from.read({first, std::min(items, first + at_once)});
     for (std::size_t i = 0; i < block.count; ++i) {
       if (!block.tokens.empty()) {

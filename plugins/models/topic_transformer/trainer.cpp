@@ -11,6 +11,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/random.hpp>
+#include <wayfarer/stopping.hpp>
 
 #include "fast.hpp"
 #include "plain.hpp"
@@ -227,6 +228,7 @@ std::size_t train(spec const& s, layout const& l, weights<T>& w, schedule const&
     double const rate = s.schedule == schedule_kind::constant
                             ? s.learning_rate
                             : s.learning_rate * (1 - static_cast<double>(done) / static_cast<double>(s.updates));
+    stop_if_asked();
     sum += learn->gradient(data, batch(at));
     learn->step(done, rate);
     ++done, ++summed;

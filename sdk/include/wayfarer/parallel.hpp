@@ -12,7 +12,7 @@
 namespace wayfarer {
 
 /// Calls body(i) for i in [0, n), each exactly once, on up to `concurrency()` threads; returns when all are done. The first
-/// exception is rethrown here.
+/// exception is rethrown here; `stopped` if the run ends meanwhile (stopping.hpp).
 WAYFARER_API void parallel_for(std::size_t n, std::function<void(std::size_t)> const& body);
 
 /// How many threads a loop may use now (the run's --threads).
