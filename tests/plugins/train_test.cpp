@@ -1,9 +1,11 @@
 // gpt2_trained through its interface: against PyTorch's gradients and steps, training that learns, is the same for any number of
 // threads and after an interruption, the checkpoint that it writes, and what it must refuse.
 #include <cmath>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 
@@ -14,6 +16,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/safetensors.hpp>
+#include <wayfarer/stopping.hpp>
 
 #include "models/gpt2_trained/checkpoint.hpp"
 #include "models/gpt2_trained/corpus.hpp"
@@ -295,6 +298,95 @@ TEST(gpt2_trained, a_spoilt_state_is_refused) {
   put(good);
   std::filesystem::remove(here / "state/snapshot-20.safetensors");
   expect_error<data_error>([&] { train(given, story()); }, HasSubstr("snapshot-20"));
+}
+
+TEST(gpt2_trained, damage_in_what_is_kept_is_found) {
+  folder here;
+  auto const given = with(small, {{"train.state", here / "state"}, {"train.snapshots", std::vector<std::int64_t>{0, 20}}});
+  auto const whole = train(given, story());
+  auto const damage = [&](std::string const& name, auto&& how) {
+    std::string const path = here / ("state/" + name), good = bytes_of(path);
+    std::ofstream(path, std::ios::binary) << how(good);
+    return [path, good] { std::ofstream(path, std::ios::binary) << good; };
+  };
+  auto const one_bit = [](std::string bytes) {
+    bytes[bytes.size() - 30] ^= 1;
+    return bytes;
+  };
+  auto const without_checksum = [](std::string const& good) {
+    auto const stored = safetensors_file::view(std::as_bytes(std::span(good)), "good", nullptr);
+    std::vector<std::pair<std::string, tensor>> parts;
+    for (auto const& name : stored.names()) parts.emplace_back(name, stored.tensor(name).clone());
+    auto facts = stored.metadata();
+    EXPECT_EQ(facts.erase("checksum"), 1u);
+    folder there;
+    write_safetensors(there / "old", parts, facts);
+    return bytes_of(there / "old");
+  };
+  for (std::string const name : {"state.safetensors", "snapshot-20.safetensors"}) {
+    std::function<void()> repair = damage(name, one_bit);
+    expect_error<data_error>([&] { train(given, story()); },
+                             AllOf(HasSubstr(name), HasSubstr("damaged"), HasSubstr("remove the folder")));
+    repair();
+    repair = damage(name, without_checksum);
+    expect_error<data_error>([&] { train(given, story()); },
+                             AllOf(HasSubstr(name), HasSubstr("no checksum"), HasSubstr("remove the folder")));
+    repair();
+  }
+  // The start can be had again.
+  std::string const path = here / "state/snapshot-0.safetensors", good = bytes_of(path);
+  damage("snapshot-0.safetensors", one_bit);
+  auto const again = train(given, story());
+  ASSERT_EQ(again.states.size(), whole.states.size());
+  for (std::size_t i = 0; i < whole.states.size(); ++i)
+    EXPECT_TRUE(same_weights(*again.states[i].state, *whole.states[i].state)) << i;
+  ASSERT_EQ(again.said.warnings.size(), 1u);
+  EXPECT_THAT(again.said.warnings[0], AllOf(HasSubstr("snapshot-0"), HasSubstr("made again")));
+  EXPECT_EQ(bytes_of(path), good);
+}
+
+TEST(gpt2_trained, a_stop_keeps_the_training_where_it_is) {
+  auto given = with(small, {{"train.snapshots", std::vector<std::int64_t>{0, 20}}});
+  auto const whole = train(given, story(), "Ben went home. Then Ben slept.");
+  folder here;
+  given["train.state"] = here / "state";
+  // Asked at any moment: while an update is made, measured, or kept.
+  struct asking final : progress {
+    void at(std::size_t done, std::size_t, std::string_view) override {
+      last = done;
+      if (done == when) ask_to_stop(SIGINT);
+    }
+    void warn(std::string_view) override {}
+    std::size_t when = 0, last = 0;
+  };
+  std::size_t reached = 0;
+  for (std::size_t const when : {std::size_t{1}, std::size_t{13}, std::size_t{20}}) {
+    auto const m = make<model>("gpt2_trained", given);
+    auto const data = make_source("text", {{"texts", std::vector<std::string>{story()}}}),
+               rest = make_source("text", {{"texts", std::vector<std::string>{"Ben went home. Then Ben slept."}}});
+    results none;
+    asking ask;
+    ask.when = when;
+    stoppable_work listening;
+    EXPECT_THROW(dynamic_cast<trainable_model const&>(*m).train({*data, rest.get(), none, ask, [](snapshot) {}}), stopped);
+    EXPECT_EQ(listening.end(), SIGINT);
+    EXPECT_EQ(ask.last, when);
+    auto const kept = safetensors_file::open(here / "state/state.safetensors");
+    EXPECT_EQ(kept.tensor("counters").get({0}), static_cast<double>(when));
+    reached = when;
+  }
+  EXPECT_EQ(reached, 20u);
+  // Broken off between an update and what belongs to it.
+  std::filesystem::remove(here / "state/snapshot-20.safetensors");
+  auto const resumed = train(given, story(), "Ben went home. Then Ben slept.");
+  ASSERT_EQ(resumed.states.size(), whole.states.size());
+  for (std::size_t i = 0; i < whole.states.size(); ++i)
+    EXPECT_TRUE(same_weights(*resumed.states[i].state, *whole.states[i].state)) << i;
+  for (char const* name : {"loss", "held_out_loss", "gradient_norm"}) {
+    auto const &a = resumed.curves.at(name).values(), &b = whole.curves.at(name).values();
+    ASSERT_EQ(a.count(), b.count()) << name;
+    EXPECT_EQ(std::memcmp(a.raw(), b.raw(), a.bytes()), 0) << name;
+  }
 }
 
 TEST(gpt2_trained, the_checkpoint_reads_back_to_the_same_logits) {

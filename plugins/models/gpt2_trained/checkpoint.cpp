@@ -1,5 +1,6 @@
 #include "checkpoint.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -36,6 +37,11 @@ void write_checkpoint(std::string const& folder, net_shape const& s, std::vector
   std::error_code failed;
   std::filesystem::create_directories(to, failed);
   if (failed) throw resource_error(folder + ": " + failed.message() + "; name another folder in train.save");
+  remove_litter(folder, [&](std::string_view name) {
+    auto const copied = [&](std::string const& file) { return std::filesystem::path(file).filename().string() == name; };
+    return name == "config.json" || name == "model.safetensors" || name == "vocab.json" || name == "merges.txt" ||
+           (words && std::any_of(words->files().begin(), words->files().end(), copied));
+  });
   if (words && words->files().empty()) {
     write_file_atomically((to / "vocab.json").string(), byte_vocabulary());
     write_file_atomically((to / "merges.txt").string(), "#version: 0.2\n");

@@ -203,6 +203,7 @@ struct gpt2_trained final : wf::trainable_model {
     };
     gt::training_observer<T> tell;
     tell.snapshot = keep;
+    tell.warn = [&](std::string const& what) { t.report.warn(what); };
     tell.progress = [&](std::size_t update, gt::training_curves const& curves) {
       std::string note;
       if (!curves.losses.empty()) note = "loss " + digits(curves.losses.back());

@@ -6,13 +6,49 @@
 #include <map>
 #include <memory>
 
+#include <wayfarer/digest.hpp>
 #include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
 #include <wayfarer/safetensors.hpp>
+#include <wayfarer/stopping.hpp>
 
 namespace wayfarer::gpt2_training {
 namespace {
 
 constexpr char format[] = "gpt2_trained state 1";
+
+using named_tensors = std::vector<std::pair<std::string, tensor>>;
+
+/// Of everything that is read back: names, types, shapes and numbers, in their order.
+std::string checksum_of(named_tensors const& all, std::string const& training) {
+  sha256 sum;
+  sum.update(training);
+  for (auto const& [name, t] : all) {
+    tensor const whole = t.contiguous() ? t : t.clone();
+    sum.update("\n" + name + " " + std::string(name_of(t.type())));
+    for (auto const& d : t.shape()) sum.update(" " + std::to_string(d.size));
+    sum.update(":").update(std::span(static_cast<std::byte const*>(whole.raw()), whole.bytes()));
+  }
+  return sum.hex();
+}
+
+void write_kept(std::string const& path, named_tensors const& all, std::string const& training) {
+  write_safetensors(path, all, {{"format", format}, {"training", training}, {"checksum", checksum_of(all, training)}});
+}
+
+std::string fact(safetensors_file const& of, char const* name) {
+  auto const found = of.metadata().find(name);
+  return found == of.metadata().end() ? std::string() : found->second;
+}
+
+/// What is wrong with the numbers of a kept file, "" for nothing.
+std::string fault_of(safetensors_file const& stored) {
+  std::string const wanted = fact(stored, "checksum");
+  if (wanted.empty()) return "has no checksum, since an earlier version wrote it, and damage would go unnoticed";
+  named_tensors all;
+  for (auto const& name : stored.names()) all.emplace_back(name, stored.tensor(name));
+  return checksum_of(all, fact(stored, "training")) == wanted ? "" : "is damaged: its numbers do not have its checksum";
+}
 
 template <class T>
 struct loop {
@@ -39,18 +75,28 @@ struct loop {
     };
     std::vector<std::int64_t> const counters{static_cast<std::int64_t>(update), static_cast<std::int64_t>(loss_count)};
     std::vector<double> const sums{loss_sum};
-    std::vector<std::pair<std::string, tensor>> const all{{"weights", numbers(std::as_const(learner).values())},
-                                                          {"m", numbers(m)},
-                                                          {"v", numbers(v)},
-                                                          {"counters", numbers(counters)},
-                                                          {"sums", numbers(sums)},
-                                                          {"logged", numbers(curves.logged)},
-                                                          {"losses", numbers(curves.losses)},
-                                                          {"rates", numbers(curves.rates)},
-                                                          {"norms", numbers(curves.norms)},
-                                                          {"held_out_at", numbers(curves.held_out_at)},
-                                                          {"held_out_losses", numbers(curves.held_out_losses)}};
-    write_safetensors(file("state.safetensors"), all, {{"format", format}, {"training", plan.key}});
+    named_tensors const all{{"weights", numbers(std::as_const(learner).values())},
+                            {"m", numbers(m)},
+                            {"v", numbers(v)},
+                            {"counters", numbers(counters)},
+                            {"sums", numbers(sums)},
+                            {"logged", numbers(curves.logged)},
+                            {"losses", numbers(curves.losses)},
+                            {"rates", numbers(curves.rates)},
+                            {"norms", numbers(curves.norms)},
+                            {"held_out_at", numbers(curves.held_out_at)},
+                            {"held_out_losses", numbers(curves.held_out_losses)}};
+    write_kept(file("state.safetensors"), all, plan.key);
+  }
+
+  std::string begin_anew() const { return "; remove the folder " + plan.state + " to train anew, with the same result"; }
+
+  safetensors_file open_kept(std::string const& path) const {
+    try {
+      return safetensors_file::open(path);
+    } catch (data_error const& e) {
+      throw data_error(e.what() + begin_anew());
+    }
   }
 
   /// Whether there was a state to go on from.
@@ -59,15 +105,15 @@ struct loop {
     std::error_code failed;
     std::filesystem::create_directories(plan.state, failed);
     if (failed) throw resource_error(plan.state + ": " + failed.message() + "; name another folder in train.state");
+    remove_litter(plan.state, [](std::string_view name) {
+      return name == "state.safetensors" || (name.starts_with("snapshot-") && name.ends_with(".safetensors"));
+    });
     std::string const path = file("state.safetensors");
     if (!std::filesystem::exists(path)) return false;
-    auto const stored = safetensors_file::open(path);
-    auto const fact = [&](char const* name) {
-      auto const found = stored.metadata().find(name);
-      return found == stored.metadata().end() ? std::string() : found->second;
-    };
-    if (fact("format") != format) throw data_error(path + ": this is no state of a training; remove it or name another folder");
-    if (fact("training") != plan.key)
+    auto const stored = open_kept(path);
+    if (fact(stored, "format") != format)
+      throw data_error(path + ": this is no state of a training; remove it or name another folder");
+    if (fact(stored, "training") != plan.key)
       throw usage_error(
           path +
           ": this is the state of another training, with other parameters or texts; remove it to begin anew, or name "
@@ -94,6 +140,7 @@ struct loop {
     read("losses", curves.losses, logged), read("rates", curves.rates, logged), read("norms", curves.norms, logged);
     read("held_out_at", curves.held_out_at, SIZE_MAX);
     read("held_out_losses", curves.held_out_losses, curves.held_out_at.size());
+    if (std::string const fault = fault_of(stored); !fault.empty()) throw data_error(path + ": " + fault + begin_anew());
     if (counters[0] < 0 || static_cast<std::size_t>(counters[0]) > plan.updates || counters[1] < 0)
       throw data_error(path + ": update " + std::to_string(counters[0]) + " lies beyond this training; remove the file");
     update = static_cast<std::size_t>(counters[0]), loss_count = static_cast<std::size_t>(counters[1]), loss_sum = sums[0];
@@ -107,20 +154,35 @@ struct loop {
   void snapshot() const {
     if (!wants_snapshot(update)) return;
     auto const now = learner.copy();
-    if (!plan.state.empty()) write_safetensors(snapshot_file(update), now, {{"format", format}, {"training", plan.key}});
+    if (!plan.state.empty()) write_kept(snapshot_file(update), now, plan.key);
     if (tell.snapshot) tell.snapshot(update, now);
   }
 
-  /// Those that were taken before the run was interrupted.
-  void repeat_snapshots() const {
+  named_tensors read_snapshot(std::size_t at) const {
+    auto const stored = open_kept(snapshot_file(at));
+    if (fact(stored, "training") != plan.key)
+      throw data_error(stored.path() + ": this is no snapshot of this training" + begin_anew());
+    if (std::string const fault = fault_of(stored); !fault.empty()) throw data_error(stored.path() + ": " + fault + begin_anew());
+    named_tensors now;
+    for (auto const& p : learner.parameters()) now.emplace_back(p.name, stored.tensor(p.name).clone());
+    return now;
+  }
+
+  /// Those that were taken before the run was interrupted. The first and the last can be made again; `start` is the first, or
+  /// empty.
+  void repeat_snapshots(named_tensors const& start) const {
     for (auto const at : plan.snapshots) {
       if (at > update) break;
-      auto const stored = safetensors_file::open(snapshot_file(at));
-      auto const key = stored.metadata().find("training");
-      if (key == stored.metadata().end() || key->second != plan.key)
-        throw data_error(stored.path() + ": this is no snapshot of this training; remove the folder to begin anew");
-      std::vector<std::pair<std::string, tensor>> now;
-      for (auto const& p : learner.parameters()) now.emplace_back(p.name, stored.tensor(p.name).clone());
+      named_tensors now;
+      try {
+        now = read_snapshot(at);
+      } catch (data_error const& e) {
+        if (at != 0 && at != update) throw;
+        bool const there = std::filesystem::exists(snapshot_file(at));
+        if (there && tell.warn) tell.warn(snapshot_file(at) + " could not be used and is made again (" + e.what() + ")");
+        now = at == 0 ? start : learner.copy();
+        write_kept(snapshot_file(at), now, plan.key);
+      }
       if (tell.snapshot) tell.snapshot(at, now);
     }
   }
@@ -131,6 +193,8 @@ struct loop {
 
   void measure() {
     if (!held_out || !due(plan.held_out_every, update, plan.updates)) return;
+    // After a stop it may be there already.
+    if (!curves.held_out_at.empty() && curves.held_out_at.back() == static_cast<std::int64_t>(update)) return;
     curves.held_out_at.push_back(static_cast<std::int64_t>(update));
     curves.held_out_losses.push_back(
         held_out_loss(std::as_const(learner), *held_out, plan.batch, plan.context, plan.held_out_windows));
@@ -139,8 +203,9 @@ struct loop {
   void step() {
     auto const batch = draw_windows(data, plan.seed, update, plan.batch, plan.context);
     double const loss = learner.learn(batch.tokens, batch.targets, plan.context);
-    ++update;
     double const norm = norm_of<T>(std::span<T const>(learner.gradient()));
+    undivided_work const whole;  // a stop before here has changed nothing
+    ++update;
     if (!std::isfinite(loss) || !std::isfinite(norm))
       throw usage_error("gpt2_trained: the loss is no longer finite at update " + std::to_string(update) +
                         "; lower train.learning_rate, or set train.clip");
@@ -173,16 +238,26 @@ struct loop {
                        std::to_string(plan.context) + " needs more than that; choose a smaller `context`");
     if (held_out && held_out->tokens.size() < 2)
       throw data_error("gpt2_trained: the held-out source gives fewer than two tokens");
-    if (read_state())
-      repeat_snapshots();
-    else
-      snapshot();
-    while (update < plan.updates) {
-      step();
-      measure();
-      snapshot();
-      if (tell.progress) tell.progress(update, curves);
-      if (update == plan.updates || (plan.state_every > 0 && update % plan.state_every == 0)) write_state();
+    named_tensors start;
+    if (!plan.state.empty() && wants_snapshot(0)) start = learner.copy();
+    bool const resumed = read_state();
+    try {
+      if (resumed)
+        measure(), repeat_snapshots(start);
+      else
+        snapshot();
+      while (update < plan.updates) {
+        stop_if_asked();
+        step();
+        measure();
+        snapshot();
+        if (tell.progress) tell.progress(update, curves);
+        if (update == plan.updates || (plan.state_every > 0 && update % plan.state_every == 0)) write_state();
+      }
+    } catch (stopped const&) {
+      // Steps are whole; what follows an update is done when the run goes on.
+      write_state();
+      throw;
     }
   }
 };

@@ -41,13 +41,15 @@ struct training_observer {
   std::function<void(std::size_t update, training_curves const&)> progress;
   /// Parameters at a snapshot, in their order, T; called in order of the updates, after a resumed run too.
   std::function<void(std::size_t update, std::vector<std::pair<std::string, tensor>> const&)> snapshot;
+  std::function<void(std::string const&)> warn;
 };
 
 /// Mean loss, nats a token, over windows of the held-out stream: all of them or `most`.
 template <class T>
 double held_out_loss(net<T> const&, token_stream const&, std::size_t batch, std::size_t length, std::size_t most);
 
-/// Trains the net from where it is, or from the state on the disk. Throws usage_error when the loss is no longer finite, and
+/// Trains the net from where it is, or from the state on the disk; when the run is stopped, the state is written first. All that
+/// is read back has a checksum. Throws usage_error when the loss is no longer finite, and
 /// data_error for a stream that is too short or a state that can't be read.
 template <class T>
 training_curves train(net<T>&, training_plan const&, token_stream const& data, token_stream const* held_out,
