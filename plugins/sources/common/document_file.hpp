@@ -27,9 +27,9 @@ document_format document_format_of(std::string_view name);
 
 /// What one file may cost. Numbers beyond `words` or `documents` are refused whatever the file's size.
 struct document_limits {
-  std::size_t bytes = std::size_t{4096} << 20;  ///< unpacked, and again of the table in memory
-  std::size_t line = std::size_t{64} << 20;     ///< bytes of a line
-  std::size_t words = std::size_t{1} << 24;     ///< size of the vocabulary
+  std::size_t bytes = std::size_t{256} << 20;  ///< unpacked, and again of the table in memory
+  std::size_t line = std::size_t{64} << 20;    ///< bytes of a line
+  std::size_t words = std::size_t{1} << 24;    ///< size of the vocabulary
   std::size_t documents = (std::size_t{1} << 31) - 1;
 };
 

@@ -53,4 +53,4 @@ WAYFARER_SOURCE(
     wf::param::file("vocabulary", "", "file with one word a line: the words' names, and for a text their numbers"),
     wf::param("words_per_topic", 0, "state the truth that word w belongs to topic w / words_per_topic; 0: no topic is known")
         .between(0, 1 << 24),
-    wf::param("limit", 4096, "most that the file may hold unpacked, and again in memory").in("MiB").between(1, 1 << 20));
+    wf::param("limit", 256, "most that the file may hold unpacked, and again in memory").in("MiB").between(1, 1 << 20));

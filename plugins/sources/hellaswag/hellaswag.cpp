@@ -124,4 +124,4 @@ WAYFARER_SOURCE(hellaswag, "1.0.0",
                           "json: the original, which is cleaned; text: context, number of the right ending, four endings, "
                           "taken as they are")
                     .one_of("auto|json|text"),
-                wf::param("limit", 4096, "most that a packed file may hold unpacked").in("MiB").between(1, 1 << 20));
+                wf::param("limit", 256, "most that a packed file may hold unpacked").in("MiB").between(1, 1 << 20));

@@ -144,4 +144,4 @@ WAYFARER_SOURCE(
     wf::param("split", "train", "any word; another word gives other documents under the same seed"),
     wf::param::file("path", "",
                     "read this file (word numbers, then END; plain, .gz or .bz2) instead of generating; topics stay as stated"),
-    wf::param("limit", 4096, "most that a file may hold unpacked").in("MiB").between(1, 1 << 20));
+    wf::param("limit", 256, "most that a file may hold unpacked").in("MiB").between(1, 1 << 20));

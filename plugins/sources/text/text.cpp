@@ -76,4 +76,4 @@ WAYFARER_SOURCE(text, "1.0.0",
                 wf::param("unit", "character", "what windows are counted in").one_of("character|byte"),
                 wf::param("skip_empty", true, "leave out items of a file that hold nothing but white space"),
                 wf::param("before", "", "put before every text, such as <|endoftext|>"),
-                wf::param("limit", 4096, "most that a packed file may hold unpacked").in("MiB").between(1, 1 << 20));
+                wf::param("limit", 256, "most that a packed file may hold unpacked").in("MiB").between(1, 1 << 20));

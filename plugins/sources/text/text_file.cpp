@@ -47,7 +47,7 @@ std::size_t character_length(std::string_view text, std::size_t at) noexcept {
   return length;
 }
 
-text_file::text_file(std::string const& path, std::size_t max_bytes, text_cut const& how) {
+text_file::text_file(std::string const& path, std::size_t max_bytes, text_cut const& how) : most_(most_items) {
   file_ = mapped_file::open(path);
   if (is_packed(*file_)) {
     file_.reset();
@@ -55,22 +55,24 @@ text_file::text_file(std::string const& path, std::size_t max_bytes, text_cut co
       unpacked_.append(reinterpret_cast<char const*>(bytes.data()), bytes.size());
     });
     text_ = unpacked_;
+    // Their places may take as much as the text, not more: short lines pack well.
+    most_ = std::min(most_items, max_bytes / sizeof(place));
   } else {
     text_ = file_->text();
   }
   cut(how);
 }
 
-text_file::text_file(std::string text, text_cut const& how) : unpacked_(std::move(text)), text_(unpacked_) {
+text_file::text_file(std::string text, text_cut const& how) : unpacked_(std::move(text)), text_(unpacked_), most_(most_items) {
   cut(how);
 }
 
 void text_file::cut(text_cut const& how) {
   auto const add = [&](std::size_t first, std::size_t bytes) {
     if (how.skip_empty && is_blank(text_.substr(first, bytes))) return;
-    if (items_.size() == most_items)
-      throw usage_error("the text falls into more than " + std::to_string(most_items) +
-                        " items; make windows longer, or `stride` larger");
+    if (items_.size() == most_)
+      throw usage_error("the text falls into more than " + std::to_string(most_) +
+                        " items; make windows longer, or `stride` larger" + (most_ < most_items ? ", or raise `limit`" : ""));
     items_.push_back({first, bytes});
   };
   switch (how.by) {

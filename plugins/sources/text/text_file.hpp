@@ -29,7 +29,8 @@ std::size_t character_length(std::string_view text, std::size_t at) noexcept;
 
 class text_file {
  public:
-  /// A plain file is mapped; a gzip or bzip2 file is unpacked to at most `max_bytes` bytes of memory. Throws data_error.
+  /// A plain file is mapped; a gzip or bzip2 file is unpacked to at most `max_bytes` bytes of memory, and the
+  /// places of its items take no more. Throws data_error, and usage_error for too many items.
   text_file(std::string const& path, std::size_t max_bytes, text_cut const&);
   /// The same of a text in memory.
   text_file(std::string text, text_cut const&);
@@ -52,6 +53,7 @@ class text_file {
   std::shared_ptr<mapped_file const> file_;
   std::string unpacked_;
   std::string_view text_;
+  std::size_t most_;  // items
   std::vector<place> items_;
 };
 
