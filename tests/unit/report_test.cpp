@@ -6,7 +6,9 @@
 #include <limits>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
 
+#include "cli/verbs.hpp"
 #include "report/cut.hpp"
 #include "report/encode.hpp"
 #include "report/page.hpp"
@@ -136,6 +138,45 @@ TEST_F(report, empty_missing_and_unknown_things_are_told_apart) {
   } catch (usage_error const& e) {
     EXPECT_THAT(e.what(), HasSubstr("did you mean 'lens'?"));
   }
+}
+
+TEST_F(report, the_verb_replaces_nothing_but_reports) {
+  results r;
+  r.add("x", 1.0);
+  page_of(r);
+  std::string const in = (folder / "r.h5").string(), out = (folder / "r.html").string();
+  auto const refuses = [&](words const& w, char const* why) {
+    try {
+      report_verb(w);
+      ADD_FAILURE() << "no error";
+    } catch (usage_error const& e) {
+      EXPECT_THAT(e.what(), HasSubstr(why));
+    }
+  };
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(report_verb({in, "--out", out}), 0);
+  EXPECT_EQ(report_verb({in, "--out", out, "--node", "lens"}), 0);  // a report may be replaced
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("open it in a browser"));
+  EXPECT_EQ(read_text(out, 1 << 20).substr(0, sizeof report_mark - 1), report_mark);
+  auto const other = (folder / "notes.html").string();
+  {
+    atomic_file notes(other);
+    notes.write("mine");
+    notes.commit();
+  }
+  refuses({in, "--out", other}, "--out");
+  EXPECT_EQ(read_text(other, 100), "mine");
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(report_verb({in, "--out", other, "--force"}), 0);
+  testing::internal::GetCapturedStdout();
+  refuses({in, "--out", in, "--force"}, "--out");
+  refuses({in, "--out", folder.string(), "--force"}, "--out");
+  refuses({in, "--out", (folder / "none" / "r.html").string()}, "--out");
+  refuses({in, "--out", ""}, "--out");
+  refuses({in, "--out", out, "--max-size", "5K"}, "give it more");
+  refuses({in, "--out", out, "--node", "lense"}, "did you mean 'lens'?");
+  EXPECT_THROW(report_verb({other, "--out", out}), data_error);
+  EXPECT_THROW(report_verb({(folder / "none.h5").string(), "--out", out}), data_error);
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // Attention: all heads as thumbnails (layers down, heads across), and the chosen head as a matrix and as lines between tokens.
+import { paint } from './cells';
 import { kinds, scale_of } from './colour';
 import { element, replace, svg } from './dom';
 import { field } from './field';
 import { short, visible } from './format';
-import { heatmap, paint } from './heatmap';
+import { heatmap } from './heatmap';
 import { index_of, move, on_move } from './linked';
 import { fitting } from './plot';
 import { hide_tip, pair, show_tip } from './tip';

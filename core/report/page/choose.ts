@@ -1,5 +1,4 @@
 // How a dataset is looked at: as its `view` says, or else as its shape, dimension names and labels suggest.
-import { field } from './field';
 import { axis, node_info, set_info } from './manifest';
 
 export type view_kind = 'curve' | 'bars' | 'heatmap' | 'attention' | 'lens' | 'points' | 'tokens' | 'histogram' | 'sparks' | 'table';
@@ -9,7 +8,7 @@ export interface figure {
   with: Record<string, set_info>;
 }
 
-const sequences = ['step', 'layer', 'block', 'state', 'update', 'snapshot', 'epoch', 'distance', 'rel_pos', 'angle', 'rank', 'stage', 'k'];
+export const sequences = ['step', 'layer', 'block', 'state', 'update', 'snapshot', 'epoch', 'distance', 'rel_pos', 'angle', 'rank', 'stage', 'k'];
 const crowds = ['token', 'item', 'pair', 'document', 'vocabulary', 'point', 'sample', 'd_model', 'feature', 'coordinate'];
 const flat_axes = ['component', 'coordinate', 'axis', 'dimension', 'xy', 'xyz'];
 
@@ -30,7 +29,7 @@ const names = new Map<string, view_kind>(Object.entries({
 } as const));
 
 const last = (s: set_info, back = 1): string => s.axes[s.axes.length - back]?.name ?? '';
-const base = (name: string): string => name.replace(/_\d+$/, '');
+export const base = (name: string): string => name.replace(/_\d+$/, '');
 const size_of = (s: set_info): number => s.axes.reduce((n, a) => n * a.size, 1);
 const same_shape = (a: set_info, b: set_info): boolean =>
   a.axes.length === b.axes.length && a.axes.every((x, i) => x.name === b.axes[i].name && x.size === b.axes[i].size);
@@ -162,27 +161,4 @@ function token_texts(sets: set_info[], s: set_info, stem: string): set_info | un
     !/^(top|nearest|predicted|next)/.test(t.name.replace(/^.*\//, '')) &&
     t.axes.length > 0 && t.axes.length <= 2 && t.axes.every(a => s.axes.some(b => b.name === a.name && b.size === a.size));
   return sets.find(t => t.name.startsWith(stem) && fits(t)) ?? sets.find(fits);
-}
-
-/** Which axes a map shows, from its options or the last two. */
-export function map_axes(f: field, options: Record<string, unknown>): [number, number] {
-  const named = (key: string): number => typeof options[key] === 'string' ? f.axis(options[key] as string) : -1;
-  let rows = named('rows') >= 0 ? named('rows') : named('y'), columns = named('columns') >= 0 ? named('columns') : named('x');
-  const rank = f.axes.length;
-  // An axis of one index is no side of a map as long as there are others.
-  const wide = f.axes.map((_, a) => a).filter(a => f.axes[a].size > 1);
-  const rest = wide.length >= 2 ? wide : f.axes.map((_, a) => a);
-  if (columns < 0) columns = rest.filter(a => a !== rows).pop() ?? rank - 1;
-  if (rows < 0 || rows === columns) rows = rest.filter(a => a !== columns).pop() ?? 0;
-  return [rows, columns];
-}
-
-/** The axis that a curve runs along, and the one whose indices are its lines (-1: none). */
-export function curve_axes(f: field, options: Record<string, unknown>): [number, number] {
-  const given = typeof options.x === 'string' ? f.axis(options.x) : typeof options.along === 'string' ? f.axis(options.along) : -1;
-  const order = f.axes.map((_, a) => a).reverse();
-  const along = given >= 0 ? given : order.find(a => f.axes[a].values && f.axes[a].size > 1) ??
-    order.find(a => sequences.includes(base(f.axes[a].name)) && f.axes[a].size > 1) ?? order.find(a => f.axes[a].size > 1) ?? 0;
-  const lines = order.find(a => a !== along && f.axes[a].size > 1 && f.axes[a].size <= 12) ?? -1;
-  return [along, lines];
 }

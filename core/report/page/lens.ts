@@ -1,10 +1,10 @@
 // The lens: states upward, tokens across, each cell the likeliest token on a background of its probability. Hover lists the rest; a
 // click pins a column as curves. Without positions it is a table of tokens coloured by their scores.
+import { legend } from './cells';
 import { ink_on, scale_of, css } from './colour';
 import { element, replace, svg } from './dom';
 import { field } from './field';
 import { visible } from './format';
-import { legend } from './heatmap';
 import { index_of, move, on_move, sliders } from './linked';
 import { fitting, text_width } from './plot';
 import { series_of, sparks } from './sparks';

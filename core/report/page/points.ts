@@ -1,15 +1,15 @@
 // Trajectories and clouds: words as points, their way through the blocks as lines, in three dimensions or flat.
 import { kinds } from './colour';
 import { camera, dots, draw_dots, draw_path, label, nearest, place_labels, project } from './cloud';
-import { button, element, replace } from './dom';
+import { button, element } from './dom';
 import { field } from './field';
 import { grouped, plural, short, visible } from './format';
 import { index_of, move, on_move, sliders, slider, theme_changed } from './linked';
 import { font, text_width } from './plot';
+import { cloud_name, most_paths, words_panel } from './words';
 import { hide_tip, pair, show_tip } from './tip';
 
 const along = /^(state|stage|layer|block|step)(_\d+)?$/;
-const most_paths = 24;
 
 /** `f` over [..., path axis?, point axis, 2 or 3 components]; `cloud`: points behind it, such as a vocabulary. */
 export function points(host: HTMLElement, f: field, cloud: field | undefined, width: number, way?: string): void {
@@ -86,7 +86,7 @@ export function points(host: HTMLElement, f: field, cloud: field | undefined, wi
 
   function draw(): void {
     paint();
-    tell(path >= 0 ? index_of(f, path) : 0);
+    words_panel(side, { f, cloud, own, behind, path, who, step: path >= 0 ? index_of(f, path) : 0, name, chosen, changed: draw, over: i => { hover = i; draw_soon(); } });
   }
 
   function paint(): void {
@@ -122,9 +122,8 @@ export function points(host: HTMLElement, f: field, cloud: field | undefined, wi
       }
     }
     if (cloud && search !== '') {
-      const a = cloud.axes.findIndex(x => x.texts);
-      if (a >= 0) for (let k = 0; k < behind.length / 3 && labels.length < 400; ++k) {
-        const text = visible(cloud.label(a, Math.floor(k * cloud.axes[cloud.axes.length - 1].size / cloud.strides[a]) % cloud.axes[a].size));
+      for (let k = 0; k < behind.length / 3 && labels.length < 400; ++k) {
+        const text = cloud_name(cloud, k) ?? '';
         if (wanted(text)) labels.push({ x: at_behind[3 * k], y: at_behind[3 * k + 1], text, colour: soft, strong: false });
       }
     }
@@ -156,38 +155,6 @@ export function points(host: HTMLElement, f: field, cloud: field | undefined, wi
     }
   }
 
-  /** How far each word moved in the last step, and which words are nearest to it now. */
-  function tell(step: number): void {
-    if (path < 0) { replace(side, element('p', { class: 'quiet' }, `${plural(N, who < 0 ? 'point' : f.axes[who].name)}. ${D === 3 ? 'Drag to turn.' : 'Drag to move.'}`)); return; }
-    const moved = (i: number): number => step === 0 ? 0 : Math.hypot(...[0, 1, 2].map(k => own[3 * (i * S + step) + k] - own[3 * (i * S + step - 1) + k]));
-    const near = (i: number): string => {
-      let best = -1, least = Infinity;
-      const p = 3 * (i * S + step);
-      const a = cloud?.axes.findIndex(x => x.texts) ?? -1;
-      if (cloud && a >= 0 && behind.length > 0) {
-        for (let k = 0; k < behind.length; k += 3) {
-          const d = (behind[k] - own[p]) ** 2 + (behind[k + 1] - own[p + 1]) ** 2 + (behind[k + 2] - own[p + 2]) ** 2;
-          if (d < least) { least = d; best = k / 3; }
-        }
-        return best < 0 ? '' : visible(cloud.label(a, Math.floor(best * cloud.axes[cloud.axes.length - 1].size / cloud.strides[a]) % cloud.axes[a].size));
-      }
-      for (let j = 0; j < N; ++j) {
-        const q = 3 * (j * S + step);
-        const d = (own[q] - own[p]) ** 2 + (own[q + 1] - own[p + 1]) ** 2 + (own[q + 2] - own[p + 2]) ** 2;
-        if (j !== i && d < least) { least = d; best = j; }
-      }
-      return best < 0 ? '' : name(best);
-    };
-    replace(side, element('p', { class: 'quiet' }, `${f.axes[path].name} ${f.label(path, step)}: nearest in this picture, and how far it moved`),
-      element('ul', {}, ...Array.from({ length: Math.min(N, most_paths) }, (_, i) => {
-        const box: HTMLInputElement = element('input', { type: 'checkbox', checked: chosen.has(i), change: () => { if (box.checked) chosen.add(i); else chosen.delete(i); draw(); } });
-        const mark = element('i', { class: 'mark' });
-        mark.style.background = kinds[i % kinds.length];
-        return element('li', { pointerenter: () => { hover = i; draw_soon(); }, pointerleave: () => { hover = -1; draw_soon(); } },
-          element('label', {}, box, mark, element('b', {}, name(i)), ` ${near(i)} `, element('span', { class: 'quiet' }, step > 0 ? short(moved(i)) : '')));
-      })));
-  }
-
   let waiting = 0;
   function draw_soon(): void {
     if (waiting) return;
@@ -214,9 +181,8 @@ export function points(host: HTMLElement, f: field, cloud: field | undefined, wi
       show_tip(e.clientX, e.clientY, [[element('b', {}, name(i))], ...(path >= 0 ? [pair(f.axes[path].name, f.label(path, s))] : []),
         pair('at', Array.from({ length: D }, (_, d) => short(own[3 * k + d])).join(', '))]);
     } else if (q >= 0 && cloud) {
-      const a = cloud.axes.findIndex(t => t.texts);
-      const n = cloud.axes[cloud.axes.length - 1].size;
-      show_tip(e.clientX, e.clientY, [a >= 0 ? [element('b', {}, visible(cloud.label(a, Math.floor(q * n / cloud.strides[a]) % cloud.axes[a].size)))] : pair(cloud.axes[0].name, String(q)),
+      const text = cloud_name(cloud, q);
+      show_tip(e.clientX, e.clientY, [text !== undefined ? [element('b', {}, text)] : pair(cloud.axes[0].name, String(q)),
         pair('at', [0, 1, 2].slice(0, D).map(d => short(behind[3 * q + d])).join(', '))]);
     } else hide_tip();
   });

@@ -1,10 +1,10 @@
 // The tokens of a text, coloured by a value that each of them has, and the most extreme of all texts.
+import { legend } from './cells';
 import { chip, breaks_after } from './chips';
 import { scale_of } from './colour';
 import { child, element, replace } from './dom';
 import { field } from './field';
 import { short, visible } from './format';
-import { legend } from './heatmap';
 import { index_of, move, on_move, sliders, theme_changed } from './linked';
 import { hide_tip, pair, show_tip } from './tip';
 

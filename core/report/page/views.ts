@@ -1,7 +1,8 @@
 // From the kind of a figure to the module that draws it.
 import { attention } from './attention';
+import { curve_axes, map_axes } from './axes';
 import { bars, histogram } from './bars';
-import { curve_axes, figure, map_axes } from './choose';
+import { figure } from './choose';
 import { curves } from './curves';
 import { field } from './field';
 import { visible } from './format';

@@ -55,6 +55,7 @@ struct layer_norm_figure final : wf::probe {
     out.add("rings", rings)
         .labels("stage", {"layer normalization", "weight", "bias", "W_QK"})
         .coordinate("angle", at)
+        .view(R"({"kind": "points", "along": ""})")
         .about("figure 3: a circle of radius 3; an ellipse with axes 4 and 2; moved by (3, 2); times [[0.8, -0.5], [0.3, 0.9]]");
     // Marks without replacement: the first of a shuffle.
     std::vector<std::int64_t> order(angles_);

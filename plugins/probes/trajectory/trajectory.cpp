@@ -178,7 +178,11 @@ struct trajectory final : wf::probe {
     }
     if (fit_tokens_ != 0) {
       wf::tensor const embedding = model.weight("embed.W_E");
-      out.add("embedding", embedding.slice(0, 0, std::min(fit_tokens_, embedding.size(0))).to(wf::dtype::f32).clone())
+      std::size_t const n = std::min(fit_tokens_, embedding.size(0));
+      std::vector<std::string> texts;
+      for (std::size_t t = 0; t < n; ++t) texts.push_back(model.token_text(static_cast<std::int32_t>(t)));
+      out.add("embedding", embedding.slice(0, 0, n).to(wf::dtype::f32).clone())
+          .labels(embedding.shape()[0].name, std::move(texts))
           .about("embeddings of the first tokens, for a projection to be fitted on");
     }
     // From the rows, in the items' order: the same bytes however items were cut into blocks.
