@@ -47,7 +47,7 @@ export function attention(host: HTMLElement, f: field, texts: field | undefined,
 
   const grid = element('div', { class: 'heads' });
   const one = element('div', { class: 'one-head' });
-  const lined = element('div', { class: 'plot lined' });
+  const lined = element('div', { class: 'plot lined', tabindex: 0, role: 'group', 'aria-label': 'The strongest weights as lines between tokens' });
   const matrix = element('div', { class: 'matrix' });
   one.append(matrix, lined);
   host.append(grid, one);
