@@ -498,6 +498,14 @@ TEST(normalized_accuracy, divides_by_the_baseline_and_shows_what_a_guess_would_s
   EXPECT_DOUBLE_EQ(
       measure("normalized_accuracy", own, "baseline", &base, {{"choices", std::int64_t{2}}}).at("above_chance").scalar(),
       0.1 / 0.3);
+  // A baseline that only guesses has no lead to keep a share of.
+  for (int const right : {250, 100, 0}) {
+    auto const guess = answers(right, 1000);
+    auto const none = measure("normalized_accuracy", own, "baseline", &guess);
+    EXPECT_TRUE(std::isnan(none.at("above_chance").scalar())) << right;
+    EXPECT_THAT(none.at("above_chance").missing(), HasSubstr("no better than guessing"));
+    EXPECT_EQ(std::isnan(none.at("normalized").scalar()), right == 0);
+  }
   // Accuracies alone.
   wf::results a, b;
   a.add("acc", 0.3), b.add("acc", 0.4);

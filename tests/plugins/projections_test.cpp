@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <Eigen/Dense>
 
@@ -211,6 +212,17 @@ TEST(umap, trustworthiness_is_one_for_a_faithful_copy_and_near_a_half_for_noise)
   wf::random_stream draw(9, "noise", 0);
   for (float& v : noise.values<float>()) v = static_cast<float>(draw.normal());
   EXPECT_NEAR(um::trustworthiness(x, noise, 10), 0.5, 0.1);
+}
+
+TEST(umap, trustworthiness_is_missing_where_it_is_not_defined) {
+  auto const x = clusters(5, 4);  // 15 points: half of them are no neighbours of anybody
+  EXPECT_THROW(um::trustworthiness(x, x, 8), wf::usage_error);
+  EXPECT_EQ(um::trustworthiness(x, x, 7), 1);
+  auto const few = measure("umap", {{"epochs", std::int64_t{5}}, {"neighbors", std::int64_t{8}}}, wf::dataset(x));
+  EXPECT_TRUE(std::isnan(few.at("trustworthiness").scalar()));
+  EXPECT_THAT(few.at("trustworthiness").missing(), testing::HasSubstr("of 15 points `neighbors` may be at most 7, not 8"));
+  auto const enough = measure("umap", {{"epochs", std::int64_t{5}}, {"neighbors", std::int64_t{7}}}, wf::dataset(x));
+  EXPECT_FALSE(std::isnan(enough.at("trustworthiness").scalar()));
 }
 
 TEST(umap, places_a_known_point_where_it_is_and_new_ones_with_their_kind) {

@@ -10,6 +10,7 @@
 #include <wayfarer/json.hpp>
 #include <wayfarer/ops.hpp>
 
+#include "probes/common/repetition.hpp"
 #include "run_plugins.hpp"
 
 namespace {
@@ -193,6 +194,8 @@ TEST(similarity_map, is_the_inner_products_of_all_positions) {
       }
       double const n = static_cast<double>(x.size());
       EXPECT_NEAR(get(out, hook + "/self_bias_dot", {i}), own / n - other / (n * (n - 1)), 1e-4);
+      EXPECT_NEAR(get(out, hook + "/self_bias_dot_expected", {i}), own / n, 1e-4);
+      EXPECT_NEAR(get(out, hook + "/self_bias_cosine_expected", {i}), 1, 1e-6);
     }
   EXPECT_TRUE(std::isnan(get(out, "hook_embed/dot", {1, 0, 3}))) << "beyond the second text";
   EXPECT_NEAR(get(out, "hook_embed/cosine", {0, 0, 2}), 1, 1e-6) << "a token and itself again";
@@ -275,10 +278,11 @@ TEST(attention_map, takes_attention_without_a_position_bias_apart) {
       EXPECT_TRUE(q + 1 == n || std::isnan(get(out, "weights", {0, 0, h, q, q + 1}))) << "a key that comes later";
       if (q > 0) self += weights.get({head, q, q}) - 1 / static_cast<double>(q + 1);
     }
-    EXPECT_NEAR(get(out, "association_bias", {0, 0, h}), divergence / n, 1e-6);
+    EXPECT_NEAR(get(out, "uniform_divergence", {0, 0, h}), divergence / n, 1e-6);
     EXPECT_NEAR(get(out, "self_bias_attention", {0, 0, h}), self / (n - 1), 1e-6);
   }
   EXPECT_EQ(out.find("kernel"), nullptr);
+  EXPECT_EQ(out.find("association_bias"), nullptr) << "no score of a GPT-2 is of position alone";
 
   auto const z = rows_of(*m, short_texts, 0, "logits");
   double bias = 0, repeat = 0, rank = 0;
@@ -291,6 +295,27 @@ TEST(attention_map, takes_attention_without_a_position_bias_apart) {
     repeat += softmax(z[t])[token] / n;
     for (double x : z[t]) rank += (x > z[t][token]) / static_cast<double>(n);
   }
+  // Under no bias: what the tokens at the six other places have, place by place.
+  double expected_bias = 0, expected_repeat = 0, expected_rank = 0;
+  for (std::size_t t = 0; t < n; ++t) {
+    double mean = 0, square = 0;
+    for (double x : z[t]) mean += x / static_cast<double>(z[t].size());
+    for (double x : z[t]) square += (x - mean) * (x - mean) / static_cast<double>(z[t].size() - 1);
+    for (std::size_t s = 0; s < n; ++s) {
+      if (s == t) continue;
+      auto const token = static_cast<std::size_t>(short_texts.tokens_[0][s]);
+      expected_bias += (z[t][token] - mean) / std::sqrt(square) / (n * (n - 1));
+      expected_repeat += softmax(z[t])[token] / (n * (n - 1));
+      for (double x : z[t]) expected_rank += (x > z[t][token]) / static_cast<double>(n * (n - 1));
+    }
+  }
+  EXPECT_NEAR(get(out, "self_bias_output_expected", {0}), expected_bias, 1e-4);
+  EXPECT_NEAR(get(out, "repeat_probability_expected", {0}), expected_repeat, 1e-6);
+  EXPECT_NEAR(get(out, "repeat_rank_expected", {0}), expected_rank, 1e-9);
+  auto const x = rows_of(*m, short_texts, 0, "blocks.1.hook_resid_pre");
+  double squares = 0;
+  for (auto const& row : x) squares += dot(row, row) / static_cast<double>(n);
+  EXPECT_NEAR(get(out, "self_bias_similarity_expected", {0, 0}), squares, 1e-4);
   EXPECT_NEAR(get(out, "self_bias_output", {0}), bias, 1e-4);
   EXPECT_NEAR(get(out, "repeat_probability", {0}), repeat, 1e-6);
   EXPECT_NEAR(get(out, "repeat_rank", {0}), rank, 1e-9);
@@ -338,10 +363,18 @@ TEST(attention_map, parts_t5s_scores_into_words_and_positions) {
         divergence += weights.get({1, q, k}) * std::log(weights.get({1, q, k}) / alone[k]);
     }
     EXPECT_NEAR(get(out, "association_bias", {0, 0, 1}), divergence / static_cast<double>(n), 1e-5);
+    EXPECT_EQ(get(out, "self_bias_position_distances", {0}), stack == "encoder" ? 64 : 32);
+    auto const flat = observe("attention_map", *m, listed({{7, 7, 7}}, {{7, 7, 7}}), {{"stack", stack}});
+    EXPECT_GT(get(flat, "uniform_divergence", {0, 0, 1}), 0);
+    EXPECT_EQ(get(flat, "self_bias_position_distances", {0}), stack == "encoder" ? 4 : 2);
   }
   auto const cross = observe("attention_map", *m, text, {{"stack", std::string("cross")}});
   EXPECT_EQ(wf::describe(cross.at("weights").shape()), "item 1 x layer 1 x head 3 x query 40 x key 45");
   EXPECT_EQ(cross.find("bias"), nullptr);
+  EXPECT_EQ(cross.find("association_bias"), nullptr);
+  EXPECT_GE(get(cross, "uniform_divergence", {0, 0, 1}), 0);
+  auto const bert = open("bert", "bert-small");
+  EXPECT_EQ(observe("attention_map", *bert, listed({{1, 5, 9, 2}})).find("association_bias"), nullptr);
 }
 
 // ---- position_kernel -----------------------------------------------------------------------------------------------------
@@ -367,6 +400,7 @@ TEST(position_kernel, is_the_bucket_table_by_distance) {
       for (int d = -32; d <= (stack == "encoder" ? 32 : 0); ++d)
         if (d != 0) mean += get(out, stack + "/kernel", {h, static_cast<std::size_t>(d + 140)}), n += 1;
       EXPECT_NEAR(get(out, stack + "/self_bias_position", {h}), table.get({0, h}) - mean / n, 1e-6);
+      EXPECT_EQ(out.at(stack + "/self_bias_position_distances").scalar(), n);
     }
   }
   auto const gpt2 = open("gpt2", "gpt2-odd");
@@ -378,6 +412,34 @@ TEST(position_kernel, is_the_bucket_table_by_distance) {
 }
 
 // ---- encoding_walk -------------------------------------------------------------------------------------------------------
+
+/// What of a GPT-2's attention at p other positions brought, by squared length: each source's w v W_O, summed here one by one.
+double share_of_others(wf::model const& m, listed const& s, std::size_t layer, std::size_t p) {
+  std::string const at = "blocks." + std::to_string(layer) + ".attn.";
+  auto const pattern = pairs_of(m, s, 0, at + "hook_pattern"), v = pairs_of(m, s, 0, at + "hook_v");
+  auto const w_o = m.weight(at + "W_O").to(wf::dtype::f64), b_o = m.weight(at + "b_O").to(wf::dtype::f64);
+  std::vector<double> own(m.info().d_model), others(m.info().d_model);
+  for (std::size_t d = 0; d < own.size(); ++d) {
+    own[d] = b_o.get({d});
+    for (std::size_t h = 0; h < m.info().heads; ++h)
+      for (std::size_t j = 0; j < m.info().d_head; ++j)
+        for (std::size_t key = 0; key < v.size(0); ++key)
+          (key == p ? own : others)[d] += pattern.get({h, p, key}) * v.get({key, h, j}) * w_o.get({h, j, d});
+  }
+  return dot(others, others) / (dot(others, others) + dot(own, own));
+}
+
+TEST(encoding_walk, of_a_single_token_brings_nothing_from_others) {
+  for (auto const& [plugin, folder] : {std::pair{"gpt2", "gpt2-odd"}, std::pair{"bert", "bert-small"}}) {
+    auto const m = open(plugin, folder);
+    auto const one = observe("encoding_walk", *m, listed(ids{{3}}), {{"ranks", false}});
+    EXPECT_LT(one.at("mean_aggregation_share").scalar(), 1e-9) << plugin;
+    EXPECT_GT(get(one, "step_length", {0, 0, 0}), 0) << "attention moves it all the same";
+    auto const two = observe("encoding_walk", *m, listed(ids{{3, 5}}), {{"ranks", false}});
+    EXPECT_GT(get(two, "aggregation_share", {0, 1}), 0.01) << plugin;
+    EXPECT_LT(get(two, "aggregation_share", {0, 1}), 1);
+  }
+}
 
 TEST(encoding_walk, measures_steps_between_residual_states) {
   auto const m = open("gpt2", "gpt2-odd");
@@ -398,7 +460,14 @@ TEST(encoding_walk, measures_steps_between_residual_states) {
       auto const step = minus(h[s + 1][p], h[s][p]);
       EXPECT_NEAR(get(out, "step_length", {0, s, p}), std::sqrt(dot(step, step)), 1e-5);
       total += dot(step, step);
-      if (s % 2 == 0) aggregated += dot(step, step);
+      if (s % 2 == 0) {
+        auto const share = share_of_others(*m, short_texts, s / 2, p);
+        EXPECT_NEAR(get(out, "from_others", {0, s, p}), share, 1e-5);
+        EXPECT_TRUE(p > 0 || share < 1e-9) << "nobody stands before the first";
+        aggregated += share * dot(step, step);
+      } else {
+        EXPECT_EQ(get(out, "from_others", {0, s, p}), 0);
+      }
       EXPECT_EQ(get(out, "kind", {s}), s % 2 == 0);
       if (s == 0) continue;
       EXPECT_NEAR(get(out, "angle", {0, s, p}), std::acos(cosine(step, minus(h[s][p], h[s - 1][p]))), 1e-4);
@@ -441,6 +510,80 @@ TEST(encoding_walk, knows_where_norms_stand_on_the_path) {
     if (s > best) best = s, at = t;
   }
   EXPECT_EQ(get(encoder, "nearest_ids", {0, 4, 2, 0}), static_cast<double>(at));
+}
+
+// ---- repetition ----------------------------------------------------------------------------------------------------------
+
+namespace rep = wf::repetition;
+
+std::vector<std::int32_t> drawn(std::size_t n, std::uint32_t vocabulary, std::uint64_t item) {
+  wf::random_stream draw(5, "uniform tokens", item);
+  std::vector<std::int32_t> out(n);
+  for (auto& t : out) t = static_cast<std::int32_t>(draw.below(vocabulary));
+  return out;
+}
+
+TEST(repetition, of_a_cycle_is_its_length) {
+  std::vector<std::int32_t> walk{9, 8, 7};  // a way in, then 3 1 4 1 5 round and round
+  for (int i = 0; i < 22; ++i) walk.push_back(std::vector<std::int32_t>{3, 1, 4, 1, 5}[static_cast<std::size_t>(i % 5)]);
+  auto const round = rep::cycle_of(walk);
+  EXPECT_EQ(round.length, 5u);
+  EXPECT_EQ(round.first, 3u);
+  // Of n-grams the way in gives 3, the cycle 5, or 4 of one token.
+  auto const share = rep::repeated_ngrams(walk);
+  EXPECT_DOUBLE_EQ(share[0], 1 - 7.0 / 25);
+  for (std::size_t n = 2; n <= 4; ++n) EXPECT_DOUBLE_EQ(share[n - 1], 1 - 8.0 / static_cast<double>(26 - n)) << n;
+  EXPECT_EQ(rep::cycle_of(std::vector<std::int32_t>(7, 2)).length, 1u);
+  EXPECT_EQ(rep::cycle_of(std::vector<std::int32_t>{1, 2, 2, 2}).length, 0u) << "three of a kind are no cycle yet";
+  EXPECT_EQ(rep::cycle_of(std::vector<std::int32_t>{1, 2, 3, 4, 5, 6, 1, 2, 3, 4}).length, 0u) << "it did not come round twice";
+  EXPECT_EQ(rep::cycle_of({}).length, 0u);
+  EXPECT_TRUE(std::isnan(rep::repeated_ngrams(std::vector<std::int32_t>{1, 2})[2]));
+}
+
+TEST(repetition, of_independent_tokens_is_what_chance_gives) {
+  // Of L independent uniform tokens of V, V (1 - (1 - 1/V)^L) are distinct on average; n-grams are words of V^n, but for
+  // overlaps.
+  constexpr std::size_t L = 60, walks = 150;
+  for (std::uint32_t const V : {20u, 3u}) {
+    std::array<double, rep::longest_gram> measured{}, shuffled{};
+    double cycles = 0, by_chance = 0;
+    for (std::size_t w = 0; w < walks; ++w) {
+      auto const tokens = drawn(L, V, w);
+      auto const share = rep::repeated_ngrams(tokens);
+      wf::random_stream draw(1, "orders", w);
+      auto const mixed = rep::in_random_order(tokens, draw);
+      EXPECT_NEAR(mixed.repeated[0], share[0], 1e-12) << "order does not change which tokens there are";
+      for (std::size_t n = 0; n < rep::longest_gram; ++n)
+        measured[n] += share[n] / walks, shuffled[n] += mixed.repeated[n] / walks;
+      cycles += static_cast<double>(rep::cycle_of(tokens).length != 0) / walks, by_chance += mixed.cycles / walks;
+    }
+    for (std::size_t n = 0; n < rep::longest_gram; ++n) {
+      double const words = std::pow(V, n + 1), all = static_cast<double>(L - n);
+      double const expected = 1 - words * (1 - std::pow(1 - 1 / words, all)) / all;
+      EXPECT_NEAR(measured[n], expected, 0.02) << V << " " << n + 1;
+      EXPECT_NEAR(shuffled[n], measured[n], 0.02) << V << " " << n + 1;
+    }
+    // The last 4 tokens are those p before them with 1 in V^4, for p = 1 to 4; longer cycles are rarer still.
+    EXPECT_NEAR(by_chance, V == 3 ? 0.055 : 0, V == 3 ? 0.015 : 0.001);
+    EXPECT_NEAR(cycles, by_chance, 0.04);
+  }
+  // A text is compared over windows as long as the walk: here each holds every token once.
+  std::vector<std::int32_t> counting;
+  for (int i = 0; i < 40; ++i) counting.push_back(i % 10);
+  EXPECT_EQ(rep::repeated_in_windows(counting, 10)[0], 0);
+  EXPECT_EQ(rep::repeated_in_windows(counting, 40)[0], 0.75);
+}
+
+TEST(repetition, of_others_is_their_mean_standing) {
+  std::vector<float> const z{1, 3, 2, 2, NAN, 0};
+  rep::counted const text(std::vector<std::int32_t>{3, 1, 3, 5});
+  auto const one = [](std::size_t) { return 1.0; };
+  // Ranks are 1: 0, 2: 1, 3: 2, 0: 3, 5: 4. Besides one 3 there are 1, 3 and 5.
+  auto const got = rep::of_others(std::span<float const>(z), text, 3, one);
+  EXPECT_DOUBLE_EQ(got.rank, (0 + 2 + 4) / 3.0);
+  EXPECT_DOUBLE_EQ(got.logit, (3 + 2 + 0) / 3.0);
+  EXPECT_DOUBLE_EQ(got.probability, 1);
+  EXPECT_TRUE(std::isnan(rep::of_others(std::span<float const>(z), rep::counted(std::vector<std::int32_t>{3}), 3, one).rank));
 }
 
 // ---- decoding_walk -------------------------------------------------------------------------------------------------------
@@ -499,6 +642,129 @@ TEST(decoding_walk, measures_a_given_path) {
   std::sort(expected.begin(), expected.end()), std::sort(got.begin(), got.end());
   ASSERT_EQ(got.size(), 4u);
   for (std::size_t k = 0; k < 4; ++k) EXPECT_NEAR(got[k], expected[k], 1e-6);
+}
+
+double sum_of(wf::results const& r, std::string const& name) {
+  double s = 0;
+  for (double const x : r.at(name).values().to(wf::dtype::f64).values<double const>()) s += std::isnan(x) ? 0 : x;
+  return s;
+}
+
+TEST(decoding_walk, sets_history_apart_from_the_last_token_and_its_position) {
+  auto const m = open("gpt2", "gpt2-odd");
+  wf::test::values const forced{{"preset", std::string("forced")}, {"length", std::int64_t{6}}, {"pairs", std::int64_t{10}}};
+  auto const out = observe("decoding_walk", *m, short_texts, forced);
+  // Each control by hand: a token alone at its position, and the text with attention's output zeroed.
+  auto const divergence = [&](std::vector<double> const& a, std::vector<double> const& b) {
+    auto const p = softmax(a), q = softmax(b);
+    double d = 0;
+    for (std::size_t v = 0; v < p.size(); ++v)
+      d += 0.5 * p[v] * std::log(2 * p[v] / (p[v] + q[v])) + 0.5 * q[v] * std::log(2 * q[v] / (p[v] + q[v]));
+    return d;
+  };
+  auto const row = [](wf::tensor const& t, std::size_t p) {
+    std::vector<double> logits;
+    for (std::size_t v = 0; v < t.size(1); ++v) logits.push_back(t.get({p, v}));
+    return logits;
+  };
+  wf::run_request request;
+  request.capture = wf::hook_set({"logits"});
+  auto const& tokens = short_texts.tokens_[0];
+  auto const alone = [&](std::size_t p) {
+    wf::batch b;
+    b.tokens.push_back(std::span(tokens).subspan(p, 1));
+    b.first_position = {p};
+    return row(m->run(b, request).at("logits", 0), 0);
+  };
+  auto cut = request;
+  for (std::size_t l = 0; l < m->info().layers; ++l)
+    cut.edits.push_back({"blocks." + std::to_string(l) + ".hook_attn_out", [](wf::edit_site const&, wf::tensor const& x) {
+                           for (float& v : x.values<float>()) v = 0;
+                         }});
+  auto const off = m->run(m->encode(short_texts.read({0, 1}), {}), cut).at("logits", 0);
+  // The pairs that end in 5: one, at 1 and 5.
+  std::size_t k = 0;
+  while (get(out, "pair_ids", {0, k}) != 5) ++k;
+  EXPECT_NEAR(get(out, "divergence_last_token", {0, k}), divergence(alone(1), alone(5)), 1e-6);
+  EXPECT_NEAR(get(out, "divergence_attention_off", {0, k}), divergence(row(off, 1), row(off, 5)), 1e-6);
+  double const above = out.at("non_markov").scalar() -
+                       std::max(out.at("non_markov_last_token").scalar(), out.at("non_markov_attention_off").scalar());
+  EXPECT_NEAR(out.at("history_dependence").scalar(), above, 1e-9);
+
+  // An encoder-decoder's decoder has no position for a token alone, so the control is 0.
+  auto const t5 = open("t5", "t5-relu");
+  auto const two = observe("decoding_walk", *t5, listed({{4, 9, 1}}, {{0, 7, 7, 3, 7}}), forced);
+  EXPECT_EQ(two.at("non_markov_last_token").scalar(), 0);
+  EXPECT_NEAR(two.at("non_markov_attention_off").scalar(), 0, 1e-9);
+  EXPECT_GT(two.at("history_dependence").scalar(), 0);
+}
+
+TEST(decoding_walk, sampled_has_the_probability_under_the_law_that_it_was_drawn_from) {
+  auto const m = open("gpt2", "gpt2-odd");
+  listed const prompts({{3, 5}, {2}});
+  auto const out =
+      observe("decoding_walk", *m, prompts,
+              {{"preset", std::string("sample")}, {"length", std::int64_t{5}}, {"temperature", 0.5}, {"top_p", 0.8}});
+  for (std::size_t i = 0; i < 2; ++i) {
+    auto text = prompts.tokens_[i];
+    double path = 0;
+    for (std::size_t s = 0; s < 5; ++s) {
+      auto const z = rows_of(*m, listed(ids{text}), 0, "logits").back();
+      auto sharper = z;
+      for (double& x : sharper) x /= 0.5;
+      auto const p = softmax(sharper);
+      auto sorted = p;
+      std::sort(sorted.rbegin(), sorted.rend());
+      double mass = 0;
+      for (double const x : sorted)
+        if ((mass += x) >= 0.8) break;
+      auto const token = static_cast<std::size_t>(get(out, "next_ids", {i, s}));
+      EXPECT_NEAR(get(out, "drawn_log_probability", {i, s}), std::log(p[token] / mass), 1e-4);
+      EXPECT_NEAR(get(out, "path_drawn_log_probability", {i, s}), path += std::log(p[token] / mass), 1e-3);
+      EXPECT_NEAR(get(out, "log_probability", {i, s}), std::log(softmax(z)[token]), 1e-5);
+      text.push_back(static_cast<std::int32_t>(token));
+    }
+  }
+  EXPECT_NEAR(out.at("mean_drawn_log_probability").scalar(), sum_of(out, "drawn_log_probability") / 10, 1e-12);
+  EXPECT_EQ(observe("decoding_walk", *m, prompts, {{"length", std::int64_t{2}}}).find("drawn_log_probability"), nullptr);
+}
+
+TEST(decoding_walk, ends_an_item_at_the_models_last_position) {
+  auto const m = open("gpt2", "gpt2-odd");
+  std::size_t const room = m->info().longest;
+  auto const full = long_tokens(room, 29)[0];
+  listed const prompts({full, {full.begin(), full.end() - 2}, {3, 5}});
+  for (std::string const preset : {"greedy", "sample", "beam"}) {
+    auto const out = observe("decoding_walk", *m, prompts, {{"preset", preset}, {"length", std::int64_t{5}}}, 2);
+    for (auto const& [i, steps] : {std::pair{0u, 0}, std::pair{1u, 2}, std::pair{2u, 5}}) {
+      EXPECT_EQ(get(out, "length", {i}), steps) << preset;
+      EXPECT_EQ(get(out, "ended_by_context", {i}), steps < 5) << preset;
+    }
+    EXPECT_EQ(out.at("walks_ended_by_context").scalar(), 2);
+    EXPECT_THAT(out.summary(), HasSubstr("2 walks ended at the model's last position"));
+    EXPECT_TRUE(std::isnan(get(out, "repeated_ngrams", {0, 0})));
+  }
+}
+
+TEST(decoding_walk, counts_what_comes_again) {
+  auto const m = open("gpt2", "gpt2-odd");
+  std::vector<std::int32_t> text{9};
+  for (int i = 0; i < 3; ++i) text.insert(text.end(), {3, 1, 4});
+  auto const out =
+      observe("decoding_walk", *m, listed(ids{text}), {{"preset", std::string("forced")}, {"length", std::int64_t{9}}});
+  EXPECT_EQ(get(out, "cycle_length", {0}), 3);
+  EXPECT_EQ(get(out, "cycle_start", {0}), 0);
+  EXPECT_EQ(out.at("cycles").scalar(), 1);
+  EXPECT_DOUBLE_EQ(get(out, "repeated_ngrams", {0, 3}), 0.5);
+  EXPECT_DOUBLE_EQ(get(out, "distinct_ngrams", {0, 3}), 0.5);
+  EXPECT_DOUBLE_EQ(get(out, "mean_repeated_ngrams", {3}), 0.5);
+  EXPECT_DOUBLE_EQ(get(out, "repeated_ngrams_expected", {0, 0}), 1 - 3.0 / 9);
+  EXPECT_LT(get(out, "repeated_ngrams_expected", {0, 3}), 0.3) << "in random order fewer 4-grams come again";
+  // The text's windows of 9 tokens begin at 0 and 1.
+  EXPECT_DOUBLE_EQ(get(out, "repeated_ngrams_text", {0, 0}), (1 - 4.0 / 9 + 1 - 3.0 / 9) / 2);
+  auto const z = rows_of(*m, listed(ids{text}), 0, "logits");
+  auto const p = softmax(z[3]);
+  EXPECT_NEAR(get(out, "repeat_probability_expected", {0, 3}), (p[9] + 3 * p[3] + 3 * p[1] + 2 * p[4]) / 9, 1e-6);
 }
 
 TEST(decoding_walk, goes_the_likeliest_way_or_finds_a_likelier_one) {

@@ -185,6 +185,20 @@ TEST(draw_token, top_p_counts_what_top_k_left) {
   EXPECT_EQ(counts[2] + counts[3], 0);
 }
 
+TEST(draw_token, has_a_law_whose_probabilities_can_be_asked_for) {
+  std::vector<float> const logits{1, 3, 2, -1};
+  wf::sampling how;
+  EXPECT_EQ(wf::log_probability_of_draw(logits, how, 1), 0) << "greedy";
+  EXPECT_EQ(wf::log_probability_of_draw(logits, how, 0), -INFINITY);
+  how.temperature = 2;
+  double const sum = std::exp(0.5) + std::exp(1.5) + std::exp(1.0) + std::exp(-0.5);
+  for (std::int32_t t = 0; t < 4; ++t)
+    EXPECT_NEAR(wf::log_probability_of_draw(logits, how, t), logits[static_cast<std::size_t>(t)] / 2 - std::log(sum), 1e-12);
+  how.top_p = 0.6;  // tokens 1 and 2
+  EXPECT_NEAR(wf::log_probability_of_draw(logits, how, 2), 1 - std::log(std::exp(1.5) + std::exp(1.0)), 1e-12);
+  EXPECT_EQ(wf::log_probability_of_draw(logits, how, 0), -INFINITY);
+}
+
 TEST(draw_token, infinities_and_nan) {
   float const inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
   wf::sampling warm;

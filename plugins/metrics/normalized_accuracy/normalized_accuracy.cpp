@@ -4,6 +4,7 @@
 //     score: {metric: normalized_accuracy, of: similarity, baseline: baseline}
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <string>
 
 #include <wayfarer/error.hpp>
@@ -21,11 +22,17 @@ struct normalized_accuracy final : wf::metric {
 
   void measure(wf::metric_input const& in, wf::results& out) const override {
     auto const own = read(in, "of", answers_, gold_), base = read(in, "baseline", answers_, gold_);
-    double const chance = 1.0 / choices_, ratio = own.accuracy / base.accuracy;
-    out.add("normalized", ratio).about("accuracy over the baseline's");
-    out.add("chance_normalized", chance / base.accuracy).about("what guessing alone would score as `normalized`");
-    out.add("above_chance", (own.accuracy - chance) / (base.accuracy - chance))
-        .about("share of the baseline's lead over guessing that is left: 0 for a guess, 1 for the baseline");
+    // A ratio to nothing, and a share of a lead that is none, are not defined.
+    double const chance = 1.0 / choices_, nothing = std::numeric_limits<double>::quiet_NaN();
+    double const ratio = base.accuracy > 0 ? own.accuracy / base.accuracy : nothing,
+                 guess = base.accuracy > 0 ? chance / base.accuracy : nothing,
+                 above = base.accuracy > chance ? (own.accuracy - chance) / (base.accuracy - chance) : nothing;
+    char const* const none_right = "the baseline has no right answer";
+    out.add("normalized", ratio).about("accuracy over the baseline's").missing(none_right);
+    out.add("chance_normalized", guess).about("what guessing alone would score as `normalized`").missing(none_right);
+    out.add("above_chance", above)
+        .about("share of the baseline's lead over guessing that is left: 0 for a guess, 1 for the baseline")
+        .missing("the baseline is no better than guessing");
     out.add("accuracy", own.accuracy).about("of `of`");
     out.add("baseline_accuracy", base.accuracy).about("of `baseline`");
     double error = 0;
@@ -36,12 +43,17 @@ struct normalized_accuracy final : wf::metric {
         std::vector<double> parts(own.hits.size());
         for (std::size_t i = 0; i < parts.size(); ++i) parts[i] = (own.hits[i] - ratio * base.hits[i]) / base.accuracy;
         error = wf::moments_of(parts).standard_error();
-        out.add("normalized_standard_error", error).about("of `normalized`, to first order, both over the same items");
+        if (base.accuracy == 0) error = nothing;
+        out.add("normalized_standard_error", error)
+            .about("of `normalized`, to first order, both over the same items")
+            .missing(none_right);
       }
     }
     char line[128];
-    std::snprintf(line, sizeof line, "normalized %.3f (a guess: %.3f), above chance %.3f", ratio, chance / base.accuracy,
-                  (own.accuracy - chance) / (base.accuracy - chance));
+    std::snprintf(line, sizeof line, "normalized %.3f (a guess: %.3f), above chance %.3f", ratio, guess, above);
+    if (base.accuracy <= chance)
+      std::snprintf(line, sizeof line, "accuracy %.3f; the baseline, %.3f, is no better than a guess, %.3f", own.accuracy,
+                    base.accuracy, chance);
     out.summarise(line);
   }
 

@@ -479,9 +479,9 @@ tensor place(fit const& f, tensor const& more) {
 
 double trustworthiness(tensor const& points, tensor const& layout, std::size_t k) {
   std::size_t const n = points.size(0);
-  if (2 * n <= 3 * k + 1 || k == 0)
-    throw usage_error("trustworthiness over " + std::to_string(k) + " neighbours needs more than " +
-                      std::to_string((3 * k + 1) / 2) + " points, not " + std::to_string(n));
+  if (2 * k >= n || k == 0)
+    throw usage_error("trustworthiness over " + std::to_string(k) + " neighbours needs more than " + std::to_string(2 * k) +
+                      " points, not " + std::to_string(n));
   auto const near = nearest(layout, layout, k + 1);  // the point itself is one of them
   auto const norms = squared_norms(points);
   std::vector<double> penalty(n);

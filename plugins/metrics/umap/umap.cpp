@@ -4,6 +4,7 @@
 //     map: {metric: umap, of: trajectory/embedding, also: trajectory/states, components: 3}
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <string>
 
 #include <wayfarer/metric.hpp>
@@ -42,15 +43,24 @@ struct umap final : wf::metric {
       out.add("also_points", wf::place_points(more, other, placed.to(wf::dtype::f64)))
           .about("the points of 'also' placed into the finished layout");
     }
-    std::size_t const n = points.kept.size(), k = std::min(how_.neighbors, (2 * n - 2) / 3);
-    double const trust = wf::umap_layout::trustworthiness(fit.points, fit.layout, k);
-    out.add("trustworthiness", trust)
-        .about("share of neighbours in the layout that are neighbours in fact, by rank; 1 is perfect");
+    // Of half of the points or more as neighbours no layout can be told from another, and the figure leaves 0 to 1.
+    std::size_t const n = points.kept.size(), k = how_.neighbors;
+    bool const defined = 2 * k < n;
+    double const trust =
+        defined ? wf::umap_layout::trustworthiness(fit.points, fit.layout, k) : std::numeric_limits<double>::quiet_NaN();
+    auto& trusted =
+        out.add("trustworthiness", trust)
+            .about("share of neighbours in the layout that are neighbours in fact, by rank, among `neighbors`; 1 is perfect");
+    std::string const why =
+        "it is defined for fewer neighbours than half of the points: of " + std::to_string(n) + " points " +
+        (n > 4 ? "`neighbors` may be at most " + std::to_string((n - 1) / 2) : "no number of neighbours will do") + ", not " +
+        std::to_string(k);
+    if (!defined) trusted.missing(why);
     out.add("curve_a", fit.shape.a).about("a of the layout's curve 1/(1 + a d^(2b))");
     out.add("curve_b", fit.shape.b).about("b of the layout's curve");
     char line[96];
     std::snprintf(line, sizeof line, "%zu points, trustworthiness %.4f", n, trust);
-    out.summarise(line);
+    out.summarise(defined ? line : std::to_string(n) + " points; no trustworthiness: " + why);
   }
 
  private:

@@ -4,7 +4,8 @@
 //     score = q.k + bias,  weights = softmax(score),  weights without the words: softmax(bias)
 //
 // T5 has a learned bias b(key - query), made in layer 0 and shared by the stack; other models have none and score = q.k, scaled
-// as they scale it. Keys that a query may not see have no numbers (NaN).
+// as they scale it. There, and in attention to an encoder, no score is of position alone, so association bias is not reported;
+// how far weights are from uniform is, for all. Keys that a query may not see have no numbers (NaN).
 //
 //     attention: {probe: attention_map, model: t5, source: prompt, stack: encoder, layers: [0], heads: [0, 2, 4]}
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
+#include "probes/common/repetition.hpp"
 #include "probes/common/token_rows.hpp"
 
 namespace wf = wayfarer;
@@ -88,12 +90,18 @@ struct attention_map final : wf::probe {
       acc.define_rows("kernel", {head, key}, wf::dtype::f32);
       acc.define_rows("rel_pos", {key}, wf::dtype::i32);
       acc.define_rows("self_bias_position", {head});
+      acc.define_rows("self_bias_position_distances", {}, wf::dtype::i32);
+      acc.define_rows("association_bias", {layer, head});
       acc.define_rows("bias_error", {});
     }
-    acc.define_rows("association_bias", {layer, head});
-    if (!n.cross) acc.define_rows("self_bias_attention", {layer, head}), acc.define_rows("self_bias_similarity", {layer});
+    acc.define_rows("uniform_divergence", {layer, head});
+    if (!n.cross) {
+      acc.define_rows("self_bias_attention", {layer, head});
+      for (auto const* name : {"self_bias_similarity", "self_bias_similarity_expected"}) acc.define_rows(name, {layer});
+    }
     if (n.predicts)
-      for (auto const* name : {"self_bias_output", "repeat_probability", "repeat_rank"}) acc.define_rows(name, {});
+      for (std::string const name : {"self_bias_output", "repeat_probability", "repeat_rank"})
+        acc.define_rows(name, {}), acc.define_rows(name + "_expected", {});
   }
 
   void observe(wf::accumulator& acc, wf::sample const& block, wf::probe_context const& at) const override {
@@ -119,8 +127,9 @@ struct attention_map final : wf::probe {
     names const n(model, stack_);
     add_tokens(acc, out, at, n.queries);
     if (n.cross) add_tokens(acc, out, at, n.keys);
-    auto const add = [&](char const* name, std::string const& about, char const* units = "") -> void {
-      auto& set = out.add(name, acc[name]).about(about).units(units);
+    auto const add = [&](char const* name, std::string const& about, char const* units = "",
+                         char const* missing = "a key that the query does not see, or beyond a text's end") -> void {
+      auto& set = out.add(name, acc[name]).about(about).units(units).missing(missing);
       for (auto const& d : acc[name].shape()) {
         if (d.name == "layer") set.coordinate("layer", numbers(layers_, "layer"));
         if (d.name == "head") set.coordinate("head", numbers(chosen(model), "head"));
@@ -135,22 +144,36 @@ struct attention_map final : wf::probe {
       if (maps_) add("bias", "position bias, the same in every layer of the stack");
       add("kernel", "position bias of one query (half way through an encoder's text, 10 before a decoder's end) to each key");
       add("rel_pos", "key position less query position in kernel", "token");
-      add("self_bias_position", "SB_pos: bias at distance 0 less the mean of others up to the reach");
+      add("self_bias_position", "SB_pos: bias at distance 0 less the mean of others up to the reach; 0 under no bias", "",
+          "a text of one token has no other distance");
+      add("self_bias_position_distances", "how many distances that mean is over");
       add("bias_error", "largest |score - qk - bias|");
     }
-    add("association_bias", "mean divergence D(weights || weights from position alone): what similarity adds", "nat");
+    if (n.parted)
+      add("association_bias", "mean divergence D(weights || softmax of the position bias alone): what similarity adds", "nat");
+    add("uniform_divergence",
+        "mean divergence D(weights || equal weights of the keys that are seen): log of their number less entropy", "nat");
+    char const* const one = "a text of one token has no other";
     if (!n.cross) {
-      add("self_bias_attention", "SB_att: mean weight of a position on itself less that of uniform attention");
-      add("self_bias_similarity", "SB_sim: mean inner product of a state entering the layer with itself less that with others");
+      add("self_bias_attention", "SB_att: mean weight of a position on itself less that of uniform attention; 0 under no bias",
+          "", one);
+      add("self_bias_similarity", "SB_sim: mean inner product of a state entering the layer with itself less that with others",
+          "", one);
+      add("self_bias_similarity_expected", "its value for states that have nothing in common: their mean squared length");
     }
     if (n.predicts) {
       add("self_bias_output", "SB_out: mean of (logit of the current token - mean logit) / deviation of logits");
+      add("self_bias_output_expected", "its value under no bias: the same of the tokens at the text's other places", "", one);
       add("repeat_probability", "mean probability that the current token is the next again");
+      add("repeat_probability_expected", "its value under no bias: mean probability of the tokens at the text's other places", "",
+          one);
       add("repeat_rank", "mean rank of the current token among the next, 0: likeliest");
+      add("repeat_rank_expected", "its value under no bias: mean rank of the tokens at the text's other places", "", one);
     }
-    auto const all = wf::moments_of(acc["association_bias"].values<double const>());
-    char line[96];
-    std::snprintf(line, sizeof line, "association bias %.4g to %.4g nat, mean %.4g", all.minimum, all.maximum, all.mean);
+    auto const all = wf::moments_of(acc[n.parted ? "association_bias" : "uniform_divergence"].values<double const>());
+    char line[128];
+    std::snprintf(line, sizeof line, "%s %.4g to %.4g nat, mean %.4g", n.parted ? "association bias" : "divergence from uniform",
+                  all.minimum, all.maximum, all.mean);
     out.summarise(line);
   }
 
@@ -210,6 +233,8 @@ struct attention_map final : wf::probe {
       for (std::size_t h = 0; h < heads.size(); ++h) kernel(i, h, key) = static_cast<float>(b(heads[h], row, key));
     }
     // The bias depends on key - query alone, so the last query sees all distances back and the first all distances ahead.
+    acc["self_bias_position_distances"].view<std::int32_t>()(i) =
+        static_cast<std::int32_t>(std::min(T - 1, reach_) * (n.causal ? 1 : 2));
     for (std::size_t h = 0; h < heads.size(); ++h) {
       double sum = 0, count = 0;
       for (std::size_t d = 1; d < T && d <= reach_; ++d) {
@@ -229,7 +254,7 @@ struct attention_map final : wf::probe {
     auto const heads = chosen(model);
     std::size_t const queries = s.size(1), keys = s.size(2);
     for (std::size_t h = 0; h < heads.size(); ++h) {
-      double divergence = 0, self = 0;
+      double divergence = 0, from_uniform = 0, self = 0;
       for (std::size_t query = 0; query < queries; ++query) {
         std::vector<bool> seen(keys);
         std::vector<double> position(keys, 0.0);
@@ -240,11 +265,12 @@ struct attention_map final : wf::probe {
           visible += seen[key];
           if (n.parted) position[key] = bias.view<double const>()(heads[h], query, key);
         }
-        auto const alone = softmax(position, seen);
+        auto const alone = n.parted ? softmax(position, seen) : std::vector<double>();
         for (std::size_t key = 0; key < keys; ++key) {
           if (!seen[key]) continue;
           double const p = w(heads[h], query, key);
-          if (p > 0) divergence += p * std::log(p / alone[key]);
+          if (p > 0) from_uniform += p * std::log(p * visible);
+          if (p > 0 && n.parted) divergence += p * std::log(p / alone[key]);
           if (n.parted)
             acc["bias_error"](i) =
                 std::max(acc["bias_error"](i), std::abs(s(heads[h], query, key) - q(heads[h], query, key) - position[key]));
@@ -257,7 +283,8 @@ struct attention_map final : wf::probe {
         }
         if (!n.cross && query >= 1) self += w(heads[h], query, query) - 1 / visible;
       }
-      acc["association_bias"](i, l, h) = divergence / static_cast<double>(queries);
+      if (n.parted) acc["association_bias"](i, l, h) = divergence / static_cast<double>(queries);
+      acc["uniform_divergence"](i, l, h) = from_uniform / static_cast<double>(queries);
       if (!n.cross) acc["self_bias_attention"](i, l, h) = queries > 1 ? self / static_cast<double>(queries - 1) : no_number;
     }
     if (n.cross) return;
@@ -268,11 +295,15 @@ struct attention_map final : wf::probe {
       for (std::size_t b = 0; b < g.size(0); ++b) (a == b ? own : other) += double{g(a, b)};
     auto const rows = static_cast<double>(g.size(0));
     acc["self_bias_similarity"](i, l) = own / rows - other / (rows * (rows - 1));
+    acc["self_bias_similarity_expected"](i, l) = own / rows;
   }
 
   static void put_repeats(wf::accumulator& acc, std::size_t i, wf::tensor const& logits, std::span<std::int32_t const> tokens) {
     auto const all = logits.to(wf::dtype::f64);
     double bias = 0, probability = 0, rank = 0;
+    wf::repetition::standing usual;
+    double usual_bias = 0;
+    wf::repetition::counted const text(tokens);
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       auto const z = all.view<double const>().row(t);
       auto const token = static_cast<std::size_t>(tokens[t]);
@@ -282,9 +313,15 @@ struct attention_map final : wf::probe {
       bias += (z[token] - m.mean) / m.deviation;
       probability += std::exp(z[token] - m.maximum) / sum;
       rank += static_cast<double>(wf::rank_of(std::span<double const>(z), token));
+      auto const others = wf::repetition::of_others(std::span<double const>(z), text, tokens[t],
+                                                    [&](std::size_t v) { return std::exp(z[v] - m.maximum) / sum; });
+      usual_bias += (others.logit - m.mean) / m.deviation;
+      usual.probability += others.probability, usual.rank += others.rank;
     }
     auto const n = static_cast<double>(tokens.size());
     acc["self_bias_output"](i) = bias / n, acc["repeat_probability"](i) = probability / n, acc["repeat_rank"](i) = rank / n;
+    acc["self_bias_output_expected"](i) = usual_bias / n;
+    acc["repeat_probability_expected"](i) = usual.probability / n, acc["repeat_rank_expected"](i) = usual.rank / n;
   }
 
   std::string stack_;

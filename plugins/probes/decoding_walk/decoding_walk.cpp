@@ -8,7 +8,9 @@
 //     P(x_{t+1} = v | x_1..x_t) = softmax_v(<c_t, u_v>)
 //
 // A walk that were Markov in its tokens would have the same P after the same last token; the Jensen-Shannon divergence between
-// such contexts says how far it is from that, beside the divergence between contexts that end differently.
+// such contexts says how far it is from that. Two controls stand beside it, of the same pairs, for a model that knew nothing but
+// the last token and its position: that token read alone, and the text read with attention off. What is above both depends on
+// history.
 //
 //     walk: {probe: decoding_walk, model: gpt2, source: prompts, preset: sample, length: 100}
 #include <algorithm>
@@ -16,6 +18,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -29,6 +32,7 @@
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/language.hpp"
+#include "probes/common/repetition.hpp"
 #include "probes/common/token_rows.hpp"
 #include "probes/common/vocabulary.hpp"
 
@@ -38,10 +42,14 @@ using distribution = wayfarer::language::distribution<float>;
 
 namespace {
 
+constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
+
 /// A prompt and where it goes on: for an encoder-decoder the encoder's tokens stand beside the decoder's.
 struct text {
   std::vector<std::int32_t> encoder, tokens;
-  std::size_t prompt = 0;  ///< tokens [0, prompt) were given
+  std::size_t prompt = 0;       ///< tokens [0, prompt) were given
+  bool full = false;            ///< the walk ended because the model has no further position
+  std::vector<double> drawn{};  ///< [step]: log probability under the law that the step was drawn from, where it was drawn
 };
 
 wf::batch batch_of(text const& t, std::size_t first, std::size_t last, bool decoder) {
@@ -149,11 +157,17 @@ struct decoding_walk final : wf::probe {
     for (auto const* name : {"next_ids", "rank", "top_p_count", "repeat_rank"}) acc.define_rows(name, {step}, wf::dtype::i32);
     for (auto const* name : {"log_probability", "entropy", "path_log_probability", "distance", "cosine", "repeat_probability"})
       acc.define_rows(name, {step});
-    acc.define_rows("length", {}, wf::dtype::i32);
+    for (auto const* name : {"repeat_probability_expected", "repeat_rank_expected"}) acc.define_rows(name, {step});
+    if (preset_ == "sample")
+      for (auto const* name : {"drawn_log_probability", "path_drawn_log_probability"}) acc.define_rows(name, {step});
+    for (auto const* name : {"length", "cycle_length", "cycle_start", "ended_by_context"})
+      acc.define_rows(name, {}, wf::dtype::i32);
+    for (auto const* name : {"repeated_ngrams", "repeated_ngrams_expected", "repeated_ngrams_text"})
+      acc.define_rows(name, {{"n", wf::repetition::longest_gram}});
+    acc.define_rows("cycles_expected", {});
     if (contexts_) acc.define_rows("contexts", {{"context", length_ + 1}, {"d_model", model.d_model}}, wf::dtype::f32);
-    for (auto const* name : {"same", "different"}) {
+    for (auto const* name : {"same", "different", "last_token", "attention_off"})
       acc.define_rows(std::string("divergence_") + name, {{"pair", pairs_}});
-    }
     acc.define_rows("pair_ids", {{"pair", pairs_}}, wf::dtype::i32);
   }
 
@@ -163,18 +177,26 @@ struct decoding_walk final : wf::probe {
     for (std::size_t i = 0; i < block.size(); ++i) {
       auto draw = block.random("decoding_walk pairs", block[i]);
       measure(acc, block, i, walks[i], at.model(), draw);
+      put_repetition(acc, block, i, walks[i], wf::language::stack_of(at.model().info()).decoder);
     }
   }
 
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
-    auto const add = [&](char const* name, std::string const& about, char const* units = "") {
-      out.add(name, acc[name]).about(about).units(units);
+    auto const add = [&](char const* name, std::string const& about, char const* units = "",
+                         char const* missing = "beyond a walk's end") {
+      out.add(name, acc[name]).about(about).units(units).missing(missing);
     };
     add("length", "steps of each walk", "token");
+    add("ended_by_context", "1: the walk ended because the model has no further position");
     add("next_ids", "token of each step; -1 beyond a walk's end");
     wf::language::add_token_texts(out, "next_tokens", acc["next_ids"], at.model());
-    add("log_probability", "log probability of each step", "nat");
-    add("path_log_probability", "log probability of the path so far", "nat");
+    add("log_probability", "log probability of each step under the model's own law (temperature 1, all tokens)", "nat");
+    add("path_log_probability", "log probability of the path so far, under the same", "nat");
+    if (preset_ == "sample") {
+      add("drawn_log_probability", "log probability of each step under the law that it was drawn from (temperature, top_p)",
+          "nat");
+      add("path_drawn_log_probability", "log probability of the path so far, under the same", "nat");
+    }
     add("entropy", "entropy of the next step", "nat");
     add("rank", "how many tokens were likelier than the one taken");
     add("top_p_count", "size of the smallest set of likeliest tokens that reaches top_p");
@@ -182,33 +204,110 @@ struct decoding_walk final : wf::probe {
     add("cosine", "cosine of the context vectors before and after each step");
     add("repeat_probability", "probability that the last token comes again");
     add("repeat_rank", "its rank among the next tokens, 0: likeliest");
-    if (contexts_) add("contexts", "the context vectors; one more than steps");
-    add("divergence_same", "Jensen-Shannon divergence of the next-token distributions of two contexts that end in the same token",
-        "nat");
-    add("divergence_different", "the same for contexts that end in different tokens", "nat");
-    add("pair_ids", "the token in which both contexts of divergence_same end");
-    auto const mean = [&](char const* name, char const* to, char const* about) {
-      std::vector<double> values;
-      auto const& from = acc[name].to(wf::dtype::f64);
-      for (double const x : from.values<double const>())
-        if (!std::isnan(x)) values.push_back(x);
-      auto const m = wf::moments_of(values);
-      double const nothing = std::numeric_limits<double>::quiet_NaN();
-      out.add(to, values.empty() ? nothing : m.mean).about(about).units("nat");
-      out.add(std::string(to) + "_standard_error", values.size() < 2 ? nothing : m.standard_error())
-          .about(std::string("standard error over what was averaged: ") + about)
-          .units("nat");
-      return values.empty() ? nothing : m.mean;
+    char const* const alone = "beyond a walk's end, or the text has no other token";
+    add("repeat_probability_expected", "its value under no bias: mean probability of the tokens at the text's other places", "",
+        alone);
+    add("repeat_rank_expected", "the rank's value under no bias: mean rank of the same tokens", "", alone);
+    char const* const few = "fewer than n tokens";
+    auto const grams = [&](char const* name, wf::tensor const& share, char const* about) {
+      out.add(name, share).about(about).missing(few).coordinate("n", gram_sizes());
     };
-    double const entropy = mean("entropy", "mean_entropy", "mean entropy of the next step");
-    double const log_probability = mean("log_probability", "mean_log_probability", "mean log probability of a step");
+    grams("repeated_ngrams", acc["repeated_ngrams"],
+          "share of the walk's n-grams that occurred before in it: 1 - distinct / all");
+    grams("repeated_ngrams_expected", acc["repeated_ngrams_expected"],
+          "its value under no bias: mean over random orders of the walk's tokens");
+    grams("repeated_ngrams_text", acc["repeated_ngrams_text"],
+          "base rate: the same share in the item's own text, over windows as long as the walk");
+    wf::tensor const distinct = acc["repeated_ngrams"].clone();
+    for (double& x : distinct.values<double>()) x = 1 - x;
+    grams("distinct_ngrams", distinct, "distinct n-grams over all n-grams of the walk: distinct-n");
+    add("cycle_length", "length of the cycle that the walk ends in, 0: none", "token");
+    add("cycle_start", "step at which it begins, -1: none");
+    add("cycles_expected", "share of random orders of the walk's tokens that end in a cycle", "", "a walk of no step");
+    for (auto const* name : {"repeated_ngrams", "repeated_ngrams_expected", "repeated_ngrams_text", "distinct_ngrams"}) {
+      wf::tensor n(wf::dtype::i64, {{"n", wf::repetition::longest_gram}});
+      for (std::size_t k = 0; k < wf::repetition::longest_gram; ++k) n.view<std::int64_t>()(k) = static_cast<std::int64_t>(k + 1);
+      out.find(name);
+      const_cast<wf::dataset&>(out.at(name)).coordinate("n", n);
+    }
+    if (contexts_) add("contexts", "the context vectors; one more than steps");
+    char const* const few_pairs = "the item has no further pair";
+    add("divergence_same", "Jensen-Shannon divergence of the next-token distributions of two contexts that end in the same token",
+        "nat", few_pairs);
+    add("divergence_last_token", "the same pairs, with that token read alone at its two positions", "nat", few_pairs);
+    add("divergence_attention_off", "the same pairs, with every attention's output set to 0", "nat", few_pairs);
+    add("divergence_different", "the same for contexts that end in different tokens", "nat", few_pairs);
+    add("pair_ids", "the token in which both contexts of divergence_same end");
+
+    auto const average = [&](std::vector<double> const& values, std::string const& to, std::string const& about,
+                             char const* units, char const* missing) {
+      auto const m = wf::moments_of(values);
+      double const mean = values.empty() ? nothing : m.mean;
+      out.add(to, mean).about(about).units(units).missing(missing);
+      out.add(to + "_standard_error", values.size() < 2 ? nothing : m.standard_error())
+          .about("standard error over what was averaged: " + about)
+          .units(units)
+          .missing("fewer than two values");
+      return mean;
+    };
+    auto const numbers_of = [&](char const* name) {
+      auto const from = acc[name].to(wf::dtype::f64);
+      return std::vector<double>(from.values<double const>().begin(), from.values<double const>().end());
+    };
+    auto const mean = [&](char const* name, char const* to, char const* about, char const* units = "nat",
+                          char const* missing = "no such pair of contexts") {
+      auto values = numbers_of(name);
+      std::erase_if(values, [](double x) { return std::isnan(x); });
+      return average(values, to, about, units, missing);
+    };
+    char const* const no_step = "no walk has a step";
+    double const entropy = mean("entropy", "mean_entropy", "mean entropy of the next step", "nat", no_step);
+    double const log_probability =
+        mean("log_probability", "mean_log_probability", "mean log probability of a step by the model's own law", "nat", no_step);
+    if (preset_ == "sample")
+      mean("drawn_log_probability", "mean_drawn_log_probability",
+           "mean log probability of a step by the law that it was drawn from", "nat", no_step);
+    mean("repeat_probability", "mean_repeat_probability", "mean probability that the last token comes again", "", no_step);
+    mean("repeat_probability_expected", "mean_repeat_probability_expected", "mean of its value under no bias", "", no_step);
+    mean("repeat_rank", "mean_repeat_rank", "mean rank of the last token among the next", "", no_step);
+    mean("repeat_rank_expected", "mean_repeat_rank_expected", "mean of its value under no bias", "", no_step);
+    add_repetition(acc, out);
+
     double const markov =
         mean("divergence_same", "non_markov", "mean divergence between contexts that end in the same token; 0 would be Markov");
+    double const alone_mean = mean("divergence_last_token", "non_markov_last_token",
+                                   "control: the same pairs from the last token and its position alone");
+    double const off_mean =
+        mean("divergence_attention_off", "non_markov_attention_off", "control: the same pairs with attention off");
+    auto const same = numbers_of("divergence_same");
+    auto const control = numbers_of(alone_mean > off_mean ? "divergence_last_token" : "divergence_attention_off");
+    std::vector<double> above;
+    for (std::size_t k = 0; k < same.size(); ++k)
+      if (double const x = same[k] - control[k]; !std::isnan(x)) above.push_back(x);
+    double const history =
+        average(above, "history_dependence",
+                "non_markov less the larger control: what the last token and its position do not explain; 0 for "
+                "a model that reads nothing else",
+                "nat", "no such pair of contexts, or a control is not known");
     mean("divergence_different", "between_tokens", "mean divergence between contexts that end in different tokens");
-    char line[128];
-    std::snprintf(line, sizeof line, "a step: log probability %.3f, entropy %.3f nat; same last token: divergence %.3g",
-                  log_probability, entropy, markov);
-    out.summarise(line);
+    double full = 0;
+    for (auto const x : acc["ended_by_context"].values<std::int32_t const>()) full += x > 0;
+    out.add("walks_ended_by_context", full).about("walks that ended because the model has no further position").units("item");
+    std::string found;
+    auto const say = [&](char const* format, auto... numbers) {
+      char part[128];
+      std::snprintf(part, sizeof part, format, numbers...);
+      found += (found.empty() ? "" : "; ") + std::string(part);
+    };
+    if (std::isnan(entropy))
+      say("no walk has a step");
+    else
+      say("a step: log probability %.3f, entropy %.3f nat", log_probability, entropy);
+    if (!std::isnan(markov)) say("same last token: divergence %.3g, %.3g of it from history", markov, history);
+    if (double const fours = out.at("mean_repeated_ngrams").values().get({3}); !std::isnan(fours))
+      say("%.0f %% of 4-grams repeat", 100 * fours);
+    if (full > 0) say("%.0f walks ended at the model's last position", full);
+    out.summarise(found);
   }
 
  private:
@@ -240,6 +339,7 @@ struct decoding_walk final : wf::probe {
       for (std::size_t i = 0; i < all.size(); ++i) {
         auto const path = beam_search(m, block, i, all[i], decoder, beams_, length_, stop);
         all[i].tokens.insert(all[i].tokens.end(), path.begin(), path.end());
+        end_at_context(m, all[i], stop);
       }
       return all;
     }
@@ -255,9 +355,29 @@ struct decoding_walk final : wf::probe {
     }
     std::vector<std::size_t> rows(all.size());
     std::iota(rows.begin(), rows.end(), std::size_t{0});
-    auto const paths = wf::generate(m, prompts, how, block.request(rows));
-    for (std::size_t i = 0; i < all.size(); ++i) all[i].tokens.insert(all[i].tokens.end(), paths[i].begin(), paths[i].end());
+    auto const keep_law = [&](wf::generation_step const& step) {
+      for (std::size_t k = 0; preset_ == "sample" && k < step.items.size(); ++k)
+        all[step.items[k]].drawn.push_back(
+            wf::log_probability_of_draw(step.logits.view<float const>().row(k), how, step.tokens[k]));
+      return true;
+    };
+    auto const paths = wf::generate(m, prompts, how, block.request(rows), keep_law);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i].tokens.insert(all[i].tokens.end(), paths[i].begin(), paths[i].end());
+      end_at_context(m, all[i], stop);
+    }
     return all;
+  }
+
+  /// A walk goes as far as the model has positions, so a prompt that fills them has no step. Generation draws one token more,
+  /// which no position could read.
+  void end_at_context(wf::model const& m, text& t, std::vector<std::int32_t> const& stop) const {
+    std::size_t const room = m.info().longest;
+    if (room == 0) return;
+    if (t.tokens.size() > room) t.tokens.resize(std::max(room, t.prompt));
+    std::size_t const steps = t.tokens.size() - t.prompt;
+    bool const stopped = steps != 0 && std::find(stop.begin(), stop.end(), t.tokens.back()) != stop.end();
+    t.full = t.tokens.size() >= room && steps < length_ && !stopped;
   }
 
   void measure(wf::accumulator& acc, wf::sample const& block, std::size_t i, text const& t, wf::model const& m,
@@ -271,14 +391,16 @@ struct decoding_walk final : wf::probe {
     auto const context = c.view<float const>();
     std::size_t const steps = t.tokens.size() - t.prompt, first = t.prompt - 1;
     acc["length"].view<std::int32_t>()(i) = static_cast<std::int32_t>(steps);
+    acc["ended_by_context"].view<std::int32_t>()(i) = t.full;
     if (contexts_)
       for (std::size_t s = 0; s <= steps; ++s)
         std::copy(context.row(first + s).begin(), context.row(first + s).end(), acc["contexts"][i].view<float>().row(s).begin());
 
     auto const next = acc["next_ids"].view<std::int32_t>(), rank = acc["rank"].view<std::int32_t>(),
                count = acc["top_p_count"].view<std::int32_t>(), repeat_rank = acc["repeat_rank"].view<std::int32_t>();
+    wf::repetition::counted const whole(t.tokens);
     constexpr std::size_t at_once = 32;
-    double path = 0;
+    double path = 0, drawn = 0;
     for (std::size_t from = 0; from < steps; from += at_once) {
       std::size_t const to = std::min(from + at_once, steps);
       auto const logits = m.unembed(c.slice(0, first + from, first + to).clone());
@@ -291,7 +413,15 @@ struct decoding_walk final : wf::probe {
         acc["log_probability"](i, s) = p.log_probability(token);
         acc["path_log_probability"](i, s) = path += p.log_probability(token);
         acc["entropy"](i, s) = p.entropy();
+        if (preset_ == "sample") {
+          acc["drawn_log_probability"](i, s) = t.drawn[s];
+          acc["path_drawn_log_probability"](i, s) = drawn += t.drawn[s];
+        }
         acc["repeat_probability"](i, s) = p.probability(last);
+        auto const usual =
+            wf::repetition::of_others(z, whole, t.tokens[first + s], [&](std::size_t v) { return p.probability(v); });
+        acc["repeat_probability_expected"](i, s) = usual.probability;
+        acc["repeat_rank_expected"](i, s) = usual.rank;
         rank(i, s) = static_cast<std::int32_t>(wf::rank_of(z, token));
         repeat_rank(i, s) = static_cast<std::int32_t>(wf::rank_of(z, last));
         count(i, s) = static_cast<std::int32_t>(smallest_set(p));
@@ -303,7 +433,7 @@ struct decoding_walk final : wf::probe {
         acc["cosine"](i, s) = wf::cosine(before, after);
       }
     }
-    put_pairs(acc, i, t, c, m, draw);
+    put_pairs(acc, block, i, t, c, m, draw);
   }
 
   /// How many of the likeliest tokens reach top_p.
@@ -319,17 +449,17 @@ struct decoding_walk final : wf::probe {
   }
 
   /// Divergences between contexts of the whole text, those given included.
-  void put_pairs(wf::accumulator& acc, std::size_t i, text const& t, wf::tensor const& c, wf::model const& m,
-                 wf::random_stream& draw) const {
+  void put_pairs(wf::accumulator& acc, wf::sample const& block, std::size_t i, text const& t, wf::tensor const& c,
+                 wf::model const& m, wf::random_stream& draw) const {
     std::map<std::int32_t, std::vector<std::size_t>> places;
     for (std::size_t p = 0; p < t.tokens.size(); ++p) places[t.tokens[p]].push_back(p);
     std::vector<std::pair<std::size_t, std::size_t>> same;
     for (auto const& [token, at] : places)
       for (std::size_t a = 0; a < at.size(); ++a)
         for (std::size_t b = a + 1; b < at.size() && same.size() < most_pairs; ++b) same.emplace_back(at[a], at[b]);
-    auto const divergence = [&](std::size_t a, std::size_t b) {
-      wf::tensor const rows(wf::dtype::f32, {{"row", 2}, {"d_model", c.size(1)}});
-      auto const from = c.view<float const>();
+    auto const divergence = [&](wf::tensor const& of, std::size_t a, std::size_t b) {
+      wf::tensor const rows(wf::dtype::f32, {{"row", 2}, {"d_model", of.size(1)}});
+      auto const from = of.view<float const>();
       std::copy(from.row(a).begin(), from.row(a).end(), rows.view<float>().row(0).begin());
       std::copy(from.row(b).begin(), from.row(b).end(), rows.view<float>().row(1).begin());
       auto const z = m.unembed(rows);
@@ -338,16 +468,135 @@ struct decoding_walk final : wf::probe {
     auto const ids = acc["pair_ids"].view<std::int32_t>();
     for (std::size_t k = 0; k < std::min(pairs_, same.size()); ++k) {
       std::swap(same[k], same[k + draw.below(static_cast<std::uint32_t>(same.size() - k))]);
-      acc["divergence_same"](i, k) = divergence(same[k].first, same[k].second);
+      acc["divergence_same"](i, k) = divergence(c, same[k].first, same[k].second);
       ids(i, k) = t.tokens[same[k].first];
+    }
+    same.resize(std::min(pairs_, same.size()));
+    if (!same.empty()) {
+      auto const off = with_attention_off(block, i, t, m);
+      auto const alone = last_tokens_alone(block, i, t, m, same);
+      for (std::size_t k = 0; k < same.size(); ++k) {
+        auto const [a, b] = same[k];
+        if (off.defined()) acc["divergence_attention_off"](i, k) = divergence(off, a, b);
+        // An encoder-decoder's decoder knows positions by distances: of one token alone there are none.
+        acc["divergence_last_token"](i, k) = alone.defined() ? divergence(alone, a, b) : 0;
+      }
     }
     if (places.size() < 2) return;
     auto const n = static_cast<std::uint32_t>(t.tokens.size());
     for (std::size_t k = 0; k < pairs_; ++k) {
       std::size_t a = draw.below(n), b = draw.below(n);
       while (t.tokens[a] == t.tokens[b]) a = draw.below(n), b = draw.below(n);
-      acc["divergence_different"](i, k) = divergence(a, b);
+      acc["divergence_different"](i, k) = divergence(c, a, b);
     }
+  }
+
+  /// Context vectors of the text when no attention adds anything; undefined where the model has no such place.
+  static wf::tensor with_attention_off(wf::sample const& block, std::size_t i, text const& t, wf::model const& m) {
+    auto const stack = wf::language::stack_of(m.info());
+    std::string const hook = stack.final_norm + "hook_out";
+    auto request = block.request({i});
+    request.capture = m.info().hooks_for(hook);
+    bool any = false;
+    for (std::size_t l = 0; l < stack.layers; ++l)
+      for (auto const* out : {"hook_attn_out", "hook_cross_attn_out"})
+        if (auto const name = stack.block(l, out); m.info().find_hook(name) != nullptr) {
+          any = true;
+          request.edits.push_back({name, [](wf::edit_site const&, wf::tensor const& x) {
+                                     if (x.type() == wf::dtype::f64)
+                                       std::ranges::fill(x.values<double>(), 0.0);
+                                     else
+                                       std::ranges::fill(x.values<float>(), 0.0f);
+                                   }});
+        }
+    if (!any) return {};
+    return m.run(batch_of(t, 0, t.tokens.size(), stack.decoder), request).at(hook, 0).to(wf::dtype::f32);
+  }
+
+  /// Context vectors of each token of the pairs when nothing stands before it, [pos, d_model]; undefined for an encoder-decoder.
+  static wf::tensor last_tokens_alone(wf::sample const& block, std::size_t i, text const& t, wf::model const& m,
+                                      std::vector<std::pair<std::size_t, std::size_t>> const& pairs) {
+    auto const stack = wf::language::stack_of(m.info());
+    if (stack.decoder) return {};
+    std::vector<std::size_t> places;
+    for (auto const& [a, b] : pairs) places.push_back(a), places.push_back(b);
+    std::sort(places.begin(), places.end());
+    places.erase(std::unique(places.begin(), places.end()), places.end());
+    wf::batch alone;
+    for (auto const p : places) {
+      alone.tokens.push_back(std::span<std::int32_t const>(t.tokens).subspan(p, 1));
+      alone.first_position.push_back(p);
+    }
+    std::string const hook = stack.final_norm + "hook_out";
+    auto request = block.request(std::vector<std::size_t>(places.size(), i));
+    request.capture = m.info().hooks_for(hook);
+    auto const captured = m.run(alone, request);
+    wf::tensor const out(wf::dtype::f32, {{"pos", t.tokens.size()}, {"d_model", m.info().d_model}});
+    for (std::size_t k = 0; k < places.size(); ++k) {
+      auto const one = captured.at(hook, k).to(wf::dtype::f32);
+      std::ranges::copy(one.view<float const>().row(0), out.view<float>().row(places[k]).begin());
+    }
+    return out;
+  }
+
+  /// How a walk repeats itself, beside the same tokens in random order and the item's own text.
+  static void put_repetition(wf::accumulator& acc, wf::sample const& block, std::size_t i, text const& t, bool decoder) {
+    std::span<std::int32_t const> const walk = std::span<std::int32_t const>(t.tokens).subspan(t.prompt);
+    if (walk.empty()) return;
+    auto const given = decoder ? block[i].decoder_tokens() : block[i].tokens();
+    auto const own = wf::repetition::repeated_ngrams(walk), usual = wf::repetition::repeated_in_windows(given, walk.size());
+    auto draw = block.random("decoding_walk orders", block[i]);
+    auto const mixed = wf::repetition::in_random_order({walk.begin(), walk.end()}, draw);
+    for (std::size_t n = 0; n < own.size(); ++n) {
+      acc["repeated_ngrams"](i, n) = own[n];
+      acc["repeated_ngrams_expected"](i, n) = mixed.repeated[n];
+      acc["repeated_ngrams_text"](i, n) = usual[n];
+    }
+    auto const round = wf::repetition::cycle_of(walk);
+    acc["cycle_length"].view<std::int32_t>()(i) = static_cast<std::int32_t>(round.length);
+    if (round.length != 0) acc["cycle_start"].view<std::int32_t>()(i) = static_cast<std::int32_t>(round.first);
+    acc["cycles_expected"](i) = mixed.cycles;
+  }
+
+  static wf::tensor gram_sizes() {
+    std::vector<std::int64_t> n(wf::repetition::longest_gram);
+    std::iota(n.begin(), n.end(), std::int64_t{1});
+    return wf::tensor::of(n, {{"n", n.size()}});
+  }
+
+  /// Means over the walks.
+  static void add_repetition(wf::accumulator const& acc, wf::results& out) {
+    for (auto const& [name, about] : {std::pair{"repeated_ngrams", "mean share of a walk's n-grams that occurred before in it"},
+                                      std::pair{"repeated_ngrams_expected", "its value under no bias, mean over walks"},
+                                      std::pair{"repeated_ngrams_text", "base rate in the items' own texts, mean over walks"}}) {
+      wf::tensor const mean(wf::dtype::f64, {{"n", wf::repetition::longest_gram}}), error = mean.clone();
+      auto const rows = acc[name].view<double const>();
+      for (std::size_t n = 0; n < wf::repetition::longest_gram; ++n) {
+        std::vector<double> values;
+        for (std::size_t i = 0; i < rows.size(0); ++i)
+          if (!std::isnan(rows(i, n))) values.push_back(rows(i, n));
+        auto const m = wf::moments_of(values);
+        mean(n) = values.empty() ? nothing : m.mean;
+        error(n) = values.size() < 2 ? nothing : m.standard_error();
+      }
+      std::string const to = std::string("mean_") + name;
+      out.add(to, mean).about(about).missing("no walk has n tokens").coordinate("n", gram_sizes());
+      out.add(to + "_standard_error", error)
+          .about("standard error over walks")
+          .missing("fewer than two walks have n tokens")
+          .coordinate("n", gram_sizes());
+    }
+    double walks = 0, cycles = 0, expected = 0;
+    auto const by_chance = acc["cycles_expected"].values<double const>();
+    auto const length = acc["cycle_length"].values<std::int32_t const>();
+    for (std::size_t i = 0; i < length.size(); ++i)
+      if (!std::isnan(by_chance[i])) walks += 1, cycles += length[i] > 0, expected += by_chance[i];
+    out.add("cycles", walks > 0 ? cycles / walks : nothing)
+        .about("share of the walks that end in a cycle")
+        .missing("no walk has a step");
+    out.add("mean_cycles_expected", walks > 0 ? expected / walks : nothing)
+        .about("its value under no bias: the share among random orders of the walks' tokens")
+        .missing("no walk has a step");
   }
 
   static constexpr std::size_t most_pairs = 1'000'000;

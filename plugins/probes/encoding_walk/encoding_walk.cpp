@@ -5,12 +5,17 @@
 // does. Attention aggregates: it brings in other positions. Norms and feed-forward parts filter: they see their own position
 // alone. Only where norms stand between sub-layers on the residual path itself (BERT) are they steps.
 //
+// Attention also sees its own position. What others brought is sum_h (z_h - w_ii v_h) W_O; the rest, w_ii v_h W_O and the bias,
+// would be there without them. `aggregation_share` counts the first alone.
+//
 //     walk: {probe: encoding_walk, model: gpt2, source: prompts}
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <wayfarer/error.hpp>
@@ -28,10 +33,11 @@ enum step_kind : std::uint8_t { filter, aggregation };
 
 /// A path through a stack: one state more than steps.
 struct path {
-  std::vector<std::string> hooks;   ///< [state]
-  std::vector<std::string> labels;  ///< [state]
-  std::vector<step_kind> kinds;     ///< [step]
-  std::string final_norm;           ///< its weights, where the model itself can't apply it
+  std::vector<std::string> hooks;    ///< [state]
+  std::vector<std::string> labels;   ///< [state]
+  std::vector<step_kind> kinds;      ///< [step]
+  std::vector<std::string> sources;  ///< [step]: where attention's parts are, "blocks.0.attn."; empty for a filter
+  std::string final_norm;            ///< its weights, where the model itself can't apply it
   side where;
   bool predicts = false;  ///< the last state becomes logits through the model's own final norm, if it has one
 
@@ -47,19 +53,67 @@ struct path {
     hooks = {blocks + "0.hook_resid_pre"}, labels = {"start"};
     for (std::size_t l = 0; l < layers; ++l) {
       std::string const here = blocks + std::to_string(l) + ".";
-      auto const add = [&](char const* hook, step_kind kind, char const* what) {
+      auto const add = [&](char const* hook, step_kind kind, char const* what, char const* attention = "") {
         if (model.find_hook(here + hook) == nullptr) return;
         hooks.push_back(here + hook), kinds.push_back(kind), labels.push_back(std::to_string(l) + " " + what);
+        sources.push_back(*attention ? here + attention : "");
       };
       bool const norms_on_path = model.family == wf::model_family::encoder;
-      add("hook_resid_mid", aggregation, "attention");
-      add("hook_resid_mid_cross", aggregation, "cross-attention");
+      add("hook_resid_mid", aggregation, "attention", "attn.");
+      add("hook_resid_mid_cross", aggregation, "cross-attention", "cross_attn.");
       if (norms_on_path) add("ln1.hook_out", filter, "norm");
       add("hook_resid_post", filter, "feed-forward");
       if (norms_on_path) add("ln2.hook_out", filter, "norm");
     }
   }
 };
+
+bool crosses(std::string const& attention) {
+  return attention.ends_with("cross_attn.");
+}
+
+/// Why what other positions brought can't be told from what attention made of the position itself; empty: it can.
+std::string why_not_parted(wf::model_info const& model, path const& walk) {
+  for (auto const& at : walk.sources) {
+    if (at.empty() || crosses(at)) continue;
+    for (auto const* hook : {"hook_pattern", "hook_v", "hook_z"})
+      if (model.find_hook(at + hook) == nullptr) return model.architecture + " has no hook '" + at + hook + "'";
+    if (std::find(model.weights.begin(), model.weights.end(), at + "W_O") == model.weights.end())
+      return model.architecture + " has no weight '" + at + "W_O'";
+  }
+  return {};
+}
+
+/// What of an attention's output other positions brought, and what is its own: squared lengths at each position.
+struct parted {
+  std::vector<double> others, own;
+};
+
+/// `self`: [head, pos], the weight of each position on itself; `v`, `z`: [pos, head, d_head].
+parted part(wf::tensor const& self, wf::tensor const& v, wf::tensor const& z, wf::tensor const& w_o, wf::tensor const& b_o) {
+  std::size_t const n = z.size(0), heads = z.size(1), width = z.size(2);
+  wf::dims const flat{{"pos", n}, {"head_d_head", heads * width}};
+  wf::tensor const own(wf::dtype::f64, flat), others(wf::dtype::f64, flat);
+  auto const o = own.view<double>(), rest = others.view<double>();
+  for (std::size_t p = 0; p < n; ++p)
+    for (std::size_t h = 0; h < heads; ++h)
+      for (std::size_t d = 0; d < width; ++d) {
+        o(p, h * width + d) = self(h, p) * v(p, h, d);
+        rest(p, h * width + d) = z(p, h, d) - o(p, h * width + d);
+      }
+  parted out{std::vector<double>(n), std::vector<double>(n)};
+  auto const to_stream = w_o.reshaped({{"head_d_head", heads * width}, {"d_model", w_o.size(2)}});
+  auto const brought = wf::matmul(others, to_stream), kept = wf::matmul(own, to_stream);
+  for (std::size_t p = 0; p < n; ++p) {
+    auto const row = std::as_const(brought).view<double const>().row(p);
+    out.others[p] = wf::dot(row, row);
+    for (std::size_t d = 0; d < w_o.size(2); ++d) {
+      double const x = kept(p, d) + (b_o.defined() ? b_o(d) : 0);
+      out.own[p] += x * x;
+    }
+  }
+  return out;
+}
 
 /// x / sqrt(mean x^2 + epsilon) times the weights, a row at a time: T5's norm, for the stack that the model does not finish.
 wf::tensor rms_norm(wf::tensor const& x, wf::tensor const& weight, double epsilon) {
@@ -95,7 +149,11 @@ struct encoding_walk final : wf::probe {
         pos{walk.where.pos(), walk.where.longest(at)};
     for (auto const* name : {"step_length", "angle", "share"}) acc.define_rows(name, {step, pos}, wf::dtype::f32);
     for (auto const* name : {"cosine_to_start", "cosine_to_end", "norm"}) acc.define_rows(name, {state, pos}, wf::dtype::f32);
-    acc.define_rows("aggregation_share", {pos}, wf::dtype::f32);
+    if (why_not_parted(model, walk).empty()) {
+      acc.define_rows("from_others", {step, pos}, wf::dtype::f32);
+      acc.define_rows("aggregation_share", {pos}, wf::dtype::f32);
+      acc.define("aggregated", {});
+    }
     if (nearest_ != 0)
       acc.define_rows("nearest_ids", {state, pos, {"rank", std::min(nearest_, model.vocabulary)}}, wf::dtype::i32);
     if (ranks_ && walk.predicts) {
@@ -112,11 +170,23 @@ struct encoding_walk final : wf::probe {
     put_tokens(acc, block, walk.where);
     for (auto const& [name, field] : acc.fields())
       if (field.rows && name != walk.where.ids()) fill_missing(acc[name]);
+    auto const& m = at.model();
+    auto const& names = m.info().weights;
+    bool const parts = why_not_parted(m.info(), walk).empty();
+    // [step]: of attention to the walk's own positions
+    std::vector<wf::tensor> w_o(walk.kinds.size()), b_o(walk.kinds.size());
+    for (std::size_t s = 0; parts && s < walk.kinds.size(); ++s) {
+      auto const& from = walk.sources[s];
+      if (from.empty() || crosses(from)) continue;
+      w_o[s] = m.weight(from + "W_O").to(wf::dtype::f64).clone();
+      if (std::find(names.begin(), names.end(), from + "b_O") != names.end()) b_o[s] = m.weight(from + "b_O").to(wf::dtype::f64);
+    }
     wf::tensor const embedding = nearest_ != 0 ? at.model().weight("embed.W_E").to(wf::dtype::f32) : wf::tensor();
     for (std::size_t i = 0; i < block.size(); ++i) {
       std::vector<wf::tensor> h;  // [state], each [pos, d_model]
       for (auto const& hook : walk.hooks) h.push_back(block[i][hook].to(wf::dtype::f32));
       measure(acc, i, walk, h);
+      if (parts) put_shares(acc, i, walk, block, m, h, w_o, b_o);
       if (nearest_ != 0) put_nearest(acc, i, walk, h, embedding, at.model());
       if (ranks_ && walk.predicts) put_ranks(acc, i, h, at.model());
     }
@@ -134,7 +204,7 @@ struct encoding_walk final : wf::probe {
       return set;
     };
     auto const add = [&](char const* name, std::string const& about) -> wf::dataset& {
-      return labelled(out.add(name, acc[name])).about(about);
+      return labelled(out.add(name, acc[name])).about(about).missing("beyond an item's length, or the angle of the first step");
     };
     wf::tensor kind(wf::dtype::u8, {{"step", walk.kinds.size()}});
     std::copy(walk.kinds.begin(), walk.kinds.end(), kind.values<std::uint8_t>().begin());
@@ -145,7 +215,13 @@ struct encoding_walk final : wf::probe {
     add("cosine_to_start", "cosine of a state with the first");
     add("cosine_to_end", "cosine of a state with the last");
     add("norm", "length of a state");
-    add("aggregation_share", "share of a position's squared steps that are aggregation");
+    std::string const why = why_not_parted(at.model().info(), walk);
+    if (why.empty()) {
+      add("from_others",
+          "share of each step that other positions brought, by squared length; the rest is made of the position "
+          "itself and of biases");
+      add("aggregation_share", "share of a position's squared steps that other positions brought");
+    }
     if (nearest_ != 0) {
       add("nearest_ids", "tokens whose embeddings have the largest inner products with a state after the final norm");
       wf::language::add_token_texts(out, "nearest_tokens", acc["nearest_ids"], at.model());
@@ -163,18 +239,24 @@ struct encoding_walk final : wf::probe {
     char const* const abouts[] = {"mean length of each step over positions",
                                   "mean angle between a step and the one before; NaN for the first",
                                   "mean share of each step in the squared length of all"};
-    double aggregates = 0;
     for (std::size_t f = 0; f < 3; ++f) {
       wf::tensor t(wf::dtype::f64, {{"step", walk.kinds.size()}});
       for (std::size_t s = 0; s < walk.kinds.size(); ++s) t(s) = mean(s, f) / positions;
       if (f == 1) t(std::size_t{0}) = std::numeric_limits<double>::quiet_NaN();
-      if (f == 2)
-        for (std::size_t s = 0; s < walk.kinds.size(); ++s) aggregates += walk.kinds[s] == aggregation ? t(s) : 0;
-      labelled(out.add(names[f], t)).about(abouts[f]).units(f == 1 ? "rad" : "");
+      labelled(out.add(names[f], t)).about(abouts[f]).units(f == 1 ? "rad" : "").missing("no step comes before the first");
     }
-    out.add("mean_aggregation_share", aggregates).about("share of squared steps that are aggregation, mean over positions");
-    char line[96];
-    std::snprintf(line, sizeof line, "%zu steps, %.1f %% of squared length is aggregation", walk.kinds.size(), 100 * aggregates);
+    char line[128];
+    if (why.empty()) {
+      double const share = acc["aggregated"]() / positions;
+      out.add("mean_aggregation_share", share).about("aggregation_share, mean over positions");
+      std::snprintf(line, sizeof line, "%zu steps, %.1f %% of squared length was brought by other positions", walk.kinds.size(),
+                    100 * share);
+    } else {
+      out.add("mean_aggregation_share", std::numeric_limits<double>::quiet_NaN())
+          .about("share of squared steps that other positions brought, mean over positions")
+          .missing(why);
+      std::snprintf(line, sizeof line, "%zu steps; what other positions brought is not known", walk.kinds.size());
+    }
     out.summarise(line);
   }
 
@@ -187,7 +269,7 @@ struct encoding_walk final : wf::probe {
     auto const row = [&](std::size_t s, std::size_t p) { return h[s].view<float const>().row(p); };
     std::vector<double> step(width), before(width), square(steps);
     for (std::size_t p = 0; p < h[0].size(0); ++p) {
-      double total = 0, aggregated = 0;
+      double total = 0;
       for (std::size_t s = 0; s < steps; ++s) {
         for (std::size_t d = 0; d < width; ++d) step[d] = double{row(s + 1, p)[d]} - double{row(s, p)[d]};
         square[s] = wf::dot(std::span<double const>(step), std::span<double const>(step));
@@ -205,9 +287,7 @@ struct encoding_walk final : wf::probe {
         double const part = total > 0 ? square[s] / total : 0;
         share(i, s, p) = static_cast<float>(part);
         acc["mean"](s, 2) += part;
-        if (walk.kinds[s] == aggregation) aggregated += part;
       }
-      acc["aggregation_share"].view<float>()(i, p) = static_cast<float>(aggregated);
       for (std::size_t s = 0; s <= steps; ++s) {
         start(i, s, p) = static_cast<float>(wf::cosine(row(s, p), row(0, p)));
         end(i, s, p) = static_cast<float>(wf::cosine(row(s, p), row(steps, p)));
@@ -219,6 +299,67 @@ struct encoding_walk final : wf::probe {
       for (std::size_t s = 0; s <= steps; ++s)
         for (std::size_t p = 0; p < h[0].size(0); ++p)
           std::copy(row(s, p).begin(), row(s, p).end(), acc["states"][i][s].view<float>().row(p).begin());
+  }
+
+  /// Values, outputs and the weight of each position on itself, of one item.
+  struct attention_record {
+    wf::activations captured;
+    std::vector<wf::tensor> self;  // [step], each [head, pos]
+
+    parted parts_of(std::size_t step, path const& walk, wf::tensor const& w_o, wf::tensor const& b_o) const {
+      auto const get = [&](char const* hook) { return captured.at(walk.sources[step] + hook, 0).to(wf::dtype::f64); };
+      return part(self[step], get("hook_v"), get("hook_z"), w_o, b_o);
+    }
+  };
+
+  /// A pass of its own over one item: of the patterns only the diagonals are kept, which are far smaller.
+  static attention_record attention_of(std::size_t i, path const& walk, wf::sample const& block, wf::model const& m,
+                                       std::vector<wf::tensor> const& w_o) {
+    attention_record out;
+    out.self.resize(walk.kinds.size());
+    wf::batch one;
+    one.tokens.push_back(block[i].tokens());
+    if (m.info().family == wf::model_family::encoder_decoder) one.decoder_tokens.push_back(block[i].decoder_tokens());
+    auto request = block.request({i});
+    for (std::size_t s = 0; s < walk.kinds.size(); ++s) {
+      if (!w_o[s].defined()) continue;
+      for (auto const* hook : {"hook_v", "hook_z"}) request.capture.add(m.info().hooks_for(walk.sources[s] + hook));
+      request.edits.push_back({walk.sources[s] + "hook_pattern", [&to = out.self[s]](wf::edit_site const&, wf::tensor const& p) {
+                                 to = wf::tensor(wf::dtype::f64, {{"head", p.size(0)}, {"pos", p.size(1)}});
+                                 for (std::size_t h = 0; h < p.size(0); ++h)
+                                   for (std::size_t q = 0; q < p.size(1); ++q) to(h, q) = p.get({h, q, q});
+                               }});
+    }
+    out.captured = m.run(one, request);
+    return out;
+  }
+
+  /// How much of each step other positions brought. A step's squared length is shared out in the proportion of its two parts'.
+  static void put_shares(wf::accumulator& acc, std::size_t i, path const& walk, wf::sample const& block, wf::model const& m,
+                         std::vector<wf::tensor> const& h, std::vector<wf::tensor> const& w_o,
+                         std::vector<wf::tensor> const& b_o) {
+    auto const attention = attention_of(i, walk, block, m, w_o);
+    std::size_t const steps = walk.kinds.size(), n = h[0].size(0);
+    std::vector<double> total(n), aggregated(n);
+    auto const from_others = acc["from_others"].view<float>();
+    for (std::size_t s = 0; s < steps; ++s) {
+      auto const parts = w_o[s].defined() ? attention.parts_of(s, walk, w_o[s], b_o[s]) : parted();
+      for (std::size_t p = 0; p < n; ++p) {
+        auto const before = h[s].view<float const>().row(p), after = h[s + 1].view<float const>().row(p);
+        double square = 0;
+        for (std::size_t d = 0; d < before.size(); ++d)
+          square += (double{after[d]} - double{before[d]}) * (double{after[d]} - double{before[d]});
+        double share = walk.kinds[s] == aggregation ? 1 : 0;  // attention to an encoder sees others alone
+        if (w_o[s].defined()) share = parts.others[p] > 0 ? parts.others[p] / (parts.others[p] + parts.own[p]) : 0;
+        from_others(i, s, p) = static_cast<float>(share);
+        total[p] += square, aggregated[p] += share * square;
+      }
+    }
+    for (std::size_t p = 0; p < n; ++p) {
+      double const share = total[p] > 0 ? aggregated[p] / total[p] : 0;
+      acc["aggregation_share"].view<float>()(i, p) = static_cast<float>(share);
+      acc["aggregated"]() += share;
+    }
   }
 
   void put_nearest(wf::accumulator& acc, std::size_t i, path const& walk, std::vector<wf::tensor> const& h,

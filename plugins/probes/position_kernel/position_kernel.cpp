@@ -89,7 +89,10 @@ struct position_kernel final : wf::probe {
           .dims("bucket", "head")
           .about("learned bias of each bucket of distances");
     out.add(stack + "/self_bias_position", self)
-        .about("SB_pos: bias at distance 0 less the mean of others up to the reach; below 0: negative self-bias");
+        .about(
+            "SB_pos: bias at distance 0 less the mean of others up to the reach; below 0: negative self-bias, 0 under no bias");
+    out.add(stack + "/self_bias_position_distances", static_cast<double>(std::min(reach_, distance_) * (decoder ? 1 : 2)))
+        .about("how many distances that mean is over");
     out.add(stack + "/toeplitz_error", error)
         .about("largest difference between the bias of a pair and the kernel at its distance");
     double negative = 0;

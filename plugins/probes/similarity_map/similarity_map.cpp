@@ -136,10 +136,12 @@ struct similarity_map final : wf::probe {
         std::string const what = map == "dot" ? "inner product" : "cosine";
         auto const& rows = acc[name + "/" + map];
         out.add(name + "/" + map, rows)
-            .about(what + " of the vectors at two positions of " + name + "; NaN beyond an item's length");
+            .about(what + " of the vectors at two positions of " + name + "; NaN beyond an item's length")
+            .missing("beyond an item's length");
         wf::tensor edges(wf::dtype::f64, {{"item", items}, {"edge", bins_ + 1}}),
             share(wf::dtype::f64, {{"item", items}, {"bin", bins_}});
-        wf::tensor bias(wf::dtype::f64, {{"item", items}}), off(wf::dtype::f64, {{"item", items}});
+        wf::tensor bias(wf::dtype::f64, {{"item", items}}), off(wf::dtype::f64, {{"item", items}}),
+            unrelated(wf::dtype::f64, {{"item", items}});
         for (std::size_t i = 0; i < items; ++i) {
           auto const view = rows[i].view<float const>();
           std::size_t const n = length_of(ids, i);
@@ -147,18 +149,29 @@ struct similarity_map final : wf::probe {
           for (std::size_t b = 0; b < bins_; ++b) edges(i, b) = h.edges[b], share(i, b) = h.share[b];
           edges(i, bins_) = h.edges[bins_];
           std::tie(bias(i), off(i)) = self_bias(view, n);
+          for (std::size_t p = 0; p < n; ++p) unrelated(i) += double{view(p, p)} / static_cast<double>(n);
         }
         out.add(name + "/histogram_" + map + "_edges", edges).about("edges of the bins, from the least to the largest " + what);
         out.add(name + "/histogram_" + map, share).about("share of all pairs of positions in each bin");
         out.add(name + "/self_bias_" + map, bias)
-            .about("SB_sim: mean " + what + " of a position with itself less that with others");
-        out.add(name + "/mean_" + map, off).about("mean " + what + " of two different positions");
+            .about("SB_sim: mean " + what + " of a position with itself less that with others")
+            .missing("a text of one token has no other");
+        out.add(name + "/self_bias_" + map + "_expected", unrelated)
+            .about("its value for vectors that have nothing in common: " +
+                   std::string(map == "dot" ? "their mean squared length" : "1, or 0 for vectors of length 0"));
+        out.add(name + "/mean_" + map, off)
+            .about("mean " + what + " of two different positions")
+            .missing("a text of one token has no other");
       }
-      out.add(name + "/norm", acc[name + "/norm"]).about("length of the vector at each position of " + name);
+      out.add(name + "/norm", acc[name + "/norm"])
+          .about("length of the vector at each position of " + name)
+          .missing("beyond an item's length");
       if (neighbours(model, name) == 0) continue;
       auto const& near = acc[name + "/nearest_ids"];
       out.add(name + "/nearest_ids", near).about("tokens whose embeddings have the largest inner products with the vector");
-      out.add(name + "/nearest_products", acc[name + "/nearest_products"]).about("these inner products");
+      out.add(name + "/nearest_products", acc[name + "/nearest_products"])
+          .about("these inner products")
+          .missing("beyond an item's length");
       wf::language::add_token_texts(out, name + "/nearest_tokens", near, at.model());
     }
     auto const names = needs(model).names();
