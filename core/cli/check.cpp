@@ -47,7 +47,11 @@ int check_verb(words const& arguments) {
   add_plan_options(o);
   if (!o.parse(arguments)) return 0;
   registry plugins = open_registry(o);
-  planned const p = read_planned(o, plugins);
+  planned p = read_planned(o, plugins);
+  auto const remarks = look_at_files(p.what, p.objects, p.problems);
+  sort_problems(p.problems);
+  for (auto const& r : remarks)
+    std::fprintf(stderr, "warning: %s: %s\n", p.what.nodes[r.node].name.c_str(), printable(r.text).c_str());
   if (int const code = report_problems(p)) return code;
   std::printf("%s: %zu nodes, %zu expectations, no problems\n", p.what.file.string().c_str(), p.what.nodes.size(),
               p.what.expectations.size());

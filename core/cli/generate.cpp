@@ -11,6 +11,7 @@
 #include <wayfarer/generate.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/version.hpp>
 
 #include "cli/models.hpp"
@@ -170,7 +171,7 @@ struct prompt_text {
   std::vector<std::int32_t> ids, decoder_ids;
 };
 
-std::vector<prompt_text> read_prompts(verb_options const& o, model const& m) {
+std::vector<prompt_text> read_prompts(verb_options const& o, model const& m, generation_tokens const& ends) {
   std::vector<prompt_text> all;
   bool const two_stacks = m.info().family == model_family::encoder_decoder;
   tokenizer const* const t = m.text_tokenizer();
@@ -189,7 +190,7 @@ std::vector<prompt_text> read_prompts(verb_options const& o, model const& m) {
     tokenize_options how;
     how.ends = two_stacks;  // a decoder would take its own end of text for the end
     p.ids = t->encode(p.text, how).ids;
-    if (p.ids.empty() && t->special().bos) p.ids.push_back(*t->special().bos);
+    if (p.ids.empty() && ends.bos) p.ids.push_back(*ends.bos);
     if (p.ids.empty()) throw usage_error("the prompt is empty; give at least one word, or a token with --ids");
     all.push_back(std::move(p));
   }
@@ -207,8 +208,8 @@ std::vector<prompt_text> read_prompts(verb_options const& o, model const& m) {
   for (std::size_t i = 0; two_stacks && i < all.size(); ++i) {
     if (!starts.empty())
       all[i].decoder_ids = parse_ids(starts[starts.size() == 1 ? 0 : i], "--decoder-ids", m.info().vocabulary);
-    else  // T5 begins with its padding token, whose id is 0
-      all[i].decoder_ids = {t ? t->special().pad.value_or(0) : 0};
+    else
+      all[i].decoder_ids = ends.start;
   }
   return all;
 }
@@ -242,7 +243,7 @@ int generate_verb(words const& arguments) {
                           "text to go on from, - for standard input; may be given more than once")(
       "ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"), "token ids to go on from, as in 464,1334")(
       "decoder-ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"),
-      "encoder-decoders: what the decoder begins with; default: the padding token")(
+      "encoder-decoders: what the decoder begins with; default: decoder_start_token_id, else the padding token")(
       "max-new-tokens", po::value<std::size_t>()->default_value(50)->value_name("N"), "stop after this many")(
       "temperature", po::value<double>()->default_value(0, "0")->value_name("T"), "0: always the likeliest token")(
       "top-k", po::value<std::size_t>()->default_value(0)->value_name("K"), "draw from the K likeliest tokens; 0: from all")(
@@ -250,7 +251,8 @@ int generate_verb(words const& arguments) {
       "draw from the fewest tokens that have this probability together")(
       "seed", po::value<std::uint64_t>()->default_value(0)->value_name("S"), "the same seed gives the same tokens")(
       "stop", po::value<std::vector<std::string>>()->composing()->value_name("IDS"),
-      "tokens that end a text; default: the tokenizer's end of text")("no-stop", "go on after the end of text")(
+      "tokens that end a text; default: eos_token_id, else the tokenizer's end of text")("no-stop",
+                                                                                         "go on after the end of text")(
       "capture", po::value<std::vector<std::string>>()->composing()->multitoken()->value_name("HOOK..."),
       "keep what is computed at these hooks")("out", po::value<std::string>()->value_name("F.h5"),
                                               "the file that keeps it, with the tokens")("json", "print JSON when all is done");
@@ -268,7 +270,9 @@ int generate_verb(words const& arguments) {
   run_request request;
   if (o.has("capture")) request.capture = m->info().hooks_for(o.all("capture"));
   hook_set const wanted = request.capture;
-  auto const prompts = read_prompts(o, *m);
+  refuse_forced_tokens(*m);
+  generation_tokens const ends = generation_tokens_of(*m);
+  auto const prompts = read_prompts(o, *m, ends);
 
   sampling how;
   how.max_new_tokens = o.get<std::size_t>("max-new-tokens");
@@ -278,8 +282,7 @@ int generate_verb(words const& arguments) {
   how.seed = o.get<std::uint64_t>("seed");
   for (auto const& ids : o.all("stop"))
     for (auto const id : parse_ids(ids, "--stop", m->info().vocabulary)) how.stop.push_back(id);
-  if (how.stop.empty() && !o.has("no-stop") && m->text_tokenizer() && m->text_tokenizer()->special().eos)
-    how.stop.push_back(*m->text_tokenizer()->special().eos);
+  if (how.stop.empty() && !o.has("no-stop")) how.stop = ends.stop;
 
   batch start;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -291,6 +294,8 @@ int generate_verb(words const& arguments) {
   }
   prove_threads(default_threads());
   m->load();
+  if (auto const* files = dynamic_cast<pretrained const*>(m.get()))
+    for (auto const& text : files->remarks()) std::cerr << "warning: " << printable(text) << '\n';
 
   // One text grows on the screen; several are printed one after another when all are done.
   bool const streams = prompts.size() == 1 && !o.has("json");

@@ -8,6 +8,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/pretrained.hpp>
 
 #include "cli/models.hpp"
 #include "cli/planning.hpp"
@@ -101,6 +102,8 @@ std::string types_in(std::vector<weight_facts> const& all) {
 int show_info(model const& m, bool json, bool values) {
   model_info const& i = m.info();
   auto const weights = read_weights(m, values);
+  auto const* const files = dynamic_cast<pretrained const*>(&m);
+  auto const remarks = files ? files->remarks() : std::vector<std::string>();
   tokenizer const* const t = m.text_tokenizer();
   std::vector<std::string> missing;
   std::vector<std::vector<std::string>> bad;
@@ -137,6 +140,9 @@ int show_info(model const& m, bool json, bool values) {
       for (double const s : i.attention_scales) scales.push_back(s);
       all.set("attention_scales", std::move(scales));
     }
+    auto told = json_value::array();
+    for (auto const& text : remarks) told.push_back(text);
+    all.set("warnings", std::move(told));
     all.set("tokenizer", t ? json_value(t->kind()) : json_value());
     if (values) all.set("not_finite", std::move(spoiled));
     std::cout << to_json(all, 2) << '\n';
@@ -160,6 +166,7 @@ int show_info(model const& m, bool json, bool values) {
                          " weights, " + types_in(weights)},
       {"tokenizer", t ? std::string(t->kind()) + ", " + format_count(t->vocabulary()) + " tokens" : "none"}};
   std::cout << format_table({}, rows);
+  for (auto const& text : remarks) std::cout << "\nwarning: " << printable(text) << '\n';
   if (!missing.empty()) {
     std::cout << "\nmissing from the checkpoint, so that no forward pass can be made:\n";
     for (auto const& name : missing) std::cout << "  " << printable(name) << '\n';

@@ -3,6 +3,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
 
+#include "pipeline/hub.hpp"
 #include "pipeline/values.hpp"
 
 namespace wayfarer::host {
@@ -10,7 +11,8 @@ namespace po = boost::program_options;
 
 void add_model_options(verb_options& o) {
   o.positional("PLUGIN");
-  o.named().add_options()("path", po::value<std::string>()->value_name("DIR"), "folder that the model is read from");
+  o.named().add_options()("path", po::value<std::string>()->value_name("DIR"),
+                          "folder that the model is read from, or a name in Hugging Face's cache");
   o.named().add_options()("plugin-path", po::value<std::vector<std::string>>()->composing()->value_name("DIR"),
                           "look for plugins here first; may be given more than once");
 }
@@ -28,7 +30,7 @@ std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
     std::string_view const name = p.name;
     if (name == "path") {
       if (!o.has("path")) throw usage_error("--path DIR is missing: the folder that " + id + " reads");
-      c.set("path", param_value(o.get<std::string>("path")));
+      c.set("path", param_value(model_folder(o.get<std::string>("path"), o.get<std::string>("path"))));
     } else if (p.required) {
       throw usage_error("'" + id + "' can't be opened by itself, only in a pipeline: it needs the parameter '" +
                         std::string(name) + "'");

@@ -30,6 +30,8 @@ int run_verb(words const& arguments) {
 
   registry plugins = open_registry(o);
   planned p = read_planned(o, plugins);
+  look_at_files(p.what, p.objects, p.problems);  // what is worth knowing, the run tells
+  sort_problems(p.problems);
   if (int const code = report_problems(p)) return code;
   run_options options;
   options.out = o.has("out") ? std::filesystem::path(o.get<std::string>("out")) : p.what.file.stem().concat(".h5");

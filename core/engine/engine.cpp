@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <wayfarer/digest.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/stopping.hpp>
 
 #include "cli/options.hpp"
@@ -144,6 +145,8 @@ void run::execute_model(std::size_t i) {
   wayfarer::model& m = *objects_[i].model;
   if (!objects_[i].trains) {
     m.load();
+    if (auto const* files = dynamic_cast<pretrained const*>(&m))
+      for (auto const& text : files->remarks()) talk_.warn(plan_.nodes[i].name, text);
     return;
   }
   source const* data = nullptr;

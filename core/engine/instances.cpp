@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <wayfarer/pretrained.hpp>
+
 namespace wayfarer::host {
 namespace {
 
@@ -85,6 +87,50 @@ std::vector<instance> make_instances(plan const& p, std::vector<problem>& proble
     }
   }
   return all;
+}
+
+std::vector<file_remark> look_at_files(plan const& p, std::vector<instance> const& all, std::vector<problem>& problems) {
+  std::vector<file_remark> remarks;
+  auto const report = [&](std::size_t i, error const& e) {
+    plan_node const& node = p.nodes[i];
+    problems.push_back({node.at, node.name + " (" + std::string(node.what->id()) + "): " + e.what(), e.exit_code()});
+  };
+  for (std::size_t i = 0; i < p.nodes.size(); ++i) {
+    auto* const files = dynamic_cast<pretrained*>(all[i].model.get());
+    if (!files) continue;
+    hook_set needed;
+    std::vector<std::size_t> readers;  // probes that give it texts
+    for (std::size_t k = 0; k < p.nodes.size(); ++k) {
+      source const* data = nullptr;
+      bool mine = false;
+      for (auto const& w : p.nodes[k].wires) {
+        if (is_edit(w) || w.port.find('.') != std::string::npos) continue;
+        if (w.kind == port_kind::source) data = all[w.node].source.get();
+        mine = mine || (w.kind == port_kind::model && w.node == i);
+      }
+      if (!mine || !all[k].probe) continue;
+      for (std::size_t c = 0; data && c < p.nodes[k].combinations(); ++c) needed.add(all[k].at(c).hooks);
+      if (data && data->info().has_texts && !data->info().has_tokens && !all[k].hooks.empty()) readers.push_back(k);
+    }
+    try {
+      files->look(needed);
+    } catch (error const& e) {
+      report(i, e);
+    }
+    if (!readers.empty()) {
+      try {
+        require_tokenizer(all[i].model->info(), all[i].model->text_tokenizer());
+      } catch (error const& e) {
+        report(readers.front(), e);
+      }
+    }
+    try {
+      for (auto& text : files->remarks()) remarks.push_back({i, std::move(text)});
+    } catch (error const& e) {
+      report(i, e);
+    }
+  }
+  return remarks;
 }
 
 std::vector<task> tasks_of(plan const& p) {

@@ -67,6 +67,15 @@ struct forecast {
 /// Constructs the object of each sound node, in plan order.
 std::vector<instance> make_instances(plan const&, std::vector<problem>&);
 
+/// What a model's files make the user want to know: the node, and one sentence.
+struct file_remark {
+  std::size_t node = 0;
+  std::string text;
+};
+/// Lets the models that were read from others' files look at their headers, without any weight: what a run would refuse of them
+/// becomes a problem now, and so does a text that goes to a model without a tokenizer. What is worth knowing is returned.
+std::vector<file_remark> look_at_files(plan const&, std::vector<instance> const&, std::vector<problem>&);
+
 /// Items a block of a probe's sweep: the node's own `block`, else as many as some thousand tokens hold, from 1 to 64. Depends on
 /// the plan and the items alone, since the order of sums does.
 std::size_t block_items(plan_node const&, std::size_t longest) noexcept;

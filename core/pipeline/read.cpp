@@ -11,6 +11,7 @@
 #include <wayfarer/file.hpp>
 #include <wayfarer/hooks.hpp>
 
+#include "pipeline/hub.hpp"
 #include "pipeline/plan.hpp"
 #include "pipeline/values.hpp"
 #include "pipeline/yaml.hpp"
@@ -381,7 +382,15 @@ class reader {
     if (!value) return;
     if (p.type == param_type::path && !value->text().empty()) {
       n.given_paths.insert_or_assign(p.name, value->text());
-      value = param_value(resolve(value->text(), !e.from.option.empty()));
+      std::string path = resolve(value->text(), !e.from.option.empty());
+      if (n.kind == plugin_kind::model) {
+        try {
+          path = model_folder(value->text(), path);
+        } catch (error const& missing) {
+          complain(n, e.value.from, missing.what(), missing.exit_code());
+        }
+      }
+      value = param_value(std::move(path));
     }
     n.parameters.set(p.name, std::move(*value));
   }

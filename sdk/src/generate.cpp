@@ -9,6 +9,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/random.hpp>
 
 namespace wayfarer {
@@ -123,6 +124,7 @@ double log_probability_of_draw(std::span<float const> logits, sampling const& ho
 ragged<std::int32_t> generate(model const& of, batch const& prompt, sampling const& how, run_request const& request,
                               std::function<bool(generation_step const&)> const& observe) {
   check(how);
+  refuse_forced_tokens(of);
   model_info const& info = of.info();
   bool const two_stacks = info.family == model_family::encoder_decoder;
   auto const& read = two_stacks ? prompt.decoder_tokens : prompt.tokens;

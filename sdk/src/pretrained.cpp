@@ -1,6 +1,7 @@
 #include <wayfarer/pretrained.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <span>
 #include <utility>
 #include <vector>
@@ -10,9 +11,97 @@
 
 namespace wayfarer {
 
+pretrained::~pretrained() = default;
+
+generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabulary) {
+  namespace fs = std::filesystem;
+  std::string const beside = (fs::path(c.folder()) / "generation_config.json").string();
+  std::error_code ignored;
+  std::vector<std::pair<std::string, json_value>> files;
+  if (fs::exists(beside, ignored)) files.emplace_back(beside, read_json(beside));
+  files.emplace_back(c.path(), c.json());
+  for (auto const& [name, json] : files)
+    if (json.kind() != json_kind::object) json.fail("expected an object");
+
+  generation_tokens out;
+  // One id or a list of ids, from the first file that has the key.
+  auto const ids = [&](char const* key, bool strict) {
+    std::vector<std::int32_t> all;
+    for (auto const& [name, json] : files) {
+      auto const v = json.find_set(key);
+      if (!v) continue;
+      auto const take = [&](json_value const& one) {
+        std::int64_t const id =
+            strict ? one.as_integer(0, static_cast<std::int64_t>(vocabulary) - 1) : one.as_integer(-1, INT32_MAX);
+        if (id >= static_cast<std::int64_t>(vocabulary))
+          out.remarks.push_back(name + ": " + key + " " + std::to_string(id) + " is outside the vocabulary of " +
+                                std::to_string(vocabulary) + ", so that it never comes");
+        else if (id >= 0)
+          all.push_back(static_cast<std::int32_t>(id));
+      };
+      if (v->kind() == json_kind::array)
+        for (json_value const one : v->elements()) take(one);
+      else
+        take(*v);
+      return all;
+    }
+    return all;
+  };
+  auto const one = [&](char const* key) {
+    auto const all = ids(key, false);
+    return all.empty() ? std::nullopt : std::optional(all.front());
+  };
+  out.start = ids("decoder_start_token_id", true);
+  out.stop = ids("eos_token_id", false);
+  out.bos = one("bos_token_id");
+  out.pad = one("pad_token_id");
+  for (auto const* key : {"forced_bos_token_id", "forced_eos_token_id", "forced_decoder_ids", "force_words_ids",
+                          "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"})
+    for (auto const& [name, json] : files) {
+      auto const v = json.find_set(key);
+      if (!v) continue;
+      bool const empty = (v->kind() == json_kind::array || v->kind() == json_kind::object) && v->size() == 0;
+      if (!empty) out.forced.push_back(std::string(key) + " in " + name);
+      break;
+    }
+  return out;
+}
+
+generation_tokens generation_tokens_of(model const& m) {
+  generation_tokens out;
+  if (auto const* files = dynamic_cast<pretrained const*>(&m)) out = files->generation();
+  bool const decodes = m.info().family == model_family::encoder_decoder;
+  if (out.stop.empty() || !out.bos || (!out.pad && (decodes && out.start.empty()))) {
+    if (auto const* words = m.text_tokenizer()) {
+      auto const& s = words->special();
+      if (out.stop.empty() && s.eos) out.stop.push_back(*s.eos);
+      if (!out.bos) out.bos = s.bos;
+      if (!out.pad) out.pad = s.pad;
+    }
+  }
+  if (decodes && out.start.empty()) out.start.push_back(out.pad.value_or(0));
+  return out;
+}
+
+void refuse_forced_tokens(model const& m) {
+  auto const* files = dynamic_cast<pretrained const*>(&m);
+  if (!files || files->generation().forced.empty()) return;
+  std::string all;
+  for (auto const& one : files->generation().forced) all += (all.empty() ? "" : ", ") + one;
+  throw usage_error("generation here follows the model alone, and its files ask for tokens to be forced or forbidden: " + all +
+                    "; remove that key to generate without it (a first token can be given with the prompt)");
+}
+
 tokenizer const* late_tokenizer::get() const {
   std::call_once(once_, [&] { opened_ = open_tokenizer(folder_); });
   return opened_.get();
+}
+
+void require_tokenizer(model_info const& info, tokenizer const* words) {
+  if (words) return;
+  throw usage_error(info.architecture +
+                    " can't read texts: there is no tokenizer beside the checkpoint; put its files into the folder (for GPT-2 "
+                    "vocab.json and merges.txt), or give tokens");
 }
 
 ragged<std::int32_t> encode_items(item_block const& items, encode_options const& options, model_info const& info,
@@ -33,12 +122,8 @@ ragged<std::int32_t> encode_items(item_block const& items, encode_options const&
           info.architecture +
           " reads texts or tokens, and this source gives neither; word numbers have no meaning for it: use a source "
           "of texts or tokens");
-    } else if (!words) {
-      throw usage_error(
-          info.architecture +
-          " can't read texts: there is no tokenizer beside the checkpoint; put its files into the folder (for GPT-2 "
-          "vocab.json and merges.txt), or give tokens");
     } else {
+      require_tokenizer(info, words);
       auto ids = words->encode(items.texts[i]).ids;
       if (ids.size() > most && most > 0) {
         std::int32_t const last = ids.back();

@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -34,6 +35,17 @@ constexpr std::array type_names = {type_name{"F32", dtype::f32},   type_name{"F6
                                    type_name{"BF16", dtype::bf16}, type_name{"I32", dtype::i32}, type_name{"I64", dtype::i64},
                                    type_name{"U8", dtype::u8},     type_name{"BOOL", dtype::u8}};
 
+/// Types of the format that are not read, with the bits of an element.
+struct foreign_type {
+  std::string_view name;
+  std::size_t bits;
+};
+constexpr std::array foreign_types = {foreign_type{"I8", 8},          foreign_type{"I16", 16},       foreign_type{"U16", 16},
+                                      foreign_type{"U32", 32},        foreign_type{"U64", 64},       foreign_type{"C64", 64},
+                                      foreign_type{"F8_E4M3", 8},     foreign_type{"F8_E5M2", 8},    foreign_type{"F8_E8M0", 8},
+                                      foreign_type{"F4", 4},          foreign_type{"F6_E2M3", 6},    foreign_type{"F6_E3M2", 6},
+                                      foreign_type{"F8_E4M3FNUZ", 8}, foreign_type{"F8_E5M2FNUZ", 8}};
+
 bool legal_name(std::string_view name) {
   return !name.empty() && name.size() <= max_name &&
          std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
@@ -52,22 +64,29 @@ std::string_view mistaken_for(std::string_view start) {
   return {};
 }
 
-/// Bytes of a tensor, or nothing on overflow: of the sizes that are not 0, since strides are made from those alone.
-std::optional<std::size_t> checked_bytes(std::span<std::size_t const> shape, std::size_t element) {
-  std::ptrdiff_t bytes = static_cast<std::ptrdiff_t>(element);
+/// Bits of a tensor, or nothing on overflow: of the sizes that are not 0, since strides are made from those alone.
+std::optional<std::size_t> checked_bits(std::span<std::size_t const> shape, std::size_t element_bits) {
+  std::ptrdiff_t bits = static_cast<std::ptrdiff_t>(element_bits);
   bool empty = false;
   for (std::size_t s : shape) {
     if (s == 0)
       empty = true;
-    else if (__builtin_mul_overflow(bytes, s, &bytes))
+    else if (__builtin_mul_overflow(bits, s, &bits))
       return std::nullopt;
   }
-  return empty ? 0 : static_cast<std::size_t>(bytes);
+  return empty ? 0 : static_cast<std::size_t>(bits);
 }
 
-safetensors_entry read_entry(std::string const& name, json_value const& v, std::size_t data_bytes) {
-  if (!legal_name(name)) v.fail("tensor names are 1 to 512 bytes long, without control characters");
+/// An entry as it stands in the header; `foreign` is the name of a type that is not read, else empty.
+struct read_result {
   safetensors_entry entry;
+  std::string foreign;
+};
+
+read_result read_entry(std::string const& name, json_value const& v, std::size_t data_bytes) {
+  if (!legal_name(name)) v.fail("tensor names are 1 to 512 bytes long, without control characters");
+  read_result out;
+  safetensors_entry& entry = out.entry;
   entry.name = name;
   for (auto const& [key, value] : v.members())
     if (key != "dtype" && key != "shape" && key != "data_offsets")
@@ -75,9 +94,18 @@ safetensors_entry read_entry(std::string const& name, json_value const& v, std::
 
   json_value const type = v.at("dtype");
   auto const known = std::find_if(type_names.begin(), type_names.end(), [&](type_name t) { return t.name == type.as_string(); });
-  if (known == type_names.end())
-    type.fail("type " + in_quotes(type.as_string()) + " is not supported; F64, F32, F16, BF16, I64, I32, U8 and BOOL are");
-  entry.type = known->type;
+  std::size_t bits = 0;
+  if (known != type_names.end()) {
+    entry.type = known->type;
+    bits = 8 * size_of(entry.type);
+  } else {
+    auto const other =
+        std::find_if(foreign_types.begin(), foreign_types.end(), [&](foreign_type t) { return t.name == type.as_string(); });
+    if (other == foreign_types.end())
+      type.fail("type " + in_quotes(type.as_string()) + " is not supported; F64, F32, F16, BF16, I64, I32, U8 and BOOL are");
+    out.foreign = other->name;
+    bits = other->bits;
+  }
 
   json_value const shape = v.at("shape");
   for (json_value size : shape.elements()) {
@@ -91,11 +119,13 @@ safetensors_entry read_entry(std::string const& name, json_value const& v, std::
   entry.end = offsets.at(1).as_unsigned(data_bytes);
   if (entry.end < entry.begin) offsets.fail("end is before begin");
 
-  auto const bytes = checked_bytes(entry.shape, size_of(entry.type));
-  if (!bytes) shape.fail("number of bytes overflows 64 bits");
-  if (*bytes != entry.end - entry.begin)
-    v.fail("dtype and shape make " + std::to_string(*bytes) + " bytes, data_offsets " + std::to_string(entry.end - entry.begin));
-  return entry;
+  auto const all = checked_bits(entry.shape, bits);
+  if (!all) shape.fail("number of bytes overflows 64 bits");
+  if (*all % 8 != 0) shape.fail("its elements do not fill whole bytes");
+  if (*all / 8 != entry.end - entry.begin)
+    v.fail("dtype and shape make " + std::to_string(*all / 8) + " bytes, data_offsets " +
+           std::to_string(entry.end - entry.begin));
+  return out;
 }
 
 std::map<std::string, std::string> read_metadata(json_value const& v) {
@@ -113,6 +143,7 @@ struct safetensors_file::contents {
   std::shared_ptr<void const> keep;
   std::span<std::byte const> data;
   std::vector<safetensors_entry> entries;
+  std::vector<foreign_tensor> foreign;
   std::unordered_map<std::string_view, std::size_t> by_name;  // views of the entries' names
   std::map<std::string, std::string> metadata;
 };
@@ -144,16 +175,25 @@ safetensors_file safetensors_file::view(std::span<std::byte const> bytes, std::s
   json_value const root = parse_json(header, c->path + " (header)", limits);
   if (root.size() > max_tensors + 1) root.fail("more than " + std::to_string(max_tensors) + " tensors");
   c->entries.reserve(root.size());
+  std::vector<safetensors_entry> unread;
   for (auto const& [key, value] : root.members()) {
-    if (key == metadata_key)
+    if (key == metadata_key) {
       c->metadata = read_metadata(value);
-    else
-      c->entries.push_back(read_entry(key, value, c->data.size()));
+      continue;
+    }
+    read_result one = read_entry(key, value, c->data.size());
+    if (one.foreign.empty()) {
+      c->entries.push_back(std::move(one.entry));
+    } else {
+      c->foreign.push_back({one.entry.name, std::move(one.foreign)});
+      unread.push_back(std::move(one.entry));
+    }
   }
 
   // Every byte of the data belongs to exactly one tensor: nothing can hide between them or behind them.
   std::vector<safetensors_entry const*> order;
   for (safetensors_entry const& e : c->entries) order.push_back(&e);
+  for (safetensors_entry const& e : unread) order.push_back(&e);
   std::sort(order.begin(), order.end(),
             [](auto const* a, auto const* b) { return std::pair(a->begin, a->end) < std::pair(b->begin, b->end); });
   std::size_t reached = 0;
@@ -184,6 +224,9 @@ std::string const& safetensors_file::path() const noexcept {
 std::span<safetensors_entry const> safetensors_file::entries() const noexcept {
   return contents_->entries;
 }
+std::span<foreign_tensor const> safetensors_file::foreign() const noexcept {
+  return contents_->foreign;
+}
 std::map<std::string, std::string> const& safetensors_file::metadata() const noexcept {
   return contents_->metadata;
 }
@@ -202,7 +245,11 @@ safetensors_entry const* safetensors_file::find(std::string_view name) const noe
 tensor safetensors_file::tensor(std::string_view name, std::vector<std::string> const& dim_names) const {
   safetensors_entry const* const e = find(name);
   auto const fail = [&](std::string const& why) { throw data_error(contents_->path + ": " + why); };
-  if (!e) fail("no tensor " + in_quotes(name) + " among its " + std::to_string(contents_->entries.size()));
+  if (!e) {
+    for (foreign_tensor const& f : contents_->foreign)
+      if (f.name == name) fail("tensor " + in_quotes(name) + " is of type " + f.type + ", which is not read");
+    fail("no tensor " + in_quotes(name) + " among its " + std::to_string(contents_->entries.size()));
+  }
   constexpr std::size_t most = tensor_view<float>::max_rank;
   if (e->shape.size() > most)
     fail(in_quotes(name) + " has " + std::to_string(e->shape.size()) + " dimensions; at most " + std::to_string(most) +
@@ -230,7 +277,8 @@ struct checkpoint::contents {
   std::vector<std::string> files;
   std::vector<safetensors_file> shards;
   std::vector<std::string> names;
-  std::unordered_map<std::string_view, std::size_t> shard_of;  // views of the shards' entries
+  std::vector<foreign_tensor> foreign;
+  std::unordered_map<std::string_view, std::size_t> shard_of;  // views of the shards' entries and foreign tensors
 };
 
 namespace {
@@ -243,6 +291,20 @@ bool exists(std::string const& path) {
 bool is_folder(std::string const& path) {
   struct stat s {};
   return ::stat(path.c_str(), &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+/// "; it holds adapter_model.safetensors: give that file as the path" where a folder has weights under another name.
+std::string what_lies_in(std::string const& folder) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  std::vector<std::string> names;
+  for (auto const& entry : fs::directory_iterator(folder, ignored))
+    if (std::string name = entry.path().filename().string(); name.ends_with(".safetensors")) names.push_back(std::move(name));
+  if (names.empty()) return {};
+  std::sort(names.begin(), names.end());
+  std::string all;
+  for (std::size_t i = 0; i < names.size() && i < 4; ++i) all += (i ? ", " : "") + in_quotes(names[i]);
+  return "; it holds " + all + (names.size() > 4 ? " and more" : "") + ": give such a file itself as the path";
 }
 
 bool plain_shard_name(std::string_view name) {
@@ -278,27 +340,37 @@ checkpoint open_checkpoint(std::string const& path) {
   } else {
     for (char const* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.ckpt", "consolidated.00.pth"})
       if (exists(folder + pickle)) throw data_error(folder + pickle + ": " + std::string(mistaken_for("PK\x03\x04")));
-    throw data_error(path + ": no model.safetensors and no model.safetensors.index.json in this folder");
+    for (auto const& [file, maker] : {std::pair{"tf_model.h5", "TensorFlow"}, std::pair{"flax_model.msgpack", "Flax"}})
+      if (exists(folder + file))
+        throw data_error(folder + file + ": is a file of " + maker +
+                         "; convert it with transformers: from_pretrained, then save_pretrained(FOLDER)");
+    throw data_error(path + ": no model.safetensors and no model.safetensors.index.json in this folder" + what_lies_in(path));
   }
 
   for (std::string const& file : c->files) c->shards.push_back(safetensors_file::open(file));
   for (std::size_t i = 0; i < c->shards.size(); ++i) {
+    auto const enter = [&](std::string const& name) {
+      if (auto const [at, fresh] = c->shard_of.emplace(name, i); !fresh)
+        throw data_error(c->files[i] + ": tensor " + in_quotes(name) + " is also in " + c->files[at->second]);
+      if (!weight_map) return;
+      auto const listed = weight_map->find(name);
+      if (!listed) throw data_error(c->files[i] + ": tensor " + in_quotes(name) + " is not in the index " + index_path);
+      if (listed->as_string() != shard_names[i]) listed->fail("tensor is in " + in_quotes(shard_names[i]) + " instead");
+    };
     for (safetensors_entry const& e : c->shards[i].entries()) {
-      if (auto const [at, fresh] = c->shard_of.emplace(e.name, i); !fresh)
-        throw data_error(c->files[i] + ": tensor " + in_quotes(e.name) + " is also in " + c->files[at->second]);
-      if (weight_map) {
-        auto const listed = weight_map->find(e.name);
-        if (!listed) throw data_error(c->files[i] + ": tensor " + in_quotes(e.name) + " is not in the index " + index_path);
-        if (listed->as_string() != shard_names[i]) listed->fail("tensor is in " + in_quotes(shard_names[i]) + " instead");
-      } else {
-        c->names.push_back(e.name);
-      }
+      enter(e.name);
+      if (!weight_map) c->names.push_back(e.name);
+    }
+    for (foreign_tensor const& f : c->shards[i].foreign()) {
+      enter(f.name);
+      c->foreign.push_back(f);
     }
   }
   if (weight_map) {
     for (auto const& [name, shard] : weight_map->members()) {
-      if (!c->shard_of.contains(name)) shard.fail("no such tensor in " + in_quotes(shard.as_string()));
-      c->names.push_back(name);
+      auto const at = c->shard_of.find(name);
+      if (at == c->shard_of.end()) shard.fail("no such tensor in " + in_quotes(shard.as_string()));
+      if (c->shards[at->second].find(name)) c->names.push_back(name);
     }
     c->files.push_back(index_path);
   }
@@ -313,6 +385,9 @@ std::vector<std::string> const& checkpoint::files() const noexcept {
 }
 std::vector<std::string> checkpoint::names() const {
   return contents_->names;
+}
+std::vector<foreign_tensor> const& checkpoint::foreign() const noexcept {
+  return contents_->foreign;
 }
 
 safetensors_entry const* checkpoint::find(std::string_view name) const noexcept {

@@ -513,8 +513,9 @@ TEST(gpt2, an_untied_head_with_and_without_bias_is_used) {
   auto const head = random_weights(1, 8, 11, 16, "", 99).front().second;
   weights.emplace_back("lm_head.weight", head);
   auto const tokens = batch_of({{1, 2, 3}});
-  // Tied says the configuration, by default: then the embedding counts.
-  scratch_folder tied, untied, biased;
+  // The file decides: its own head counts whatever the configuration says of tying, which a remark tells.
+  scratch_folder tied, untied, biased, headless;
+  write_checkpoint(headless, c, random_weights(1, 8, 11, 16));
   write_checkpoint(tied, c, weights);
   c.set("tie_word_embeddings", false);
   write_checkpoint(untied, c, weights);
@@ -535,7 +536,13 @@ TEST(gpt2, an_untied_head_with_and_without_bias_is_used) {
       }
     return out.at("logits", 0);
   };
-  auto const one = logits(tied), two = logits(untied), three = logits(biased);
+  auto const one = logits(headless), two = logits(untied), three = logits(biased);
+  EXPECT_EQ(compare(logits(tied), two).relative(), 0);
+  auto const remarks_of = [](scratch_folder const& f) { return dynamic_cast<pretrained const&>(*open_gpt2(f.path())).remarks(); };
+  EXPECT_THAT(remarks_of(tied), ElementsAre(HasSubstr("\"lm_head.weight\", which is used")));
+  EXPECT_THAT(remarks_of(untied), IsEmpty());
+  EXPECT_THAT(remarks_of(headless), IsEmpty());
+  EXPECT_EQ(open_gpt2(headless.path())->weight("unembed.W_U").get({3, 5}), open_gpt2(headless.path())->weight("embed.W_E").get({5, 3}));
   EXPECT_EQ(open_gpt2(untied.path())->weight("unembed.W_U").get({3, 5}), head.get({5, 3}));
   EXPECT_GT(compare(one, two).relative(), 0.01);
   for (std::size_t t = 0; t < 11; ++t) EXPECT_NEAR(three.get({1, t}) - two.get({1, t}), static_cast<double>(t), 1e-12);
@@ -713,7 +720,7 @@ TEST(gpt2_hostile, configurations_that_make_no_sense_are_refused_by_name) {
     f.write("config.json", to_json(c));
     expect_error<data_error>([&] { open_gpt2(f.path()); }, AllOf(HasSubstr("config.json"), HasSubstr(r.message)));
   }
-  for (auto const* key : {"n_head", "n_embd", "n_layer", "vocab_size", "model_type"}) {
+  for (auto const* key : {"n_head", "n_embd", "n_layer", "vocab_size"}) {
     std::string text = to_json(gpt2_config(2, 2, 8, 11, 16));
     scratch_folder f;
     f.write("config.json", text.replace(text.find(key), 2, "xx"));

@@ -157,7 +157,7 @@ TEST_F(safetensors_test, entries) {
   header_refused(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", "\"shape\" is missing", 4);
   header_refused(R"({"a":{"dtype":"F32","shape":[1]}})", "\"data_offsets\" is missing", 4);
   header_refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"extra":1}})", "a: extra: unknown field", 4);
-  for (char const* type : {"F8_E4M3", "F4", "I8", "I16", "U16", "U32", "U64", "C64", "f32", "", "FLOAT"})
+  for (char const* type : {"I4", "F16x2", "f32", "", "FLOAT"})
     header_refused(std::string(R"({"a":{"dtype":")") + type + R"(","shape":[1],"data_offsets":[0,1]}})",
                    std::string("type \"") + type + "\" is not supported", 1);
   header_refused(R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", "expected a string", 4);

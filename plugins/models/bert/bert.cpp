@@ -24,9 +24,13 @@ namespace {
 /// What config.json says.
 struct shape {
   std::size_t layers = 0, heads = 0, d_model = 0, d_head = 0, d_mlp = 0, vocabulary = 0, positions = 0, types = 0;
-  std::size_t first_position = 0;  ///< RoBERTa counts from the padding token's number on
+  /// RoBERTa numbers its positions from the padding token's number on, and by the tokens that are no padding.
+  std::size_t first_position = 0;
+  std::int32_t pad = -1;  ///< the padding token, if positions do not count it
   double epsilon = 0;
   bool roberta = false, tied = true;
+  wf::activation act = wf::activation::gelu_erf;
+  std::string act_name;
 
   static shape read(wf::hf_config const& c) {
     using limits = wf::model_limits;
@@ -47,15 +51,22 @@ struct shape {
     s.epsilon = c.number("layer_norm_eps", 0, 1, 1e-12);
     s.tied = c.flag("tie_word_embeddings", true);
     if (s.roberta) {
-      auto const pad = c.json().find_set("pad_token_id");
-      s.first_position = pad ? static_cast<std::size_t>(pad->as_integer(0, static_cast<std::int64_t>(s.positions))) + 1 : 2;
+      auto const pad = c.find("pad_token_id");
+      s.pad = pad ? static_cast<std::int32_t>(pad->as_integer(0, static_cast<std::int64_t>(s.positions))) : 1;
+      s.first_position = static_cast<std::size_t>(s.pad) + 1;
       if (s.first_position >= s.positions)
         c.json()
             .at("max_position_embeddings")
             .fail("expected more than the " + std::to_string(s.first_position) + " unused ones");
     }
-    if (std::string const act = c.text("hidden_act", "gelu"); act != "gelu")
-      c.json().at("hidden_act").fail("expected \"gelu\", got " + wf::in_quotes(act));
+    s.act_name = c.text("hidden_act", "gelu");
+    try {
+      s.act = wf::activation_of(s.act_name);
+    } catch (wf::usage_error const& e) {
+      c.json().at("hidden_act").fail(e.what());
+    }
+    if (auto const width = c.find("embedding_size"); width && width->as_integer() != static_cast<std::int64_t>(s.d_model))
+      width->fail("is not hidden_size; embeddings of another width can't be read");
     if (std::string const kind = c.text("position_embedding_type", "absolute"); kind != "absolute")
       c.json().at("position_embedding_type").fail("expected \"absolute\", got " + wf::in_quotes(kind));
     if (c.flag("is_decoder", false)) c.json().at("is_decoder").fail("only encoders can be read");
@@ -119,10 +130,12 @@ wf::weight_table list_weights(shape const& s) {
   w.name("mlm_head.W", dense + ".weight", transposed);
   w.name("mlm_head.b", dense + ".bias");
   norm(head + (s.roberta ? "layer_norm" : "transform.LayerNorm"), "mlm_head.ln");
-  if (!s.tied) w.store(head + "decoder.weight", {token, wide});
+  // The checkpoint's own matrix, where it has one, whatever the configuration says of tying.
+  w.store(head + "decoder.weight", {token, wide});
+  if (s.tied) w.otherwise(head + "decoder.weight", "embeddings.word_embeddings.weight");
   w.store(head + "bias", {token});
   w.also(head + "bias", head + "decoder.bias");
-  w.name("unembed.W_U", s.tied ? "embeddings.word_embeddings.weight" : head + "decoder.weight", transposed);
+  w.name("unembed.W_U", head + "decoder.weight", transposed);
   w.name("unembed.b_U", head + "bias");
   return w;
 }
@@ -176,17 +189,19 @@ struct block {
   wf::norm_weights ln1, ln2;
 };
 
-struct bert final : wf::model {
+struct bert final : wf::model, wf::pretrained {
   explicit bert(wf::config const& c)
       : path_(c["path"].text()),
-        shape_(shape::read(wf::hf_config::open(path_, {"bert", "roberta", "xlm-roberta", "camembert"}))),
+        config_(wf::hf_config::open(path_, {"bert", "roberta", "xlm-roberta", "camembert"})),
+        shape_(shape::read(config_)),
+        generation_(wf::read_generation_tokens(config_, shape_.vocabulary)),
         weights_(list_weights(shape_)),
-        tokenizer_(path_) {
+        tokenizer_(config_.folder()) {
     info_.architecture = "bert", info_.family = wf::model_family::encoder;
     info_.layers = shape_.layers, info_.heads = shape_.heads, info_.d_model = shape_.d_model, info_.d_head = shape_.d_head;
     info_.d_mlp = shape_.d_mlp, info_.vocabulary = shape_.vocabulary, info_.longest = shape_.positions - shape_.first_position;
     info_.norm = wf::norm_kind::layer, info_.norm_epsilon = shape_.epsilon;
-    info_.activation = "gelu";
+    info_.activation = shape_.act_name;
     info_.attention_scale = 1 / std::sqrt(static_cast<double>(shape_.d_head));
     info_.hooks = list_hooks(shape_), info_.weights = weights_.names();
   }
@@ -201,8 +216,33 @@ struct bert final : wf::model {
     return out;
   }
 
+  wf::generation_tokens const& generation() const override { return generation_; }
+
+  std::vector<std::string> remarks() const override {
+    auto all = config_.remarks();
+    if (!weights_.looked()) return all;
+    auto const files = weights_.remarks();
+    all.insert(all.end(), files.begin(), files.end());
+    std::string const own = head_prefix(shape_) + "decoder.weight";
+    if (shape_.tied && weights_.loaded() && weights_.found(own) && weights_.found("embeddings.word_embeddings.weight") &&
+        !weights_.same(own, "embeddings.word_embeddings.weight"))
+      all.push_back(path_ + ": the file has a head of its own, " + wf::in_quotes(own) +
+                    ", which is used, though config.json ties it to the embedding");
+    return all;
+  }
+
+  void look(wf::hook_set const& needed) override {
+    weights_.look(path_);
+    refuse_the_other_kind();
+    auto const& hooks = needed.names();
+    bool const whole = std::any_of(hooks.begin(), hooks.end(), in_head);
+    if (!hooks.empty())
+      weights_.require_found([&](std::string_view name) { return whole || !name.starts_with(head_prefix(shape_)); });
+  }
+
   void load() override {
-    weights_.load(path_, {"bert.", "roberta.", ""});
+    weights_.load(path_);
+    refuse_the_other_kind();
     auto const gone = weights_.missing();
     std::set<std::string> const missing(gone.begin(), gone.end());
     // What is missing stays undefined: `run` requires what it reaches.
@@ -218,19 +258,20 @@ struct bert final : wf::model {
     for (std::size_t i = 0; i < shape_.layers; ++i) {
       std::string const p = "encoder.layer." + std::to_string(i) + ".", a = p + "attention.";
       blocks_.push_back({{linear(a + "self.query"), linear(a + "self.key"), linear(a + "self.value"), linear(a + "output.dense")},
-                         {linear(p + "intermediate.dense"), linear(p + "output.dense"), {}, wf::activation::gelu_erf},
+                         {linear(p + "intermediate.dense"), linear(p + "output.dense"), {}, shape_.act},
                          norm(a + "output.LayerNorm"),
                          norm(p + "output.LayerNorm")});
     }
     std::string const head = head_prefix(shape_);
     transform_ = linear(head + (shape_.roberta ? "dense" : "transform.dense"));
     head_ln_ = norm(head + (shape_.roberta ? "layer_norm" : "transform.LayerNorm"));
-    unembed_ = {shape_.tied ? embed_ : tensor(head + "decoder.weight"), tensor(head + "bias"), false};
+    unembed_ = {shape_.tied && !embed_.defined() && !weights_.found(head + "decoder.weight") ? wf::tensor()
+                                                                                             : tensor(head + "decoder.weight"),
+                tensor(head + "bias"), false};
   }
 
   wf::activations run(wf::batch const& batch, wf::run_request const& request) const override {
     wf::check_precision(request.precision);
-    auto const in_head = [](std::string_view hook) { return hook.starts_with("mlm_head.") || hook == "logits"; };
     auto const& wanted = request.capture.names();
     bool const whole = std::any_of(wanted.begin(), wanted.end(), in_head);
     weights_.require([&](std::string_view name) { return whole || !name.starts_with(head_prefix(shape_)); });
@@ -243,16 +284,16 @@ struct bert final : wf::model {
     wf::rows const tokens = batch.embeddings.defined()
                                 ? rows_from(batch.embeddings, of, shape_.d_model, request.precision, "embeddings")
                                 : embed(batch.tokens, of, embed_, request.precision);
-    forward(tokens, request, at);
+    forward(tokens, batch, request, at);
     return at.take();
   }
 
   // The residual stream passes a norm after each addition, so what enters a layer is the former norm's output.
-  void forward(wf::rows const& tokens, wf::run_request const& request, wf::taps& at) const {
+  void forward(wf::rows const& tokens, wf::batch const& batch, wf::run_request const& request, wf::taps& at) const {
     auto const& of = tokens.shared_packing();
     wf::ragged<std::int32_t> const type_0{std::vector<std::int32_t>(of->rows()), of->offsets};
     wf::rows x = at("hook_embed", tokens);
-    x += at("hook_pos_embed", embed_positions(of, positions_, request.precision, shape_.first_position));
+    x += at("hook_pos_embed", position_rows(of, batch, request.precision));
     x += at("hook_token_type_embed", embed(type_0, of, types_, request.precision));
     x = layer_norm(x, embed_ln_, at.in("embed_ln"));
     wf::attend_options const to_all{.heads = shape_.heads, .scale = info_.attention_scale, .causal = false, .bias = nullptr};
@@ -271,8 +312,24 @@ struct bert final : wf::model {
     if (at.wants("logits")) at("logits", linear(request.last_logits_only ? x.last() : x, unembed_));
   }
 
+  /// Rows of the position table. RoBERTa's positions pass over padding: a padding token has the padding token's own row. Given
+  /// embeddings are no tokens, and count one by one.
+  wf::rows position_rows(std::shared_ptr<wf::row_packing const> const& of, wf::batch const& batch, wf::dtype precision) const {
+    bool const pads = shape_.pad >= 0 && !batch.embeddings.defined() &&
+                      std::find(batch.tokens.values.begin(), batch.tokens.values.end(), shape_.pad) != batch.tokens.values.end();
+    if (!pads) return embed_positions(of, positions_, precision, shape_.first_position);
+    wf::ragged<std::int32_t> at;
+    for (std::size_t i = 0; i < batch.items(); ++i) {
+      std::vector<std::int32_t> item;
+      auto next = static_cast<std::int32_t>(shape_.first_position + of->first_position[i]);
+      for (auto const token : batch.tokens[i]) item.push_back(token == shape_.pad ? shape_.pad : next++);
+      at.push_back(item);
+    }
+    return embed(at, of, positions_, precision);
+  }
+
   wf::rows transform(wf::rows const& x, wf::tap_scope const& here) const {
-    auto const hidden = activate(here("hook_pre", linear(x, transform_)), wf::activation::gelu_erf);
+    auto const hidden = activate(here("hook_pre", linear(x, transform_)), shape_.act);
     return layer_norm(here("hook_post", hidden), head_ln_, here.in("ln"));
   }
 
@@ -287,8 +344,23 @@ struct bert final : wf::model {
   }
 
  private:
+  static bool in_head(std::string_view hook) { return hook.starts_with("mlm_head.") || hook == "logits"; }
+
+  /// BERT and RoBERTa number positions differently, so that one must not pass for the other.
+  void refuse_the_other_kind() const {
+    for (auto const& prefix : weights_.prefixes()) {
+      std::string const dotted = "." + prefix;
+      bool const as_bert = dotted.find(".bert.") != std::string::npos, as_roberta = dotted.find(".roberta.") != std::string::npos;
+      if (shape_.roberta ? as_bert : as_roberta)
+        throw wf::data_error(config_.path() + ": model_type is " + wf::in_quotes(config_.model_type()) + ", but the tensors in " +
+                             path_ + " are named " + wf::in_quotes(prefix + "..."));
+    }
+  }
+
   std::string path_;
+  wf::hf_config config_;
   shape shape_;
+  wf::generation_tokens generation_;
   wf::weight_table weights_;
   wf::late_tokenizer tokenizer_;
   wf::model_info info_;

@@ -11,15 +11,17 @@ namespace wayfarer {
 gpt2_shape gpt2_shape::read(hf_config const& c) {
   using limits = model_limits;
   gpt2_shape s;
-  s.layers = c.size("n_layer", limits::layers);
-  s.heads = c.size("n_head", limits::heads);
-  s.d_model = c.size("n_embd", limits::width);
+  s.layers = c.size({"n_layer", "num_hidden_layers"}, limits::layers);
+  s.heads = c.size({"n_head", "num_attention_heads"}, limits::heads);
+  s.d_model = c.size({"n_embd", "hidden_size"}, limits::width);
   if (s.d_model % s.heads != 0)
     c.json().at("n_head").fail(std::to_string(s.heads) + " heads do not divide n_embd " + std::to_string(s.d_model));
   s.d_head = s.d_model / s.heads;
   s.d_mlp = c.size("n_inner", limits::mlp, 4 * s.d_model);
   s.vocabulary = c.size("vocab_size", limits::vocabulary);
-  s.positions = c.json().find_set("n_positions") ? c.size("n_positions", limits::positions) : c.size("n_ctx", limits::positions);
+  bool const named = c.find("n_positions") || c.find("max_position_embeddings");
+  s.positions =
+      named ? c.size({"n_positions", "max_position_embeddings"}, limits::positions) : c.size("n_ctx", limits::positions);
   s.epsilon = c.number("layer_norm_epsilon", 0, 1, 1e-5);
   s.scaled = c.flag("scale_attn_weights", true);
   s.scaled_by_layer = c.flag("scale_attn_by_inverse_layer_idx", false);
@@ -77,9 +79,11 @@ weight_table list_weights(gpt2_shape const& s) {
   w.store("ln_f.bias", {{"d_model", d}});
   w.name("ln_final.w", "ln_f.weight");
   w.name("ln_final.b", "ln_f.bias");
-  if (!s.tied) w.store("lm_head.weight", {{"token", s.vocabulary}, {"d_model", d}});
+  // The checkpoint's own head, where it has one, whatever the configuration says of tying.
+  w.store("lm_head.weight", {{"token", s.vocabulary}, {"d_model", d}});
+  if (s.tied) w.otherwise("lm_head.weight", "wte.weight");
   w.store("lm_head.bias", {{"token", s.vocabulary}}, true);
-  w.name("unembed.W_U", s.tied ? "wte.weight" : "lm_head.weight", [](tensor const& t) { return t.transposed(); });
+  w.name("unembed.W_U", "lm_head.weight", [](tensor const& t) { return t.transposed(); });
   w.name("unembed.b_U", "lm_head.bias");
   return w;
 }
@@ -140,8 +144,22 @@ gpt2_model::gpt2_model(gpt2_shape const& s, activation act, std::string activati
 }
 
 void gpt2_model::take(std::string const& path) {
-  weights_.load(path, std::vector<std::string>{"transformer.", ""});
+  weights_.load(path);
   find_parts();
+}
+void gpt2_model::look_at(std::string const& path, hook_set const& needed) {
+  weights_.look(path);
+  if (!needed.names().empty()) weights_.require_found([](std::string_view) { return true; });
+}
+
+std::vector<std::string> gpt2_model::remarks_on_files() const {
+  if (!weights_.looked()) return {};
+  auto all = weights_.remarks();
+  if (shape_.tied && weights_.loaded() && weights_.found("lm_head.weight") && weights_.found("wte.weight") &&
+      !weights_.same("lm_head.weight", "wte.weight"))
+    all.push_back(
+        "the file has a head of its own, \"lm_head.weight\", which is used, though config.json ties it to the embedding");
+  return all;
 }
 void gpt2_model::take(std::string const& what, std::map<std::string, tensor> const& tensors) {
   weights_.load(what, tensors);
@@ -165,7 +183,7 @@ void gpt2_model::find_parts() {
                        {linear(p + "mlp.c_fc"), linear(p + "mlp.c_proj"), {}, gelu_}});
   }
   ln_final_ = norm("ln_f");
-  unembed_ = {weights_.stored(shape_.tied ? "wte.weight" : "lm_head.weight"), weights_.stored("lm_head.bias"), false};
+  unembed_ = {weights_.stored("lm_head.weight"), weights_.stored("lm_head.bias"), false};
 }
 
 linear_weights gpt2_model::linear(std::string const& stored) const {

@@ -39,6 +39,11 @@ struct gpt2_model : model {
   void take(std::string const& path);
   void take(std::string const& what, std::map<std::string, tensor> const& tensors);
 
+  /// The headers of a checkpoint alone: throws what `take`, and a pass where hooks are needed, would.
+  void look_at(std::string const& path, hook_set const& needed);
+  /// What a user should know of the checkpoint, one sentence each.
+  std::vector<std::string> remarks_on_files() const;
+
   gpt2_shape const& shape() const noexcept { return shape_; }
   model_info const& info() const override { return info_; }
   tokenizer const* text_tokenizer() const override { return find_tokenizer_(); }

@@ -2,30 +2,31 @@
 
 #include <cmath>
 
+#include <wayfarer/error.hpp>
+
 namespace wayfarer::t5 {
 
 layout::layout(hf_config const& c) {
   using limit = model_limits;
   info.architecture = "t5";
   info.family = model_family::encoder_decoder;
-  info.layers = c.size("num_layers", limit::layers);
+  info.layers = c.size({"num_layers", "num_hidden_layers"}, limit::layers);
   info.decoder_layers = c.size("num_decoder_layers", limit::layers, info.layers);
-  info.heads = c.size("num_heads", limit::heads);
-  info.d_model = c.size("d_model", limit::width);
-  info.d_head = c.size("d_kv", limit::width);
+  info.heads = c.size({"num_heads", "num_attention_heads"}, limit::heads);
+  info.d_model = c.size({"d_model", "hidden_size"}, limit::width);
+  info.d_head = c.size({"d_kv", "head_dim"}, limit::width);
   info.d_mlp = c.size("d_ff", limit::mlp);
   info.vocabulary = c.size("vocab_size", limit::vocabulary);
   info.norm = norm_kind::rms;
   info.norm_epsilon = c.number("layer_norm_epsilon", 0, 1, 1e-6);
   info.attention_scale = 1;
 
-  std::string const mlp = c.text("feed_forward_proj", "relu");
-  if (mlp != "relu" && mlp != "gated-gelu")
-    c.json().at("feed_forward_proj").fail("expected \"relu\" or \"gated-gelu\", got " + in_quotes(mlp));
-  gated = mlp == "gated-gelu";
-  info.activation = gated ? "gelu_new" : "relu";
-  tied = c.flag("tie_word_embeddings", true);
-  if (tied) head_scale = 1 / std::sqrt(static_cast<double>(info.d_model));
+  read_mlp(c);
+  // transformers 5 sets tie_word_embeddings to true in every configuration and keeps what it used to say, whether the decoder's
+  // final state is scaled, in scale_decoder_outputs. mT5's flag is false where it is not given.
+  tied = c.flag("tie_word_embeddings", c.model_type() != "mt5");
+  scale_said = c.find("scale_decoder_outputs").has_value();
+  if (c.flag("scale_decoder_outputs", tied)) head_scale = 1 / std::sqrt(static_cast<double>(info.d_model));
 
   bucket_rule rule;
   rule.buckets = c.size("relative_attention_num_buckets", 65'536, 32);
@@ -38,10 +39,34 @@ layout::layout(hf_config const& c) {
   encoder_buckets = decoder_buckets = rule;
   decoder_buckets.bidirectional = false;
 
-  if (auto const start = c.json().find_set("decoder_start_token_id"))
-    start_token = static_cast<std::int32_t>(start->as_integer(0, static_cast<std::int64_t>(info.vocabulary) - 1));
+  c.find("n_positions");  // T5 has no position table
   hooks();
   places();
+}
+
+/// "gated-gelu" names an activation and whether a gate carries it. A configuration may say both once more, in dense_act_fn and
+/// is_gated_act; as in transformers these win. "gated-gelu" alone means GELU's tanh form, as the published checkpoints have it.
+void layout::read_mlp(hf_config const& c) {
+  std::string const mlp = c.text("feed_forward_proj", "relu");
+  auto const refuse = [&](char const* key, std::string const& got) {
+    c.json().at(key).fail(
+        "expected relu, gelu, gelu_new, silu or one of their like" +
+        std::string(std::string_view(key) == "feed_forward_proj" ? ", with or without \"gated-\" in front" : "") + ", got " +
+        in_quotes(got));
+  };
+  gated = mlp.starts_with("gated-");
+  std::string name = gated ? mlp.substr(6) : mlp;
+  if (mlp == "gated-gelu") name = "gelu_new";
+  char const* key = "feed_forward_proj";
+  if (auto const given = c.find("dense_act_fn")) name = given->as_string(), key = "dense_act_fn";
+  gated = c.flag("is_gated_act", gated);
+  try {
+    act = activation_of(name);
+  } catch (usage_error const&) {
+    refuse(key, key == std::string_view("dense_act_fn") ? name : mlp);
+  }
+  if (act == activation::tanh || act == activation::identity) refuse(key, key == std::string_view("dense_act_fn") ? name : mlp);
+  info.activation = name;
 }
 
 void layout::hooks() {
@@ -106,6 +131,8 @@ void layout::places() {
   std::size_t const d = info.d_model, h = info.heads, e = info.d_head, f = info.d_mlp, v = info.vocabulary;
   auto const transposed = [](tensor const& t) { return t.transposed(); };
   weights.store("shared.weight", {{"token", v}, {"d_model", d}});
+  weights.also("shared.weight", "encoder.embed_tokens.weight");
+  weights.also("shared.weight", "decoder.embed_tokens.weight");
   weights.name("embed.W_E", "shared.weight");
 
   for (std::string const stack : {"encoder", "decoder"}) {
@@ -154,8 +181,10 @@ void layout::places() {
     weights.store(stack + ".final_layer_norm.weight", {{"d_model", d}});
     weights.name(stack + "_final_ln.w", stack + ".final_layer_norm.weight");
   }
-  if (!tied) weights.store("lm_head.weight", {{"token", v}, {"d_model", d}});
-  weights.name("unembed.W_U", tied ? "shared.weight" : "lm_head.weight", transposed);
+  weights.store("lm_head.weight", {{"token", v}, {"d_model", d}});
+  weights.otherwise("lm_head.weight", "shared.weight");
+  if (tied) weights.otherwise("shared.weight", "lm_head.weight");
+  weights.name("unembed.W_U", "lm_head.weight", transposed);
   weights.zeros("unembed.b_U", {{"token", v}});
   info.weights = weights.names();
 }

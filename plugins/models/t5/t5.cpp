@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
@@ -47,15 +48,29 @@ bool is_decoders(std::string_view hook) {
   return hook.starts_with("decoder") || hook == "logits";
 }
 
-struct t5 final : wf::model {
+/// Whether a pass needs a stored tensor.
+bool is_needed(std::string_view stored, bool encodes, bool decodes) {
+  if (stored.starts_with("encoder.")) return encodes;
+  if (stored.starts_with("decoder.") || stored.starts_with("lm_head.")) return decodes;
+  return true;
+}
+
+struct t5 final : wf::model, wf::pretrained {
   explicit t5(wf::config const& c)
-      : path_(c["path"].text()), layout_(wf::hf_config::open(path_, {"t5", "mt5"})), tokenizer_(path_) {}
+      : path_(c["path"].text()),
+        config_(wf::hf_config::open(path_, {"t5", "mt5"})),
+        layout_(config_),
+        generation_(wf::read_generation_tokens(config_, layout_.info.vocabulary)),
+        tokenizer_(config_.folder()) {}
 
   wf::model_info const& info() const override { return layout_.info; }
   wf::tensor weight(std::string_view name) const override { return layout_.weights.weight(name); }
   wf::tokenizer const* text_tokenizer() const override { return tokenizer_.get(); }
   std::string token_text(std::int32_t token) const override { return wf::text_of_token(tokenizer_.get(), token); }
   void load() override;
+  void look(wf::hook_set const& needed) override;
+  std::vector<std::string> remarks() const override;
+  wf::generation_tokens const& generation() const override { return generation_; }
 
   wf::batch encode(wf::item_block const&, wf::encode_options const&) const override;
   wf::activations run(wf::batch const&, wf::run_request const&) const override;
@@ -73,9 +88,17 @@ struct t5 final : wf::model {
 
  private:
   void check(wf::batch const&, wf::run_request const&, bool decodes) const;
+  std::vector<std::int32_t> const& start_tokens() const {
+    std::call_once(start_once_, [&] { start_ = generation_tokens_of(*this).start; });
+    return start_;
+  }
 
   std::string path_;
+  wf::hf_config config_;
   wf::t5::layout layout_;
+  wf::generation_tokens generation_;
+  mutable std::once_flag start_once_;
+  mutable std::vector<std::int32_t> start_;  ///< what the decoder begins with where the items do not say
   wf::late_tokenizer tokenizer_;
   wf::tensor embedding_;
   wf::linear_weights head_;
@@ -260,11 +283,36 @@ void t5::check(wf::batch const& batch, wf::run_request const& request, bool deco
   if (decodes && batch.decoder_tokens.size() != batch.items())
     throw wf::usage_error("t5: a batch has " + std::to_string(batch.items()) + " lists of tokens and " +
                           std::to_string(batch.decoder_tokens.size()) + " of decoder tokens");
-  layout_.weights.require([&](std::string_view name) {
-    if (name.starts_with("encoder.")) return encodes;
-    if (name.starts_with("decoder.") || name.starts_with("lm_head.")) return decodes;
-    return true;
-  });
+  layout_.weights.require([&](std::string_view name) { return is_needed(name, encodes, decodes); });
+}
+
+void t5::look(wf::hook_set const& needed) {
+  layout_.weights.look(path_);
+  auto const& hooks = needed.names();
+  if (hooks.empty()) return;
+  bool const decodes = std::any_of(hooks.begin(), hooks.end(), is_decoders);
+  layout_.weights.require_found([&](std::string_view name) { return is_needed(name, true, decodes); });
+}
+
+std::vector<std::string> t5::remarks() const {
+  auto all = config_.remarks();
+  all.insert(all.end(), generation_.remarks.begin(), generation_.remarks.end());
+  auto const& w = layout_.weights;
+  if (!w.looked()) return all;
+  auto const files = w.remarks();
+  all.insert(all.end(), files.begin(), files.end());
+  bool const own = w.found("lm_head.weight");
+  if (own && layout_.tied && !layout_.scale_said && w.loaded() && w.found("shared.weight") &&
+      !w.same("lm_head.weight", "shared.weight"))
+    all.push_back(
+        path_ +
+        ": config.json says tie_word_embeddings, but the file has a head of its own, \"lm_head.weight\", which is used; "
+        "the decoder's final state is scaled as the flag says");
+  if (!own && !layout_.tied && w.found("decoder.final_layer_norm.weight"))
+    all.push_back(path_ +
+                  ": config.json says that the head is not tied to the embedding, but the file has no \"lm_head.weight\"; the "
+                  "embedding serves as the head");
+  return all;
 }
 
 void t5::load() {
@@ -282,9 +330,8 @@ void t5::load() {
     return wf::attention_weights{linear(at + "q"), linear(at + "k"), linear(at + "v"), linear(at + "o")};
   };
   auto const mlp = [&](std::string const& at) {
-    if (layout_.gated)
-      return wf::mlp_weights{linear(at + "wi_1"), linear(at + "wo"), linear(at + "wi_0"), wf::activation::gelu_tanh};
-    return wf::mlp_weights{linear(at + "wi"), linear(at + "wo"), {}, wf::activation::relu};
+    if (layout_.gated) return wf::mlp_weights{linear(at + "wi_1"), linear(at + "wo"), linear(at + "wi_0"), layout_.act};
+    return wf::mlp_weights{linear(at + "wi"), linear(at + "wo"), {}, layout_.act};
   };
   for (bool const decodes : {false, true}) {
     stack& to = decodes ? decoder_ : encoder_;
@@ -303,7 +350,7 @@ void t5::load() {
     }
   }
   embedding_ = tensor("shared.weight");
-  head_ = layout_.tied ? wf::linear_weights{embedding_, {}, false} : linear("lm_head");
+  head_ = missing.contains("shared.weight") && !w.found("lm_head.weight") ? wf::linear_weights{} : linear("lm_head");
 }
 
 // The decoder's tokens are the source's, or its start token alone.
@@ -311,7 +358,7 @@ wf::batch t5::encode(wf::item_block const& items, wf::encode_options const& opti
   wf::batch out;
   out.tokens = wf::encode_items(items, options, info(), tokenizer_.get());
   for (std::size_t i = 0; i < items.count; ++i) {
-    auto const given = items.decoder_tokens.empty() ? std::span(&layout_.start_token, 1) : items.decoder_tokens[i];
+    auto const given = items.decoder_tokens.empty() ? std::span(start_tokens()) : items.decoder_tokens[i];
     out.decoder_tokens.push_back(options.max_tokens ? given.first(std::min(options.max_tokens, given.size())) : given);
   }
   return out;
@@ -323,7 +370,8 @@ wf::tensor t5::final_norm(wf::tensor const& x) const {
 }
 
 wf::tensor t5::unembed(wf::tensor const& x) const {
-  layout_.weights.require([&](std::string_view name) { return name == (layout_.tied ? "shared.weight" : "lm_head.weight"); });
+  bool const own = layout_.weights.found("lm_head.weight");
+  layout_.weights.require([&](std::string_view name) { return name == (own ? "lm_head.weight" : "shared.weight"); });
   return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return linear(scaled(r, layout_.head_scale), head_); });
 }
 

@@ -17,6 +17,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/ops.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/choice_scoring.hpp"
@@ -197,14 +198,12 @@ struct cross_encoding final : wf::probe {
  private:
   static std::vector<std::int32_t> context_tokens(wf::model const& m, std::string const& text, std::string const& name) {
     auto const* const words = m.text_tokenizer();
-    if (words == nullptr)
-      throw wf::usage_error(m.info().architecture +
-                            " can't read texts: there is no tokenizer beside the checkpoint; put its files into the folder");
+    wf::require_tokenizer(m.info(), words);
     auto tokens = words->encode(text, {.special = true, .ends = stack_of(m.info()).decoder}).ids;
     if (!tokens.empty()) return tokens;
     // Something must come before the first token that is predicted.
-    auto const& special = words->special();
-    auto const start = special.bos ? special.bos : special.eos;
+    auto const ends = wf::generation_tokens_of(m);
+    auto const start = ends.bos || ends.stop.empty() ? ends.bos : ends.stop.front();
     if (!start) throw wf::data_error(name + " has an empty context, and the tokenizer has no token to begin with");
     return {*start};
   }

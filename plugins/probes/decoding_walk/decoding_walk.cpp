@@ -29,6 +29,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/generate.hpp>
 #include <wayfarer/ops.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/language.hpp"
@@ -332,9 +333,8 @@ struct decoding_walk final : wf::probe {
       all.push_back(std::move(t));
     }
     if (preset_ == "forced") return all;
-    std::vector<std::int32_t> stop;
-    if (auto const* tokenizer = m.text_tokenizer(); tokenizer != nullptr && stop_at_end_ && tokenizer->special().eos)
-      stop.push_back(*tokenizer->special().eos);
+    wf::refuse_forced_tokens(m);
+    std::vector<std::int32_t> const stop = stop_at_end_ ? wf::generation_tokens_of(m).stop : std::vector<std::int32_t>();
     if (preset_ == "beam") {
       for (std::size_t i = 0; i < all.size(); ++i) {
         auto const path = beam_search(m, block, i, all[i], decoder, beams_, length_, stop);

@@ -1,14 +1,18 @@
 // config.json of a Hugging Face checkpoint, read with ranges: what every model plugin's constructor starts from.
 //
 // The file is a stranger's: each getter names the key, checks type and range, and throws data_error "config.json: n_head: ...".
-// A key that is null counts as missing, as it does for Hugging Face. Immutable, cheap to copy, any thread.
+// A key that is null counts as missing, as it does for Hugging Face. What was asked for is remembered, so that `remarks` can name
+// the keys that nobody read. Cheap to copy, any thread.
 #pragma once
 
 #include <cstddef>
 #include <initializer_list>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/json.hpp>
@@ -21,28 +25,49 @@ struct model_limits {
                                positions = 16'777'216;
 };
 
+/// A model_type that this build reads, and the id of the plugin that does: the one list that advice is taken from.
+struct readable_type {
+  std::string_view model_type, plugin;
+};
+WAYFARER_API std::span<readable_type const> readable_types() noexcept;
+
 class WAYFARER_API hf_config {
  public:
   /// The config.json of a checkpoint's folder, or of the folder that a checkpoint file lies in. Its model_type must be one of
-  /// these; "auto_map" (code that comes with a model) is refused, since nothing here would run it.
+  /// these. Where it has none, "architectures" and the names in the checkpoint say which of them it is, else it is the first;
+  /// `remarks` tells. "auto_map" (code that comes with a model) is refused, since nothing here would run it, and so is a key that
+  /// would change numbers in a way that no model here follows.
   static hf_config open(std::string const& path, std::initializer_list<std::string_view> model_types);
 
   std::string const& path() const noexcept { return path_; }  ///< of config.json
+  std::string folder() const;                                 ///< that it lies in, and the tokenizer's files with it
   json_value const& json() const noexcept { return json_; }
   std::string const& model_type() const { return model_type_; }
 
   /// A count in 1..most. A missing key is an error unless `otherwise` says what it stands for.
   std::size_t size(std::string_view key, std::size_t most, std::optional<std::size_t> otherwise = {}) const;
+  /// The same of a key that has other names: the first that is given counts, and those that are given must agree.
+  std::size_t size(std::initializer_list<std::string_view> names, std::size_t most) const;
   double number(std::string_view key, double least, double most, std::optional<double> otherwise = {}) const;
   bool flag(std::string_view key, bool otherwise) const;
   std::string text(std::string_view key, std::string_view otherwise) const;
+  /// Any value, or nothing where the key is missing or null.
+  std::optional<json_value> find(std::string_view key) const;
+
+  /// What a user should know, one sentence each: keys that nobody read and that are not known to be harmless, a missing
+  /// model_type. Complete once the model has read what it needs.
+  std::vector<std::string> remarks() const;
 
  private:
-  hf_config(std::string path, json_value json) : path_(std::move(path)), json_(std::move(json)) {}
+  struct reading;
+  hf_config(std::string path, json_value json);
+  std::string type_without_key(std::string const& path, std::initializer_list<std::string_view> among) const;
+  void refuse_what_changes_numbers() const;
   json_value required(std::string_view key) const;
 
   std::string path_, model_type_;
   json_value json_;
+  std::shared_ptr<reading> reading_;
 };
 
 }  // namespace wayfarer

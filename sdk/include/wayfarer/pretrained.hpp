@@ -1,4 +1,5 @@
-// What the plugins of pretrained models share beside the layers: tokens in, token texts out, a layer on a bare tensor.
+// What the plugins of pretrained models share beside the layers: tokens in, token texts out, the tokens that begin and end what a
+// model generates, a layer on a bare tensor; and what such a model tells the program of the files that it was read from.
 //
 // Free functions; any thread.
 #pragma once
@@ -7,10 +8,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/hf_config.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/rows.hpp>
 #include <wayfarer/source.hpp>
@@ -33,10 +37,44 @@ class WAYFARER_API late_tokenizer {
   mutable std::shared_ptr<tokenizer const> opened_;
 };
 
+/// The tokens that begin and end what a model generates.
+struct generation_tokens {
+  std::vector<std::int32_t> start;  ///< an encoder-decoder's decoder begins with these; empty: not said, or no such model
+  std::vector<std::int32_t> stop;   ///< each of them ends a text
+  std::optional<std::int32_t> bos, pad;
+  std::vector<std::string> forced;   ///< keys that ask for tokens to be forced or forbidden, each with its file
+  std::vector<std::string> remarks;  ///< what is passed over, one sentence each
+};
+/// What the files beside a checkpoint say: generation_config.json first, then config.json, key by key. Throws data_error for a
+/// start outside the vocabulary; other tokens outside it never come, and are told in `remarks`.
+WAYFARER_API generation_tokens read_generation_tokens(hf_config const&, std::size_t vocabulary);
+
+/// A model that was read from others' files tells of them. A model plugin may implement this beside `model`; it is found by
+/// dynamic_cast.
+struct WAYFARER_API pretrained {
+  virtual ~pretrained();
+  /// Reads the headers of its files and no weights, and throws what `load`, and a forward pass up to these hooks, would throw of
+  /// them. `check` calls it; by one thread, before `load`.
+  virtual void look(hook_set const& needed) = 0;
+  /// What a user should know, one sentence each: where the files contradict each other, what of them nothing reads. Complete
+  /// after `load`; after `look` as far as headers tell, before it what the configuration tells.
+  virtual std::vector<std::string> remarks() const = 0;
+  /// As `read_generation_tokens` found them.
+  virtual generation_tokens const& generation() const = 0;
+};
+
+/// The one place that `generate`, runs and probes ask: what the model's files say, and where they say nothing its tokenizer. A
+/// decoder whose start nobody names begins with the padding token, as T5 does, else with 0.
+WAYFARER_API generation_tokens generation_tokens_of(model const&);
+/// Throws usage_error, naming them, if the model's files ask for tokens to be forced or forbidden, which nothing here does.
+WAYFARER_API void refuse_forced_tokens(model const&);
+
 /// The items' own tokens, or their texts through the tokenizer, each cut to `options.max_tokens` and to what the model can read.
 /// A text that is cut keeps its last token if that stands for its end ("</s>", "[SEP]"). Throws usage_error if the items have
 /// neither, or texts and the model has no tokenizer, and data_error for a token outside the vocabulary.
 WAYFARER_API ragged<std::int32_t> encode_items(item_block const&, encode_options const&, model_info const&, tokenizer const*);
+/// Throws usage_error, with what to do, if there is no tokenizer for texts to go through.
+WAYFARER_API void require_tokenizer(model_info const&, tokenizer const*);
 /// The tokenizer's text of a token; "<17>" if it has none, as an embedding may have more rows than the tokenizer has tokens.
 WAYFARER_API std::string text_of_token(tokenizer const*, std::int32_t token);
 

@@ -31,6 +31,12 @@ struct safetensors_entry {
   std::size_t begin = 0, end = 0;
 };
 
+/// A tensor of a type that is not read (I8, U32, F8_E4M3, ...). Its place in the file is checked as any other's, but it has no
+/// numbers here: whoever needs it refuses it by name, and the tensors beside it can be used.
+struct foreign_tensor {
+  std::string name, type;
+};
+
 class WAYFARER_API safetensors_file {
  public:
   static safetensors_file open(std::string const& path);
@@ -41,7 +47,9 @@ class WAYFARER_API safetensors_file {
   /// In the order of the header.
   std::vector<std::string> names() const;
   std::span<safetensors_entry const> entries() const noexcept;
-  /// nullptr if there is none of that name. Lives as long as a copy of this object.
+  /// Those that `entries` leaves out, in the order of the header.
+  std::span<foreign_tensor const> foreign() const noexcept;
+  /// nullptr if there is none of that name that can be read. Lives as long as a copy of this object.
   safetensors_entry const* find(std::string_view name) const noexcept;
   /// A view of the file, or a copy if the data is not aligned for its type. Dimensions are named "0", "1", ... unless `dim_names`
   /// gives one for each. Throws if there is no such tensor or its rank is more than 6.
@@ -63,6 +71,7 @@ class WAYFARER_API checkpoint {
   /// The safetensors files and the index, if there is one: what the provenance of a result must record.
   std::vector<std::string> const& files() const noexcept;
   std::vector<std::string> names() const;
+  std::vector<foreign_tensor> const& foreign() const noexcept;
   safetensors_entry const* find(std::string_view name) const noexcept;
   wayfarer::tensor tensor(std::string_view name, std::vector<std::string> const& dim_names = {}) const;
   /// Of the first file.
