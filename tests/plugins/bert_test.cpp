@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <wayfarer/pretrained.hpp>
+
 #include "golden_models.hpp"
 
 namespace {
@@ -168,6 +170,114 @@ TEST(bert_structure, final_norm_is_the_heads_transform) {
       EXPECT_LE(distance(normed, g.at(2, "mlm_head.ln.hook_out")), tolerance);
       EXPECT_LE(distance(m->unembed(normed), g.at(2, "logits")), tolerance);
     }
+  }
+}
+
+std::vector<std::string> remarks_of(model const& m) {
+  return dynamic_cast<pretrained const&>(m).remarks();
+}
+
+std::unique_ptr<model> changed_bert(std::string const& name, std::map<std::string, json_value> const& changes,
+                                    std::set<std::string> const& without, weights const& all) {
+  scratch_folder folder;
+  write_folder(folder, config_with(data_folder(name), changes, without), all, "F32");
+  return open_model("bert", folder.path());
+}
+
+TEST(bert_positions, of_roberta_pass_over_padding) {
+  for (auto const* type : {"roberta", "xlm-roberta", "camembert"}) {
+    auto const m = changed_bert("roberta-small", {{"model_type", type}}, {}, read_weights(data_folder("roberta-small")));
+    tensor const table = m->weight("pos_embed.W_pos");
+    struct item {
+      std::vector<std::int32_t> ids, positions;
+    };
+    std::vector<item> const all{
+        {{0, 5, 1, 6, 2}, {2, 3, 1, 4, 5}}, {{0, 5, 6, 2}, {2, 3, 4, 5}}, {{1, 1, 0, 5, 2, 1}, {1, 1, 2, 3, 4, 1}}, {{1}, {1}}};
+    batch b;
+    for (auto const& i : all) b.tokens.push_back(i.ids);
+    auto const got = run_hooks(*m, b, {"*"}, dtype::f64);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      for (std::size_t p = 0; p < all[i].ids.size(); ++p)
+        for (std::size_t d = 0; d < 9; ++d)
+          EXPECT_EQ(got.at("hook_pos_embed", i).get({p, d}), table.get({static_cast<std::size_t>(all[i].positions[p]), d}));
+      batch alone;
+      alone.tokens.push_back(all[i].ids);
+      expect_same(*m, got, i, run_hooks(*m, alone, {"*"}, dtype::f64), 0, type);
+    }
+  }
+  // BERT counts every token.
+  auto const m = open_bert("bert-small");
+  batch b;
+  b.tokens.push_back(std::vector<std::int32_t>{2, 0, 5, 0, 3});
+  auto const got = run_hooks(*m, b, {"hook_pos_embed"}, dtype::f64);
+  tensor const table = m->weight("pos_embed.W_pos");
+  for (std::size_t p = 0; p < 5; ++p) EXPECT_EQ(got.at("hook_pos_embed", 0).get({p, 4}), table.get({p, 4}));
+}
+
+TEST(bert_checkpoints, what_the_file_has_decides_and_what_nothing_reads_is_told) {
+  for (auto const& name : both) {
+    auto const all = read_weights(data_folder(name));
+    golden const g(data_folder(name));
+    auto const plain = run_hooks(*open_bert(name), g.make({0}), {"logits"}, dtype::f64).at("logits", 0);
+    bool const roberta = name == "roberta-small";
+    std::string const head = roberta ? "lm_head." : "cls.predictions.",
+                      embedding = (roberta ? "roberta." : "bert.") + std::string("embeddings.word_embeddings.weight");
+    auto const logits = [&](model const& m) { return run_hooks(m, g.make({0}), {"logits"}, dtype::f64).at("logits", 0); };
+    // The same matrix under the head's name, and its bias twice, change nothing and are no news.
+    auto other = all;
+    other[head + "decoder.weight"] = all.at(embedding);
+    other[head + "decoder.bias"] = all.at(head + "bias");
+    auto same = changed_bert(name, {}, {}, other);
+    EXPECT_TRUE(same_bytes(logits(*same), plain));
+    EXPECT_TRUE(remarks_of(*same).empty());
+    // Another matrix is the head, and the configuration's word against it is told.
+    for (float& x : other[head + "decoder.weight"].values) x *= 2;
+    auto const own = changed_bert(name, {}, {}, other);
+    tensor const bias = own->weight("unembed.b_U");
+    for (std::size_t t = 0; t < 5; ++t)
+      EXPECT_NEAR(logits(*own).get({0, t}) - bias.get({t}), 2 * (plain.get({0, t}) - bias.get({t})), 1e-12);
+    ASSERT_EQ(remarks_of(*own).size(), 1u);
+    EXPECT_THAT(remarks_of(*own)[0], HasSubstr(head + "decoder.weight"));
+    other[head + "decoder.bias"].values[0] += 1;
+    EXPECT_THAT(thrown<data_error>([&] { changed_bert(name, {}, {}, other); }), HasSubstr("different numbers"));
+    // Other heads and layers beyond those of the configuration.
+    other = all;
+    other["classifier.weight"] = {{2, 2}, {1, 2, 3, 4}};
+    auto const more =
+        changed_bert(name, {{"num_hidden_layers", 1}, {"activation_function", "relu"}, {"num_labels", 2}}, {}, other);
+    auto const said = remarks_of(*more);
+    ASSERT_EQ(said.size(), 3u);
+    EXPECT_THAT(said[0], HasSubstr("activation_function"));
+    EXPECT_THAT(said[1], HasSubstr("nothing reads \"classifier.weight\""));
+    EXPECT_THAT(said[2], testing::AllOf(HasSubstr("more layers"), HasSubstr("encoder.layer.1.")));
+  }
+}
+
+TEST(bert_checkpoints, without_a_model_type_the_classes_or_the_names_say_it) {
+  for (auto const& name : both) {
+    auto const all = read_weights(data_folder(name));
+    golden const g(data_folder(name));
+    auto const plain = run_hooks(*open_bert(name), g.make({0}), {"*"}, dtype::f64);
+    for (std::set<std::string> const& without : {std::set<std::string>{"model_type"}, {"model_type", "architectures"}}) {
+      auto const m = changed_bert(name, {}, without, all);
+      expect_same(*m, plain, 0, run_hooks(*m, g.make({0}), {"*"}, dtype::f64), 0, name);
+      ASSERT_EQ(remarks_of(*m).size(), 1u);
+      EXPECT_THAT(remarks_of(*m)[0], HasSubstr("has no model_type"));
+    }
+    EXPECT_THAT(thrown<data_error>([&] {
+                  changed_bert(name, {{"model_type", name == "bert-small" ? "roberta" : "bert"}}, {}, all);
+                }),
+                HasSubstr("are named"));
+  }
+}
+
+TEST(bert_checkpoints, other_activations_are_run) {
+  auto const m = changed_bert("bert-small", {{"hidden_act", "relu"}}, {}, read_weights(data_folder("bert-small")));
+  auto const got = run_hooks(*m, golden(data_folder("bert-small")).make({0}), {"*"}, dtype::f64);
+  for (auto const& [pre, post] :
+       {std::pair{"blocks.0.mlp.hook_pre", "blocks.0.mlp.hook_post"}, std::pair{"mlm_head.hook_pre", "mlm_head.hook_post"}}) {
+    auto const x = numbers(got.at(pre, 0)), y = numbers(got.at(post, 0));
+    for (std::size_t i = 0; i < x.size(); ++i) EXPECT_EQ(y[i], std::max(x[i], 0.0));
   }
 }
 

@@ -14,6 +14,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/weights.hpp>
 
@@ -23,7 +24,9 @@ namespace wayfarer::test {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 std::string const test_data = std::string(WAYFARER_SOURCE_DIR) + "/tests/data/";
 
@@ -542,7 +545,8 @@ TEST(gpt2, an_untied_head_with_and_without_bias_is_used) {
   EXPECT_THAT(remarks_of(tied), ElementsAre(HasSubstr("\"lm_head.weight\", which is used")));
   EXPECT_THAT(remarks_of(untied), IsEmpty());
   EXPECT_THAT(remarks_of(headless), IsEmpty());
-  EXPECT_EQ(open_gpt2(headless.path())->weight("unembed.W_U").get({3, 5}), open_gpt2(headless.path())->weight("embed.W_E").get({5, 3}));
+  EXPECT_EQ(open_gpt2(headless.path())->weight("unembed.W_U").get({3, 5}),
+            open_gpt2(headless.path())->weight("embed.W_E").get({5, 3}));
   EXPECT_EQ(open_gpt2(untied.path())->weight("unembed.W_U").get({3, 5}), head.get({5, 3}));
   EXPECT_GT(compare(one, two).relative(), 0.01);
   for (std::size_t t = 0; t < 11; ++t) EXPECT_NEAR(three.get({1, t}) - two.get({1, t}), static_cast<double>(t), 1e-12);
@@ -616,6 +620,86 @@ TEST(gpt2, a_sharded_checkpoint_is_one_checkpoint) {
   auto const a = open_gpt2(whole.path()), b = open_gpt2(parts.path());
   auto const request = everything(*a);
   expect_same(a->run(batch_of({{1, 2, 3}}), request), 0, b->run(batch_of({{1, 2, 3}}), request), 0, *a, request.capture);
+}
+
+TEST(gpt2, names_may_stand_behind_wrappers_and_what_nothing_reads_is_told) {
+  auto const c = gpt2_config(2, 2, 8, 11, 16);
+  scratch_folder plain;
+  write_checkpoint(plain, c, random_weights(2, 8, 11, 16));
+  auto const a = open_gpt2(plain.path());
+  auto const request = everything(*a);
+  auto const tokens = batch_of({{1, 2, 3, 10, 0}});
+  auto const expected = a->run(tokens, request);
+  auto const remarks_of = [](model const& m) { return dynamic_cast<pretrained const&>(m).remarks(); };
+  auto const wrapped = [&](std::string const& prefix) {
+    auto all = random_weights(2, 8, 11, 16);
+    for (auto& [name, t] : all) name = prefix + name;
+    return all;
+  };
+  for (std::string const prefix :
+       {"_orig_mod.", "module.", "model.", "_orig_mod.transformer.", "module._orig_mod.transformer."}) {
+    scratch_folder f;
+    write_checkpoint(f, c, wrapped(prefix));
+    auto const m = open_gpt2(f.path());
+    expect_same(expected, 0, m->run(tokens, request), 0, *m, request.capture);
+    EXPECT_THAT(remarks_of(*m), IsEmpty());
+  }
+  // Where a name comes twice, the prefix that all have counts, and the other is told.
+  auto twice = wrapped("module.");
+  twice.emplace_back("ln_f.weight", tensor(dtype::f32, {{"0", 8}}));
+  twice.emplace_back("h.2.ln_1.weight", tensor(dtype::f32, {{"0", 8}}));
+  twice.emplace_back("h.0.attn.bias", tensor(dtype::f32, {{"0", 1}}));
+  scratch_folder f;
+  write_checkpoint(f, c, twice);
+  auto const m = open_gpt2(f.path());
+  expect_same(expected, 0, m->run(tokens, request), 0, *m, request.capture);
+  EXPECT_THAT(remarks_of(*m), ElementsAre(AllOf(HasSubstr("\"ln_f.weight\", \"h.2.ln_1.weight\""), HasSubstr("more layers"))));
+  // A prefix that nobody knows, and names that are spelled otherwise.
+  scratch_folder unknown;
+  write_checkpoint(unknown, c, wrapped("net.gpt."));
+  expect_error<data_error>([&] { open_gpt2(unknown.path())->run(tokens, request); },
+                           HasSubstr("all of these names are there behind the prefix \"net.gpt.\""));
+  auto slip = random_weights(2, 8, 11, 16);
+  for (auto& [name, t] : slip)
+    if (name == "h.1.mlp.c_fc.weight") name = "h.1.mlp.c_fc.weights";
+  scratch_folder near;
+  write_checkpoint(near, c, slip);
+  expect_error<data_error>([&] { open_gpt2(near.path())->run(tokens, request); },
+                           HasSubstr("near names that it has: \"h.1.mlp.c_fc.weights\" (h.1.mlp.c_fc.weight?)"));
+}
+
+TEST(gpt2, keys_that_contradict_or_that_nothing_reads_are_told) {
+  auto const remarks_of = [](json_value const& c) {
+    scratch_folder f;
+    write_checkpoint(f, c, random_weights(2, 8, 11, 16));
+    return dynamic_cast<pretrained const&>(*open_gpt2(f.path())).remarks();
+  };
+  auto const with = [](std::initializer_list<std::pair<char const*, json_value>> more) {
+    auto c = gpt2_config(2, 2, 8, 11, 16);
+    for (auto const& [key, value] : more) c.set(key, value);
+    return c;
+  };
+  EXPECT_THAT(remarks_of(with({})), IsEmpty());
+  EXPECT_THAT(remarks_of(with({{"n_ctx", 16}, {"resid_pdrop", 0.1}, {"hidden_size", 8}, {"pruned_heads", json_value::object()}})),
+              IsEmpty());
+  EXPECT_THAT(remarks_of(with({{"hidden_act", "relu"}})), ElementsAre(HasSubstr("\"hidden_act\", which is \"relu\"")));
+  EXPECT_THAT(remarks_of(with({{"n_ctx", 4}})), ElementsAre(HasSubstr("n_positions is followed")));
+  expect_error<data_error>(
+      [&] {
+        remarks_of(with({{"hidden_size", 12}}));
+      },
+      AllOf(HasSubstr("hidden_size"), HasSubstr("n_embd")));
+  expect_error<data_error>([&] { remarks_of(with({{"rotary_dim", 4}})); }, HasSubstr("rotary_dim"));
+  // Aliases serve alone.
+  auto c = with({{"hidden_size", 8}, {"num_hidden_layers", 2}});
+  c.set("n_embd", json_value()).set("n_layer", json_value());
+  EXPECT_THAT(remarks_of(c), IsEmpty());
+  // Without a model_type a gpt2 is what the plugin's name says.
+  c = with({});
+  c.set("model_type", json_value());
+  EXPECT_THAT(remarks_of(c), ElementsAre(HasSubstr("read as \"gpt2\"")));
+  c.set("architectures", json_value::array({"BertForMaskedLM"}));
+  expect_error<data_error>([&] { remarks_of(c); }, AllOf(HasSubstr("\"bert\""), HasSubstr("'model: bert' reads it")));
 }
 
 TEST(gpt2, what_is_missing_is_named_and_the_rest_can_be_probed) {

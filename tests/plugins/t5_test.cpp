@@ -8,6 +8,8 @@
 
 #include <buckets.hpp>
 
+#include <wayfarer/pretrained.hpp>
+
 #include "golden_models.hpp"
 
 namespace {
@@ -612,6 +614,152 @@ TEST(t5_weights, final_norm_and_unembedding_finish_the_decoder) {
 
 // ---- what can be wrong ---------------------------------------------------------------------------------------------------
 
+// ---- other people's checkpoints ------------------------------------------------------------------------------------------
+
+std::vector<std::string> remarks_of(model const& m) {
+  return dynamic_cast<pretrained const&>(m).remarks();
+}
+
+/// Float64 logits of the first golden item under a changed configuration and changed weights.
+struct changed_t5 {
+  changed_t5(std::string const& name, std::map<std::string, json_value> const& changes, std::set<std::string> const& without,
+             weights const& all)
+      : from(data_folder(name)) {
+    write_folder(folder, config_with(from, changes, without), all, "F32");
+    m = open_model("t5", folder.path());
+  }
+  tensor logits() const { return run_hooks(*m, golden(from).make({0}), {"logits"}, dtype::f64).at("logits", 0); }
+  std::string from;
+  scratch_folder folder;
+  std::unique_ptr<model> m;
+};
+
+double ratio(tensor const& a, tensor const& b) {
+  return a.get({0, 3}) / b.get({0, 3});
+}
+
+TEST(t5_checkpoints, the_file_says_which_head_there_is_and_the_configuration_whether_it_is_scaled) {
+  auto const own = read_weights(data_folder("t5-gated")), tied = read_weights(data_folder("t5-relu"));
+  ASSERT_TRUE(own.contains("lm_head.weight"));
+  auto const expected = changed_t5("t5-gated", {}, {}, own).logits(), plain = changed_t5("t5-relu", {}, {}, tied).logits();
+  // As transformers 5 saves a model with a head of its own.
+  changed_t5 const five("t5-gated", {{"tie_word_embeddings", true}, {"scale_decoder_outputs", false}}, {}, own);
+  EXPECT_TRUE(same_bytes(five.logits(), expected));
+  EXPECT_TRUE(remarks_of(*five.m).empty());
+  // mT5's flag is false where it is not given, T5's is true.
+  EXPECT_TRUE(same_bytes(changed_t5("t5-gated", {{"model_type", "mt5"}}, {"tie_word_embeddings"}, own).logits(), expected));
+  changed_t5 const denied("t5-gated", {}, {"tie_word_embeddings"}, own);
+  EXPECT_NEAR(ratio(denied.logits(), expected), 1 / std::sqrt(12.0), 1e-12);
+  ASSERT_EQ(remarks_of(*denied.m).size(), 1u);
+  EXPECT_THAT(remarks_of(*denied.m)[0], HasSubstr("\"lm_head.weight\", which is used"));
+  // Without a head of its own the embedding is the head, and only the scale is left to say.
+  EXPECT_TRUE(same_bytes(changed_t5("t5-relu", {{"scale_decoder_outputs", true}}, {}, tied).logits(), plain));
+  EXPECT_NEAR(ratio(changed_t5("t5-relu", {{"scale_decoder_outputs", false}}, {}, tied).logits(), plain), std::sqrt(10.0), 1e-12);
+  changed_t5 const headless("t5-relu", {{"tie_word_embeddings", false}}, {}, tied);
+  EXPECT_NEAR(ratio(headless.logits(), plain), std::sqrt(10.0), 1e-12);
+  ASSERT_EQ(remarks_of(*headless.m).size(), 1u);
+  EXPECT_THAT(remarks_of(*headless.m)[0], HasSubstr("serves as the head"));
+}
+
+TEST(t5_checkpoints, the_embedding_may_go_by_the_names_of_either_stack) {
+  for (auto const& name : both) {
+    auto const all = read_weights(data_folder(name));
+    auto const expected = changed_t5(name, {}, {}, all).logits();
+    for (std::vector<std::string> const& names :
+         std::vector<std::vector<std::string>>{{"encoder.embed_tokens.weight"},
+                                               {"decoder.embed_tokens.weight"},
+                                               {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"},
+                                               {"shared.weight", "decoder.embed_tokens.weight"}}) {
+      auto other = all;
+      other.erase("shared.weight");
+      for (auto const& n : names) other[n] = all.at("shared.weight");
+      changed_t5 const got(name, {}, {}, other);
+      EXPECT_TRUE(same_bytes(got.logits(), expected)) << names.front();
+      EXPECT_TRUE(remarks_of(*got.m).empty());
+      if (names.size() == 1) continue;
+      other[names.back()].values[3] += 1;
+      EXPECT_THAT(thrown<data_error>([&] { changed_t5(name, {}, {}, other); }),
+                  testing::AllOf(HasSubstr(names.front()), HasSubstr(names.back()), HasSubstr("different numbers")));
+    }
+  }
+  // A head that is tied to the embedding is the embedding.
+  auto only_head = read_weights(data_folder("t5-relu"));
+  auto const expected = changed_t5("t5-relu", {}, {}, only_head).logits();
+  only_head["lm_head.weight"] = only_head.at("shared.weight");
+  only_head.erase("shared.weight");
+  EXPECT_TRUE(same_bytes(changed_t5("t5-relu", {}, {}, only_head).logits(), expected));
+  changed_t5 const apart("t5-relu", {{"tie_word_embeddings", false}}, {}, only_head);
+  EXPECT_THAT(thrown<data_error>([&] { apart.logits(); }), HasSubstr("shared.weight"));
+}
+
+TEST(t5_checkpoints, the_activation_is_that_which_transformers_would_run) {
+  auto const all = read_weights(data_folder("t5-gated"));
+  auto const gelu = [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); };
+  auto const silu = [](double x) { return x / (1 + std::exp(-x)); };
+  auto const tanh_gelu = [](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); };
+  struct way {
+    std::map<std::string, json_value> config;
+    std::function<double(double)> act;
+    std::string name;
+  };
+  for (auto const& w :
+       {way{{{"dense_act_fn", "gelu"}, {"is_gated_act", true}}, gelu, "gelu"}, way{{{"dense_act_fn", "silu"}}, silu, "silu"},
+        way{{{"dense_act_fn", "gelu_new"}, {"is_gated_act", true}}, tanh_gelu, "gelu_new"},
+        way{{{"feed_forward_proj", "gated-silu"}}, silu, "silu"},
+        way{{{"feed_forward_proj", "gelu"}, {"is_gated_act", true}}, gelu, "gelu"}}) {
+    changed_t5 const t("t5-gated", w.config, {}, all);
+    EXPECT_EQ(t.m->info().activation, w.name);
+    auto const got = run_hooks(*t.m, golden(t.from).make({0}), {"encoder.1.mlp.*"}, dtype::f64);
+    auto const pre = numbers(got.at("encoder.1.mlp.hook_pre", 0)), by = numbers(got.at("encoder.1.mlp.hook_pre_linear", 0)),
+               post = numbers(got.at("encoder.1.mlp.hook_post", 0));
+    for (std::size_t i = 0; i < pre.size(); ++i) EXPECT_NEAR(post[i], w.act(pre[i]) * by[i], 1e-13) << w.name;
+  }
+  // A gate that the configuration denies: the tensors it asks for are not there, and those that are get named.
+  changed_t5 const flat("t5-gated", {{"is_gated_act", false}}, {}, all);
+  EXPECT_THAT(
+      thrown<data_error>([&] { flat.logits(); }),
+      testing::AllOf(HasSubstr("DenseReluDense.wi.weight"), HasSubstr("\"encoder.block.0.layer.1.DenseReluDense.wi_0.weight\"")));
+  EXPECT_THAT(thrown<data_error>([&] { changed_t5("t5-gated", {{"hidden_size", 13}}, {}, all); }), HasSubstr("d_model"));
+}
+
+TEST(t5_checkpoints, generation_begins_and_ends_where_its_files_say) {
+  auto const all = read_weights(data_folder("t5-relu"));
+  item_block items;
+  items.count = 1;
+  items.tokens.push_back(std::vector<std::int32_t>{4, 5});
+  auto const tokens = [&](std::map<std::string, json_value> const& config, std::set<std::string> const& without,
+                          std::string const& generation = "") {
+    scratch_folder folder;
+    write_folder(folder, config_with(data_folder("t5-relu"), config, without), all, "F32");
+    if (!generation.empty()) write_text(folder.file("generation_config.json"), generation);
+    auto const m = open_model("t5", folder.path());
+    auto t = generation_tokens_of(*m);
+    // A run begins as generation does.
+    EXPECT_EQ(m->encode(items, {}).decoder_tokens.values, t.start);
+    return t;
+  };
+  using list = std::vector<std::int32_t>;
+  auto t = tokens({{"decoder_start_token_id", 3}, {"eos_token_id", json_value::array({1, 7})}}, {});
+  EXPECT_EQ(t.start, list{3});
+  EXPECT_EQ(t.stop, (list{1, 7}));
+  t = tokens({{"decoder_start_token_id", 3}}, {}, R"({"decoder_start_token_id": 4, "eos_token_id": [2, 5]})");
+  EXPECT_EQ(t.start, list{4});
+  EXPECT_EQ(t.stop, (list{2, 5}));
+  t = tokens({{"decoder_start_token_id", 3}, {"eos_token_id", 6}}, {}, R"({"decoder_start_token_id": null, "eos_token_id": 9})");
+  EXPECT_EQ(t.start, list{3});
+  EXPECT_EQ(t.stop, list{9});
+  EXPECT_EQ(tokens({{"decoder_start_token_id", 0}, {"pad_token_id", 8}}, {}).start, list{0});  // 0 is an id, not nothing
+  EXPECT_EQ(tokens({{"pad_token_id", 8}}, {"decoder_start_token_id"}).start, list{8});
+  EXPECT_EQ(tokens({}, {"decoder_start_token_id", "pad_token_id"}).start, list{0});
+  EXPECT_EQ(tokens({{"eos_token_id", json_value::array({1, 500})}}, {}).stop, list{1});
+
+  scratch_folder folder;
+  write_folder(folder, config_with(data_folder("t5-relu"), {{"forced_bos_token_id", 5}}), all, "F32");
+  auto const m = open_model("t5", folder.path());
+  EXPECT_THAT(thrown<usage_error>([&] { refuse_forced_tokens(*m); }), HasSubstr("forced_bos_token_id"));
+  EXPECT_NO_THROW(refuse_forced_tokens(*open_t5("t5-relu")));
+}
+
 TEST(t5_refuses, what_does_not_fit_the_batch) {
   auto const m = open_t5("t5-relu");
   golden const g(data_folder("t5-relu"));
@@ -699,7 +847,11 @@ TEST(t5_refuses, absurd_configurations) {
     write_text(folder.file("config.json"), config_with(from, changes, without));
     return thrown<data_error>([&] { make<model>("t5", {{"path", folder.path()}}); });
   };
-  EXPECT_THAT(says({{"model_type", "gpt2"}}), HasSubstr("model_type"));
+  EXPECT_THAT(says({{"model_type", "gpt2"}}), HasSubstr("'model: gpt2' reads it"));
+  EXPECT_THAT(says({{"model_type", "longt5"}}), testing::AllOf(HasSubstr("this build reads"), HasSubstr("t5, mt5 (model: t5)"),
+                                                               HasSubstr("camembert (model: bert)")));
+  EXPECT_THAT(says({{"dense_act_fn", "mish"}}), testing::AllOf(HasSubstr("dense_act_fn"), HasSubstr("mish")));
+  EXPECT_THAT(says({{"rope_theta", 10000}}), HasSubstr("rope_theta"));
   EXPECT_THAT(says({{"num_layers", 0}}), HasSubstr("num_layers"));
   EXPECT_THAT(says({{"num_layers", 4'000'000}}), HasSubstr("num_layers"));
   EXPECT_THAT(says({{"d_kv", -1}}), HasSubstr("d_kv"));

@@ -88,6 +88,36 @@ std::string small_file() {
 
 }  // namespace
 
+TEST_F(safetensors_test, a_tensor_of_a_type_that_is_not_read_leaves_the_others_readable) {
+  struct foreign {
+    char const* type;
+    std::size_t count, bytes;
+  };
+  for (auto const& [type, count, bytes] :
+       {foreign{"I8", 4, 4}, foreign{"I16", 4, 8}, foreign{"U16", 2, 4}, foreign{"U32", 1, 4}, foreign{"U64", 1, 8},
+        foreign{"C64", 1, 8}, foreign{"F8_E4M3", 4, 4}, foreign{"F8_E5M2", 4, 4}, foreign{"F8_E8M0", 4, 4}, foreign{"F4", 8, 4},
+        foreign{"F6_E3M2", 16, 12}}) {
+    std::string const end = std::to_string(bytes);
+    std::string header = std::string(R"({"odd":{"dtype":")") + type + R"(","shape":[)" + std::to_string(count) +
+                         R"(],"data_offsets":[0,)" + end + R"(]},"b":{"dtype":"F32","shape":[1],"data_offsets":[)" + end + "," +
+                         std::to_string(bytes + 4) + "]}}";
+    header.append((8 - header.size() % 8) % 8, ' ');
+    std::string data(bytes + 4, '\0');
+    float const b = 1.5f;
+    std::memcpy(data.data() + bytes, &b, 4);
+    std::string const path = make("x.safetensors", file_of(header, data));
+    wf::checkpoint const c = wf::open_checkpoint(path);
+    EXPECT_EQ(c.names(), std::vector<std::string>{"b"}) << type;
+    EXPECT_EQ(c.tensor("b").view<float const>()(0), 1.5f) << type;
+    ASSERT_EQ(c.foreign().size(), 1u) << type;
+    EXPECT_EQ(c.foreign()[0].name, "odd");
+    EXPECT_EQ(c.foreign()[0].type, type);
+    EXPECT_EQ(c.find("odd"), nullptr);
+    std::string const what = refusal(path, [&] { c.tensor("odd"); });
+    EXPECT_NE(what.find("\"odd\" is of type " + std::string(type)), std::string::npos) << what;
+  }
+}
+
 TEST_F(safetensors_test, reads_without_copying) {
   wf::safetensors_file const f = open(small_file());
   EXPECT_EQ(f.names(), (std::vector<std::string>{"b", "a"}));
@@ -160,6 +190,9 @@ TEST_F(safetensors_test, entries) {
   for (char const* type : {"I4", "F16x2", "f32", "", "FLOAT"})
     header_refused(std::string(R"({"a":{"dtype":")") + type + R"(","shape":[1],"data_offsets":[0,1]}})",
                    std::string("type \"") + type + "\" is not supported", 1);
+  for (char const* type : {"I8", "F8_E5M2"})
+    header_refused(std::string(R"({"a":{"dtype":")") + type + R"(","shape":[2],"data_offsets":[0,1]}})", "2 bytes", 1);
+  header_refused(R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}})", "whole bytes", 1);
   header_refused(R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", "expected a string", 4);
   for (char const* shape : {"1", "null", "{}", "\"1\""})
     header_refused(std::string(R"({"a":{"dtype":"U8","shape":)") + shape + R"(,"data_offsets":[0,1]}})",
