@@ -237,7 +237,10 @@ std::vector<std::string> weight_table::prefixes() const {
 std::vector<std::string> weight_table::remarks() const {
   if (unread_.empty()) return {};
   std::set<std::string> patterns;
-  for (auto const& [name, p] : stored_) patterns.insert(without_numbers(name));
+  for (auto const& [name, p] : stored_) {
+    patterns.insert(without_numbers(name));
+    for (auto const& other : p.others) patterns.insert(without_numbers(other));
+  }
   std::vector<std::string> layers, others;
   for (auto const& name : unread_)
     (patterns.contains(without_numbers(name.substr(wrapped(name)))) ? layers : others).push_back(name);
