@@ -9,11 +9,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <Eigen/Dense>
+#include <Eigen/Core>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/ops.hpp>
 
+#include "dense_oracles.hpp"
 #include "geometry_fixtures.hpp"
 #include "geometry_planted.hpp"
 
@@ -54,7 +55,7 @@ void expect_spectrum(wf::results const& r, wf::model const& m, std::size_t place
   std::size_t const rank = m.info().d_head;
   for (std::string const c : {"qk", "vo"}) {
     SCOPED_TRACE(c + " of head " + std::to_string(block) + "." + std::to_string(h));
-    auto const full = Eigen::BDCSVD<matrix>(f.of(c)).singularValues();
+    auto const full = dense::singular_values(f.of(c));
     double const first = full[0];
     EXPECT_LT(full[index(rank)], 1e-5 * first);  // no more than d_head directions
     matrix rebuilt = matrix::Zero(f.of(c).rows(), f.of(c).cols());
@@ -157,9 +158,9 @@ TEST(head_spectra, eigenvalues_are_those_of_the_full_matrices) {
     for (std::size_t b = 0; b < 2; ++b)
       for (std::size_t h = 0; h < 2; ++h) {
         matrix const m = formed(*t.m, b, h).of(c);
-        Eigen::EigenSolver<matrix> const solver(m);
+        dense::eigen const solver = dense::eigen_of(m);
         std::vector<double> magnitudes;
-        for (auto const& v : solver.eigenvalues()) magnitudes.push_back(std::abs(v));
+        for (auto const& v : solver.values) magnitudes.push_back(std::abs(v));
         std::sort(magnitudes.begin(), magnitudes.end(), std::greater<>());
         double sum = 0, running = 0;
         for (std::size_t j = 0; j < rank; ++j) sum += magnitudes[j];
@@ -170,7 +171,7 @@ TEST(head_spectra, eigenvalues_are_those_of_the_full_matrices) {
           // det(M - value I) = 0: the smallest singular value of the shifted matrix.
           Eigen::MatrixXcd const shifted =
               m.cast<std::complex<double>>() - value * Eigen::MatrixXcd::Identity(index(d), index(d));
-          EXPECT_LT(shifted.jacobiSvd().singularValues().minCoeff(), 1e-6);
+          EXPECT_LT(dense::smallest_singular_value(shifted), 1e-6);
           running += magnitudes[j];
           EXPECT_NEAR(at(r, c + "/eigenvalue_coverage", {b, h, j}), 100 * running / sum, 1e-4);
         }
@@ -183,14 +184,14 @@ TEST(head_spectra, eigenvalues_are_those_of_the_full_matrices) {
         for (std::size_t j = 0; j < 4; ++j) {
           if (std::abs(at(r, c + "/eigenvalues_imaginary", {b, h, j})) > 1e-9) continue;
           Eigen::Index nearest = 0;
-          for (Eigen::Index i = 0; i < solver.eigenvalues().size(); ++i)
-            if (std::abs(solver.eigenvalues()[i] - at(r, c + "/eigenvalues_real", {b, h, j})) <
-                std::abs(solver.eigenvalues()[nearest] - at(r, c + "/eigenvalues_real", {b, h, j})))
+          for (Eigen::Index i = 0; i < solver.values.size(); ++i)
+            if (std::abs(solver.values[i] - at(r, c + "/eigenvalues_real", {b, h, j})) <
+                std::abs(solver.values[nearest] - at(r, c + "/eigenvalues_real", {b, h, j})))
               nearest = i;
           vec along(V);
           for (std::size_t v = 0; v < V; ++v) {
             auto const y = layer_norm(row_of(e, v, d), g, beta);
-            for (std::size_t x = 0; x < d; ++x) along[v] += y[x] * solver.eigenvectors()(index(x), nearest).real();
+            for (std::size_t x = 0; x < d; ++x) along[v] += y[x] * solver.vectors(index(x), nearest).real();
           }
           auto const best = wf::top_k(std::span<double const>(along), 1)[0];
           for (double& x : along) x = -x;
@@ -252,8 +253,8 @@ TEST(head_spectra, folds_the_norm_where_that_is_asked_for) {
   matrix fold = matrix::Identity(index(d), index(d)) - matrix::Constant(index(d), index(d), 1.0 / static_cast<double>(d));
   fold = fold * Eigen::Map<Eigen::VectorXd const>(g.data(), index(d)).asDiagonal();
   formed const f(*t.m, 1, 0);
-  auto const qk = matrix(fold * f.qk * fold.transpose()).jacobiSvd().singularValues();
-  auto const vo = matrix(fold * f.vo).jacobiSvd().singularValues();
+  auto const qk = dense::singular_values(fold * f.qk * fold.transpose());
+  auto const vo = dense::singular_values(fold * f.vo);
   for (std::size_t j = 0; j < 8; ++j) {
     EXPECT_NEAR(at(r, "qk/values", {1, 0, j}), qk[index(j)], 1e-6);
     EXPECT_NEAR(at(r, "vo/values", {1, 0, j}), vo[index(j)], 1e-6);

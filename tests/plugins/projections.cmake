@@ -1,2 +1,2 @@
-wayfarer_test(projections_test SOURCES plugins/projections_test.cpp LIBRARIES umap_internal Eigen3::Eigen TBB::tbb)
+wayfarer_test(projections_test SOURCES plugins/projections_test.cpp LIBRARIES umap_internal dense_oracles TBB::tbb)
 add_dependencies(projections_test pca umap)

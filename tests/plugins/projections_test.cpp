@@ -5,12 +5,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <Eigen/Dense>
+#include <Eigen/Core>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/metric.hpp>
 #include <wayfarer/random.hpp>
 
+#include "dense_oracles.hpp"
 #include "golden_models.hpp"
 #include "metrics/umap/layout.hpp"
 #include "run_plugins.hpp"
@@ -65,23 +66,23 @@ TEST(pca, agrees_with_a_singular_value_decomposition) {
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t j = 0; j < d; ++j) m(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = x(i, j);
     m.rowwise() -= m.colwise().mean().eval();
-    Eigen::JacobiSVD<Eigen::MatrixXd> const svd(m, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    dense::svd const svd = dense::svd_of(m);
     double shares = 0;
     for (std::size_t c = 0; c < 4; ++c) {
       auto const k = static_cast<Eigen::Index>(c);
-      double const s = svd.singularValues()[k];
+      double const s = svd.values[k];
       EXPECT_NEAR(out.at("explained_variance").values()(c), s * s / static_cast<double>(n - 1), 1e-10);
       shares += out.at("explained_share").values()(c);
       double largest = 0, product = 0;
       for (std::size_t j = 0; j < d; ++j) {
         double const v = out.at("components").values()(c, j);
-        product += v * svd.matrixV()(static_cast<Eigen::Index>(j), k);
+        product += v * svd.right(static_cast<Eigen::Index>(j), k);
         if (std::abs(v) > std::abs(largest)) largest = v;
       }
       EXPECT_NEAR(std::abs(product), 1, 1e-9);
       EXPECT_GT(largest, 0);
       for (std::size_t i = 0; i < n; ++i)
-        EXPECT_NEAR(out.at("points").values()(i, c), (product > 0 ? 1 : -1) * s * svd.matrixU()(static_cast<Eigen::Index>(i), k),
+        EXPECT_NEAR(out.at("points").values()(i, c), (product > 0 ? 1 : -1) * s * svd.left(static_cast<Eigen::Index>(i), k),
                     1e-8);
     }
     EXPECT_LE(shares, 1 + 1e-12);
@@ -166,9 +167,9 @@ TEST(umap, eigenmap_agrees_with_a_dense_decomposition) {
       a(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(g.to[e])) = static_cast<double>(g.weight[e]);
   Eigen::VectorXd const degree = a.rowwise().sum(), root = degree.cwiseSqrt();
   Eigen::MatrixXd const s = root.cwiseInverse().asDiagonal() * a * root.cwiseInverse().asDiagonal();
-  Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const solver(s);
+  dense::symmetric_eigen const solver = dense::symmetric_eigen_of(s);
   for (std::size_t c = 0; c < 3; ++c) {
-    Eigen::VectorXd expected = solver.eigenvectors().col(158 - static_cast<Eigen::Index>(c)).cwiseQuotient(root);
+    Eigen::VectorXd expected = solver.vectors.col(158 - static_cast<Eigen::Index>(c)).cwiseQuotient(root);
     Eigen::Index largest = 0;
     expected.cwiseAbs().maxCoeff(&largest);
     if (expected[largest] < 0) expected = -expected;

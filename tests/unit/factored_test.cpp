@@ -4,10 +4,12 @@
 #include <limits>
 
 #include <gtest/gtest.h>
-#include <Eigen/Dense>
+#include <Eigen/Core>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/random.hpp>
+
+#include "dense_oracles.hpp"
 
 namespace wf = wayfarer;
 
@@ -20,7 +22,7 @@ wf::tensor random_matrix(std::size_t rows, std::size_t columns, std::uint64_t it
   return t;
 }
 
-Eigen::MatrixXd dense(wf::tensor const& a) {
+Eigen::MatrixXd formed(wf::tensor const& a) {
   Eigen::MatrixXd m(a.size(0), a.size(1));
   for (std::size_t i = 0; i < a.size(0); ++i)
     for (std::size_t j = 0; j < a.size(1); ++j) m(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = a.get({i, j});
@@ -37,11 +39,11 @@ TEST_P(factored, svd_agrees_with_the_one_of_the_formed_matrix) {
   auto const [m, r, n] = GetParam();
   auto const a = random_matrix(m, r, 1), b = random_matrix(r, n, 2);
   auto const svd = wf::svd_of_product(a, b);
-  Eigen::MatrixXd const full = dense(a) * dense(b);
-  Eigen::VectorXd const expected = Eigen::JacobiSVD<Eigen::MatrixXd>(full).singularValues();
+  Eigen::MatrixXd const full = formed(a) * formed(b);
+  Eigen::VectorXd const expected = dense::singular_values(full);
   double const largest = expected[0];
   for (std::size_t i = 0; i < r; ++i) EXPECT_NEAR(svd.values(i), expected[static_cast<Eigen::Index>(i)], 1e-12 * largest);
-  Eigen::MatrixXd const u = dense(svd.left), v = dense(svd.right);
+  Eigen::MatrixXd const u = formed(svd.left), v = formed(svd.right);
   Eigen::VectorXd s(r);
   for (std::size_t i = 0; i < r; ++i) s[static_cast<Eigen::Index>(i)] = svd.values(i);
   EXPECT_LT((u.transpose() * s.asDiagonal() * v - full).cwiseAbs().maxCoeff(), 1e-12 * largest);
@@ -57,8 +59,8 @@ INSTANTIATE_TEST_SUITE_P(shapes, factored,
 
 TEST(factored, eigenvalues_are_those_of_the_formed_matrix_without_its_zeros) {
   auto const a = random_matrix(20, 5, 3), b = random_matrix(5, 20, 4);
-  Eigen::MatrixXd const full = dense(a) * dense(b);
-  Eigen::VectorXcd all = full.eigenvalues();
+  Eigen::MatrixXd const full = formed(a) * formed(b);
+  Eigen::VectorXcd all = dense::eigen_of(full).values;
   std::sort(all.begin(), all.end(), [](auto x, auto y) { return std::abs(x) > std::abs(y); });
   auto const got = wf::eigen_of_product(a, b);
   auto const values = wf::eigenvalues_of_product(a, b);
@@ -74,7 +76,7 @@ TEST(factored, eigenvalues_are_those_of_the_formed_matrix_without_its_zeros) {
 
 TEST(factored, triangle_keeps_lengths) {
   auto const a = random_matrix(30, 6, 7);
-  Eigen::MatrixXd const r = dense(wf::triangle_of(a)), full = dense(a);
+  Eigen::MatrixXd const r = formed(wf::triangle_of(a)), full = formed(a);
   EXPECT_LT((r.transpose() * r - full.transpose() * full).cwiseAbs().maxCoeff(), 1e-12);
   for (Eigen::Index i = 0; i < 6; ++i)
     for (Eigen::Index j = 0; j < i; ++j) EXPECT_EQ(r(i, j), 0);
@@ -83,7 +85,7 @@ TEST(factored, triangle_keeps_lengths) {
 TEST(factored, takes_strided_float32_views) {
   auto const a = random_matrix(4, 12, 5).to(wf::dtype::f32), b = random_matrix(4, 12, 6).to(wf::dtype::f32);
   auto const svd = wf::singular_values_of_product(a.transposed(), b);
-  Eigen::VectorXd const expected = Eigen::JacobiSVD<Eigen::MatrixXd>(dense(a).transpose() * dense(b)).singularValues();
+  Eigen::VectorXd const expected = dense::singular_values(formed(a).transpose() * formed(b));
   for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(svd(i), expected[static_cast<Eigen::Index>(i)], 1e-10);
 }
 
