@@ -25,13 +25,16 @@ constexpr std::size_t longest_text = 400'000, longest_parameters = 20'000;
 /// What a block costs beside its contents: its tags, and its entry in the manifest.
 constexpr std::size_t block_overhead = 400;
 
-json_value text_value(std::string_view text, std::size_t most = longest_text) {
+/// UTF-8 of about `most` bytes, cut before a character.
+std::string cut_text(std::string_view text, std::size_t most) {
   std::string clean = clean_utf8(text);
-  if (clean.size() > most) {
-    while (most > 0 && (static_cast<unsigned char>(clean[most]) & 0xc0) == 0x80) --most;
-    clean = clean.substr(0, most) + "\n... (" + std::to_string(clean.size() - most) + " more bytes)";
-  }
-  return json_value(clean);
+  if (clean.size() <= most) return clean;
+  while (most > 0 && (static_cast<unsigned char>(clean[most]) & 0xc0) == 0x80) --most;
+  return clean.substr(0, most) + "\n... (" + std::to_string(clean.size() - most) + " more bytes)";
+}
+
+json_value text_value(std::string_view text, std::size_t most = longest_text) {
+  return json_value(cut_text(text, most));
 }
 
 /// JSON has no NaN and no infinities.
@@ -180,7 +183,7 @@ class page_maker {
            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" "
            "content=\"light dark\">\n"
            "<title>" +
-           html_text(title.substr(0, 300)) + "</title>\n";
+           html_text(cut_text(title, 300)) + "</title>\n";
   }
 
   /// What feeds what, from the plan that the file holds. A file whose plan can't be read still has its nodes.

@@ -132,8 +132,11 @@ def hover_map(page, file, name):
         stand = indices(page, figure, d)
         wide = [i for i, n in enumerate(d.shape) if n > 1]
         rows, columns = wide[-2:]
-        for r, c in ((0, 0), (d.shape[rows] - 1, d.shape[columns] // 2), (d.shape[rows] // 2, d.shape[columns] - 1)):
-            page.mouse(b["x"] + (c + 0.5) * b["width"] / d.shape[columns], b["y"] + (r + 0.5) * b["height"] / d.shape[rows])
+        # The page leaves out positions beyond the item's end.
+        shown = numpy.array(d[tuple(stand.get(n, 0) if i not in (rows, columns) else slice(None) for i, n in enumerate(dims))])
+        R, C = (int(numpy.nonzero(numpy.isfinite(shown).any(axis=a))[0].max()) + 1 for a in (1, 0))
+        for r, c in ((0, 0), (R - 1, C // 2), (R // 2, C - 1)):
+            page.mouse(b["x"] + (c + 0.5) * b["width"] / C, b["y"] + (r + 0.5) * b["height"] / R)
             at = [stand.get(n, 0) for n in dims]
             at[rows], at[columns] = r, c
             tip = page.evaluate(TIP)

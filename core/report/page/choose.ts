@@ -124,7 +124,7 @@ export function figures_of(node: node_info): figure[] {
     } else add(kind, s, kind === 'heatmap' ? { tokens: texts } : parts, view);
   }
   gather_sparks(out);
-  const rank_of = (f: figure): number => f.kind === 'lens' || f.kind === 'attention' || f.kind === 'points' ? -1 : used.has(f.set) ? 9 : /(^|_)ids?$/.test(f.title) ? 8 : f.kind === 'table' ? 5 : f.set.axes.some(a => /^(d_model|feature|coordinate)$/.test(a.name) && a.full > 3) ? 4 : 0;
+  const rank_of = (f: figure): number => f.kind === 'attention' || f.kind === 'points' || (f.kind === 'lens' && /probabilit/.test(f.with.shade.name)) ? -1 : f.kind === 'lens' ? 1 : used.has(f.set) ? 9 : /(^|_)ids?$/.test(f.title) ? 8 : f.kind === 'table' ? 5 : f.set.axes.some(a => /^(d_model|feature|coordinate)$/.test(a.name) && a.full > 3) ? 4 : 0;
   return out.map((f, i) => ({ f, i })).sort((x, y) => rank_of(x.f) - rank_of(y.f) || x.i - y.i).map(x => x.f);
 }
 
@@ -158,7 +158,7 @@ function points_pair(sets: set_info[], s: set_info): set_info | undefined {
 /** The texts of the positions that a dataset runs over: a dataset of texts over [item, pos] with the same sizes. */
 function token_texts(sets: set_info[], s: set_info, stem: string): set_info | undefined {
   const fits = (t: set_info): boolean => t.type === 'text' && t !== s && /(^|\/|_)(tokens?|token_texts?|texts?)$/.test(t.name) &&
-    !/^(top|nearest|predicted|next)/.test(t.name.replace(/^.*\//, '')) &&
+    !/^(top|nearest|predicted)/.test(t.name.replace(/^.*\//, '')) && /(^|_)(pos|position|token|step)(_\d+)?$/.test(last(t)) &&
     t.axes.length > 0 && t.axes.length <= 2 && t.axes.every(a => s.axes.some(b => b.name === a.name && b.size === a.size));
   return sets.find(t => t.name.startsWith(stem) && fits(t)) ?? sets.find(fits);
 }

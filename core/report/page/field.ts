@@ -54,6 +54,16 @@ export class field {
   }
   private readonly counted: boolean;
 
+  /** Limits that hold this share of the values, by a sample of 20,000. */
+  middle(share: number): [number, number] {
+    const some: number[] = [];
+    const step = Math.max(1, Math.floor(this.count / 20_000));
+    for (let i = 0; i < this.count; i += step) if (!this.missing(this.numbers[i])) some.push(this.numbers[i]);
+    some.sort((a, b) => a - b);
+    const cut = Math.floor(some.length * (1 - share) / 2);
+    return some.length === 0 ? [0, 1] : [some[cut], some[some.length - 1 - cut]];
+  }
+
   range(): range {
     if (this.range_) return this.range_;
     let least = Infinity, most = -Infinity, missing = 0, finite = 0;

@@ -24,17 +24,26 @@ interface box { r0: number; r1: number; c0: number; c1: number }
 export function heatmap(host: HTMLElement, f: field, width: number, o: map_options): void {
   const R = f.axes[o.rows].size, C = f.axes[o.columns].size;
   const range = f.range();
-  const colours = scale_of(...(o.limits ?? [range.least, range.most]), o.colours);
+  let colours = scale_of(...(o.limits ?? [range.least, range.most]), o.colours);
   const whole = (): box => {
-    const [r1, c1] = o.extent?.() ?? [R, C];
+    const [r1, c1] = o.extent?.() ?? [filled(o.rows, R), filled(o.columns, C)];
     return { r0: 0, r1: Math.min(R, r1), c0: 0, c1: Math.min(C, c1) };
   };
-  let zoomed: box | null = null, zoom = whole();
+  let zoomed: box | null = null, zoom: box = { r0: 0, r1: R, c0: 0, c1: C };
   const controls = element('div', { class: 'controls' });
   const plot = element('div', { class: 'plot' });
   const reset = button('Whole map', () => { zoomed = null; draw(); }, { class: 'quiet' });
   const index = sliders(controls, f, [o.rows, o.columns], () => draw());
-  controls.append(legend(colours, f.info.units, range.missing > 0), reset);
+  // A few outliers can take all the contrast.
+  let clipped = false;
+  const bar = element('span', {});
+  const contrast = button('Limits at 1 and 99 %', () => {
+    clipped = !clipped;
+    contrast.setAttribute('aria-pressed', String(clipped));
+    colours = clipped ? scale_of(...f.middle(0.98), colours.signed ? 'diverging' : 'sequential') : scale_of(...(o.limits ?? [range.least, range.most]), o.colours);
+    draw();
+  }, { class: 'quiet', 'aria-pressed': 'false' });
+  controls.append(bar, f.count >= 1000 && range.most > range.least ? contrast : '', reset);
   host.append(controls, plot);
 
   const value = (r: number, c: number): number => {
@@ -43,6 +52,14 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
     at[o.columns] = c;
     return f.numbers[f.offset(at)];
   };
+  /** Beyond the end of an item nothing is there: positions up to the last that has a value. */
+  function filled(a: number, n: number): number {
+    if (f.axes[a].texts || f.axes[a].values) return n;
+    const other = a === o.rows ? C : R;
+    for (let i = n; i > 0; --i)
+      for (let j = 0; j < other; ++j) if (!f.missing(a === o.rows ? value(i - 1, j) : value(j, i - 1))) return i;
+    return n;
+  }
   const drawn = (x: number): number => f.missing(x) ? NaN : x;
   const exact = (r: number, c: number): string => {
     const at = index();
@@ -56,6 +73,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
 
   function draw(): void {
     zoom = zoomed ?? whole();
+    replace(bar, legend(colours, f.info.units, range.missing > 0));
     reset.hidden = zoomed === null;
     const rows = zoom.r1 - zoom.r0, columns = zoom.c1 - zoom.c0;
     const row_names = Array.from({ length: rows }, (_, i) => name(o.rows, zoom.r0 + i));

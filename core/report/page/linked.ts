@@ -38,6 +38,10 @@ export function move(f: field, a: number, to: number): void {
   indices.set(key, whole);
   moved.get(key)?.ring();
 }
+/** Where a dimension stands as long as nobody moved it. */
+export function begin_at(f: field, a: number, index: number): void {
+  if (!indices.has(key_of(f, a))) move(f, a, index);
+}
 export function on_move(of: Element, f: field, a: number, act: listener): void {
   const key = key_of(f, a);
   if (!moved.has(key)) moved.set(key, new bell());

@@ -4,7 +4,7 @@ import { camera, dots, draw_dots, draw_path, label, nearest, place_labels, proje
 import { button, element } from './dom';
 import { field } from './field';
 import { grouped, plural, short, visible } from './format';
-import { index_of, move, on_move, sliders, slider, theme_changed } from './linked';
+import { begin_at, index_of, move, on_move, sliders, slider, theme_changed } from './linked';
 import { font, text_width } from './plot';
 import { cloud_name, most_paths, words_panel } from './words';
 import { hide_tip, pair, show_tip } from './tip';
@@ -27,6 +27,7 @@ export function points(host: HTMLElement, f: field, cloud: field | undefined, wi
   let search = '', hover = -1;
   const find: HTMLInputElement = element('input', { type: 'search', placeholder: 'find a word', 'aria-label': 'find a word', input: () => { search = find.value; draw(); } });
   if (path >= 0) {
+    begin_at(f, path, S - 1);  // where words are apart
     controls.append(slider(f, path), button('Next step', () => move(f, path, (index_of(f, path) + 1) % S), { class: 'quiet' }));
     on_move(controls, f, path, () => draw());
   }

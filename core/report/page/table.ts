@@ -37,7 +37,7 @@ export function table(header: string[], rows: cell[][], label: string): HTMLElem
   };
   const fill = (): void => {
     replace(body, ...order().slice(0, shown).map(row => element('tr', {}, ...row.map((c, i): child =>
-      element(i === 0 ? 'th' : 'td', { scope: i === 0 ? 'row' : null, class: c.value === undefined ? null : 'number', title: c.title },
+      element(i === 0 ? 'th' : 'td', { scope: i === 0 ? 'row' : null, class: c.value !== undefined ? 'number' : c.text.length <= 20 ? 'keep' : null, title: c.title },
         c.node ? c.node.cloneNode(true) : c.text)))));
     more.hidden = rows.length <= shown;
     more.textContent = `Show more of ${grouped(rows.length)} rows`;
