@@ -1,6 +1,11 @@
 // wayfarer tokenize: what a model makes of a text, or what its tokenizer is.
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <concepts>
 #include <iostream>
 #include <iterator>
+#include <unordered_map>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
@@ -41,25 +46,99 @@ void describe(tokenizer const& t, bool json) {
   for (auto const& f : t.files()) std::cout << "read from " << printable(f) << '\n';
 }
 
-void print(tokenizer const& t, encoding const& e, bool json) {
-  if (json) {
-    auto ids = json_value::array(), tokens = json_value::array(), spans = json_value::array();
-    for (std::size_t i = 0; i < e.ids.size(); ++i) {
-      ids.push_back(e.ids[i]);
-      tokens.push_back(t.token_text(e.ids[i]));
-      spans.push_back(json_value::array({e.spans[i].begin, e.spans[i].end}));
-    }
-    std::cout << to_json(
-                     json_value::object({{"ids", std::move(ids)}, {"tokens", std::move(tokens)}, {"spans", std::move(spans)}}))
-              << '\n';
-    return;
+/// Long texts have millions of tokens, so that nothing is kept of them but what waits to be written.
+class writer {
+ public:
+  explicit writer(tokenizer const& t) : tokens_(t) {}
+  ~writer() { flush(); }
+  writer(writer const&) = delete;
+  writer& operator=(writer const&) = delete;
+
+  writer& operator<<(std::string_view text) {
+    waiting_ += text;
+    if (waiting_.size() > std::size_t{1} << 16) flush();
+    return *this;
   }
+  writer& operator<<(std::integral auto number) {
+    std::array<char, 24> digits;
+    auto const [end, code] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+    return *this << std::string_view(digits.data(), end);
+  }
+  /// Flush to the right.
+  writer& column(std::size_t number, std::size_t width) {
+    std::size_t digits = 1;
+    for (std::size_t n = number; n >= 10; n /= 10) ++digits;
+    for (; digits < width; ++digits) *this << " ";
+    return *this << number;
+  }
+  writer& token(std::int32_t id, bool json) {
+    auto const [at, fresh] = texts_.try_emplace(id);
+    if (fresh) {
+      std::string const text = tokens_.token_text(id);
+      at->second = json ? to_json(text) : printable('"' + text + '"');
+    }
+    return *this << at->second;
+  }
+
+ private:
+  void flush() {
+    std::cout << waiting_;
+    waiting_.clear();
+  }
+  tokenizer const& tokens_;
+  std::string waiting_;
+  std::unordered_map<std::int32_t, std::string> texts_;
+};
+
+/// Three lists side by side, each in a pass of its own.
+void print_json(tokenizer const& t, std::string_view text, tokenize_options const& how) {
+  writer out(t);
+  auto const list = [&](char const* name, auto&& one) {
+    out << (name == std::string_view("ids") ? "{\"" : ",\"") << name << "\":[";
+    bool first = true;
+    encode_in_parts(t, text, how, [&](encoding const& e) {
+      for (std::size_t i = 0; i < e.ids.size(); ++i, first = false) {
+        if (!first) out << ",";
+        one(e.ids[i], e.spans[i]);
+      }
+    });
+    out << "]";
+  };
+  list("ids", [&](std::int32_t id, token_span) { out << id; });
+  list("tokens", [&](std::int32_t id, token_span) { out.token(id, true); });
+  list("spans", [&](std::int32_t, token_span s) { out << "[" << s.begin << "," << s.end << "]"; });
+  out << "}\n";
+}
+
+void print(tokenizer const& t, std::string_view text, tokenize_options const& how) {
+  std::size_t count = 0;
+  std::int32_t highest = 0;
+  token_span most{};
+  encode_in_parts(t, text, how, [&](encoding const& e) {
+    count += e.ids.size();
+    for (auto const id : e.ids) highest = std::max(highest, id);
+    for (auto const s : e.spans) most = {std::max(most.begin, s.begin), std::max(most.end, s.end)};
+  });
+  writer out(t);
+  auto const title = [&](std::string const& name, std::size_t largest) {
+    std::size_t const width = std::max(name.size(), std::to_string(largest).size());
+    out << std::string(width - name.size(), ' ') << name << "  ";
+    return width;
+  };
+  std::size_t const position = title("position", count == 0 ? 0 : count - 1), id = title("id", static_cast<std::size_t>(highest)),
+                    from = title("from byte", most.begin), to = title("to byte", most.end);
+  out << "token\n";
+  std::size_t n = 0;
   // Quotes, since spaces are what one wants to see.
-  std::vector<std::vector<std::string>> rows;
-  for (std::size_t i = 0; i < e.ids.size(); ++i)
-    rows.push_back({std::to_string(i), std::to_string(e.ids[i]), std::to_string(e.spans[i].begin), std::to_string(e.spans[i].end),
-                    '"' + t.token_text(e.ids[i]) + '"'});
-  std::cout << format_table({"position", "id", "from byte", "to byte", "token"}, rows);
+  encode_in_parts(t, text, how, [&](encoding const& e) {
+    for (std::size_t i = 0; i < e.ids.size(); ++i, ++n) {
+      out.column(n, position) << "  ";
+      out.column(static_cast<std::size_t>(e.ids[i]), id) << "  ";
+      out.column(e.spans[i].begin, from) << "  ";
+      out.column(e.spans[i].end, to) << "  ";
+      out.token(e.ids[i], false) << "\n";
+    }
+  });
 }
 
 }  // namespace
@@ -91,7 +170,8 @@ int tokenize_verb(words const& arguments) {
   }
   std::string const text =
       texts[0] == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()) : texts[0];
-  print(*t, t->encode(text, {.special = !o.has("no-special"), .ends = !o.has("no-ends")}), o.has("json"));
+  tokenize_options const how{.special = !o.has("no-special"), .ends = !o.has("no-ends")};
+  o.has("json") ? print_json(*t, text, how) : print(*t, text, how);
   return 0;
 }
 

@@ -8,6 +8,7 @@ target_link_libraries(tokenizer_internal PUBLIC wayfarer::sdk ${icu_LINK_LIBRARI
 wayfarer_test(tokenizer_vectors_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_vectors_test.cpp
   LIBRARIES tokenizer_internal ${pcre2_LINK_LIBRARIES} TIMEOUT 300)
 wayfarer_test(tokenizer_random_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_random_test.cpp LABEL slow TIMEOUT 900)
+wayfarer_test(tokenizer_parts_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_parts_test.cpp)
 wayfarer_test(tokenizer_cli_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_cli_test.cpp)
 add_dependencies(tokenizer_cli_test wayfarer gpt2)
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -59,6 +60,10 @@ struct WAYFARER_API tokenizer {
   /// The files that it was read from.
   virtual std::vector<std::string> const& files() const noexcept = 0;
 };
+
+/// What `encode` gives, in consecutive parts, so that a long text needs little memory beside itself. A part lives during its call.
+WAYFARER_API void encode_in_parts(tokenizer const&, std::string_view text, tokenize_options const&,
+                                  std::function<void(encoding const& part)> const&);
 
 /// The tokenizer of a folder: tokenizer.json; vocab.json with merges.txt; encoder.json with vocab.bpe; spiece.model; vocab.txt;
 /// whichever is there, in this order. Null if there is none of them.

@@ -1,5 +1,6 @@
 #include "base.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -74,6 +75,57 @@ added_tokens::match added_tokens::next(std::string_view text, std::size_t from, 
   return {};
 }
 
+namespace {
+
+bool is_letter(char c) noexcept {
+  return static_cast<unsigned char>(c) < 0x80 && ascii_classes[static_cast<unsigned char>(c)] == char_class::letter;
+}
+
+/// The first space between two ASCII letters at or after `at`; `end` if there is none.
+std::size_t space_between_letters(std::string_view text, std::size_t at, std::size_t end) noexcept {
+  for (std::size_t i = std::max<std::size_t>(at, 1); i + 1 < end; ++i)
+    if (text[i] == ' ' && is_letter(text[i - 1]) && is_letter(text[i + 1])) return i;
+  return end;
+}
+
+/// Tokens of a part before it is given away.
+constexpr std::size_t part_tokens = 1 << 14;
+
+}  // namespace
+
+void base::encode_in_parts(std::string_view text, tokenize_options const& options, std::size_t part_bytes,
+                           std::function<void(encoding const&)> const& part) const {
+  if (text.size() >= 0xffffffff) throw usage_error("can't tokenize 4 GiB of text at once; split it, say by document");
+  bool const parts = part_bytes < text.size() && parts_at_spaces();
+  encoding out;
+  auto const give_from = [&](std::size_t enough) {
+    if (out.ids.size() < enough) return;
+    part(out);
+    out.ids.clear(), out.spans.clear();
+  };
+  std::function<void()> const give = [&] { give_from(part_tokens); };
+  if (options.ends)
+    for (std::int32_t const id : set_.before) out.ids.push_back(id), out.spans.push_back({0, 0});
+  for (std::size_t at = 0; at < text.size();) {
+    auto const special = set_.added.next(text, at, options.special);
+    std::size_t const end = special.token ? special.begin : text.size();
+    double score = 0;
+    for (std::size_t from = at; from < end;) {
+      std::size_t const to = parts ? space_between_letters(text, from + part_bytes, end) : end;
+      cut({text, from, to, from != at, &score, &give}, out);
+      give();
+      from = to;
+    }
+    if (!special.token) break;
+    out.ids.push_back(special.token->id);
+    out.spans.push_back({special.begin, special.end});
+    at = special.end;
+  }
+  if (options.ends)
+    for (std::int32_t const id : set_.after) out.ids.push_back(id), out.spans.push_back({text.size(), text.size()});
+  give_from(1);
+}
+
 encoding base::encode(std::string_view text, tokenize_options const& options) const {
   if (text.size() >= 0xffffffff) throw usage_error("can't tokenize 4 GiB of text at once; split it, say by document");
   encoding out;
@@ -106,3 +158,17 @@ void base::check(std::int32_t id) const {
 }
 
 }  // namespace wayfarer::tokenizing
+
+namespace wayfarer {
+
+void encode_in_parts(tokenizer const& t, std::string_view text, tokenize_options const& options,
+                     std::function<void(encoding const&)> const& part) {
+  // Enough for what a part costs beside its length.
+  constexpr std::size_t part_bytes = std::size_t{1} << 18;
+  if (auto const* const known = dynamic_cast<tokenizing::base const*>(&t))
+    known->encode_in_parts(text, options, part_bytes, part);
+  else
+    part(t.encode(text, options));
+}
+
+}  // namespace wayfarer

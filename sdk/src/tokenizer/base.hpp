@@ -60,6 +60,9 @@ class base : public tokenizer {
   explicit base(setting s) : set_(std::move(s)) {}
 
   encoding encode(std::string_view text, tokenize_options const&) const final;
+  /// The same in parts of about `part_bytes` of the text each.
+  void encode_in_parts(std::string_view text, tokenize_options const&, std::size_t part_bytes,
+                       std::function<void(encoding const&)> const&) const;
   std::string token_text(std::int32_t id) const override { return readable(token_bytes(id)); }
   std::string token_bytes(std::int32_t id) const override;
   std::size_t vocabulary() const noexcept final { return set_.tokens.size(); }
@@ -71,7 +74,12 @@ class base : public tokenizer {
   struct stretch {
     std::string_view text;
     std::size_t begin = 0, end = 0;
+    bool goes_on = false;     ///< something before it has been cut already: it begins with a space, after a letter
+    double* score = nullptr;  ///< what cutting carries from one to the next; null: nothing
+    std::function<void()> const* give = nullptr;  ///< may take away what has been put out; null: all stays
   };
+  /// Whether a text may be cut in two before a space between two ASCII letters, and the tokens are the same.
+  virtual bool parts_at_spaces() const noexcept { return false; }
   virtual void cut(stretch const&, encoding& out) const = 0;
   /// Throws usage_error if there is no such token.
   void check(std::int32_t id) const;

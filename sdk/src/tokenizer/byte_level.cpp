@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <deque>
+#include <functional>
 #include <queue>
 
 #include <wayfarer/error.hpp>
@@ -29,6 +31,12 @@ namespace {
 
 /// Pieces up to this many bytes are merged by looking through all pairs each time, longer ones by a queue of pairs.
 constexpr std::size_t short_piece = 48;
+/// Pieces longer than this are merged in windows of this many bytes; windows overlap by the second number.
+constexpr std::size_t window_bytes = std::size_t{1} << 15, shared_bytes = std::size_t{1} << 10;
+/// Of longer texts some are one piece, with fewer tokens.
+constexpr std::size_t most_reserved = std::size_t{1} << 22;
+/// Places at which two windows are tried to meet.
+constexpr int tries_to_meet = 16;
 /// Texts shorter than this don't pay for a cache.
 constexpr std::size_t worth_a_cache = 512;
 constexpr std::size_t cache_slots = 4096;
@@ -92,10 +100,13 @@ class byte_level final : public base {
  private:
   static constexpr std::size_t longest_whole = short_piece;
 
+  bool parts_at_spaces() const noexcept override { return rules_.split; }
+
   void cut(stretch const& s, encoding& out) const override {
     std::string_view const text = s.text.substr(s.begin, s.end - s.begin);
-    out.ids.reserve(out.ids.size() + text.size() / 4);
-    out.spans.reserve(out.spans.size() + text.size() / 4);
+    std::size_t const likely = std::min(text.size(), most_reserved) / 4;
+    out.ids.reserve(out.ids.size() + likely);
+    out.spans.reserve(out.spans.size() + likely);
     std::vector<seen> cache(text.size() < worth_a_cache ? 0 : cache_slots);
     std::size_t at = 0;
     if (rules_.prefix_space && text[0] != ' ') {
@@ -115,7 +126,9 @@ class byte_level final : public base {
       std::size_t const end = rules_.split ? end_of_piece(text, at) : text.size();
       std::string_view const now = text.substr(at, end - at);
       if (now.size() > longest_whole) {
-        piece(now, s.begin + at, out);
+        piece(now, s.begin + at, out, s.give);
+        // What has been taken away is not where the cache says.
+        if (s.give && now.size() > window_bytes) cache.assign(cache.size(), {});
       } else {
         std::uint64_t const hash = hash_bytes(now.data(), now.size());
         std::int32_t const whole = tokens().find(now, hash);
@@ -153,17 +166,53 @@ class byte_level final : public base {
     return end;
   }
 
-  void piece(std::string_view bytes, std::size_t begin, encoding& out) const {
+  void piece(std::string_view bytes, std::size_t begin, encoding& out, std::function<void()> const* give = nullptr) const {
     for (char const c : bytes)
       if (byte_tokens_[static_cast<unsigned char>(c)] < 0) return with_unknown(bytes, begin, out);
-    merge(bytes, begin, out);
+    merge(bytes, begin, out, give);
   }
 
-  void merge(std::string_view bytes, std::size_t begin, encoding& out) const {
+  void merge(std::string_view bytes, std::size_t begin, encoding& out, std::function<void()> const* give = nullptr) const {
     if (bytes.size() <= short_piece)
       merge_short(bytes, begin, out);
-    else
+    else if (bytes.size() <= window_bytes || !merge_windows(bytes, begin, out, give))
       merge_long(bytes, begin, out);
+  }
+
+  /// What merging the whole would give, in little memory: tokens side by side are what their text becomes as a whole if, and only
+  /// if, each two neighbours alone become themselves again. For pairs are merged by rank, then place, so that the first merge
+  /// across the border of two tokens would happen without the others too. Within a window neighbours do; where windows meet, the
+  /// two that become neighbours are tried. False, and nothing is put out, if windows do not meet.
+  bool merge_windows(std::string_view bytes, std::size_t begin, encoding& out, std::function<void()> const* give) const {
+    std::deque<std::int32_t> ids;  // their texts lie end to end, so the spans need not be kept
+    encoding now, next, two;
+    merge_long(bytes.substr(0, window_bytes), 0, now);
+    for (std::size_t end = window_bytes; end < bytes.size();) {
+      std::size_t k = now.ids.size();
+      while (k > 1 && now.spans[k - 1].begin + shared_bytes > end) --k;
+      bool met = false;
+      for (int tries = 0; tries < tries_to_meet && k > 1 && !met; ++tries) {
+        std::size_t const from = now.spans[--k].begin, left = now.spans[k - 1].begin;
+        next.ids.clear(), next.spans.clear();
+        merge_long(bytes.substr(from, window_bytes), from, next);
+        two.ids.clear(), two.spans.clear();
+        merge_long(bytes.substr(left, next.spans[0].end - left), left, two);
+        met = two.ids.size() == 2 && two.ids[0] == now.ids[k - 1] && two.ids[1] == next.ids[0];
+        if (met) end = from + window_bytes;
+      }
+      if (!met) return false;
+      ids.insert(ids.end(), now.ids.begin(), now.ids.begin() + static_cast<std::ptrdiff_t>(k));
+      std::swap(now, next);
+    }
+    ids.insert(ids.end(), now.ids.begin(), now.ids.end());
+    for (std::int32_t const id : ids) {
+      std::size_t const length = tokens().bytes(id).size();
+      out.ids.push_back(id);
+      out.spans.push_back({begin, begin + length});
+      begin += length;
+      if (give) (*give)();
+    }
+    return true;
   }
 
   /// Bytes without a token stand apart: nothing merges with them.

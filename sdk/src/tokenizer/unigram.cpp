@@ -20,9 +20,11 @@ struct piece {
 template <class Sum>
 class lattice {
  public:
-  void cut(std::string_view text, unigram_pieces const& p, std::vector<piece>& out) {
+  /// `before` is the sum of what stands before the text; the answer is the sum at its end.
+  Sum cut(std::string_view text, unigram_pieces const& p, std::vector<piece>& out, Sum before = 0) {
     auto const size = static_cast<std::uint32_t>(text.size());
     best_.assign(size + 1, {});
+    best_[0].score = before;
     Sum const unknown = static_cast<Sum>(static_cast<Sum>(p.lowest) - static_cast<Sum>(unknown_penalty));
     for (std::uint32_t begin = 0; begin < size;) {
       Sum const here = best_[begin].score;
@@ -53,6 +55,7 @@ class lattice {
         out.push_back({b.id, b.begin, end});
     }
     std::reverse(out.begin() + static_cast<std::ptrdiff_t>(from), out.end());
+    return best_[size].score;
   }
 
  private:
@@ -123,14 +126,24 @@ class unigram : public base {
 class sentencepiece_unigram final : public unigram {
  public:
   sentencepiece_unigram(setting s, unigram_pieces p, sentencepiece_rules r)
-      : unigram(std::move(s), std::move(p), r.dummy_prefix), rules_(std::move(r)) {}
+      : unigram(std::move(s), std::move(p), r.dummy_prefix), rules_(std::move(r)) {
+    // Then every cut of a text has a border before each space.
+    parts_ = rules_.escape_spaces && tokens().find(" ") >= 0;
+    for (std::size_t i = 0; parts_ && i < tokens().size(); ++i)
+      if (auto const id = static_cast<std::int32_t>(i); tokens().has(id))
+        parts_ = tokens().bytes(id).find(' ', 1) == std::string_view::npos;
+  }
 
  private:
+  bool parts_at_spaces() const noexcept override { return parts_; }
+
   void cut(stretch const& s, encoding& out) const override {
     aligned_text const text = normalise(s);
     lattice<float> l;
     std::vector<piece> cut;
-    l.cut(text.text, pieces(), cut);
+    // Sums go on from part to part: as they grow they are rounded more coarsely, which may decide.
+    float const sum = l.cut(text.text, pieces(), cut, s.goes_on && s.score ? static_cast<float>(*s.score) : 0.0f);
+    if (s.score) *s.score = sum;
     for (piece const& p : cut) put(p, text, 0, out);
   }
 
@@ -159,7 +172,7 @@ class sentencepiece_unigram final : public unigram {
     out.text.reserve(s.end - s.begin + 3);
     out.from.reserve(s.end - s.begin + 3);
     std::string_view const space = rules_.escape_spaces ? space_mark : " ";
-    if (rules_.squeeze_spaces)
+    if (rules_.squeeze_spaces && !s.goes_on)
       while (at < s.end) {
         prefix const p = next(text.substr(at));
         if (p.text != " ") break;
@@ -169,8 +182,8 @@ class sentencepiece_unigram final : public unigram {
     auto const origin = [](std::size_t begin, std::size_t end) {
       return aligned_text::origin{static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end)};
     };
-    if (rules_.dummy_prefix) out.put(space, origin(at, at));
-    bool after_space = rules_.squeeze_spaces;
+    if (rules_.dummy_prefix && !s.goes_on) out.put(space, origin(at, at));
+    bool after_space = rules_.squeeze_spaces && !s.goes_on;
     while (at < s.end) {
       prefix const p = next(text.substr(at));
       std::string_view with = p.text;
@@ -195,6 +208,7 @@ class sentencepiece_unigram final : public unigram {
   }
 
   sentencepiece_rules rules_;
+  bool parts_ = false;
 };
 
 class metaspace_unigram final : public unigram {

@@ -55,6 +55,8 @@ class wordpiece final : public base {
  private:
   bool goes_on(std::int32_t id) const { return rules_.goes_on[static_cast<std::size_t>(id)]; }
 
+  bool parts_at_spaces() const noexcept override { return true; }
+
   void cut(stretch const& s, encoding& out) const override {
     aligned_text const text = normalized(align(s.text, s.begin, s.end), rules_.steps);
     std::string_view const all = text.text;
