@@ -106,6 +106,17 @@ test('datasets that belong together make one figure', () => {
   assert.equal(Object.keys(many[0].with).length, 6);
 });
 
+test('attention names its queries and its keys by their own tokens', () => {
+  const item = ax('item', 2);
+  const all = figures_of(node([
+    set('tokens', [item, ax('pos', 7)], { type: 'text' }), set('decoder_tokens', [item, ax('decoder_pos', 7)], { type: 'text' }),
+    set('decoder.0.cross_attn.hook_pattern', [item, ax('head', 2), ax('query', 7), ax('key', 7)]),
+    set('decoder.0.attn.hook_pattern', [item, ax('head', 2), ax('query', 7), ax('key', 7)]),
+    set('encoder.0.attn.hook_pattern', [item, ax('head', 2), ax('query', 7), ax('key', 7)])])).filter(f => f.kind === 'attention');
+  assert.deepEqual(all.map(f => [f.with.tokens.name, f.with.key_tokens.name]),
+    [['decoder_tokens', 'tokens'], ['decoder_tokens', 'decoder_tokens'], ['tokens', 'tokens']]);
+});
+
 test('a pipeline is laid out from left to right, also a crafted one with a cycle', () => {
   const from = (...names: string[]) => names.map(n => ({ from: n }));
   const { places } = layout([{ name: 'a', inputs: [] }, { name: 'b', inputs: from('a') }, { name: 'c', inputs: from('a', 'b/x') }]);

@@ -4,6 +4,7 @@ quick: two small runs and a hostile file; all: every run that takes seconds, and
 Exit code 77 if there is no browser or no h5py.
 """
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -209,7 +210,8 @@ def find_axe(source, work):
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(source / "tests/browser" / name, folder)
-        done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=90)
+        done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=90,
+                              env={**os.environ, "HOME": str(folder)})
         if done.returncode != 0:
             print(f"left out: the accessibility check, because npm could not install axe-core: {done.stderr.strip().splitlines()[-1:]}")
             return None

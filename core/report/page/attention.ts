@@ -11,14 +11,16 @@ import { hide_tip, pair, show_tip } from './tip';
 
 const most_thumbnails = 160, most_lined = 64;
 
-export function attention(host: HTMLElement, f: field, texts: field | undefined, width: number): void {
+/** `queries`: the tokens of the queries; `keyed`: those of the keys, where they are others. */
+export function attention(host: HTMLElement, f: field, queries: field | undefined, keyed: field | undefined, width: number): void {
   const rank = f.axes.length, query = rank - 2, key = rank - 1;
   const head = f.axes.findIndex(a => a.name === 'head'), layer = f.axes.findIndex(a => /^(layer|block)/.test(a.name));
   const range = f.range();
   const pattern = range.least >= 0 && range.most <= 1.0001;
-  const colours = scale_of(pattern ? 0 : range.least, pattern ? 1 : range.most);
+  const colours = scale_of(pattern ? 0 : range.least, range.most);
   const at_now = (): number[] => f.axes.map((_, a) => a === query || a === key ? 0 : index_of(f, a));
   const token = (a: number, i: number): string | undefined => {
+    const texts = a === key ? keyed ?? queries : queries;
     if (!texts) return undefined;
     const last = texts.axes.length - 1;
     if (texts.axes[last].full !== f.axes[a].full || i >= texts.axes[last].size) return undefined;

@@ -118,9 +118,14 @@ export function figures_of(node: node_info): figure[] {
       if (cloud && size_of(cloud) < size_of(s)) continue;
       add(kind, s, { cloud }, view);
     } else if (kind === 'attention') {
-      const q = s.axes[s.axes.length - 2];
-      add(kind, s, { tokens: sets.find(t => t.type === 'text' && /(^|\/|_)tokens?$/.test(t.name) && !/^(top|nearest|predicted|next)/.test(t.name.replace(/^.*\//, '')) &&
-        t.axes.length > 0 && t.axes[t.axes.length - 1].full === q.full && t.axes.slice(0, -1).every(a => s.axes.some(b => b.name === a.name))) }, view);
+      const of = (side: axis, decoder: boolean): set_info | undefined => {
+        const all = sets.filter(t => t.type === 'text' && /(^|\/|_)tokens?$/.test(t.name) && !/^(top|nearest|predicted|next)/.test(t.name.replace(/^.*\//, '')) &&
+          t.axes.length > 0 && t.axes[t.axes.length - 1].full === side.full && t.axes.slice(0, -1).every(a => s.axes.some(b => b.name === a.name)));
+        return all.find(t => /decoder/.test(t.name) === decoder) ?? all[0];
+      };
+      // Of cross attention the queries are the decoder's and the keys the encoder's.
+      const cross = /cross/.test(s.name), decoder = cross || /decoder/.test(s.name);
+      add(kind, s, { tokens: of(s.axes[s.axes.length - 2], decoder), key_tokens: of(s.axes[s.axes.length - 1], decoder && !cross) }, view);
     } else add(kind, s, kind === 'heatmap' ? { tokens: texts } : parts, view);
   }
   gather_sparks(out);

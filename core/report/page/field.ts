@@ -10,7 +10,7 @@ export class field {
   private range_: range | null = null;
 
   constructor(readonly info: set_info, readonly axes: side[], readonly values: numbers | string[]) {
-    this.counted = info.type === 'i32' && /(rank|ids?|count|length)$/.test(info.name);
+    this.counted = info.type === 'i32' && /(rank|ids?|count|length|token)$/.test(info.name);
     let stride = 1;
     for (let a = axes.length; a-- > 0;) {
       this.strides[a] = stride;

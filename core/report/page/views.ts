@@ -35,7 +35,7 @@ export function draw_view(host: HTMLElement, f: figure, whole: field, parts: Rec
       return;
     }
     case 'attention':
-      attention(host, whole, parts.tokens, width);
+      attention(host, whole, parts.tokens, parts.key_tokens, width);
       return;
     case 'lens':
       lens(host, whole, parts.shade, parts.tokens, Object.keys(parts).filter(n => n.startsWith('beside ')).map(n => parts[n]), width);
