@@ -129,7 +129,8 @@ export function figures_of(node: node_info): figure[] {
     } else add(kind, s, kind === 'heatmap' ? { tokens: texts } : parts, view);
   }
   gather_sparks(out);
-  const rank_of = (f: figure): number => f.kind === 'attention' || f.kind === 'points' || (f.kind === 'lens' && /probabilit/.test(f.with.shade.name)) ? -1 : f.kind === 'lens' ? 1 : used.has(f.set) ? 9 : /(^|_)ids?$/.test(f.title) ? 8 : f.kind === 'table' ? 5 : f.set.axes.some(a => /^(d_model|feature|coordinate)$/.test(a.name) && a.full > 3) ? 4 : 0;
+  const rank_of = (f: figure): number => f.kind === 'attention' || f.kind === 'points' || (f.kind === 'lens' && /probabilit/.test(f.with.shade.name)) ? -1 : f.kind === 'lens' ? 1 : used.has(f.set) ? 9 : /(^|_)ids?$/.test(f.title) ? 8 : f.kind === 'table' ? 5 : f.set.axes.some(a => /^(d_model|feature|coordinate)$/.test(a.name) && a.full > 3) ? 4 :
+      f.kind !== 'tokens' && f.kind !== 'histogram' && f.set.axes.some(a => crowds.includes(base(a.name)) && a.full > 40) ? 3 : 0;
   return out.map((f, i) => ({ f, i })).sort((x, y) => rank_of(x.f) - rank_of(y.f) || x.i - y.i).map(x => x.f);
 }
 

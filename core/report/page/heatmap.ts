@@ -78,7 +78,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
     const rows = zoom.r1 - zoom.r0, columns = zoom.c1 - zoom.c0;
     const row_names = Array.from({ length: rows }, (_, i) => name(o.rows, zoom.r0 + i));
     const column_names = Array.from({ length: columns }, (_, i) => name(o.columns, zoom.c0 + i));
-    const left = Math.min(150, 14 + Math.max(text_width(f.axes[o.rows].name + ' \u2193'), ...row_names.slice(0, 400).map(text_width)));
+    const left = Math.min(width > 500 ? 210 : 150, 14 + Math.max(text_width(f.axes[o.rows].name + ' \u2193'), ...row_names.slice(0, 400).map(text_width)));
     const top = 38, room = Math.max(60, width - left - 8);
     const across = Math.min(o.square ? 30 : 64, Math.max(room / columns, 0.02));
     const widest = columns * across;
