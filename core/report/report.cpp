@@ -37,6 +37,10 @@ json_value text_value(std::string_view text, std::size_t most = longest_text) {
   return json_value(cut_text(text, most));
 }
 
+double first_of(tensor const& t) {
+  return t.to(dtype::f64).reshaped({{"one", t.count()}}).values<double const>()[0];
+}
+
 /// JSON has no NaN and no infinities.
 json_value number_value(double x) {
   if (std::isnan(x)) return json_value("NaN");
@@ -232,7 +236,11 @@ class page_maker {
         for (std::size_t i = 0; i < std::min<std::size_t>(d.texts().size(), 200); ++i)
           warnings.push_back(text_value(d.texts()[i], 2'000));
     }
-    auto const number = [&](char const* name) { return number_value(r_.read("_run", name).scalar()); };
+    auto const number = [&](char const* name) {
+      dataset const d = r_.read("_run", name);
+      bool const one = !d.is_text() && d.values().count() == 1;
+      return number_value(one ? first_of(d.values()) : std::numeric_limits<double>::quiet_NaN());
+    };
     return json_value::object({{"format", json_value(1)},
                                {"wayfarer", json_value(WAYFARER_VERSION)},
                                {"file", text_value(o_.file_name, 1'000)},
@@ -339,7 +347,7 @@ class page_maker {
         w.entry.set("value", d.is_text() ? text_value(d.texts()[0], 20'000)
                              : d.values().type() == dtype::i64
                                  ? json_value(std::to_string(d.values().reshaped({{"one", 1}}).values<std::int64_t const>()[0]))
-                                 : number_value(d.values().to(dtype::f64).reshaped({{"one", 1}}).values<double const>()[0]));
+                                 : number_value(first_of(d.values())));
       } else {
         w.entry.set("block", json_value(blocks_.add(p.bytes)));
       }

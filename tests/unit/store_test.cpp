@@ -18,6 +18,7 @@
 #include <wayfarer/file.hpp>
 
 #include "cli/verbs.hpp"
+#include "report/page.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host {
@@ -833,6 +834,8 @@ TEST_F(store, the_verbs_survive_damaged_files) {
     ++codes[printed(show_verb, {bad}).first];
     ++codes[printed(show_verb, {bad, "structure"}).first];
     ++codes[printed(compare_verb, {good, bad}).first];
+    if (i % 3 == 0 && !bundled_page().script.empty())
+      ++codes[printed(report_verb, {bad, "--out", (folder / "m.html").string()}).first];
   }
   for (auto const& [code, times] : codes) EXPECT_TRUE(code == 0 || code == 1 || code == 3) << code;
   EXPECT_GT(codes[3], 0);
