@@ -116,7 +116,7 @@ BENCHMARK(a_fit)->Args({100, 5, 1})->Args({100, 5, 2})->Unit(benchmark::kMillise
 void a_document(benchmark::State& state, lda::kernel_table<float> const& table) {
   std::size_t const topics = 100, ld = 112, words = 134, padded = 144;
   std::vector<float> beta(words * ld), counts(padded, 0), alpha(ld, 1), gamma(ld, 1), theta(ld), rate(padded), rows(padded * ld),
-      sums(ld);
+      sums(ld), bounds(padded, 1e-9f);
   std::vector<std::int32_t> ids(words);
   wayfarer::random_stream draw(0, "benchmark");
   for (std::size_t w = 0; w < words; ++w) {
@@ -127,6 +127,7 @@ void a_document(benchmark::State& state, lda::kernel_table<float> const& table) 
   lda::document_job<float> job;
   job.beta = beta.data(), job.words = ids.data(), job.counts = counts.data(), job.n = words, job.alpha = alpha.data();
   job.gamma = gamma.data(), job.theta = theta.data(), job.rate = rate.data(), job.rows = rows.data(), job.sums = sums.data();
+  job.bounds = bounds.data();
   job.ld = ld, job.topics = topics, job.iterations = 50, job.threshold = 0;
   for (auto _ : state) {
     std::fill_n(gamma.begin(), topics, 1.0f);

@@ -67,8 +67,8 @@ TEST(lda_fit, exponential_of_digamma_keeps_ratios_of_tiny_numbers) {
   for (auto* table : float_tables())
     for (double const scale : {1e-2, 1.0, 1e4}) {
       for (double& v : x) v = scale * (0.5 + draw.uniform());
-      std::vector<float> in(x.begin(), x.end()), out(48), ones(48, 1), scratch(16);
-      table->exp_digamma(out.data(), in.data(), ones.data(), 48, scratch.data());
+      std::vector<float> in(x.begin(), x.end()), out(48), ones(48, 1), none(48), scratch(16);
+      table->exp_digamma(out.data(), in.data(), ones.data(), none.data(), 48, scratch.data());
       auto const top = static_cast<std::size_t>(std::max_element(in.begin(), in.end()) - in.begin());
       EXPECT_GT(out[top], 1e-3) << table->name;
       for (std::size_t i = 0; i < 48; ++i) {
@@ -102,6 +102,8 @@ inferred<T> infer(lda::kernel_table<T> const& table, std::size_t topics, std::si
   job.beta = beta.data(), job.words = ids.data(), job.counts = counts.data(), job.n = words, job.alpha = alpha.data();
   job.gamma = out.gamma.data(), job.theta = out.theta.data(), job.rate = out.rate.data(), job.rows = rows.data();
   job.sums = sums.data(), job.ld = ld, job.topics = topics, job.iterations = iterations, job.threshold = 0;
+  std::vector<T> const bounds(padded);
+  job.bounds = bounds.data();
   EXPECT_EQ(table.infer(job), iterations);
   std::vector<std::int32_t> const document{0, 0};
   std::vector<std::size_t> const at{0, words / 2};
@@ -128,6 +130,41 @@ TEST(lda_fit, float_kernels_agree_with_double) {
         near(f.collected, d.collected, "statistics ");
         for (std::size_t k = topics; k < f.theta.size(); ++k) ASSERT_EQ(f.theta[k], 0) << "beyond the topics";
       }
+}
+
+// Word 1 has its weight where the document has none; every set of instructions hands it over, and takes the answer in.
+TEST(lda_fit, kernels_hand_over_what_vanishes) {
+  constexpr std::size_t ld = 16, padded = 16;
+  auto const run = [&](auto zero, auto const& table) {
+    using T = decltype(zero);
+    std::vector<T> beta(2 * ld), counts(padded), alpha(ld, 1), gamma(ld, 1), theta(ld), rate(padded), bounds(padded),
+        rows(padded * ld), sums(ld), extra(ld);
+    std::vector<std::size_t> which(padded);
+    std::vector<std::int32_t> const words{0, 1};
+    alpha[0] = alpha[1] = T(1e-3), gamma[0] = 9, gamma[1] = T(1e-3), beta[0] = 1, beta[ld + 1] = 1, beta[ld] = T(1e-15);
+    counts[0] = 8, counts[1] = 2, bounds[0] = bounds[1] = T(1e-9);
+    lda::document_job<T> job;
+    job.beta = beta.data(), job.words = words.data(), job.counts = counts.data(), job.n = 2, job.alpha = alpha.data();
+    job.gamma = gamma.data(), job.theta = theta.data(), job.rate = rate.data(), job.bounds = bounds.data();
+    job.which = which.data(), job.extra = extra.data(), job.rows = rows.data(), job.sums = sums.data();
+    job.ld = ld, job.topics = 2, job.iterations = 1;
+    int calls = 0;
+    job.in_logs = {&calls, [](void const* of, std::int32_t const* ids, T const* n, std::size_t const* entries, std::size_t many,
+                              T const*, T* to) {
+                     ++*static_cast<int*>(const_cast<void*>(of));
+                     EXPECT_EQ(many, 1u);
+                     EXPECT_EQ(ids[entries[0]], 1);
+                     to[0] += n[entries[0]];
+                   }};
+    EXPECT_EQ(table.infer(job), 1u);
+    EXPECT_EQ(calls, 1) << table.name;
+    EXPECT_NEAR(static_cast<double>(gamma[0]), 10.001, 1e-5) << table.name;
+    EXPECT_NEAR(static_cast<double>(gamma[1]), 1e-3, 1e-8) << table.name;
+    EXPECT_GT(rate[0], 0) << table.name;
+    EXPECT_EQ(rate[1], 0) << table.name;
+  };
+  for (auto* table : float_tables()) run(0.0f, *table);
+  run(0.0, lda::kernels_baseline_f64);
 }
 
 /// Hoffman's algorithm with phi written out, from given topics, to the fixed point of every document.
@@ -209,6 +246,115 @@ TEST(lda_fit, floats_and_threads_make_no_difference_to_topics) {
   EXPECT_EQ(one, four);
   auto const exact = fit(0.0, 2);
   EXPECT_NEAR(one.back(), exact.back(), 1e-4 * std::abs(exact.back()));
+}
+
+/// Online variational Bayes with every weight held as a logarithm: the bound per word after some passes over three documents of
+/// the vocabulary 0 .. 4, in float64.
+double bound_in_logarithms(lda::corpus const& c, std::size_t K, double prior, std::size_t passes) {
+  std::size_t const V = c.vocabulary, D = c.documents();
+  wf::random_stream draw(11, "logarithms");
+  std::vector<double> lambda(V * K), log_beta(V * K);
+  for (double& l : lambda) l = std::exp(draw.log_gamma_draw(100)) / 100;
+  auto const refresh = [&] {
+    for (std::size_t k = 0; k < K; ++k) {
+      double total = 0;
+      for (std::size_t w = 0; w < V; ++w) total += lambda[w * K + k];
+      for (std::size_t w = 0; w < V; ++w) log_beta[w * K + k] = wf::digamma(lambda[w * K + k]) - wf::digamma(total);
+    }
+  };
+  auto const log_sum = [](std::vector<double> const& x) {
+    double const top = *std::max_element(x.begin(), x.end());
+    double sum = 0;
+    for (double const y : x) sum += std::exp(y - top);
+    return top + std::log(sum);
+  };
+  std::vector<double> gamma(D * K), statistics(V * K), both(K), log_theta(K);
+  auto const infer = [&] {
+    std::fill(statistics.begin(), statistics.end(), 0.0);
+    for (std::size_t d = 0; d < D; ++d) {
+      double* const g = gamma.data() + d * K;
+      for (std::size_t k = 0; k < K; ++k) g[k] = std::exp(draw.log_gamma_draw(100)) / 100;
+      for (int it = 0; it <= 60; ++it) {  // the last one counts
+        for (std::size_t k = 0; k < K; ++k) log_theta[k] = wf::digamma(g[k]);
+        std::vector<double> next(K, prior);
+        for (std::size_t i = c.offsets[d]; i < c.offsets[d + 1]; ++i) {
+          auto const w = static_cast<std::size_t>(c.words[i]);
+          for (std::size_t k = 0; k < K; ++k) both[k] = log_theta[k] + log_beta[w * K + k];
+          double const norm = log_sum(both);
+          for (std::size_t k = 0; k < K; ++k) {
+            double const n = static_cast<double>(c.counts[i]) * std::exp(both[k] - norm);
+            next[k] += n;
+            if (it == 60) statistics[w * K + k] += n;
+          }
+        }
+        if (it < 60) std::copy(next.begin(), next.end(), g);
+      }
+    }
+  };
+  refresh();
+  for (std::size_t p = 0; p < passes; ++p) {
+    infer();
+    double const rho = std::pow(1.0 + static_cast<double>(p), -0.5);
+    for (std::size_t i = 0; i < V * K; ++i) lambda[i] = (1 - rho) * lambda[i] + rho * (prior + statistics[i]);
+    refresh();
+  }
+  infer();
+  double bound = 0, words = 0;
+  for (std::size_t d = 0; d < D; ++d) {
+    double total = 0;
+    for (std::size_t k = 0; k < K; ++k) total += gamma[d * K + k];
+    for (std::size_t k = 0; k < K; ++k) {
+      double const g = gamma[d * K + k];
+      log_theta[k] = wf::digamma(g) - wf::digamma(total);
+      bound += (prior - g) * log_theta[k] + std::lgamma(g) - std::lgamma(prior);
+    }
+    bound += std::lgamma(prior * static_cast<double>(K)) - std::lgamma(total);
+    for (std::size_t i = c.offsets[d]; i < c.offsets[d + 1]; ++i) {
+      for (std::size_t k = 0; k < K; ++k) both[k] = log_theta[k] + log_beta[static_cast<std::size_t>(c.words[i]) * K + k];
+      bound += static_cast<double>(c.counts[i]) * log_sum(both);
+      words += static_cast<double>(c.counts[i]);
+    }
+  }
+  for (std::size_t k = 0; k < K; ++k) {
+    double total = 0;
+    for (std::size_t w = 0; w < V; ++w) {
+      double const l = lambda[w * K + k];
+      total += l;
+      bound += (prior - l) * log_beta[w * K + k] + std::lgamma(l) - std::lgamma(prior);
+    }
+    bound += std::lgamma(prior * static_cast<double>(V)) - std::lgamma(total);
+  }
+  return bound / words;
+}
+
+// exp(digamma(1 / topics)) is 0 in any format from some hundred topics on, and so are its products.
+TEST(lda_fit, loses_no_word_where_products_vanish) {
+  lda::corpus c;
+  c.vocabulary = 6;
+  c.words = {0, 1, 2, 3, 4, 5}, c.counts = {7, 2, 3, 1, 1, 1}, c.offsets = {0, 2, 4, 5, 6};
+  double const words = 15;
+  auto const check = [&](auto zero, std::size_t topics, double prior, std::size_t passes) {
+    lda::settings s;
+    s.topics = topics, s.alpha = prior, s.eta = prior;
+    lda::online_lda<decltype(zero)> fit(c, s);
+    double const used = prior == 0 ? 1 / static_cast<double>(topics) : prior;
+    for (std::size_t p = 0; p < passes; ++p) {
+      fit.pass();
+      auto const lambda = fit.lambda();
+      double const total = std::accumulate(lambda.begin(), lambda.end(), 0.0) - used * static_cast<double>(6 * topics);
+      EXPECT_NEAR(total, words, 1e-3) << topics << " topics, pass " << p;
+    }
+    double const bound = fit.per_word_bound();
+    EXPECT_TRUE(std::isfinite(bound)) << topics;
+    return bound;
+  };
+  for (std::size_t const topics : {100, 500, 1500}) {
+    double const exact = check(0.0, topics, 0, 3);
+    EXPECT_NEAR(check(0.0f, topics, 0, 3), exact, 2e-3) << topics;
+    if (topics == 1500) continue;  // slow by the book
+    EXPECT_NEAR(exact, bound_in_logarithms(c, topics, 1 / static_cast<double>(topics), 3), 0.02) << topics;
+  }
+  for (double const prior : {1e-3, 1e-10}) EXPECT_NEAR(check(0.0f, 4, prior, 20), check(0.0, 4, prior, 20), 2e-3) << prior;
 }
 
 TEST(lda_fit, batch_forgets_at_once) {

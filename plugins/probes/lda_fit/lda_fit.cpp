@@ -124,7 +124,11 @@ WAYFARER_PROBE(lda_fit, "1.0.0", "Topics of a corpus by online variational Bayes
                    .between(0, 1),
                wf::param("offset", 1.0, "tau_0: slows the first updates down").at_least(0),
                wf::param("iterations", 50, "most iterations for a document's topics").at_least(1),
-               wf::param("gamma_threshold", 0.001, "mean change below which a document's topics are settled").at_least(0),
+               wf::param("gamma_threshold", 0.001,
+                         "change, on average over topics, below which a document's topics are settled; of a document with fewer "
+                         "than topics / 4 words it "
+                         "is the change over 4 times its words")
+                   .at_least(0),
                wf::param("alpha", 0.0, "prior of a document's topics, symmetric; 0: 1 / topics").at_least(0),
                wf::param("eta", 0.0, "prior of a topic's words, symmetric; 0: 1 / topics").at_least(0),
                wf::param("weights", "counts", "what a word in a document counts: occurrences, or these times its rarity")

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/parallel.hpp>
@@ -36,6 +37,20 @@ double log_gamma(double x) noexcept {
   return ::lgamma_r(x, &sign);  // std::lgamma writes to a variable that threads share
 }
 
+/// Below this share of the largest that it could be, a product of two rows is not to be trusted: it may be rounding, or in
+/// float32 what the floors of the kernels' exponentials make.
+template <class T>
+constexpr double vanishing = sizeof(T) == sizeof(float) ? 1e-11 : 1e-250;
+
+/// Adds count x_k / sum x, with the logarithms of x given.
+template <class Sums>
+void share_out(double count, std::vector<double> const& log_x, std::vector<double>& scratch, Sums& to) {
+  double const top = *std::max_element(log_x.begin(), log_x.end());
+  double sum = 0;
+  for (std::size_t k = 0; k < log_x.size(); ++k) sum += scratch[k] = std::exp(log_x[k] - top);
+  for (std::size_t k = 0; k < log_x.size(); ++k) to[k] += count * scratch[k] / sum;
+}
+
 }  // namespace
 
 /// The E step of some documents.
@@ -58,6 +73,8 @@ online_lda<T>::online_lda(corpus const& data, settings const& s) : data_(data), 
   statistics_.assign(data.vocabulary * ld_, 0);
   new_.assign(data.vocabulary * ld_, 0);
   beta_.assign(data.vocabulary * ld_, 0);
+  trusted_.assign(data.vocabulary, 0);
+  log_total_.assign(s_.topics, 0);
   for_blocks(0, data.vocabulary, block_words, [&](std::size_t first, std::size_t last) {
     for (std::size_t w = first; w < last; ++w) {
       random_stream draw(s_.seed, "lda_fit topics", w);
@@ -66,6 +83,30 @@ online_lda<T>::online_lda(corpus const& data, settings const& s) : data_(data), 
     }
   });
   refresh_beta();
+}
+
+/// E[log beta] of one word.
+template <class T>
+void online_lda<T>::log_beta_of(std::size_t word, std::vector<double>& out) const {
+  double const eta = updates_ == 0 ? 0 : s_.eta;
+  out.resize(s_.topics);
+  for (std::size_t k = 0; k < s_.topics; ++k)
+    out[k] = digamma(static_cast<double>(statistics_[word * ld_ + k]) + eta) - log_total_[k];
+}
+
+template <class T>
+void online_lda<T>::add_in_logs(void const* self, std::int32_t const* words, T const* counts, std::size_t const* which,
+                                std::size_t n, T const* gamma, T* extra) {
+  auto const& me = *static_cast<online_lda const*>(self);
+  std::size_t const K = me.s_.topics;
+  std::vector<double> log_theta(K), log_beta(K), scratch(K), sums(K);
+  for (std::size_t k = 0; k < K; ++k) log_theta[k] = digamma(static_cast<double>(gamma[k]));
+  for (std::size_t i = 0; i < n; ++i) {
+    me.log_beta_of(static_cast<std::size_t>(words[which[i]]), log_beta);
+    for (std::size_t k = 0; k < K; ++k) log_beta[k] += log_theta[k];
+    share_out(static_cast<double>(counts[which[i]]), log_beta, scratch, sums);
+  }
+  for (std::size_t k = 0; k < K; ++k) extra[k] += static_cast<T>(sums[k]);
 }
 
 template <class T>
@@ -82,19 +123,27 @@ typename online_lda<T>::inferred online_lda<T>::infer(std::size_t first, std::si
     std::size_t longest = 0;
     for (std::size_t d = from; d < to; ++d) longest = std::max(longest, data_.offsets[d + 1] - data_.offsets[d]);
     std::vector<T> rows(rounded_up(longest) * ld_), sums(ld_), counts(rounded_up(longest)), rate(rounded_up(longest));
+    std::vector<T> bounds(rounded_up(longest)), extra(ld_);
+    std::vector<std::size_t> which(rounded_up(longest));
     for (std::size_t d = from; d < to; ++d) {
       std::size_t const at = data_.offsets[d], n = data_.offsets[d + 1] - at;
       std::copy_n(data_.counts.begin() + static_cast<std::ptrdiff_t>(at), n, counts.begin());
       std::fill(counts.begin() + static_cast<std::ptrdiff_t>(n), counts.end(), T{0});
+      for (std::size_t i = 0; i < n; ++i) bounds[i] = trusted_[static_cast<std::size_t>(data_.words[at + i])];
+      std::fill(bounds.begin() + static_cast<std::ptrdiff_t>(n), bounds.end(), T{0});
       T* const gamma = out.gamma.data() + (d - first) * ld_;
       // Any start will do that does not treat topics alike; this has the mean and spread of gensim's Gamma(100, 1/100).
       random_stream draw(s_.seed, purpose, round * data_.documents() + d);
       for (std::size_t k = 0; k < s_.topics; ++k) gamma[k] = static_cast<T>(1 + 0.34641016f * (draw.uniform_float() - 0.5f));
+      // A document of fewer words than topics changes little on average over topics whatever happens to it.
+      double const share = std::min(1.0, 4 * std::accumulate(counts.begin(), counts.end(), 0.0) / static_cast<double>(s_.topics));
       document_job<T> job;
       job.beta = beta_.data(), job.words = data_.words.data() + at, job.counts = counts.data(), job.n = n;
       job.alpha = alpha_.data(), job.gamma = gamma, job.theta = out.theta.data() + (d - first) * ld_;
       job.rate = rate.data(), job.rows = rows.data(), job.sums = sums.data();
-      job.ld = ld_, job.topics = s_.topics, job.iterations = s_.iterations, job.threshold = static_cast<T>(s_.gamma_threshold);
+      job.bounds = bounds.data(), job.in_logs = {this, &add_in_logs}, job.which = which.data(), job.extra = extra.data();
+      job.ld = ld_, job.topics = s_.topics, job.iterations = s_.iterations,
+      job.threshold = static_cast<T>(s_.gamma_threshold * share);
       out.iterations[d - first] = infer_one(job);
       std::copy_n(rate.begin(), n, out.rate.begin() + static_cast<std::ptrdiff_t>(at - entries));
     }
@@ -120,10 +169,24 @@ void online_lda<T>::collect(inferred const& e, std::size_t first, std::size_t la
   auto const collect_one = kernels<T>().collect;
   for_blocks(0, data_.vocabulary, block_words, [&](std::size_t from, std::size_t to) {
     std::vector<T> scratch(ld_);
-    for (std::size_t w = from; w < to; ++w)
-      if (std::size_t const n = start[w + 1] - start[w]; n != 0)
-        collect_one(new_.data() + w * ld_, beta_.data() + w * ld_, e.theta.data(), document.data() + start[w],
-                    place.data() + start[w], e.rate.data(), n, ld_, scratch.data());
+    std::vector<double> log_beta, log_share(s_.topics), shares(s_.topics);
+    for (std::size_t w = from; w < to; ++w) {
+      std::size_t const n = start[w + 1] - start[w];
+      if (n == 0) continue;
+      collect_one(new_.data() + w * ld_, beta_.data() + w * ld_, e.theta.data(), document.data() + start[w],
+                  place.data() + start[w], e.rate.data(), n, ld_, scratch.data());
+      // Words whose share of their document is known in logarithms alone.
+      log_beta.clear();
+      for (std::size_t i = start[w]; i < start[w + 1]; ++i) {
+        auto const count = static_cast<double>(data_.counts[entries + place[i]]);
+        if (e.rate[place[i]] != 0 || !(count > 0)) continue;
+        if (log_beta.empty()) log_beta_of(w, log_beta);
+        T const* const gamma = e.gamma.data() + static_cast<std::size_t>(document[i]) * ld_;
+        for (std::size_t k = 0; k < s_.topics; ++k) log_share[k] = log_beta[k] + digamma(static_cast<double>(gamma[k]));
+        T* const to_word = new_.data() + w * ld_;
+        share_out(count, log_share, shares, to_word);
+      }
+    }
   });
 }
 
@@ -172,17 +235,31 @@ void online_lda<T>::refresh_beta() {
     for (std::size_t w = first; w < last; ++w)
       for (std::size_t k = 0; k < ld_; ++k) sum[k] += static_cast<double>(statistics_[w * ld_ + k] + eta);
   });
-  std::vector<T> scale(ld_);
+  // A topic's exp(-digamma(total)) is a factor of its column. Of a topic of next to no words it may be beyond any number: then it
+  // goes into the exponents, as far as it exceeds the least factor.
+  constexpr double apart = 10;
+  std::vector<T> scale(ld_), shift(ld_);
   for (std::size_t k = 0; k < s_.topics; ++k) {
     double total = 0;
     for (std::size_t b = 0; b < blocks; ++b) total += sums[b * ld_ + k];
-    scale[k] = static_cast<T>(std::exp(-digamma(total)));
+    log_total_[k] = digamma(total);
+  }
+  double const greatest = *std::max_element(log_total_.begin(), log_total_.end()), base = std::max(greatest, -20.0);
+  double factors = 0;
+  for (std::size_t k = 0; k < s_.topics; ++k) {
+    bool const factor = log_total_[k] > base - apart;
+    scale[k] = static_cast<T>(std::exp(-(factor ? log_total_[k] : base)));
+    shift[k] = factor ? T{0} : static_cast<T>(log_total_[k] - base);
+    factors += static_cast<double>(scale[k]);
   }
   for_blocks(0, data_.vocabulary, block_words, [&](std::size_t first, std::size_t last) {
     std::vector<T> lambda(ld_, 1), scratch(topic_padding);
     for (std::size_t w = first; w < last; ++w) {
       for (std::size_t k = 0; k < s_.topics; ++k) lambda[k] = statistics_[w * ld_ + k] + eta;
-      kernels<T>().exp_digamma(beta_.data() + w * ld_, lambda.data(), scale.data(), ld_, scratch.data());
+      T* const row = beta_.data() + w * ld_;
+      auto const largest =
+          static_cast<double>(kernels<T>().exp_digamma(row, lambda.data(), scale.data(), shift.data(), ld_, scratch.data()));
+      trusted_[w] = static_cast<T>(vanishing<T> * std::max(static_cast<double>(s_.topics) * largest, factors));
     }
   });
 }
@@ -243,7 +320,7 @@ double online_lda<T>::per_word_bound() const {
     auto const e = infer(chunk, end, "lda_fit bound", 0);
     std::vector<double> of_document(end - chunk);
     for_blocks(chunk, end, block_documents, [&](std::size_t first, std::size_t last) {
-      std::vector<double> log_theta(K), theta(K);
+      std::vector<double> log_theta(K), theta(K), log_both(K);
       for (std::size_t d = first; d < last; ++d) {
         double gamma_total = 0, sum = 0;
         for (std::size_t k = 0; k < K; ++k) gamma_total += static_cast<double>(e.gamma[(d - chunk) * ld_ + k]);
@@ -263,9 +340,15 @@ double online_lda<T>::per_word_bound() const {
           double log_p;
           if (p > 1e-280) {
             log_p = std::log(p) + top + largest[w];
-          } else {  // no topic has much of both: the largest of the sums is then as good as all
-            log_p = -std::numeric_limits<double>::infinity();
-            for (std::size_t k = 0; k < K; ++k) log_p = std::max(log_p, log_theta[k] + digamma(all[w * K + k]) - log_total[k]);
+          } else {  // no topic has much of both
+            double most = -std::numeric_limits<double>::infinity();
+            for (std::size_t k = 0; k < K; ++k) {
+              log_both[k] = log_theta[k] + digamma(all[w * K + k]) - log_total[k];
+              most = std::max(most, log_both[k]);
+            }
+            p = 0;
+            for (double const x : log_both) p += std::exp(x - most);
+            log_p = std::log(p) + most;
           }
           sum += static_cast<double>(data_.counts[i]) * log_p;
         }

@@ -48,12 +48,17 @@ class online_lda {
   void collect(inferred const&, std::size_t first, std::size_t last);
   void update();
   void refresh_beta();
+  void log_beta_of(std::size_t word, std::vector<double>& out) const;
+  static void add_in_logs(void const* self, std::int32_t const* words, T const* counts, std::size_t const* which, std::size_t n,
+                          T const* gamma, T* extra);
 
   corpus const& data_;
   settings s_;
   std::size_t ld_;
   std::vector<T> alpha_;                      // [ld]
   std::vector<T> statistics_, new_, beta_;    // [word, ld]: so far, of the chunks since the last update, exp(E[log beta])
+  std::vector<T> trusted_;                    // [word]: the least of a product with a row of beta that says something
+  std::vector<double> log_total_;             // [topic]: digamma of the topic's sum of lambda
   std::size_t passes_ = 0, updates_ = 0;      // done
   std::size_t new_documents_ = 0, seen_ = 0;  // since the last update; in the first pass
   double mean_iterations_ = 0;
