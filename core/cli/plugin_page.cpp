@@ -72,7 +72,8 @@ std::string plugin_page(plugin const& p) {
     out += "\n## Parameters\n\n| parameter | type | default | allowed | what for |\n|---|---|---|---|---|\n";
     for (auto const& d : p.params()) {
       std::string const preset =
-          d.required ? "required" : code(std::visit([](auto const& v) { return text_of(v); }, default_of(d).get()));
+          (d.required ? "required" : code(std::visit([](auto const& v) { return text_of(v); }, default_of(d).get()))) +
+          (p.fact_of(d).empty() ? "" : " (from the source)");
       std::string const unit = *d.unit ? ", in " + cell(d.unit) : "";
       out += "| " + code(d.name) + " | " + std::string(name_of(d.type)) + unit + " | " + preset + " | " + allowed(d) + " | " +
              cell(d.doc) + " |\n";

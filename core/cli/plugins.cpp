@@ -99,6 +99,7 @@ json_value describe_json(plugin const& p) {
          {"minimum", bound(d.minimum)},
          {"maximum", bound(d.maximum)},
          {"choices", to_json_value(choices_of(d))},
+         {"fact", p.fact_of(d).empty() ? json_value() : json_value(p.fact_of(d))},
          {"doc", d.doc}}));
   }
   auto ports = json_value::array();
@@ -129,8 +130,9 @@ void describe_text(plugin const& p) {
     std::vector<std::vector<std::string>> rows;
     for (auto const& d : p.params())
       rows.push_back({d.name, std::string(name_of(d.type)),
-                      d.required ? "required" : std::visit([](auto const& v) { return to_text(v); }, default_of(d).get()), d.unit,
-                      allowed(d), d.doc});
+                      (d.required ? "required" : std::visit([](auto const& v) { return to_text(v); }, default_of(d).get())) +
+                          (p.fact_of(d).empty() ? "" : " (from the source)"),
+                      d.unit, allowed(d), d.doc});
     std::cout << "\n" << format_table({"parameter", "type", "default", "unit", "allowed", "what for"}, rows);
   }
 }

@@ -1,4 +1,5 @@
 // wayfarer run: the whole way from a pipeline file to a result file.
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/planning.hpp"
@@ -47,6 +48,14 @@ int run_verb(words const& arguments) {
   std::size_t missed = 0;
   for (auto const& v : outcome.verdicts) missed += !v.within && !v.wanted->recalled;
   if (!outcome.verdicts.empty()) std::printf("%s\n", format_verdicts(outcome.verdicts).c_str());
+  constexpr std::size_t most_lines = 20;
+  for (std::size_t i = 0; i < std::min(outcome.missing.size(), most_lines); ++i)
+    std::printf("missing: %s\n", printable(outcome.missing[i]).c_str());
+  if (outcome.missing.size() > most_lines)
+    std::printf("missing: %zu more datasets; 'wayfarer show' tells why\n", outcome.missing.size() - most_lines);
+  if (outcome.unexplained != 0)
+    std::printf("%zu dataset%s values that are not finite, and nothing says why: see the warnings\n", outcome.unexplained,
+                outcome.unexplained == 1 ? " holds" : "s hold");
   std::printf("%s: %zu datasets, %s\n", options.out.string().c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
   if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
   return missed != 0 && o.has("strict") ? 1 : 0;

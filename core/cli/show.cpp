@@ -147,6 +147,8 @@ void print_dataset(std::string const& name, dataset const& d) {
   heading(name);
   std::cout << shape_of(d) << ", " << type_of(d) << (d.units().empty() ? "" : ", in " + printable(d.units()))
             << (d.about().empty() ? "" : ": " + printable(d.about())) << '\n';
+  if (!d.missing().empty() && !d.is_text() && d.values().count() != 0 && summary(d.values()).finite != d.values().count())
+    std::cout << "missing: " << printable(d.missing()) << '\n';
   if (element_count(d.shape()) == 0 || is_small(d))
     print_whole(d);
   else
@@ -157,7 +159,10 @@ void print_dataset(std::string const& name, dataset const& d) {
 void print_datasets(std::vector<std::pair<std::string, dataset>> const& all) {
   std::vector<std::vector<std::string>> numbers;
   for (auto const& [name, d] : all)
-    if (d.shape().empty()) numbers.push_back({name, cell(d, 0), d.units(), d.about()});
+    if (d.shape().empty()) {
+      bool const absent = !d.missing().empty() && !d.is_text() && !std::isfinite(d.scalar());
+      numbers.push_back({name, cell(d, 0), d.units(), absent ? d.about() + " (missing: " + d.missing() + ")" : d.about()});
+    }
   if (!numbers.empty()) std::cout << format_table({}, numbers);
   std::vector<bool> done(all.size(), false);
   for (std::size_t i = 0; i < all.size(); ++i) {

@@ -39,6 +39,7 @@ struct node_state {
   std::vector<results> parts;                                     ///< of each combination along the axes; empty without axes
   std::vector<std::size_t> steps;                                 ///< of a trained model
   std::vector<std::shared_ptr<wayfarer::model const>> snapshots;  ///< of a trained model
+  std::vector<not_finite> gaps;                                   ///< known once written
   std::exception_ptr failure;
   bool skipped = false;  ///< something that it needs failed
   double seconds = 0;
@@ -81,6 +82,7 @@ class run {
   void write(std::size_t i);
   static void failed(std::exception_ptr& into);
   std::exception_ptr first_failure() const;
+  void tell_gaps(run_outcome&);
   std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
 
   wire const* wire_of(std::size_t i, port_kind kind) const {
@@ -454,7 +456,7 @@ void run::execute(task const& t) {
 void run::write(std::size_t i) {
   if (states_[i].failure || states_[i].skipped || write_failure_) return;
   try {
-    with_place(title(i), [&] { writer_.write(records_[i], states_[i].out); });
+    with_place(title(i), [&] { states_[i].gaps = writer_.write(records_[i], states_[i].out); });
   } catch (...) {
     failed(write_failure_);
   }
@@ -488,6 +490,24 @@ std::exception_ptr run::first_failure() const {
   for (auto const& s : states_)
     if (to_blame(s.failure)) return s.failure;
   return to_blame(write_failure_) ? write_failure_ : heard;
+}
+
+/// What is not finite in the result: explained by its dataset or warned of. In plan order, after everything else.
+void run::tell_gaps(run_outcome& outcome) {
+  for (std::size_t i = 0; i < states_.size(); ++i)
+    for (auto const& g : states_[i].gaps) {
+      std::string const many = format_count(g.nan + g.infinite) + " of " + format_count(g.of) +
+                               (g.of == 1 ? " value is " : " values are ") +
+                               (g.infinite == 0 ? "NaN"
+                                : g.nan == 0    ? "infinite"
+                                                : "not finite (" + format_count(g.nan) + " NaN)");
+      if (g.missing.empty()) {
+        ++outcome.unexplained;
+        talk_.warn(plan_.nodes[i].name, g.dataset + ": " + many + ", and the plugin does not say why");
+      } else {
+        outcome.missing.push_back(plan_.nodes[i].name + "/" + g.dataset + ": " + many + ": " + g.missing);
+      }
+    }
 }
 
 run_outcome run::operator()(std::size_t threads) {
@@ -542,6 +562,7 @@ run_outcome run::operator()(std::size_t threads) {
   if (auto const failure = first_failure()) std::rethrow_exception(failure);
 
   run_outcome outcome;
+  tell_gaps(outcome);
   outcome.verdicts = compare_with_expected(plan_, [&](std::size_t i) -> results const& { return states_[i].out; });
   run_record record;
   record.pipeline_text = plan_.text;

@@ -4,6 +4,8 @@
 
 #include <wayfarer/pretrained.hpp>
 
+#include "pipeline/facts.hpp"
+
 namespace wayfarer::host {
 namespace {
 
@@ -35,6 +37,10 @@ void make(plan_node const& node, config const& parameters, std::vector<instance>
   }
 }
 
+fact_map own_facts(instance const& one) {
+  return one.source ? one.source->info().facts : one.model ? one.model->info().facts : fact_map{};
+}
+
 /// Tokens that one block is to hold: enough for the matrix products, few enough for memory.
 constexpr std::size_t block_tokens = 4096, most_block_items = 64;
 
@@ -48,8 +54,9 @@ std::uint64_t bytes_of_item(hook_info const& h, item_lengths const& longest, std
 
 }  // namespace
 
-std::vector<instance> make_instances(plan const& p, std::vector<problem>& problems) {
+std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
   std::vector<instance> all(p.nodes.size());
+  std::vector<known_facts> facts(p.nodes.size());
   for (std::size_t i = 0; i < p.nodes.size(); ++i) {
     plan_node const& node = p.nodes[i];
     bool const ready = node.sound && node.what && std::all_of(node.wires.begin(), node.wires.end(), [&](wire const& w) {
@@ -57,6 +64,7 @@ std::vector<instance> make_instances(plan const& p, std::vector<problem>& proble
                          return from.source || from.model || from.probe || from.metric;
                        });
     if (!ready) continue;
+    take_facts(p, i, facts, problems);
     std::size_t combination = 0;
     auto report = [&](std::string_view text, int code) {
       std::string const which = node.name_of_combination(combination);
@@ -78,6 +86,7 @@ std::vector<instance> make_instances(plan const& p, std::vector<problem>& proble
         all[i].edit_values = read_edit_values(node, problems);
         check_edits(node, m->info(), data->info(), all[i].edit_values, problems);
       }
+      facts[i] = facts_of(p, i, facts, own_facts(all[i]));
     } catch (error const& e) {
       report(e.what(), e.exit_code());
     } catch (std::exception const& e) {

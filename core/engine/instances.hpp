@@ -64,8 +64,9 @@ struct forecast {
   std::vector<pass> passes;
 };
 
-/// Constructs the object of each sound node, in plan order.
-std::vector<instance> make_instances(plan const&, std::vector<problem>&);
+/// Constructs the object of each sound node, in plan order, with what its inputs say of themselves put into its parameters
+/// (pipeline/facts.hpp): afterwards the plan's parameters are what is run.
+std::vector<instance> make_instances(plan&, std::vector<problem>&);
 
 /// What a model's files make the user want to know: the node, and one sentence.
 struct file_remark {

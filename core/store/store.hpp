@@ -66,6 +66,13 @@ struct run_record {
   std::uint64_t peak_memory = 0;
 };
 
+/// Values of a dataset that are no numbers, or none that are finite.
+struct not_finite {
+  std::string dataset;
+  std::uint64_t nan = 0, infinite = 0, of = 0;
+  std::string missing;  ///< what the dataset says of them
+};
+
 class result_writer {
  public:
   /// Opens a temporary file beside `path`. Throws resource_error, saying why and what to do, if that can't be done.
@@ -73,8 +80,9 @@ class result_writer {
   ~result_writer();  ///< removes the temporary file unless committed
   result_writer(result_writer const&) = delete;
 
-  /// Writes one node's datasets. Throws resource_error (disk full), plugin_error (a dataset that breaks its own declaration).
-  void write(node_record const&, results const&);
+  /// Writes one node's datasets and says which of them hold values that are not finite. Throws resource_error (disk full),
+  /// plugin_error (a dataset that breaks its own declaration).
+  std::vector<not_finite> write(node_record const&, results const&);
   /// Writes /_run and `complete`, closes, syncs, renames.
   void commit(run_record const&, std::vector<node_record> const& seconds);
   /// Datasets and bytes of the file, known after commit.

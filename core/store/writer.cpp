@@ -111,8 +111,37 @@ void write_text(hid_t in, std::string const& name, std::string const& text) {
   d.close();
 }
 
+/// Counts by their bits, half precision included: an exponent of ones alone, and a NaN where the mantissa is not zero.
+template <class Bits>
+void count_bits(void const* values, std::size_t count, Bits exponent, Bits mantissa, not_finite& to) {
+  auto const* const v = static_cast<Bits const*>(values);
+  std::uint64_t special = 0, nan = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    bool const s = (v[i] & exponent) == exponent;
+    special += s;
+    nan += s && (v[i] & mantissa) != 0;
+  }
+  to.nan += nan, to.infinite += special - nan;
+}
+
+void count_not_finite(tensor const& whole, not_finite& to) {
+  switch (whole.type()) {
+    case dtype::f64:
+      return count_bits<std::uint64_t>(whole.raw(), whole.count(), 0x7ff0000000000000u, 0x000fffffffffffffu, to);
+    case dtype::f32:
+      return count_bits<std::uint32_t>(whole.raw(), whole.count(), 0x7f800000u, 0x007fffffu, to);
+    case dtype::f16:
+      return count_bits<std::uint16_t>(whole.raw(), whole.count(), 0x7c00u, 0x03ffu, to);
+    case dtype::bf16:
+      return count_bits<std::uint16_t>(whole.raw(), whole.count(), 0x7f80u, 0x007fu, to);
+    default:
+      return;
+  }
+}
+
 /// What does not fit one chunk goes in piece by piece, so that values that lie in a file need not be in memory together.
-h5::dataset write_numbers(hid_t in, std::string const& name, tensor const& values, bool compress = false) {
+h5::dataset write_numbers(hid_t in, std::string const& name, tensor const& values, bool compress = false,
+                          not_finite* counts = nullptr) {
   std::vector<hsize_t> sizes;
   for (dim const& d : values.shape()) sizes.push_back(d.size);
   bool const large = values.bytes() > chunk_from;
@@ -131,7 +160,9 @@ h5::dataset write_numbers(hid_t in, std::string const& name, tensor const& value
   auto d = h5::create_dataset(in, name, type, h5::space_of(sizes), chunk, compress);
   if (values.count() == 0) return d;
   if (!large) {
-    h5::write(d, type, values.to(values.type()).raw());
+    tensor const whole = values.to(values.type());
+    if (counts) count_not_finite(whole, *counts);
+    h5::write(d, type, whole.raw());
     return d;
   }
   std::size_t const rows = values.size(0), row_bytes = values.bytes() / rows;
@@ -140,6 +171,7 @@ h5::dataset write_numbers(hid_t in, std::string const& name, tensor const& value
   for (std::size_t first = 0; first < rows; first += together) {
     tensor const piece = values.slice(0, first, std::min(rows, first + together));
     tensor const whole = piece.to(values.type());
+    if (counts) count_not_finite(whole, *counts);
     h5::write_rows(d, type, first, whole.size(0), whole.raw());
     drop_pages({static_cast<std::byte const*>(whole.raw()), whole.bytes()});
   }
@@ -191,6 +223,14 @@ class group_writer {
     for (scale& s : scales_) s.written.close();
     for (auto& [path, g] : groups_) g.close();
     return all_.names().size();
+  }
+
+  /// After `write`, in the order of the datasets.
+  std::vector<not_finite> take_not_finite() {
+    std::vector<not_finite> out;
+    for (std::string const& name : all_.names())
+      if (auto at = found_.find(name); at != found_.end()) out.push_back(std::move(at->second));
+    return out;
   }
 
  private:
@@ -298,6 +338,16 @@ class group_writer {
     return in;
   }
 
+  h5::dataset write_counted(hid_t in, std::string const& name, std::string const& last, dataset const& d) {
+    not_finite counts;
+    auto out = write_numbers(in, last, d.values(), d.compressed(), &counts);
+    if (counts.nan + counts.infinite != 0) {
+      counts.dataset = name, counts.of = d.values().count(), counts.missing = d.missing();
+      found_.emplace(name, std::move(counts));
+    }
+    return out;
+  }
+
   h5::dataset write_dataset(std::string const& name, scale const* self) {
     dataset const& d = *all_.find(name);
     hid_t const in = folder(name);
@@ -308,7 +358,7 @@ class group_writer {
     if (d.is_text())
       write_texts(in, last, d.texts(), sizes, &out);
     else
-      out = write_numbers(in, last, d.values(), d.compressed());
+      out = write_counted(in, name, last, d);
     if (self) h5::make_scale(out, self->link);
     for (std::size_t axis = 0; axis < d.shape().size(); ++axis) {
       auto const a = static_cast<unsigned>(axis);
@@ -331,6 +381,7 @@ class group_writer {
   std::set<std::string, std::less<>> taken_;
   std::vector<scale> scales_;
   std::map<std::string, h5::group, std::less<>> groups_;
+  std::map<std::string, not_finite, std::less<>> found_;
 };
 
 /// Two or more columns of texts over the dimension whose labels are the first column.
@@ -450,8 +501,9 @@ result_writer::result_writer(fs::path path, std::string_view title, std::uint64_
 
 result_writer::~result_writer() = default;
 
-void result_writer::write(node_record const& node, results const& r) {
+std::vector<not_finite> result_writer::write(node_record const& node, results const& r) {
   state& s = *state_;
+  std::vector<not_finite> found;
   s.guarded([&] {
     if (node.name.empty() || node.name.find('/') != node.name.npos || node.name[0] == '.' || node.name == schema::run_group)
       throw plugin_error("'" + node.name + "' can't be a node's name in a result file");
@@ -468,12 +520,15 @@ void result_writer::write(node_record const& node, results const& r) {
     else
       write_text(g.get(), schema::long_parameters, node.parameters);
     if (!r.summary().empty()) h5::write_attribute(g.get(), "summary", storable(shortened(r.summary(), schema::longest_summary)));
-    s.datasets += group_writer(g.get(), r, node.name).write();
+    group_writer datasets(g.get(), r, node.name);
+    s.datasets += datasets.write();
+    found = datasets.take_not_finite();
     // Last, so that only a node whose datasets are all there says so.
     std::uint8_t const yes = 1;
     h5::write_attribute(g.get(), "complete", h5::type_of(dtype::u8), &yes);
     g.close();
   });
+  return found;
 }
 
 void result_writer::commit(run_record const& run, std::vector<node_record> const& seconds) {

@@ -70,15 +70,6 @@ constexpr std::array number_keys = {neutral{"add_cross_attention", "false"},
                                     neutral{"sliding_window", ""},
                                     neutral{"use_parallel_residual", "false"}};
 
-/// The value as JSON, without its end if it is long.
-std::string shortened(json_value const& value) {
-  std::string text = to_json(value);
-  if (text.size() <= 60) return text;
-  std::size_t cut = 56;
-  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xc0) == 0x80) --cut;
-  return text.substr(0, cut) + " ...";
-}
-
 std::string list_of_types() {
   std::string all;
   for (std::size_t i = 0; i < types.size(); ++i) {
@@ -168,7 +159,7 @@ void hf_config::refuse_what_changes_numbers() const {
   for (auto const& [key, value] : number_keys) {
     auto const given = json_.find_set(key);
     if (!given || to_json(*given) == value || to_json(*given) == std::string(value) + ".0") continue;
-    given->fail("is " + shortened(*given) + ", which changes what the model computes, and no model here follows it");
+    given->fail("is " + to_json(*given) + ", which changes what the model computes, and no model here follows it");
   }
 }
 
@@ -187,16 +178,14 @@ std::optional<json_value> hf_config::find(std::string_view key) const {
 std::vector<std::string> hf_config::remarks() const {
   std::lock_guard const lock(reading_->mutex);
   std::vector<std::string> all = reading_->remarks;
-  std::size_t unread = 0;
-  constexpr std::size_t most_told = 12;
   for (auto const& [key, value] : json_.members()) {
     if (value.is_null() || reading_->keys.contains(key)) continue;
     if (key.find(' ') == std::string::npos && harmless_keys.find(' ' + key + ' ') != std::string_view::npos) continue;
     if (std::any_of(number_keys.begin(), number_keys.end(), [&](neutral const& n) { return n.key == key; })) continue;
-    if (++unread <= most_told)
-      all.push_back(path_ + ": nothing reads the key " + in_quotes(key) + ", which is " + shortened(value));
+    std::string const shown = to_json(value);
+    all.push_back(path_ + ": nothing reads the key " + in_quotes(key) +
+                  (shown.size() <= 60 ? ", which is " + shown : std::string()));
   }
-  if (unread > most_told) all.push_back(path_ + ": nothing reads " + std::to_string(unread - most_told) + " more of its keys");
   return all;
 }
 

@@ -71,8 +71,7 @@ generation_tokens generation_tokens_of(model const& m) {
   generation_tokens out;
   if (auto const* files = dynamic_cast<pretrained const*>(&m)) out = files->generation();
   bool const decodes = m.info().family == model_family::encoder_decoder;
-  // The tokenizer is opened only for what the files leave open.
-  if (out.stop.empty() || (!out.bos && !decodes)) {
+  if (out.stop.empty() || !out.bos || (!out.pad && (decodes && out.start.empty()))) {
     if (auto const* words = m.text_tokenizer()) {
       auto const& s = words->special();
       if (out.stop.empty() && s.eos) out.stop.push_back(*s.eos);
@@ -80,18 +79,8 @@ generation_tokens generation_tokens_of(model const& m) {
       if (!out.pad) out.pad = s.pad;
     }
   }
-  if (decodes) out.start = decoder_start_of(m);
+  if (decodes && out.start.empty()) out.start.push_back(out.pad.value_or(0));
   return out;
-}
-
-std::vector<std::int32_t> decoder_start_of(model const& m) {
-  generation_tokens none;
-  auto const* files = dynamic_cast<pretrained const*>(&m);
-  auto const& said = files ? files->generation() : none;
-  if (!said.start.empty()) return said.start;
-  if (said.pad) return {*said.pad};
-  auto const* words = m.text_tokenizer();
-  return {words ? words->special().pad.value_or(0) : 0};
 }
 
 void refuse_forced_tokens(model const& m) {

@@ -325,11 +325,8 @@ void weight_table::require_found(std::function<bool(std::string_view)> const& ne
   auto gone = missing();
   std::erase_if(gone, [&](std::string const& name) { return !needed(name); });
   if (gone.empty()) return;
-  constexpr std::size_t most_named = 16;
-  std::size_t const named = gone.size() <= most_named + 1 ? gone.size() : most_named;
   std::string list;
-  for (std::size_t i = 0; i < named; ++i) list += (i ? ", " : "") + gone[i];
-  if (named < gone.size()) list += " and " + std::to_string(gone.size() - named) + " more (wayfarer model info lists all)";
+  for (auto const& name : gone) list += (list.empty() ? "" : ", ") + name;
   throw data_error(path_ + ": this checkpoint lacks " + std::to_string(gone.size()) +
                    " tensors that a forward pass needs (its other weights can still be probed): " + list + what_is_there(gone));
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -100,6 +101,41 @@ TEST(bayes_floor, is_bayes_rule_for_dirichlet_weights) {
     auto const probe = make_probe("bayes_floor", {{"p_m", 0.4}, {"p_c", p_c}, {"p_r", p_r}, {"alpha", 0.7}, {"seed", i64{5}}});
     expect_equal(observe_all(*probe, *source, 7), by_enumeration(*source, 4, 3, 0.4, p_c, p_r, 5, likelihood));
   }
+}
+
+// Without its formula: the prediction as a mean over topic weights drawn from the prior, each as likely as what was seen.
+TEST(bayes_floor, is_the_mean_over_drawn_topic_weights) {
+  constexpr int T = 3, v = 2, draws = 20000;
+  double const alpha = 2;
+  auto const source = make_source("lda", {{"topics", i64{T}},
+                                          {"words_per_topic", i64{v}},
+                                          {"alpha", alpha},
+                                          {"documents", i64{40}},
+                                          {"length_min", i64{2}},
+                                          {"length_max", i64{9}}});
+  std::vector<std::array<double, T>> theta(draws);
+  random_stream draw(8, "theta");
+  for (auto& one : theta) {
+    double sum = 0;
+    for (double& x : one) sum += x = std::exp(draw.log_gamma_draw(alpha));
+    for (double& x : one) x /= sum;
+  }
+  // As by_enumeration wants it: the chance of a sequence of topics.
+  auto const likelihood = [&](std::vector<int> const& topics) {
+    double p = 0;
+    for (auto const& one : theta) {
+      double q = 1;
+      for (int const t : topics) q *= one[static_cast<std::size_t>(t)];
+      p += q / draws;
+    }
+    return p;
+  };
+  auto const probe = make_probe("bayes_floor", {{"p_m", 0.4}, {"alpha", alpha}, {"seed", i64{2}}});
+  auto const found = observe_all(*probe, *source);
+  auto const drawn = by_enumeration(*source, T, v, 0.4, 0.1, 0.1, 2, likelihood);
+  EXPECT_NEAR(found.at("cross_entropy").scalar(), drawn.cross_entropy, 3e-3);
+  EXPECT_NEAR(found.at("squared").scalar(), drawn.squared, 3e-3);
+  EXPECT_NEAR(found.at("informed_cross_entropy").scalar(), drawn.informed_cross_entropy, 3e-3);
 }
 
 TEST(bayes_floor, is_bayes_rule_for_tau_topics) {

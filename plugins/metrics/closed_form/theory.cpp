@@ -11,17 +11,12 @@ value_constants optimal_value(setting const& p, double lambda) {
   double const T = p.topics, v = p.words_per_topic, kappa = p.kappa(), mu = p.mu(), a0 = p.mask_share();
   if (lambda > 0) {
     // Features of a scored word: shares of [MASK], of its topic's words and of all others; the target is theta / v.
-    Eigen::Matrix3d moment = Eigen::Matrix3d::Zero();
-    Eigen::Vector3d target = Eigen::Vector3d::Zero();
-    double const tau = p.topics_per_document;
-    auto add = [&](double probability, double theta) {
-      double const own = kappa * theta + mu / T;
-      Eigen::Vector3d const phi(a0, own, kappa + mu - own);
-      moment += probability * phi * phi.transpose();
-      target += probability * theta / v * phi;
-    };
-    add(tau / T, 1 / tau);
-    add(1 - tau / T, 0);
+    // All are affine in theta, whose moments are 1 / T and squared_weights / T.
+    Eigen::Vector3d const fixed(a0, mu / T, kappa + mu - mu / T), by_theta(0, kappa, -kappa);
+    double const first = 1 / T, second = p.squared_weights() / T;
+    Eigen::Matrix3d moment = fixed * fixed.transpose() + first * (fixed * by_theta.transpose() + by_theta * fixed.transpose()) +
+                             second * by_theta * by_theta.transpose();
+    Eigen::Vector3d const target = (first * fixed + second * by_theta) / v;
     moment.diagonal() += lambda * Eigen::Vector3d(1, v, (T - 1) * v);
     Eigen::Vector3d const w = moment.ldlt().solve(target);
     return {w[0], w[1], w[2]};
@@ -44,7 +39,7 @@ double topic_sum_contrast(setting const& p) {
 }
 
 double irreducible_loss(setting const& p) {
-  return 1 - 1 / (p.topics_per_document * p.words_per_topic);
+  return 1 - p.squared_weights() / p.words_per_topic;
 }
 
 double attention_loss(setting const& p, value_constants const& w, attention_ratios const& at) {

@@ -1,5 +1,6 @@
 // Optima of the one-layer topic transformer in closed form: squared loss, T disjoint topics of v words,
-// infinite documents of tau topics in equal parts, one-hot tokens.
+// infinite documents of tau topics in equal parts, one-hot tokens. What depends on the second moments of the topics' weights
+// alone, which is all but attention, holds for weights from a Dirichlet distribution as well.
 //
 // Pure functions; any thread.
 #pragma once
@@ -11,8 +12,14 @@ namespace wayfarer::topics {
 /// The distribution of documents and masks.
 struct setting {
   double topics = 10, words_per_topic = 10, topics_per_document = 4;  ///< T, v, tau
+  double alpha = 0.1;                                                 ///< of the Dirichlet distribution where tau is 0
   double mask = 0.15, keep = 0.1, random = 0.1;                       ///< p_m, p_c, p_r
   bool masked_keys = true;  ///< whether masked positions are attended to; the theorems say yes, the published code no
+
+  /// Sum over the topics of E theta_t^2.
+  double squared_weights() const {
+    return topics_per_document > 0 ? 1 / topics_per_document : (alpha + 1) / (topics * alpha + 1);
+  }
 
   // What attention averages over: masked documents, or only their unmasked words.
   double kappa() const { return masked_keys ? 1 - (1 - keep) * mask : 1; }            ///< share of true words
@@ -43,7 +50,7 @@ struct attention_ratios {
   double mask = 1;       ///< rho: a [MASK] key
 };
 
-/// Loss of a word query, up to a constant, with W^V held at these values. Masked keys are attended to.
+/// Loss of a word query, up to a constant, with W^V held at these values. Masked keys are attended to. Only for tau above 0.
 double attention_loss(setting const&, value_constants const&, attention_ratios const&);
 /// Its minimum over both ratios, each within [1e-3, 1e3].
 attention_ratios optimal_attention(setting const&, value_constants const&);

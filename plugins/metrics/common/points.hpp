@@ -59,6 +59,7 @@ inline dataset place_points(point_set const& p, dataset const& from, tensor cons
   for (std::size_t i = 0; i < p.kept.size(); ++i)
     for (std::size_t j = 0; j < width; ++j) values[p.kept[i] * width + j] = rows[i * width + j];
   dataset d(out);
+  d.missing("a coordinate of the point is not finite");
   for (auto const& outer : p.outer) {
     if (auto const* labels = from.find_labels(outer.name)) d.labels(outer.name, *labels);
     if (auto const at = from.coordinate_map().find(outer.name); at != from.coordinate_map().end())

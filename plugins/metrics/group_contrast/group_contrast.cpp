@@ -21,20 +21,23 @@ struct group_contrast final : wf::metric {
 
   void measure(wf::metric_input const& in, wf::results& out) const override {
     auto const [same, different] = groups(in);
+    std::string const gap = "a group is empty, or holds a value that is missing", none = gap + ", or the second one's mean is 0";
     auto const a = wf::moments_of(same), b = wf::moments_of(different);
     double const ratio = a.mean / b.mean, error_a = a.standard_error(), error_b = b.standard_error();
-    out.add("same", a.mean).about("mean of the first group");
-    out.add("different", b.mean).about("mean of the second group");
-    out.add("difference", a.mean - b.mean).about("mean of the first group less that of the second");
-    out.add("ratio", ratio).about("mean of the first group over that of the second");
+    out.add("same", a.mean).about("mean of the first group").missing(gap);
+    out.add("different", b.mean).about("mean of the second group").missing(gap);
+    out.add("difference", a.mean - b.mean).about("mean of the first group less that of the second").missing(gap);
+    out.add("ratio", ratio).about("mean of the first group over that of the second").missing(none);
     char line[96];
     std::snprintf(line, sizeof line, "difference %.3g, ratio %.3g", a.mean - b.mean, ratio);
     out.summarise(line);
     if (same.size() < 2 || different.size() < 2) return;  // one number has no standard error
     out.add("difference_standard_error", std::hypot(error_a, error_b))
-        .about("standard error of the difference, the groups' members independent");
+        .about("standard error of the difference, the groups' members independent")
+        .missing(gap);
     out.add("ratio_standard_error", std::hypot(error_a, ratio * error_b) / std::abs(b.mean))
-        .about("standard error of the ratio, to first order");
+        .about("standard error of the ratio, to first order")
+        .missing(none);
   }
 
  private:

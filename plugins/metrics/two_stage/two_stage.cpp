@@ -48,9 +48,10 @@ struct two_stage final : wf::metric {
 
     double const early_key = key[turn] / key.front() - 1;
     double const late_key = key.back() / key[turn], late_value = value.back() / value[turn] - 1;
+    std::string const none = "|W_K| begins at 0";
     out.add("switch_update", update[turn]).about("first update at which |W_V| exceeds value_share of its final value");
-    out.add("early_key_growth", early_key).about("relative growth of |W_K| up to the switch");
-    out.add("late_key_growth", late_key).about("factor by which |W_K| grows after the switch");
+    out.add("early_key_growth", early_key).about("relative growth of |W_K| up to the switch").missing(none);
+    out.add("late_key_growth", late_key).about("factor by which |W_K| grows after the switch").missing(none);
     out.add("late_value_growth", late_value).about("relative growth of |W_V| after the switch");
     bool holds = early_key < key_growth_ && late_key > later_key_growth_ && late_value < later_value_growth_;
 

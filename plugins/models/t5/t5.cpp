@@ -89,7 +89,7 @@ struct t5 final : wf::model, wf::pretrained {
  private:
   void check(wf::batch const&, wf::run_request const&, bool decodes) const;
   std::vector<std::int32_t> const& start_tokens() const {
-    std::call_once(start_once_, [&] { start_ = decoder_start_of(*this); });
+    std::call_once(start_once_, [&] { start_ = generation_tokens_of(*this).start; });
     return start_;
   }
 

@@ -301,6 +301,7 @@ struct topic_transformer final : wf::trainable_model {
     info_.architecture = "topic_transformer";
     info_.layers = spec_.layers, info_.heads = spec_.heads, info_.d_model = spec_.d(), info_.d_head = spec_.d_head();
     info_.vocabulary = spec_.vocabulary();
+    info_.facts["first_word"] = wf::param_value(static_cast<std::int64_t>(tt::first_word));
     info_.longest = spec_.positions == tt::position_kind::none ? 0 : spec_.max_positions;
     hooks_ = list_hooks(spec_, info_.hooks);
     info_.weights = list_weights(spec_, layout_);
@@ -572,8 +573,10 @@ WAYFARER_MODEL(
               "paper: one-hot rows straight into attention; repo: the released code's LayerNorm over token and token type, "
               "START and END, biases")
         .one_of("paper|repo"),
-    wf::param("topics", 10, "topics of the vocabulary").at_least(1),
-    wf::param("words_per_topic", 10, "words of each topic; topic of word w is w / words_per_topic").at_least(1),
+    wf::param("topics", 10, "topics of the vocabulary").at_least(1).fact("topics"),
+    wf::param("words_per_topic", 10, "words of each topic; topic of word w is w / words_per_topic")
+        .at_least(1)
+        .fact("words_per_topic"),
     wf::param("start_end", "style", "documents are [START] words [END]; repo style: on").one_of("style|on|off"),
     wf::param("embedding_norm", "style", "LayerNorm of the embedding with a trained token type; repo style: on")
         .one_of("style|on|off"),
@@ -601,14 +604,15 @@ WAYFARER_MODEL(
     wf::param("masked_keys", "excluded",
               "whether masked positions may be attended to while training; the released code excludes them, the "
               "theory includes them")
-        .one_of("excluded|included"),
+        .one_of("excluded|included")
+        .fact("masked_keys"),
     wf::param("loss", "cross_entropy",
               "per masked token; squared: summed over the vocabulary (the released code's mean is this / vocabulary, "
               "so its learning rate for sgd is this one's times the vocabulary)")
         .one_of("cross_entropy|squared"),
-    wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1),
-    wf::param("p_c", 0.1, "probability that a masked word shows itself").between(0, 1),
-    wf::param("p_r", 0.1, "probability that a masked word shows a random one").between(0, 1),
+    wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1).fact("p_m"),
+    wf::param("p_c", 0.1, "probability that a masked word shows itself").between(0, 1).fact("p_c"),
+    wf::param("p_r", 0.1, "probability that a masked word shows a random one").between(0, 1).fact("p_r"),
     wf::param("replacement", "style", "random ones are drawn from all token ids (repo style) or from the words (paper style)")
         .one_of("style|all|words"),
     wf::param("init", "regime",

@@ -139,6 +139,9 @@ struct activations final : wf::probe {
       }
       auto& set = out.add(k.info->name, values).about(about);
       set.compress(keep_ == keeping::all && gzip_);
+      set.missing(keep_ == keeping::all ? k.info->per_pair ? "beyond the item's length, or a key that the query does not see"
+                                                           : "beyond the item's length"
+                                        : "no item has this position");
       if (auto const where = positions_.coordinate(); where.defined() && keep_ == keeping::all)
         set.coordinate(k.shape[k.info->per_pair ? 1 : 0].name, where);
       if (!heads_.empty() && k.head_axis) set.coordinate("head", wf::tensor::of(heads_, {{"head", heads_.size()}}));

@@ -152,7 +152,8 @@ struct bayes_floor final : wf::probe {
       double const error = n > 1 ? std::sqrt(std::max(spread, 0.0) * n / (n - 1)) / masked : std::nan("");
       out.add(std::string(f.name) + "_error", error)
           .about("standard error of " + std::string(f.name) + " over documents")
-          .units(f.units);
+          .units(f.units)
+          .missing("fewer than two documents");
     }
     out.add("masked_words", masked).about("masked words predicted");
     out.add("documents", n).about("documents with at least one masked word");
@@ -198,11 +199,14 @@ struct bayes_floor final : wf::probe {
 
 }  // namespace
 
-WAYFARER_PROBE(bayes_floor, "1.0.0", "The exact posterior-predictive loss of masked words, which no model can beat",
-               wf::port::source("source", "documents whose words have known topics"),
-               wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1),
-               wf::param("p_c", 0.1, "share of masked positions that show the correct word").between(0, 1),
-               wf::param("p_r", 0.1, "share of masked positions that show a random word").between(0, 1),
-               wf::param("alpha", 0.1, "Dirichlet parameter of the process that made the documents").between(1e-6, 1e6),
-               wf::param("topics_per_document", 0, "tau, if the process mixes that many topics evenly; 0: Dirichlet").at_least(0),
-               wf::param("seed", 0, "seed of the masks; if it is not given, the pipeline's").at_least(0));
+WAYFARER_PROBE(
+    bayes_floor, "1.0.0", "The exact posterior-predictive loss of masked words: none that sees the unmasked words can beat it",
+    wf::port::source("source", "documents whose words have known topics"),
+    wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1),
+    wf::param("p_c", 0.1, "share of masked positions that show the correct word").between(0, 1),
+    wf::param("p_r", 0.1, "share of masked positions that show a random word").between(0, 1),
+    wf::param("alpha", 0.1, "Dirichlet parameter of the process that made the documents").fact("alpha").between(1e-6, 1e6),
+    wf::param("topics_per_document", 0, "tau, if the process mixes that many topics evenly; 0: Dirichlet")
+        .fact("topics_per_document")
+        .at_least(0),
+    wf::param("seed", 0, "seed of the masks; if it is not given, the pipeline's").at_least(0));

@@ -45,18 +45,21 @@ inline std::vector<std::int32_t> topics_of_words(source_info const& source, std:
   return topic;
 }
 
-/// The true topics. Words follow the special tokens, so that word w is token w + (size of the model's vocabulary - number of
-/// words). Without a source, the words start at token `first_word` and come in runs of `words_per_topic`.
+/// The true topics. Word w is token w + the model's fact "first_word"; of a model that doesn't say, words follow the special
+/// tokens and are the last of its vocabulary. Without a source, the words start at token `first_word` and come in runs of
+/// `words_per_topic`.
 inline topic_labels true_labels(probe_context const& at, std::size_t words_per_topic, std::size_t first_word = 4) {
   std::size_t const vocabulary = at.model().info().vocabulary;
   std::vector<std::int32_t> words;
   if (at.has_data()) {
     words = topics_of_words(at.data().info(), words_per_topic);
     if (words.empty()) throw usage_error("the source has no words; topics are measured on sources such as lda and documents");
-    if (words.size() > vocabulary)
+    auto const stated = at.model().info().facts.find("first_word");
+    bool const says = stated != at.model().info().facts.end();
+    if (words.size() + (says ? static_cast<std::size_t>(stated->second.integer()) : 0) > vocabulary)
       throw usage_error("the source has " + std::to_string(words.size()) + " words, the model only " +
                         std::to_string(vocabulary) + " tokens; give both the same topics and words_per_topic");
-    first_word = vocabulary - words.size();
+    first_word = says ? static_cast<std::size_t>(stated->second.integer()) : vocabulary - words.size();
   } else {
     if (first_word >= vocabulary)
       throw usage_error("first_word is " + std::to_string(first_word) + ", but the model has only " + std::to_string(vocabulary) +

@@ -144,9 +144,10 @@ struct concept_generation final : wf::probe {
     auto const share = [&](std::string const& name, std::vector<double> const& hits, std::string const& about) {
       auto const m = wf::moments_of(hits);
       double const nothing = std::numeric_limits<double>::quiet_NaN();
-      out.add(name, n == 0 ? nothing : m.mean).about(about);
+      out.add(name, n == 0 ? nothing : m.mean).about(about).missing("no item");
       out.add(name + "_standard_error", n < 2 ? nothing : m.standard_error())
-          .about("sample deviation of hit and miss over the root of N");
+          .about("sample deviation of hit and miss over the root of N")
+          .missing("fewer than two items");
       return n == 0 ? nothing : m.mean;
     };
     auto const right = [&](char const* predicted, char const* name, std::string const& about) {

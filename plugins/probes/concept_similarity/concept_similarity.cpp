@@ -118,16 +118,19 @@ struct concept_similarity final : wf::probe {
     }
     auto const m = wf::moments_of(hits);
     double const nothing = std::numeric_limits<double>::quiet_NaN();
-    out.add("scores", acc["scores"]).about("largest similarity of each answer to a context vector");
+    out.add("scores", acc["scores"])
+        .about("largest similarity of each answer to a context vector")
+        .missing("the context or the answer has no vector, or one of length 0");
     out.add("prediction", acc["prediction"]).about("answer of the largest score; -1 if no score is a number");
     out.add("gold", acc["gold"]).about("the right answer");
     out.add("correct", correct).about("1 where the prediction is right");
     out.add("context_vectors", acc["context_vectors"]).about("vectors that each context became");
     out.add("cut", acc["cut"]).units("token").about("tokens cut from the left of segments that the model can't take whole");
     out.add("contexts_cut", shortened).units("item").about("items that lost tokens so");
-    out.add("acc", n == 0 ? nothing : m.mean).about("share of items whose prediction is right");
+    out.add("acc", n == 0 ? nothing : m.mean).about("share of items whose prediction is right").missing("no item");
     out.add("acc_standard_error", n < 2 ? nothing : m.standard_error())
-        .about("sample deviation of hit and miss over the root of N");
+        .about("sample deviation of hit and miss over the root of N")
+        .missing("fewer than two items");
     if (at.has_data()) wf::language::add_text_note(out, at.data().info());
     char line[96];
     std::snprintf(line, sizeof line, "acc %.4f +- %.4f", n == 0 ? nothing : m.mean, n < 2 ? nothing : m.standard_error());

@@ -105,7 +105,8 @@ struct document_statistics final : wf::probe {
     out.add("shortest", acc["shortest_and_one"]() - 1).about("length of the shortest document").units("words");
     out.add("longest", acc["longest"]()).about("length of the longest document").units("words");
     out.add("same_word_probability", acc["same_word_pairs"]() / pairs)
-        .about("share of pairs of positions that hold the same word");
+        .about("share of pairs of positions that hold the same word")
+        .missing("no document has two words");
 
     auto const frequency = acc["word_count"] / words;
     auto const all = frequency.values<double const>();
@@ -129,7 +130,8 @@ struct document_statistics final : wf::probe {
     out.add("mean_squared_shares", acc["squared_shares"]() / acc["documents_not_empty"]())
         .about("mean over documents of the sum over topics of (n_t / N)^2");
     out.add("same_topic_probability", acc["same_topic_pairs"]() / pairs)
-        .about("share of pairs of positions whose words have the same topic");
+        .about("share of pairs of positions whose words have the same topic")
+        .missing("no document has two words");
   }
 
  private:

@@ -452,7 +452,8 @@ struct head_spectra final : wf::probe {
     auto const add = [&](std::string const& name, wf::tensor const& t, std::string const& what) {
       put(name, t)
           .coordinate("earlier_block", numbers.named({"earlier_block"}))
-          .about(what + "; NaN where the block is no earlier one");
+          .about(what + "; NaN where the block is no earlier one")
+          .missing("the block is no earlier one");
     };
     add("q_composition", q, "|W_VO W_QK| / (|W_VO| |W_QK|): how much a head's queries read what an earlier head writes");
     add("k_composition", k, "|W_QK W_VO^T| / (|W_QK| |W_VO|): how much a head's keys read what an earlier head writes");

@@ -173,7 +173,8 @@ struct language_loss final : wf::probe {
     if (per_token_) {
       out.add("log_probability", acc["log_probability"])
           .units("nat")
-          .about("of each token, given those before it; NaN for what is not predicted and beyond an item's length");
+          .about("of each token, given those before it; NaN for what is not predicted and beyond an item's length")
+          .missing("not predicted, or beyond the item's length");
       out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length");
       add_token_texts(out, "tokens", acc["token_ids"], at.model());
     }

@@ -126,7 +126,10 @@ struct logit_attribution final : wf::probe {
     auto const& model = at.model().info();
     stack const top = stack_of(model);
     auto const add = [&](std::string const& name, std::string const& about) {
-      auto& set = out.add(name, acc[name]).about(about).units("logit");
+      auto& set = out.add(name, acc[name])
+                      .about(about)
+                      .units("logit")
+                      .missing("no token to explain here: beyond the item's length, or no next token");
       if (auto const chosen = positions_.coordinate(); chosen.defined()) set.coordinate(positions_.dimension(top.pos()), chosen);
     };
     for (auto const& a : attentions(top)) {

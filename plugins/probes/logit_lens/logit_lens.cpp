@@ -119,27 +119,31 @@ struct logit_lens final : wf::probe {
         for (std::size_t s = 0; s < v.hooks.size(); ++s) t(s) = sums(s, f) / counts(f);
         return t;
       };
-      std::string const of = " of the distribution read from " + v.what;
-      labelled("mean_entropy", mean(entropy)).units("nat").about("mean entropy" + of);
-      labelled("mean_divergence", mean(divergence)).units("nat").about("mean divergence D(final || lens)" + of);
+      std::string const of = " of the distribution read from " + v.what, none = "no item has such a position",
+                        no_next = "no item has a next token at such a position", beyond = "beyond the item's length";
+      labelled("mean_entropy", mean(entropy)).units("nat").about("mean entropy" + of).missing(none);
+      labelled("mean_divergence", mean(divergence)).units("nat").about("mean divergence D(final || lens)" + of).missing(none);
       labelled("mean_next_log_probability", mean(next_log_probability))
           .units("nat")
-          .about("mean log probability of the actual next token, read from " + v.what);
+          .about("mean log probability of the actual next token, read from " + v.what)
+          .missing(no_next);
       labelled("next_accuracy", mean(next_first))
-          .about("share of positions whose actual next token is the likeliest, read from " + v.what);
+          .about("share of positions whose actual next token is the likeliest, read from " + v.what)
+          .missing(no_next);
       if (!per_item_) continue;
       labelled("top_ids", acc[v.prefix + "top_ids"])
           .about("likeliest tokens read from " + v.what + "; -1 beyond an item's length");
-      labelled("top_logits", acc[v.prefix + "top_logits"]).about("logits of top_ids");
-      labelled("top_probabilities", acc[v.prefix + "top_probabilities"]).about("probabilities of top_ids");
+      labelled("top_logits", acc[v.prefix + "top_logits"]).about("logits of top_ids").missing(beyond);
+      labelled("top_probabilities", acc[v.prefix + "top_probabilities"]).about("probabilities of top_ids").missing(beyond);
       add_token_texts(out, v.prefix + "top_tokens", acc[v.prefix + "top_ids"], at.model());
       labelled("next_rank", acc[v.prefix + "next_rank"])
           .about("how many tokens come before the actual next one; -1 where there is none");
       labelled("next_log_probability", acc[v.prefix + "next_log_probability"])
           .units("nat")
-          .about("log probability of the actual next token, read from " + v.what);
-      labelled("entropy", acc[v.prefix + "entropy"]).units("nat").about("entropy" + of);
-      labelled("divergence", acc[v.prefix + "divergence"]).units("nat").about("D(final || lens)" + of);
+          .about("log probability of the actual next token, read from " + v.what)
+          .missing("no next token");
+      labelled("entropy", acc[v.prefix + "entropy"]).units("nat").about("entropy" + of).missing(beyond);
+      labelled("divergence", acc[v.prefix + "divergence"]).units("nat").about("D(final || lens)" + of).missing(beyond);
     }
     if (per_item_) {
       out.add("length", acc["length"]).units("token").about("tokens of each item");

@@ -98,12 +98,12 @@ struct next_token_ratio final : wf::probe {
       whole(l) = sum / seen;
     }
     std::string const what = "log p(next token) / p(current token) read after each block";
-    out.add("ratio", mean).units("nat").about("mean over items of " + what);
+    out.add("ratio", mean).units("nat").about("mean over items of " + what).missing("no item has a next token here");
     char text[128];
     std::snprintf(text, sizeof text, "mean of ratio over the %zu positions that end at each; NaN before the first %zu", window_,
                   window_);
-    out.add("smooth_ratio", smooth).units("nat").about(text);
-    out.add("mean_ratio", whole).units("nat").about("mean over all positions of " + what);
+    out.add("smooth_ratio", smooth).units("nat").about(text).missing("the window is not full, or no item has a next token in it");
+    out.add("mean_ratio", whole).units("nat").about("mean over all positions of " + what).missing("no item has a next token");
     out.add("count", acc["counts"]).units("item").about("items that have a next token at each position");
     char line[96];
     std::snprintf(line, sizeof line, "%.0f positions, %.2f nat after the first block, %.2f after the last", seen,

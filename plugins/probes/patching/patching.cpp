@@ -133,6 +133,7 @@ struct patching final : wf::probe {
     for (auto const& kind : kinds_) {
       auto const restored = gathered(kind);
       auto const label = [&](wf::dataset& set) {
+        set.missing("beyond the text's length, or the answers' logits don't differ between clean and corrupted");
         std::string const pos = positions_.dimension(top.pos());
         if (auto const chosen = positions_.coordinate(); chosen.defined())
           for (auto const& d : set.shape())
@@ -140,7 +141,9 @@ struct patching final : wf::probe {
       };
       label(out.add(kind, restored)
                 .about("share of the logit difference that comes with " + kind + ": " + where + "; 0 nothing, 1 all"));
-      label(out.add(kind + "_difference", gathered(kind + " difference")).units("logit").about("logit difference with " + where));
+      auto& raw = out.add(kind + "_difference", gathered(kind + " difference"));
+      label(raw.units("logit").about("logit difference with " + where));
+      raw.missing("beyond the text's length");
       label(out.add("mean_" + kind, mean_over_pairs(restored))
                 .about("mean over pairs: share of the logit difference that comes with " + kind));
     }

@@ -138,15 +138,21 @@ struct topic_attention final : wf::probe {
       for (std::size_t d = 0; d < documents; ++d) count += pairs(d, c);
       out.add(name + "_count", count).units("ordered pairs").about("pairs of positions: " + what);
       out.add(name + "_attention", sums[c]).about("sum of attention over " + what);
-      out.add(name + "_average", average[c].value).about("mean attention over " + what);
+      std::string const none = "no document has such a pair: " + what;
+      out.add(name + "_average", average[c].value).about("mean attention over " + what).missing(none);
       out.add(name + "_average_standard_error", average[c].error)
-          .about("standard error over documents of the mean attention over " + what);
+          .about("standard error over documents of the mean attention over " + what)
+          .missing(none + "; or there are fewer than two documents");
       out.add(name + "_relative", average[c].value * reference_)
-          .about("mean attention over " + what + ", in units of uniform attention");
+          .about("mean attention over " + what + ", in units of uniform attention")
+          .missing(none);
     }
     auto add = [&](std::string const& name, columns const& value, std::string const& about) {
-      out.add(name, value.value).about(about);
-      out.add(name + "_standard_error", value.error).about("standard error over documents: " + about);
+      std::string const none = "no document has two different words of one topic, or none has words of two topics";
+      out.add(name, value.value).about(about).missing(none);
+      out.add(name + "_standard_error", value.error)
+          .about("standard error over documents: " + about)
+          .missing(none + "; or there are fewer than two documents");
     };
     add("difference", difference, "mean attention within topics less that between topics");
     add("ratio", ratio, "mean attention within topics over that between topics");
@@ -177,4 +183,6 @@ WAYFARER_PROBE(
     wf::param("hooks", wf::strings("blocks.*.attn.hook_pattern"), "attention patterns to read, in layer order"),
     wf::param("labels", "true", "topics of the tokens; repo: the published code's, four words off").one_of("true|repo"),
     wf::param("ref_length", 100, "attention is rescaled to documents of this length").in("token").at_least(1),
-    wf::param("words_per_topic", 10, "topic of word w is w / words_per_topic, where the source doesn't say").at_least(1));
+    wf::param("words_per_topic", 10, "topic of word w is w / words_per_topic, where the source doesn't say")
+        .fact("words_per_topic")
+        .at_least(1));

@@ -106,6 +106,7 @@ struct topic_attention_text final : wf::probe {
       for (std::size_t d = 0; d < texts; ++d) sum[d] = attention(d, layer, head, c), count[d] = pairs(d, c);
       return pooled_average(sum, count);
     };
+    std::string const none = "no text has such a pair";
     auto const add = [&](std::string const& name, std::string const& about, auto const& of) {
       wf::tensor value(wf::dtype::f64, per_head), error(wf::dtype::f64, per_head);
       for (std::size_t l = 0; l < per_head[0].size; ++l)
@@ -113,8 +114,11 @@ struct topic_attention_text final : wf::probe {
           pooled const p = of(l, h);
           value(l, h) = p.value, error(l, h) = p.standard_error();
         }
-      out.add(name, value).about(about).labels("layer", names);
-      out.add(name + "_standard_error", error).about("standard error over texts: " + about).labels("layer", names);
+      out.add(name, value).about(about).labels("layer", names).missing(none);
+      out.add(name + "_standard_error", error)
+          .about("standard error over texts: " + about)
+          .labels("layer", names)
+          .missing(none + "; or there are fewer than two texts");
       return value;
     };
     for (std::size_t c = 0; c < classes; ++c) {
@@ -125,7 +129,8 @@ struct topic_attention_text final : wf::probe {
       auto const average = add(name + "_average", "mean attention over " + what, [&](auto l, auto h) { return pool(l, h, c); });
       out.add(name + "_relative", average * reference_)
           .about("mean attention over " + what + ", in units of uniform attention")
-          .labels("layer", names);
+          .labels("layer", names)
+          .missing(none);
     }
     add("difference", "mean attention within topics less that between topics",
         [&](auto l, auto h) { return pool(l, h, topic) - pool(l, h, non_topic); });
@@ -135,7 +140,7 @@ struct topic_attention_text final : wf::probe {
     for (std::size_t d = 0; d < texts; ++d) words += acc["words"](d);
     for (double const r : ratio.values<double const>()) mean += r / static_cast<double>(ratio.count());
     out.add("words", acc["words"]).units("token").about("whole words with a topic in each text");
-    out.add("mean_ratio", mean).about("mean of ratio over heads");
+    out.add("mean_ratio", mean).about("mean of ratio over heads").missing(none);
     char line[96];
     std::snprintf(line, sizeof line, "%.0f words in %zu texts; attention within topics %.3g times that between", words, texts,
                   mean);

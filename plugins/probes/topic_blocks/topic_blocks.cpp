@@ -27,13 +27,15 @@ double frobenius(wf::tensor const& m) {
 
 /// A mean as two scalars; a standard error only where there is one.
 void report(wf::results& out, std::string const& name, entry_mean const& m, std::string const& about) {
-  out.add(name, m.mean).about(about);
+  out.add(name, m.mean).about(about).missing("no such pair of words");
   if (!std::isnan(m.standard_error))
     out.add(name + "_standard_error", m.standard_error).about("standard error over words: " + about);
 }
 
 void report_blocks(wf::results& out, std::string const& matrix, block_statistics const& s) {
-  out.add(matrix + "_blocks", s.blocks).about("mean entry for each pair of topics, words with themselves left out");
+  out.add(matrix + "_blocks", s.blocks)
+      .about("mean entry for each pair of topics, words with themselves left out")
+      .missing("no such pair of words: a topic of no word, or of one");
   report(out, matrix + "_diagonal", s.diagonal, "mean entry of a word with itself");
   report(out, matrix + "_same", s.same, "mean entry of different words of one topic");
   report(out, matrix + "_different", s.different, "mean entry of words of different topics");
@@ -43,7 +45,9 @@ void report_blocks(wf::results& out, std::string const& matrix, block_statistics
   out.add(matrix + "_contrast_sd", s.contrast.deviation).about("standard deviation of the column contrast");
   out.add(matrix + "_contrast_min", s.contrast.minimum).about("smallest column contrast");
   out.add(matrix + "_contrast_max", s.contrast.maximum).about("largest column contrast");
-  out.add(matrix + "_positive_same", s.positive_same).about("fraction of same-topic entries, diagonal left out, above zero");
+  out.add(matrix + "_positive_same", s.positive_same)
+      .about("fraction of same-topic entries, diagonal left out, above zero")
+      .missing("no topic has two words");
   out.add(matrix + "_min", s.minimum).about("smallest entry among words");
   out.add(matrix + "_max", s.maximum).about("largest entry among words");
 }
@@ -137,9 +141,10 @@ struct topic_blocks final : wf::probe {
   std::size_t layer_, words_per_topic_, first_word_;
 };
 
-WAYFARER_PROBE(
-    topic_blocks, "1.0.0", "Topic structure of embeddings and value matrix: block means and contrasts per snapshot",
-    wf::port::model("model"), wf::port::source("source", "where the topics of the words come from").optional(),
-    wf::param("layer", 0, "layer whose attention is measured").at_least(0),
-    wf::param("words_per_topic", 10, "topic of word w is w / words_per_topic, where no source says otherwise").at_least(1),
-    wf::param("first_word", 4, "token of the first word, where there is no source").at_least(0));
+WAYFARER_PROBE(topic_blocks, "1.0.0", "Topic structure of embeddings and value matrix: block means and contrasts per snapshot",
+               wf::port::model("model"), wf::port::source("source", "where the topics of the words come from").optional(),
+               wf::param("layer", 0, "layer whose attention is measured").at_least(0),
+               wf::param("words_per_topic", 10, "topic of word w is w / words_per_topic, where no source says otherwise")
+                   .fact("words_per_topic")
+                   .at_least(1),
+               wf::param("first_word", 4, "token of the first word, where there is no source").fact("first_word").at_least(0));

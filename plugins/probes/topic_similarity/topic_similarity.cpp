@@ -96,6 +96,7 @@ struct topic_similarity final : wf::probe {
 
     out.add("tokens_with_topic", with_topic).units("token").about("tokens of the vocabulary that are whole words with a topic");
     out.add("tokens", static_cast<double>(n)).units("token").about("those that were compared");
+    std::string const one_kind = "no two tokens share a topic, or all do";
     char line[96] = "";
     for (bool const cosine : {false, true}) {
       std::string const prefix = cosine ? "cosine_" : "dot_", what = cosine ? "cosine" : "inner product";
@@ -104,10 +105,14 @@ struct topic_similarity final : wf::probe {
       for (std::size_t which : {1, 0}) {
         std::string const name = which ? "same" : "different",
                           of = which ? "tokens that share a topic" : "tokens that share none";
-        out.add(prefix + name, f[which].mean).about("mean " + what + " of two " + of);
-        out.add(prefix + name + "_deviation", f[which].deviation).about("deviation over pairs of the " + what + " of two " + of);
+        std::string const none = "no two " + of;
+        out.add(prefix + name, f[which].mean).about("mean " + what + " of two " + of).missing(none);
+        out.add(prefix + name + "_deviation", f[which].deviation)
+            .about("deviation over pairs of the " + what + " of two " + of)
+            .missing(none);
         out.add(prefix + name + "_standard_error", f[which].error)
-            .about("standard error over tokens of the mean " + what + " of two " + of);
+            .about("standard error over tokens of the mean " + what + " of two " + of)
+            .missing(none);
         if (!cosine) {
           double pairs = 0;
           for (auto const& r : own) pairs += r.count[which];
@@ -119,13 +124,22 @@ struct topic_similarity final : wf::probe {
         difference[i] -= f[0].influence[i];
         ratio[i] = (f[1].influence[i] - f[1].mean / f[0].mean * f[0].influence[i]) / f[0].mean;
       }
-      out.add(prefix + "difference", f[1].mean - f[0].mean).about("mean " + what + " within topics less that between topics");
+      out.add(prefix + "difference", f[1].mean - f[0].mean)
+          .about("mean " + what + " within topics less that between topics")
+          .missing(one_kind);
       out.add(prefix + "difference_standard_error", figures::error_of(difference))
-          .about("standard error over tokens of the difference");
-      out.add(prefix + "ratio", f[1].mean / f[0].mean).about("mean " + what + " within topics over that between topics");
-      out.add(prefix + "ratio_standard_error", figures::error_of(ratio)).about("standard error over tokens of the ratio");
+          .about("standard error over tokens of the difference")
+          .missing(one_kind);
+      out.add(prefix + "ratio", f[1].mean / f[0].mean)
+          .about("mean " + what + " within topics over that between topics")
+          .missing(one_kind);
+      out.add(prefix + "ratio_standard_error", figures::error_of(ratio))
+          .about("standard error over tokens of the ratio")
+          .missing(one_kind);
       figures const same(chance, sum, squares, 1), different(chance, sum, squares, 0);
-      out.add(prefix + "chance_difference", same.mean - different.mean).about("the difference with topics dealt out at random");
+      out.add(prefix + "chance_difference", same.mean - different.mean)
+          .about("the difference with topics dealt out at random")
+          .missing(one_kind);
       if (cosine)
         std::snprintf(line, sizeof line, "%zu tokens: cosine %.4f within topics, %.4f between", n, f[1].mean, f[0].mean);
     }

@@ -1,6 +1,6 @@
 // The value matrix that training would reach on infinitely many, infinitely long documents: every entry of W^V is free, and the
-// loss is exact, from the moments of the word frequencies over all choices of tau topics. What the theorem on W^V says in three
-// constants, this finds by descent or by solving the normal equations.
+// loss is exact, from the moments of the word frequencies over all choices of tau topics, or over all Dirichlet weights. What the
+// theorem on W^V says in three constants, this finds by descent or by solving the normal equations.
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
@@ -21,6 +21,7 @@ struct topic_theory final : wf::probe {
       : T_(c["topics"]),
         v_(c["words_per_topic"]),
         tau_(c["topics_per_document"]),
+        alpha_(c["alpha"]),
         mask_(c["p_m"]),
         keep_(c["p_c"]),
         random_(c["p_r"]),
@@ -41,9 +42,9 @@ struct topic_theory final : wf::probe {
     double const T = static_cast<double>(T_), v = static_cast<double>(v_), tau = static_cast<double>(tau_);
     double const kappa = included_ ? 1 - (1 - keep_) * mask_ : 1, noise = included_ ? mask_ * random_ / (T * v) : 0;
     double const mask = included_ ? mask_ * (1 - keep_ - random_) : 0;
-    double const square = 1 / (tau * T),
-                 product = T_ > 1 ? (tau - 1) / (tau * T * (T - 1)) : 0;  // E theta_t^2, E theta_t theta_t'
-    matrix seen(tokens, tokens), target = matrix::Zero(tokens, tokens);   // E p p^T, E q p^T
+    double const squares = tau_ > 0 ? 1 / tau : (alpha_ + 1) / (T * alpha_ + 1);  // sum over the topics of E theta_t^2
+    double const square = squares / T, product = T_ > 1 ? (1 - squares) / (T * (T - 1)) : 0;  // E theta_t^2, E theta_t theta_t'
+    matrix seen(tokens, tokens), target = matrix::Zero(tokens, tokens);                       // E p p^T, E q p^T
     double const mean = kappa / (T * v) + noise;
     for (Eigen::Index i = 0; i < tokens; ++i)
       for (Eigen::Index l = 0; l < tokens; ++l) {
@@ -59,7 +60,7 @@ struct topic_theory final : wf::probe {
       }
 
     matrix const value = descent_ ? descend(seen, target) : solve(seen, target);
-    double const least = 1 - 1 / (tau * v);
+    double const least = 1 - squares / v;
     double const loss = 1 + (value * seen).cwiseProduct(value).sum() - 2 * value.cwiseProduct(target).sum();
 
     wf::tensor w(wf::dtype::f64, {{"token_out", T_ * v_ + 1}, {"token_in", T_ * v_ + 1}});
@@ -69,7 +70,8 @@ struct topic_theory final : wf::probe {
     char line[96];
     std::snprintf(line, sizeof line, "loss %.6f, %.2g above the least", loss, loss - least);
     out.summarise(line);
-    out.add("excess_loss", loss - least).about("loss above the irreducible 1 - 1/(tau v)");
+    out.add("excess_loss", loss - least)
+        .about("loss above the irreducible 1 - 1/(tau v), or with Dirichlet weights 1 - (alpha + 1)/((T alpha + 1) v)");
   }
 
  private:
@@ -93,20 +95,28 @@ struct topic_theory final : wf::probe {
   }
 
   std::size_t T_, v_, tau_;
+  double alpha_;
   double mask_, keep_, random_;
   bool included_, descent_;
   double l2_;
   std::size_t updates_;
 };
 
-WAYFARER_PROBE(topic_theory, "1.0.0",
+WAYFARER_PROBE(topic_theory, "1.1.0",
                "Value matrix of the population optimum, every entry free: the numerical side of the theorem on W^V",
-               wf::param("topics", 10, "T").at_least(1), wf::param("words_per_topic", 10, "v").at_least(1),
-               wf::param("topics_per_document", 4, "tau").at_least(1),
-               wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1),
-               wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1),
-               wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1),
-               wf::param("masked_keys", "included", "whether masked positions are attended to").one_of("included|excluded"),
+               wf::port::source("source", "documents whose process is meant; none is read").optional(),
+               wf::param("topics", 10, "T").fact("topics").at_least(1),
+               wf::param("words_per_topic", 10, "v").fact("words_per_topic").at_least(1),
+               wf::param("topics_per_document", 4, "tau; 0: weights of topics from a Dirichlet distribution")
+                   .fact("topics_per_document")
+                   .at_least(0),
+               wf::param("alpha", 0.1, "Dirichlet parameter, where topics_per_document is 0").fact("alpha").between(1e-6, 1e6),
+               wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1).fact("p_m"),
+               wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1).fact("p_c"),
+               wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1).fact("p_r"),
+               wf::param("masked_keys", "included", "whether masked positions are attended to")
+                   .one_of("included|excluded")
+                   .fact("masked_keys"),
                wf::param("solver", "ridge", "normal equations, or gradient descent from zero").one_of("ridge|gradient_descent"),
                wf::param("l2", 1e-8, "penalty on |W|^2 beside the loss").at_least(0),
                wf::param("updates", 1000, "of the gradient descent").at_least(1));

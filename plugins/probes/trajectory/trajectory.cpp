@@ -144,7 +144,7 @@ struct trajectory final : wf::probe {
       return set;
     };
     auto const add = [&](char const* name, std::string const& about) -> wf::dataset& {
-      return labelled(out.add(name, acc[name])).about(about);
+      return labelled(out.add(name, acc[name])).about(about).missing("beyond the item's length");
     };
     if (path_)
       add("path",
@@ -153,17 +153,21 @@ struct trajectory final : wf::probe {
           "maps them, with weight and bias");
     add("step_angle", "angle on the sphere between the states before and after each block").units("rad");
     add("step_length", "length of that arc: sqrt(d_model) times the angle");
-    add("turning_angle", "how far each step turns from the great circle of the one before; NaN for the first").units("rad");
+    add("turning_angle", "how far each step turns from the great circle of the one before; NaN for the first")
+        .units("rad")
+        .missing("the first step, one of no length, or beyond the item's length");
     add("part_angle", "angle on the sphere that each part of a block covers").units("rad");
     add("part_length", "length of what each part of a block adds to the residual stream");
-    add("part_share", "what each part adds, along the block's whole step and as a share of it: shares sum to 1");
+    add("part_share", "what each part adds, along the block's whole step and as a share of it: shares sum to 1")
+        .missing("a block that moves the state nowhere, or beyond the item's length");
     add("geodesic_length", "length of the whole path on the sphere");
     add("direct_length", "length of the great circle from its beginning to its end");
     std::string const next = " the token that follows; none at the end";
     add("next_rank", "how many tokens come before" + next + " (-1)");
-    add("next_log_probability", "log probability of" + next).units("nat");
-    add("next_cosine", "cosine between the normed state and the embedding of" + next);
-    add("next_distance", "distance between the normed state and the embedding of" + next);
+    std::string const no_next = "no next token";
+    add("next_log_probability", "log probability of" + next).units("nat").missing(no_next);
+    add("next_cosine", "cosine between the normed state and the embedding of" + next).missing(no_next);
+    add("next_distance", "distance between the normed state and the embedding of" + next).missing(no_next);
     add("token_cosine", "cosine between the normed state and the embedding of each token of the item");
     add("token_distance", "distance between the normed state and the embedding of each token of the item");
     add("top_ids", "likeliest tokens read from each state; -1 beyond an item's length");
@@ -197,7 +201,7 @@ struct trajectory final : wf::probe {
           if (!std::isnan(lengths(i, l, p))) mean(l) += static_cast<double>(lengths(i, l, p)), ++words;
       whole += mean(l) /= static_cast<double>(words);
     }
-    out.add("mean_step_length", mean).about("mean of step_length over all positions of all items");
+    out.add("mean_step_length", mean).about("mean of step_length over all positions of all items").missing("no item has a token");
     char line[96];
     std::snprintf(line, sizeof line, "%zu words, mean way on the sphere %.2f, of radius %.2f", words, whole,
                   std::sqrt(static_cast<double>(model.info().d_model)));

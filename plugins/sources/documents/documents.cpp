@@ -29,7 +29,12 @@ struct documents final : wf::source {
     info_.longest = table_.longest;
     info_.has_words = true;
     info_.words = std::move(table_.names);
+    info_.facts["vocabulary"] = wf::param_value(static_cast<std::int64_t>(info_.vocabulary));
     if (std::int64_t const v = c["words_per_topic"].integer(); v > 0) {
+      info_.facts["words_per_topic"] = wf::param_value(v);
+      // Without a list of the words nobody knows whether there are topics whose words don't occur.
+      if (auto const n = static_cast<std::int64_t>(info_.vocabulary); !vocabulary.empty() && n % v == 0)
+        info_.facts["topics"] = wf::param_value(n / v);
       std::vector<std::int32_t> topic(info_.vocabulary);
       for (std::size_t w = 0; w < topic.size(); ++w) topic[w] = static_cast<std::int32_t>(static_cast<std::int64_t>(w) / v);
       info_.truth["topic_of_word"] = wf::tensor::of(topic, {{"word", topic.size()}});

@@ -4,7 +4,7 @@
 //
 // Topic t owns the words t*v .. t*v + v-1, all equally probable. A document is a pure function of (seed, split, index) and is
 // made anew whenever it is asked for, so memory does not depend on the number of documents. With `path` the documents of a file
-// take the place of generated ones and the topics stay what the parameters say.
+// take the place of generated ones; the parameters then say what process made the file.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -60,7 +60,12 @@ struct lda final : wf::source {
     } else {
       info_.items = static_cast<std::size_t>(c["documents"].integer());
       info_.longest = length_max_;
+      for (auto const* name : {"length_min", "length_max"}) info_.facts[name] = c[name];
     }
+    // Of a file as well: the parameters say what process made it.
+    for (auto const* name : {"topics", "words_per_topic", "topics_per_document"}) info_.facts[name] = c[name];
+    if (tau_ == 0) info_.facts["alpha"] = c["alpha"];
+    info_.facts["vocabulary"] = wf::param_value(static_cast<std::int64_t>(vocabulary));
   }
 
   wf::source_info const& info() const override { return info_; }
@@ -143,5 +148,6 @@ WAYFARER_SOURCE(
     wf::param("seed", 0, "seed of the documents; if it is not given, the pipeline's").at_least(0),
     wf::param("split", "train", "any word; another word gives other documents under the same seed"),
     wf::param::file("path", "",
-                    "read this file (word numbers, then END; plain, .gz or .bz2) instead of generating; topics stay as stated"),
+                    "read this file (word numbers, then END; plain, .gz or .bz2) instead of generating; the other parameters say "
+                    "how it was made"),
     wf::param("limit", 256, "most that a file may hold unpacked").in("MiB").between(1, 1 << 20));

@@ -63,10 +63,9 @@ struct WAYFARER_API pretrained {
   virtual generation_tokens const& generation() const = 0;
 };
 
-/// The one place that `generate`, runs and probes ask: what the model's files say, and where they say nothing its tokenizer.
+/// The one place that `generate`, runs and probes ask: what the model's files say, and where they say nothing its tokenizer. A
+/// decoder whose start nobody names begins with the padding token, as T5 does, else with 0.
 WAYFARER_API generation_tokens generation_tokens_of(model const&);
-/// Its `start` alone, of an encoder-decoder. One that nobody names is the padding token, as for T5, else 0.
-WAYFARER_API std::vector<std::int32_t> decoder_start_of(model const&);
 /// Throws usage_error, naming them, if the model's files ask for tokens to be forced or forbidden, which nothing here does.
 WAYFARER_API void refuse_forced_tokens(model const&);
 

@@ -69,7 +69,7 @@ class WAYFARER_API weight_table {
   tensor stored(std::string_view name) const;
   /// Stored tensors that a forward pass needs and the checkpoint lacks.
   std::vector<std::string> missing() const;
-  /// Throws data_error that names what is missing (of many the first), and what the file has instead, if anything is.
+  /// Throws data_error that lists exactly what is missing, if anything is.
   void require_all() const;
   /// The same for those of them that are `needed`: a run that stops early, or an encoder without its decoder, does with fewer.
   void require(std::function<bool(std::string_view stored)> const& needed) const;

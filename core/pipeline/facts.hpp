@@ -1,0 +1,35 @@
+// What sources and models say of themselves, on its way along the wires of a plan to the parameters that are bound to it.
+//
+// Used by the main thread while the plan's objects are made, in the plan's order: what a node is wired to has spoken before the
+// node is made. A parameter bound to a fact (`wf::param(...).fact("topics")`) takes the fact's value where the user gives none;
+// another value that the user gives is a problem, as is a fact on which the node's inputs do not agree.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <wayfarer/config.hpp>
+
+#include "pipeline/plan.hpp"
+
+namespace wayfarer::host {
+
+/// A value of a fact, and the node that states it.
+struct stated_fact {
+  param_value value;
+  std::string by;
+};
+/// The facts that hold at a node. One fact has several values where inputs differ and nobody between has chosen.
+using known_facts = std::map<std::string, std::vector<stated_fact>, std::less<>>;
+
+/// Puts the facts of the nodes before it (`known`, one for each node of the plan) into the parameters of node `i`. Contradictions
+/// are added to the problems; the parameter then has the fact's value, so that one contradiction is reported once.
+void take_facts(plan&, std::size_t i, std::span<known_facts const> known, std::vector<problem>&);
+
+/// What holds for those who read node `i`: the facts of its inputs, its parameters that are bound to facts, and its `own`, each
+/// in place of the ones before.
+known_facts facts_of(plan const&, std::size_t i, std::span<known_facts const> known, fact_map const& own);
+
+}  // namespace wayfarer::host
