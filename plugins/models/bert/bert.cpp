@@ -372,5 +372,6 @@ struct bert final : wf::model, wf::pretrained {
 
 }  // namespace
 
-WAYFARER_MODEL(bert, "1.0.0", "BERT or RoBERTa with its masked-language head, from a Hugging Face checkpoint folder",
-               wf::param::file("path", "", "folder with config.json and model.safetensors").required());
+WAYFARER_MODEL(
+    bert, "1.0.0", "BERT or RoBERTa with its masked-language head, from a Hugging Face checkpoint folder",
+    wf::param::file("path", "", "folder with config.json and model.safetensors, or a name in Hugging Face's cache").required());

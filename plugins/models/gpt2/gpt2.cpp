@@ -64,7 +64,10 @@ struct gpt2 final : wf::gpt2_model, wf::pretrained {
 
 }  // namespace
 
-WAYFARER_MODEL(gpt2, "1.0.0", "GPT-2 from a Hugging Face checkpoint folder",
-               wf::param::file("path", "", "folder with config.json, model.safetensors and the tokenizer's files").required(),
-               wf::param("gelu", "auto", "auto: what config.json's activation_function says; or its tanh or erf form")
-                   .one_of("auto|tanh|erf"));
+WAYFARER_MODEL(
+    gpt2, "1.0.0", "GPT-2 from a Hugging Face checkpoint folder",
+    wf::param::file("path", "",
+                    "folder with config.json, model.safetensors and the tokenizer's files, or a name in Hugging Face's cache")
+        .required(),
+    wf::param("gelu", "auto", "auto: what config.json's activation_function says; or its tanh or erf form")
+        .one_of("auto|tanh|erf"));

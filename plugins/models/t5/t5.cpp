@@ -377,5 +377,6 @@ wf::tensor t5::unembed(wf::tensor const& x) const {
 
 }  // namespace
 
-WAYFARER_MODEL(t5, "1.0.0", "T5 from a Hugging Face checkpoint folder: v1.0, v1.1, Flan-T5, mT5",
-               wf::param::file("path", "", "folder with config.json and model.safetensors").required());
+WAYFARER_MODEL(
+    t5, "1.0.0", "T5 from a Hugging Face checkpoint folder: v1.0, v1.1, Flan-T5, mT5",
+    wf::param::file("path", "", "folder with config.json and model.safetensors, or a name in Hugging Face's cache").required());
