@@ -144,6 +144,23 @@ def hover_map(page, file, name):
             bad.check(tip is not None and same(tip[-1].split(" ")[0], d[tuple(at)]), f"{name}{at}: the page says {tip}, the file {d[tuple(at)]!r}")
 
 
+def linked(page):
+    """A click on one map marks the same position and state on another; a slider moves all views of its dimension."""
+    b = box(page, '.figure[data-set="lens/entropy"] .plot > canvas')
+    page.click(b["x"] + b["width"] * 0.5, b["y"] + b["height"] * 0.5)
+    bad.check(page.evaluate("document.querySelectorAll('.figure[data-set=\"lens/divergence\"] .chosen path').length") == 2, "a chosen cell is not marked on the other maps")
+    moved = page.evaluate("""(() => {
+      const of = set => document.querySelector(`.figure[data-set="${set}"] input[type=range]`), one = of('lens/entropy');
+      one.value = 2;
+      one.dispatchEvent(new Event('input'));
+      const other = of('lens/divergence').value;
+      one.value = 0;
+      one.dispatchEvent(new Event('input'));
+      return other;
+    })()""")
+    bad.check(moved == "2", "a slider does not move the others of its dimension")
+
+
 def hover_curve(page, file, name):
     with h5py.File(file) as f:
         d = f[name]
@@ -331,6 +348,7 @@ def main():
                 hover_map(page, file, "lens/entropy")
                 hover_map(page, file, "blame/head")
                 hover_lens(page, file, "lens/top_tokens")
+                linked(page)
                 downloads(owner, page, file, work, "lens/entropy")
                 walk_by_keyboard(page, name)
                 accessible(page, name, axe)

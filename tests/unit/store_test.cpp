@@ -834,7 +834,7 @@ TEST_F(store, the_verbs_survive_damaged_files) {
     ++codes[printed(show_verb, {bad}).first];
     ++codes[printed(show_verb, {bad, "structure"}).first];
     ++codes[printed(compare_verb, {good, bad}).first];
-    if (i % 3 == 0 && !bundled_page().script.empty())
+    if (i % 6 == 0 && !bundled_page().script.empty())
       ++codes[printed(report_verb, {bad, "--out", (folder / "m.html").string()}).first];
   }
   for (auto const& [code, times] : codes) EXPECT_TRUE(code == 0 || code == 1 || code == 3) << code;

@@ -4,7 +4,7 @@ import { ink_on, scale_of } from './colour';
 import { button, element, replace, svg } from './dom';
 import { field } from './field';
 import { short, visible } from './format';
-import { on_move, sliders, theme_changed } from './linked';
+import { chosen_of, move, on_move, sliders, theme_changed } from './linked';
 import { fitting, side_labels, text_width, top_labels } from './plot';
 import { hide_tip, pair, show_tip } from './tip';
 
@@ -12,7 +12,6 @@ export interface map_options {
   rows: number; columns: number;
   colours?: 'sequential' | 'diverging';
   limits?: [number, number];
-  on_cell?: (row: number, column: number) => void;
   square?: boolean;
   /** Names that the dataset doesn't hold, such as the tokens of the chosen item. */
   names?: (axis: number, index: number) => string | undefined;
@@ -71,6 +70,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
   const like = f.axes.map((a, k) => a.texts ? k : f.axes.findIndex(b => b.texts !== undefined && b.full === a.full && a.name.endsWith(b.name)));
   const name = (a: number, i: number): string => o.names?.(a, i) ?? (like[a] >= 0 ? visible(f.label(like[a], i)) : f.label(a, i));
 
+  let chosen = svg('g'), mark = (): void => {};
   function draw(): void {
     zoom = zoomed ?? whole();
     replace(bar, legend(colours, f.info.units, range.missing > 0));
@@ -97,11 +97,23 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
       svg('text', { class: 'name', x: left, y: 12 }, f.axes[o.columns].name + ' \u2192'),
       side_labels(row_names.map(t => fitting(t, left - 10)), down, left - 6, top), top_labels(column_names, across, left, top - 6));
     if (across >= 38 && down >= 15 && rows * columns <= 900) overlay.append(cell_texts(rows, columns, across, down, left, top));
+    chosen = svg('g', { class: 'chosen' });
+    mark = () => marks(left, top, across, down);
+    mark();
+    overlay.append(chosen);
     const cross = svg('g', { class: 'cross' });
     overlay.append(cross);
     replace(plot, canvas, overlay);
     plot.style.height = `${top + height + 6}px`;
     interact(canvas, cross, { left, top, across, down, rows, columns });
+  }
+
+  /** Small triangles where the page's sliders stand, if somebody moved them. */
+  function marks(left: number, top: number, across: number, down: number): void {
+    const r = chosen_of(f, o.rows), c = chosen_of(f, o.columns);
+    const x = c === undefined ? 0 : left + (c - zoom.c0 + 0.5) * across, y = r === undefined ? 0 : top + (r - zoom.r0 + 0.5) * down;
+    replace(chosen, c !== undefined && c >= zoom.c0 && c < zoom.c1 && svg('path', { d: `M${x},${top} l-4,-5 h8 z` }),
+      r !== undefined && r >= zoom.r0 && r < zoom.r1 && svg('path', { d: `M${left},${y} l-5,-4 v8 z` }));
   }
 
   function cell_texts(rows: number, columns: number, across: number, down: number, left: number, top: number): SVGGElement {
@@ -132,6 +144,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
       c = Math.max(0, Math.min(at.columns - 1, Math.floor((e.clientX - b.left) / at.across)));
       r = Math.max(0, Math.min(at.rows - 1, Math.floor((e.clientY - b.top) / at.down)));
     };
+    const choose = (): void => { move(f, o.rows, zoom.r0 + r); move(f, o.columns, zoom.c0 + c); };
     const leave = (): void => { if (!from) { replace(cross); hide_tip(); } };
     canvas.addEventListener('pointermove', e => { locate(e); tell(e.clientX, e.clientY, false); });
     canvas.addEventListener('pointerleave', leave);
@@ -142,7 +155,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
       const start = from;
       from = null;
       if (!start) return;
-      if (start[0] === r && start[1] === c) { o.on_cell?.(zoom.r0 + r, zoom.c0 + c); return; }
+      if (start[0] === r && start[1] === c) { choose(); return; }
       if (Math.abs(start[0] - r) + Math.abs(start[1] - c) < 2) return;
       zoomed = { r0: zoom.r0 + Math.min(start[0], r), r1: zoom.r0 + Math.max(start[0], r) + 1,
         c0: zoom.c0 + Math.min(start[1], c), c1: zoom.c0 + Math.max(start[1], c) + 1 };
@@ -152,7 +165,7 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
     canvas.addEventListener('keydown', e => {
       const step = ({ ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] } as Record<string, number[]>)[e.key];
       if (e.key === 'Escape') { reset.click(); return; }
-      if (e.key === 'Enter' && r >= 0) o.on_cell?.(zoom.r0 + r, zoom.c0 + c);
+      if (e.key === 'Enter' && r >= 0) choose();
       if (!step) return;
       e.preventDefault();
       r = r < 0 ? 0 : Math.max(0, Math.min(at.rows - 1, r + step[0]));
@@ -163,5 +176,5 @@ export function heatmap(host: HTMLElement, f: field, width: number, o: map_optio
   }
   draw();
   theme_changed.on(plot, draw);
-  for (const a of [o.rows, o.columns]) on_move(plot, f, a, () => {});
+  for (const a of [o.rows, o.columns]) on_move(plot, f, a, () => mark());
 }

@@ -38,6 +38,8 @@ export function move(f: field, a: number, to: number): void {
   indices.set(key, whole);
   moved.get(key)?.ring();
 }
+/** The index that somebody chose, or undefined. */
+export const chosen_of = (f: field, a: number): number | undefined => indices.has(key_of(f, a)) ? index_of(f, a) : undefined;
 /** Where a dimension stands as long as nobody moved it. */
 export function begin_at(f: field, a: number, index: number): void {
   if (!indices.has(key_of(f, a))) move(f, a, index);
