@@ -46,11 +46,12 @@ def run(*command):
     return done.stdout
 
 
-def open_all(page):
-    """Unfolds every card and list, and scrolls through all of it until everything is drawn."""
-    page.evaluate("document.querySelectorAll('details.node, details.more').forEach(d => { d.open = true; })")
+def open_all(page, lists=True):
+    """Unfolds every card and its list of further datasets, and scrolls through all of it until everything is drawn."""
+    page.evaluate("document.querySelectorAll('details.node').forEach(d => { d.open = true; })")
     time.sleep(0.1)
-    page.evaluate("document.querySelectorAll('details.more').forEach(d => { d.open = true; })")
+    if lists:
+        page.evaluate("document.querySelectorAll('details.more').forEach(d => { d.open = true; })")
     page.evaluate("""(async () => {
       const pause = () => new Promise(r => requestAnimationFrame(() => setTimeout(r, 5)));
       for (let y = 0; y < document.documentElement.scrollHeight; y += 700) { scrollTo(0, y); await pause(); }
@@ -341,6 +342,9 @@ def main():
             first = page.evaluate("performance.now()") / 1000
             if which == "all":
                 page.screenshot(shots / f"{name}.png")
+            if name in ("traveling-words-small", "t5-attention-kernels"):
+                open_all(page, lists=False)
+                accessible(page, name, axe)
             open_all(page)
             figures = check_page(page, name)
             kinds = sorted({f["kind"] for f in figures})
@@ -359,8 +363,6 @@ def main():
             if name == "topic-values":
                 hover_map(page, file, "structure/value_blocks")
                 hover_curve(page, file, "learner/loss")
-            if name in ("traveling-words-small", "t5-attention-kernels"):
-                accessible(page, name, axe)
             if which == "all":
                 height = page.evaluate("document.documentElement.scrollHeight")
                 page.screenshot(shots / f"{name}-whole.png", {"x": 0, "y": 0, "width": 1280, "height": min(height, 8000)})
