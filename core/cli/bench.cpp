@@ -1,21 +1,28 @@
 // wayfarer bench: compares plugins of one kind on the same input, with Google Benchmark, and a run with an earlier one.
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <system_error>
 
 #include <benchmark/benchmark.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/run_files.hpp>
 #include <wayfarer/version.hpp>
 
 #include "bench/benchmarks.hpp"
 #include "bench/compare.hpp"
 #include "bench/limits.hpp"
 #include "cli/options.hpp"
+#include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "conformance/inputs.hpp"
 
@@ -108,10 +115,50 @@ std::vector<std::string> read_captures(std::string const& text) {
   }
 }
 
+/// What --benchmark_out or its variable in the environment says, the last of them.
+std::optional<std::string> benchmark_out(words const& options) {
+  constexpr std::string_view option = "--benchmark_out=";
+  for (auto w = options.rbegin(); w != options.rend(); ++w)
+    if (w->starts_with(option)) return w->substr(option.size());
+  char const* const variable = std::getenv("BENCHMARK_OUT");
+  return variable && *variable ? std::optional<std::string>(variable) : std::nullopt;
+}
+
+bool holds_measurements(std::string const& file) {
+  try {
+    return !read_measurements(file).empty();
+  } catch (error const&) {
+    return false;
+  }
+}
+
+/// A file in memory that Google Benchmark can open by a name.
+class kept_apart {
+ public:
+  kept_apart() : descriptor_(::memfd_create("wayfarer-bench", MFD_CLOEXEC)) {
+    if (descriptor_ < 0) throw resource_error("no memory for what is measured: " + std::generic_category().message(errno));
+  }
+  kept_apart(kept_apart const&) = delete;
+  ~kept_apart() { ::close(descriptor_); }
+  std::string name() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+  void write_to(std::string const& path) const {
+    std::string const all = read_text(name(), std::size_t{1} << 30);
+    if (!all.empty()) write_file_atomically(path, all);
+  }
+
+ private:
+  int descriptor_;
+};
+
 std::string three_digits(double v) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3f", v);
   return text;
+}
+
+/// Standard error holds findings here.
+void check_errors_were_written() {
+  if (!std::cerr.flush()) throw resource_error("can't write the ratios to standard error; send it elsewhere");
 }
 
 /// Prints the ratios to standard error, so that JSON on standard output stays JSON. The exit code.
@@ -132,6 +179,7 @@ int report_ratios(measurements const& now, measurements const& before, std::stri
             << "ratio of medians; interval: percentile bootstrap over repetitions\n";
   if (uncertain != 0) std::cerr << "for intervals, measure both with --benchmark_repetitions=10\n";
   if (worse != 0) std::cerr << worse << " of " << all.size() << " slower by more than " << three_digits(worst_allowed) << "\n";
+  check_errors_were_written();
   return worse != 0 ? 1 : 0;
 }
 
@@ -157,6 +205,7 @@ void report_against_first(keeper const& kept) {
   }
   std::cerr << format_table({"benchmark", "time / first", "95 % interval", "of multiply-adds", "95 % interval"}, rows)
             << "ratios and fractions are of medians; interval: percentile bootstrap over repetitions\n";
+  check_errors_were_written();
 }
 
 }  // namespace
@@ -193,6 +242,7 @@ int bench_verb(words const& arguments) {
       "capture", po::value<std::string>()->default_value("none")->value_name("WHAT,..."),
       "models: none (logits of the last position), logits (of all), or with these residuals, patterns or all hooks")(
       "seed", po::value<std::uint64_t>()->default_value(0)->value_name("N"), "seed of tokens and of plugins that take one")(
+      "force", "let --benchmark_out replace a file that no bench wrote")(
       "ratios", "print each time over the first one's, with intervals; repetitions are ten, and take turns")(
       "against", po::value<std::string>()->value_name("FILE.json"), "compare with what --benchmark_out=FILE.json wrote earlier")(
       "worse-than", po::value<double>()->default_value(1.05)->value_name("RATIO"),
@@ -224,6 +274,20 @@ int bench_verb(words const& arguments) {
   // What slows the machine down for a while shall slow all of them down.
   if (o.has("ratios") && !chosen("--benchmark_enable_random_interleaving"))
     theirs.emplace_back("--benchmark_enable_random_interleaving=true");
+
+  // Google Benchmark writes straight into its file; ours appears whole, and only where one may be.
+  std::optional<output_place> to;
+  std::optional<kept_apart> apart;
+  if (auto const given = benchmark_out(theirs)) {
+    output_rule rule;
+    rule.option = "--benchmark_out", rule.wanted = "what an earlier bench wrote", rule.force = "--force";
+    rule.forced = o.has("force"), rule.is_own = &holds_measurements;
+    provide_run_inputs(o.all("against"));
+    to = check_output(*given, rule);
+    say_replaced(*to);
+    apart.emplace();
+    theirs.push_back("--benchmark_out=" + apart->name());
+  }
 
   std::string const what = o.required("WHAT");
   auto const ids = o.all("ID");
@@ -289,6 +353,7 @@ int bench_verb(words const& arguments) {
   keeper kept;
   benchmark::RunSpecifiedBenchmarks(&kept);
   benchmark::Shutdown();
+  if (to) apart->write_to(to->path);
   if (kept.failed()) throw plugin_error("a benchmark failed; the output above says why");
   if (kept.times().empty()) throw usage_error("no benchmark fits --benchmark_filter");
   if (o.has("ratios")) report_against_first(kept);

@@ -1,6 +1,7 @@
 // wayfarer check: every problem of a pipeline file at once, and what running it will take.
 #include <cstdio>
 
+#include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 
 namespace wayfarer::host {
@@ -45,6 +46,7 @@ int check_verb(words const& arguments) {
                  "Checks the pipeline in FILE: names, types, ranges, wiring and hooks. Loads no weights and runs nothing.",
                  {"wayfarer check runs/topic-values.yaml", "wayfarer check my.yaml --set documents.topics=20"});
   add_plan_options(o);
+  add_result_options(o, about_out);
   if (!o.parse(arguments)) return 0;
   registry plugins = open_registry(o);
   planned p = read_planned(o, plugins);
@@ -53,7 +55,8 @@ int check_verb(words const& arguments) {
   for (auto const& r : remarks)
     std::fprintf(stderr, "warning: %s: %s\n", p.what.nodes[r.node].name.c_str(), printable(r.text).c_str());
   if (int const code = report_problems(p)) return code;
-  std::printf("%s: %zu nodes, %zu expectations, no problems\n", p.what.file.string().c_str(), p.what.nodes.size(),
+  say_replaced(result_place(o, p.what));
+  std::printf("%s: %zu nodes, %zu expectations, no problems\n", printable(p.what.file.string()).c_str(), p.what.nodes.size(),
               p.what.expectations.size());
   print_forecast(p.what, predict(p.what, p.objects));
   return 0;

@@ -195,7 +195,7 @@ int doctor_verb(words const& arguments) {
     for (auto const& p : problems) wrong.push_back(printable(p));
     for (auto const& n : notes) said.push_back(printable(n));
     report.set("problems", std::move(wrong)).set("notes", std::move(said));
-    std::cout << to_json(report, 2) << '\n';
+    std::cout << printable_json(report, 2) << '\n';
   } else {
     bool const bold = colours();
     for (auto const& [title, rows] : parts)

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/generate.hpp>
@@ -15,6 +16,7 @@
 #include <wayfarer/version.hpp>
 
 #include "cli/models.hpp"
+#include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "cli/signals.hpp"
 #include "cli/verbs.hpp"
@@ -41,18 +43,6 @@ std::vector<std::int32_t> parse_ids(std::string_view text, char const* option, s
     ids.push_back(id);
     text.remove_prefix(static_cast<std::size_t>(rest - text.data()));
   }
-}
-
-/// Text for a terminal that may have more than one line: as `printable`, but lines and tabs stay.
-std::string lines(std::string_view text) {
-  std::string out;
-  for (std::size_t at = 0; at <= text.size();) {
-    std::size_t const end = std::min(text.find_first_of("\n\t", at), text.size());
-    out += printable(text.substr(at, end - at));
-    if (end < text.size()) out += text[end];
-    at = end + 1;
-  }
-  return out;
 }
 
 /// Prints text as it grows. A character whose bytes come in several tokens waits until it is whole.
@@ -88,7 +78,7 @@ class growing_text {
     for (auto const id : ids_) out += (out.empty() ? "" : " ") + model_.token_text(id);
     return out;
   }
-  static void show(std::string_view part) { std::cout << lines(part) << std::flush; }
+  static void show(std::string_view part) { std::cout << printable_lines(part) << std::flush; }
 
   model const& model_;
   std::vector<std::int32_t> ids_;
@@ -254,8 +244,8 @@ int generate_verb(words const& arguments) {
       "tokens that end a text; default: eos_token_id, else the tokenizer's end of text")("no-stop",
                                                                                          "go on after the end of text")(
       "capture", po::value<std::vector<std::string>>()->composing()->multitoken()->value_name("HOOK..."),
-      "keep what is computed at these hooks")("out", po::value<std::string>()->value_name("F.h5"),
-                                              "the file that keeps it, with the tokens")("json", "print JSON when all is done");
+      "keep what is computed at these hooks")("json", "print JSON when all is done");
+  add_result_options(o, "the file that keeps it, with the tokens; {seed}, {temperature} and other options may stand in its name");
   if (!o.parse(arguments)) return 0;
   if (o.has("capture") != o.has("out")) throw usage_error("--capture says what to keep and --out where: give both, or neither");
 
@@ -266,6 +256,18 @@ int generate_verb(words const& arguments) {
   auto const started = std::chrono::steady_clock::now();
   std::string const began = utc_now();
   registry plugins = open_registry(o);
+  std::optional<output_place> to;
+  if (o.has("out")) {
+    provide_run_inputs(o.all("path"));
+    auto const text = [](double x) { return to_json(json_value(x)); };
+    to = result_place(o, "",
+                      {{"seed", std::to_string(o.get<std::uint64_t>("seed"))},
+                       {"temperature", text(o.get<double>("temperature"))},
+                       {"top-k", std::to_string(o.get<std::size_t>("top-k"))},
+                       {"top-p", text(o.get<double>("top-p"))},
+                       {"max-new-tokens", std::to_string(o.get<std::size_t>("max-new-tokens"))}});
+    say_replaced(*to);
+  }
   std::unique_ptr<model> const m = open_model(o, plugins);
   run_request request;
   if (o.has("capture")) request.capture = m->info().hooks_for(o.all("capture"));
@@ -304,7 +306,7 @@ int generate_verb(words const& arguments) {
   // A prompt is shown as it was given: its tokens may not hold all of it.
   auto const beginning = [&](std::size_t i) {
     if (two_stacks) return std::string();
-    return lines(prompts[i].text.empty() ? text_of(*m, prompts[i].ids) : prompts[i].text);
+    return printable_lines(prompts[i].text.empty() ? text_of(*m, prompts[i].ids) : prompts[i].text);
   };
   if (streams) std::cout << beginning(0) << std::flush;
   growing_text text(*m, shown);
@@ -338,8 +340,8 @@ int generate_verb(words const& arguments) {
       rest.end();
     }
   }
-  if (o.has("json")) std::cout << to_json(all, 2) << '\n';
-  if (!o.has("out")) return 0;
+  if (o.has("json")) std::cout << printable_json(all, 2) << '\n';
+  if (!to) return 0;
 
   results r;
   std::size_t longest = 0;
@@ -380,7 +382,7 @@ int generate_verb(words const& arguments) {
                          to_json(parameters),
                          "",
                          seconds};
-  result_writer file(o.get<std::string>("out"), "Generation by " + std::string(which.id()), how.seed);
+  result_writer file(to->path, "Generation by " + std::string(which.id()), how.seed);
   file.write(node, r);
   run_record run;
   run.plan_json = to_json(parameters);
@@ -389,7 +391,7 @@ int generate_verb(words const& arguments) {
   run.started = began, run.ended = utc_now();
   run.peak_memory = peak_memory_bytes();
   file.commit(run, {node});
-  std::cout << o.get<std::string>("out") << ": " << file.datasets() << " datasets, " << format_size(file.bytes()) << "\n";
+  std::cout << printable(to->given) << ": " << file.datasets() << " datasets, " << format_size(file.bytes()) << "\n";
   return 0;
 }
 

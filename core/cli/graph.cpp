@@ -13,7 +13,7 @@ int graph_verb(words const& arguments) {
   registry plugins = open_registry(o);
   planned const p = read_planned(o, plugins);
   if (int const code = report_problems(p)) return code;
-  std::fputs(to_dot(p.what).c_str(), stdout);
+  std::fputs(printable_lines(to_dot(p.what)).c_str(), stdout);
   return 0;
 }
 

@@ -1,6 +1,6 @@
 // The program: finds the verb, runs it, turns errors into a message and an exit code.
+#include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
@@ -13,6 +13,7 @@
 #include "cli/options.hpp"
 #include "cli/signals.hpp"
 #include "cli/verbs.hpp"
+#include "store/standard_output.hpp"
 #include "store/store.hpp"
 
 namespace {
@@ -82,21 +83,23 @@ int dispatch(std::vector<std::string> const& arguments) {
 
 int main(int count, char** words) {
   try {
+    hold_standard_streams();
     initialise_store();
     install_signal_handlers();
     wayfarer::provide_result_reader(&wayfarer::host::read_dataset_in_child);
     int const code = dispatch({words + 1, words + count});
-    if (std::fflush(stdout) != 0)
-      throw wayfarer::resource_error(std::string("can't write to standard output: ") + std::strerror(errno));
+    finish_standard_output();
     return code;
+  } catch (reader_has_gone const&) {
+    return 128 + SIGPIPE;
   } catch (wayfarer::error const& e) {
-    std::fprintf(stderr, "wayfarer: %s\n", e.what());
+    std::fprintf(stderr, "wayfarer: %s\n", printable_lines(e.what()).c_str());
     return e.exit_code();
   } catch (std::bad_alloc const&) {
     std::fprintf(stderr, "wayfarer: memory ran out; use fewer --threads or a smaller --memory-budget\n");
     return 5;
   } catch (std::exception const& e) {
-    std::fprintf(stderr, "wayfarer: %s\n", e.what());
+    std::fprintf(stderr, "wayfarer: %s\n", printable_lines(e.what()).c_str());
     return 70;
   }
 }

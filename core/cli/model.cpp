@@ -145,7 +145,7 @@ int show_info(model const& m, bool json, bool values) {
     all.set("warnings", std::move(told));
     all.set("tokenizer", t ? json_value(t->kind()) : json_value());
     if (values) all.set("not_finite", std::move(spoiled));
-    std::cout << to_json(all, 2) << '\n';
+    std::cout << printable_json(all, 2) << '\n';
     return 0;
   }
   std::vector<std::vector<std::string>> rows{
@@ -193,7 +193,7 @@ int show_hooks(model const& m, bool json, std::vector<std::string> const& patter
                                         {"keys", h.keys == positions::decoder ? "decoder" : "tokens"},
                                         {"about", h.about}}));
     }
-    std::cout << to_json(all, 2) << '\n';
+    std::cout << printable_json(all, 2) << '\n';
     return 0;
   }
   std::vector<std::vector<std::string>> rows;
@@ -226,7 +226,7 @@ int show_weights(model const& m, bool json, std::vector<std::string> const& patt
                     w.missing ? "" : std::string(wayfarer::name_of(w.value.type()))});
   }
   if (json)
-    std::cout << to_json(all, 2) << '\n';
+    std::cout << printable_json(all, 2) << '\n';
   else
     std::cout << format_table({"weight", "shape", "type"}, rows);
   return 0;

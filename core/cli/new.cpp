@@ -118,6 +118,7 @@ int new_verb(words const& arguments) {
     throw resource_error("the templates are not installed: " + from.string() +
                          " is missing; install the package wayfarer-dev, or Wayfarer itself with 'cmake --install'");
   fs::path const to = o.has("dir") ? o.get<std::string>("dir") : name;
+  if (to.empty()) throw usage_error("--dir '': names no folder; name the folder to write");
   std::error_code code;
   if (fs::exists(fs::symlink_status(to, code)) && !(fs::is_directory(to, code) && fs::is_empty(to, code)))
     throw usage_error("'" + printable(to.string()) + "' exists already; say where to write with --dir");

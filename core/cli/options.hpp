@@ -8,6 +8,8 @@
 
 #include <boost/program_options.hpp>
 
+#include <wayfarer/json.hpp>
+
 #include "cli/verbs.hpp"
 
 namespace wayfarer::host {
@@ -53,8 +55,16 @@ std::string format_count(std::uint64_t n);
 /// Whether standard output may carry colours: a terminal, and NO_COLOR not set.
 bool colours();
 
-/// Text from a file, fit for a terminal: control characters and bytes that are no UTF-8 become "\xNN".
+/// Bytes of the character that begins `text`, which is UTF-8, if a terminal obeys it instead of showing it, else 0: control
+/// characters, line separators, what turns the direction of writing, and tags, which nobody sees. For signal handlers too.
+std::size_t hidden_bytes(std::string_view text) noexcept;
+/// Text from a file, fit for one line of a terminal: control characters, what turns the direction of writing, and bytes that are
+/// no UTF-8 become "\xNN".
 std::string printable(std::string_view text);
+/// The same for whole messages and texts: lines and tabs stay.
+std::string printable_lines(std::string_view text);
+/// JSON for a terminal: the same characters as "\uNNNN".
+std::string printable_json(json_value const&, int indent = 0);
 /// A number in at most six digits, for people.
 std::string format_number(double);
 

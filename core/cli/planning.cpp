@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cstdio>
 
+#include <wayfarer/run_files.hpp>
+
+#include "engine/provenance.hpp"
+
 namespace wayfarer::host {
 namespace po = boost::program_options;
 
@@ -23,13 +27,14 @@ registry open_registry(verb_options const& o) {
 planned read_planned(verb_options const& o, registry& plugins) {
   planned p;
   p.what = read_plan(o.required("FILE"), o.all("set"), plugins, p.problems);
+  provide_run_inputs(input_paths(p.what));
   p.objects = make_instances(p.what, p.problems);
   sort_problems(p.problems);
   return p;
 }
 
 int report_problems(planned const& p) {
-  if (!p.problems.empty()) std::fprintf(stderr, "%s\n", format_problems(p.what.file, p.problems).c_str());
+  if (!p.problems.empty()) std::fprintf(stderr, "%s\n", printable_lines(format_problems(p.what.file, p.problems)).c_str());
   auto const any = [&](std::string_view text) {
     return std::any_of(p.problems.begin(), p.problems.end(),
                        [&](problem const& one) { return one.message.find(text) != std::string::npos; });

@@ -118,8 +118,8 @@ json_value describe_json(plugin const& p) {
 }
 
 void describe_text(plugin const& p) {
-  std::cout << p.id() << " " << p.version() << " (" << name_of(p.kind()) << "): " << p.summary() << "\n"
-            << p.library().string() << ", SDK " << p.sdk() << ", build " << p.build_id() << "\n";
+  std::cout << p.id() << " " << printable(p.version()) << " (" << name_of(p.kind()) << "): " << printable(p.summary()) << "\n"
+            << printable(p.library().string()) << ", SDK " << p.sdk() << ", build " << printable(p.build_id()) << "\n";
   if (!p.ports().empty()) {
     std::vector<std::vector<std::string>> rows;
     for (auto const& d : p.ports())
@@ -143,9 +143,9 @@ int describe(registry& plugins, std::string const& id, bool json, bool page) {
     throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
                       "\n'wayfarer plugins list' shows those there are; --plugin-path DIR adds a folder");
   if (page)
-    std::cout << plugin_page(*found);
+    std::cout << printable_lines(plugin_page(*found));
   else if (json)
-    std::cout << to_json(describe_json(*found), 2) << "\n";
+    std::cout << printable_json(describe_json(*found), 2) << "\n";
   else
     describe_text(*found);
   return 0;
@@ -174,11 +174,11 @@ int list(registry& plugins, bool json) {
     for (auto const& b : broken) bad.push_back(json_value::object({{"id", b.id}, {"error", b.why}}));
     for (auto const& s : shadowed) hidden.push_back(s.string());
     for (auto const& f : plugins.folders()) folders.push_back(f.string());
-    std::cout << to_json(json_value::object({{"plugins", std::move(all)},
-                                             {"broken", std::move(bad)},
-                                             {"shadowed", std::move(hidden)},
-                                             {"folders", std::move(folders)}}),
-                         2)
+    std::cout << printable_json(json_value::object({{"plugins", std::move(all)},
+                                                    {"broken", std::move(bad)},
+                                                    {"shadowed", std::move(hidden)},
+                                                    {"folders", std::move(folders)}}),
+                                2)
               << "\n";
   } else {
     std::vector<std::vector<std::string>> rows;
@@ -187,11 +187,11 @@ int list(registry& plugins, bool json) {
                       p->library().string()});
     if (!rows.empty()) std::cout << format_table({"plugin", "kind", "version", "summary", "library"}, rows);
     for (auto const& s : shadowed)
-      std::cout << "shadowed: " << s.string() << " is hidden by one of the same name in an earlier folder\n";
-    for (auto const& b : broken) std::cout << "broken: " << b.why << "\n";
+      std::cout << "shadowed: " << printable(s.string()) << " is hidden by one of the same name in an earlier folder\n";
+    for (auto const& b : broken) std::cout << "broken: " << printable_lines(b.why) << "\n";
     if (good.empty() && broken.empty()) {
       std::cout << "no plugins in";
-      for (auto const& f : plugins.folders()) std::cout << " " << f.string();
+      for (auto const& f : plugins.folders()) std::cout << " " << printable(f.string());
       std::cout << (plugins.folders().empty() ? " any folder; say where they are with --plugin-path\n" : "\n");
     }
   }

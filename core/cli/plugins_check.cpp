@@ -83,7 +83,7 @@ int check_plugin_verb(std::string const& name, check_options const& options) {
   request.seed = options.seed;
   check_report const report = check_plugin(request);
   if (options.json)
-    std::cout << to_json(as_json(report, request.library), 2) << "\n";
+    std::cout << printable_json(as_json(report, request.library), 2) << "\n";
   else
     print(report);
   if (report.broken != 0 || (options.strict && report.noted != 0)) return 4;

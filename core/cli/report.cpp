@@ -1,12 +1,12 @@
 // wayfarer report: a result file as a page to look at.
 #include <cstdio>
 #include <fstream>
-#include <iostream>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
 
 #include "cli/options.hpp"
+#include "cli/outputs.hpp"
 #include "report/page.hpp"
 #include "report/report.hpp"
 #include "store/store.hpp"
@@ -25,20 +25,13 @@ bool is_report(fs::path const& file) {
   return in.read(head.data(), static_cast<std::streamsize>(head.size())) && head == mark;
 }
 
-void check_target(fs::path const& result, fs::path const& out, bool force) {
-  std::error_code none;
-  if (out.empty() || out.filename().empty()) throw usage_error("--out: name a file for the page");
-  auto const status = fs::status(out, none);
-  if (!fs::exists(status)) {
-    fs::path const folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
-    if (!fs::is_directory(folder, none)) throw usage_error("--out: no such folder: " + printable(folder.string()));
-    return;
-  }
-  if (fs::equivalent(result, out, none)) throw usage_error("--out: is the result itself: " + printable(out.string()));
-  if (!fs::is_regular_file(status)) throw usage_error("--out: is no regular file: " + printable(out.string()));
-  if (!force && !is_report(out))
-    throw usage_error("--out: is no report, so it is not replaced: " + printable(out.string()) +
-                      "; choose another name, or add --force");
+/// Where the page goes, if a file may be written there.
+output_place place_of(fs::path const& result, fs::path const& out, bool force) {
+  output_rule rule;
+  rule.option = "--out", rule.wanted = "a report", rule.force = "--force", rule.forced = force;
+  rule.is_own = [](std::string const& file) { return is_report(file); };
+  provide_run_inputs({result.string()});
+  return check_output(out.string(), rule);
 }
 
 }  // namespace
@@ -67,15 +60,16 @@ int report_verb(words const& arguments) {
   options.file_name = file.filename().string();
   options.max_bytes = parse_size(o.get<std::string>("max-size"));
   if (o.has("node")) options.nodes = o.get<std::vector<std::string>>("node");
-  check_target(file, out, o.has("force"));
+  output_place const to = place_of(file, out, o.has("force"));
+  say_replaced(to);
   std::error_code none;
   if (auto const bytes = fs::file_size(file, none); !none) options.file_bytes = bytes;
 
   std::string const page = make_text_in_child({file}, [&] { return make_report(result_reader(file), options); });
-  atomic_file whole(out.string());
+  atomic_file whole(to.path);
   whole.write(page);
   whole.commit();
-  std::printf("%s: %s; open it in a browser\n", printable(out.string()).c_str(), format_size(page.size()).c_str());
+  std::printf("%s: %s; open it in a browser\n", printable(to.given).c_str(), format_size(page.size()).c_str());
   return 0;
 }
 

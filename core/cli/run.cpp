@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "cli/signals.hpp"
 #include "engine/engine.hpp"
@@ -17,10 +18,9 @@ int run_verb(words const& arguments) {
                   "wayfarer run runs/topic-values.yaml --threads 1 --strict",
                   "wayfarer run long.yaml --resume  # and again, if it is killed"});
   add_plan_options(o);
-  o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"),
-                          "the result file; default: the pipeline's name with .h5, in this folder")(
-      "threads", po::value<int>()->default_value(0)->value_name("N"),
-      "threads to use, 0 for all there are; results don't depend on it")(
+  add_result_options(o, about_out);
+  o.named().add_options()("threads", po::value<int>()->default_value(0)->value_name("N"),
+                          "threads to use, 0 for all there are; results don't depend on it")(
       "memory-budget", po::value<std::string>()->value_name("SIZE"),
       "most memory for activations in flight, such as 512M or 2G; default: a quarter of the machine's")(
       "resume", "keep finished blocks in OUT.blocks until the result is whole, and go on from those that are there")(
@@ -35,7 +35,9 @@ int run_verb(words const& arguments) {
   sort_problems(p.problems);
   if (int const code = report_problems(p)) return code;
   run_options options;
-  options.out = o.has("out") ? std::filesystem::path(o.get<std::string>("out")) : p.what.file.stem().concat(".h5");
+  output_place const to = result_place(o, p.what);
+  say_replaced(to);
+  options.out = to.path;
   options.threads = static_cast<std::size_t>(threads);
   options.resume = o.has("resume");
   if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));
@@ -47,7 +49,7 @@ int run_verb(words const& arguments) {
   say_when_ended("; " + options.out.string() + " is written");
   std::size_t missed = 0;
   for (auto const& v : outcome.verdicts) missed += !v.within && !v.wanted->recalled;
-  if (!outcome.verdicts.empty()) std::printf("%s\n", format_verdicts(outcome.verdicts).c_str());
+  if (!outcome.verdicts.empty()) std::printf("%s\n", printable_lines(format_verdicts(outcome.verdicts)).c_str());
   constexpr std::size_t most_lines = 20;
   for (std::size_t i = 0; i < std::min(outcome.missing.size(), most_lines); ++i)
     std::printf("missing: %s\n", printable(outcome.missing[i]).c_str());
@@ -56,7 +58,7 @@ int run_verb(words const& arguments) {
   if (outcome.unexplained != 0)
     std::printf("%zu dataset%s values that are not finite, and nothing says why: see the warnings\n", outcome.unexplained,
                 outcome.unexplained == 1 ? " holds" : "s hold");
-  std::printf("%s: %zu datasets, %s\n", options.out.string().c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
+  std::printf("%s: %zu datasets, %s\n", printable(to.given).c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
   if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
   return missed != 0 && o.has("strict") ? 1 : 0;
 }

@@ -145,7 +145,7 @@ void print_whole(dataset const& d) {
 
 void print_dataset(std::string const& name, dataset const& d) {
   heading(name);
-  std::cout << shape_of(d) << ", " << type_of(d) << (d.units().empty() ? "" : ", in " + printable(d.units()))
+  std::cout << printable(shape_of(d)) << ", " << type_of(d) << (d.units().empty() ? "" : ", in " + printable(d.units()))
             << (d.about().empty() ? "" : ": " + printable(d.about())) << '\n';
   if (!d.missing().empty() && !d.is_text() && d.values().count() != 0 && summary(d.values()).finite != d.values().count())
     std::cout << "missing: " << printable(d.missing()) << '\n';

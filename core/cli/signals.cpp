@@ -11,10 +11,13 @@
 #include <cstddef>
 #include <cstring>
 #include <initializer_list>
+#include <string>
 #include <string_view>
 
 #include <wayfarer/file.hpp>
 #include <wayfarer/stopping.hpp>
+
+#include "cli/options.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -49,6 +52,18 @@ class message {
     while ((number /= 10) != 0);
     return *this << std::string_view(digits.data() + at, digits.size() - at);
   }
+  message& name(std::string_view text) noexcept {
+    while (!text.empty()) {
+      std::size_t n = hidden_bytes(text);
+      if (n == 0) *this << text.substr(0, 1), text.remove_prefix(1);
+      for (; n > 0 && !text.empty(); --n, text.remove_prefix(1)) {
+        auto const u = static_cast<unsigned char>(text[0]);
+        constexpr std::string_view digits = "0123456789abcdef";
+        *this << "\\x" << digits.substr(u >> 4, 1) << digits.substr(u & 15, 1);
+      }
+    }
+    return *this;
+  }
   void print() const noexcept {
     if (::write(STDERR_FILENO, all_.data(), used_) < 0) return;
   }
@@ -70,8 +85,8 @@ void on_bus_error(int, siginfo_t* info, void*) {
   if (ending.exchange(true))
     for (;;) ::pause();
   message m;
-  m << "\nwayfarer: data error: " << at.path << " was cut while it was read, at byte " << at.byte
-    << "; don't change files in use, and start again\n";
+  (m << "\nwayfarer: data error: ").name(at.path)
+      << " was cut while it was read, at byte " << at.byte << "; don't change files in use, and start again\n";
   m.print();
   // A child that reads for the program must leave the program's files alone.
   if (::getpid() == program) remove_temporary_files();
@@ -154,7 +169,8 @@ void install_signal_handlers() {
   ::signal(SIGXFSZ, SIG_IGN);
 }
 
-void say_when_ended(std::string_view what) {
+void say_when_ended(std::string_view text) {
+  std::string const what = printable_lines(text);
   std::size_t const n = std::min(what.size(), kept.size());
   kept_length = 0;
   std::memcpy(kept.data(), what.data(), n);

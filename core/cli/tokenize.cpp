@@ -30,11 +30,11 @@ void describe(tokenizer const& t, bool json) {
     for (auto const& [name, id] : roles_of(t.special()))
       if (id) special.set(name, *id);
     for (auto const& f : t.files()) files.push_back(f);
-    std::cout << to_json(json_value::object({{"kind", t.kind()},
-                                             {"vocabulary", t.vocabulary()},
-                                             {"special", std::move(special)},
-                                             {"files", std::move(files)}}),
-                         2)
+    std::cout << printable_json(json_value::object({{"kind", t.kind()},
+                                                    {"vocabulary", t.vocabulary()},
+                                                    {"special", std::move(special)},
+                                                    {"files", std::move(files)}}),
+                                2)
               << '\n';
     return;
   }
@@ -75,7 +75,7 @@ class writer {
     auto const [at, fresh] = texts_.try_emplace(id);
     if (fresh) {
       std::string const text = tokens_.token_text(id);
-      at->second = json ? to_json(text) : printable('"' + text + '"');
+      at->second = json ? printable_json(json_value(text)) : printable('"' + text + '"');
     }
     return *this << at->second;
   }

@@ -55,7 +55,7 @@ void console::line(std::string_view text) {
   std::lock_guard const lock(mutex_);
   if (quiet_) return;
   clear();
-  std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
+  std::fprintf(stderr, "%s\n", printable_lines(text).c_str());
 }
 
 void console::warn(std::string_view node, std::string_view message) {
@@ -63,7 +63,7 @@ void console::warn(std::string_view node, std::string_view message) {
   warnings_.push_back(std::string(node) + ": " + std::string(message));
   if (quiet_) return;
   clear();
-  std::fprintf(stderr, "warning: %s\n", warnings_.back().c_str());
+  std::fprintf(stderr, "warning: %s\n", printable_lines(warnings_.back()).c_str());
 }
 
 std::vector<std::string> console::warnings() const {
@@ -81,6 +81,7 @@ void console::at(std::string const& node, std::size_t done, std::size_t total, s
     auto const left = static_cast<std::uint64_t>(elapsed * static_cast<double>(total - done) / static_cast<double>(done) + 0.5);
     text += left < 90 ? ", " + std::to_string(left) + " s left" : ", " + std::to_string((left + 30) / 60) + " min left";
   }
+  text = printable(text);
   clear();
   if (terminal_) {
     if (text.size() > 118) text.resize(118);

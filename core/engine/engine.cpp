@@ -104,7 +104,7 @@ class run {
   console& talk_;
   std::vector<node_state> states_;
   std::vector<node_record> records_;
-  std::vector<input_file> inputs_;
+  std::vector<possible_input> inputs_;
   std::string code_;  // digest of the program and the plugins, if blocks are kept
   result_writer writer_;
   std::exception_ptr write_failure_;
@@ -514,7 +514,8 @@ run_outcome run::operator()(std::size_t threads) {
   threads_ = threads;
   std::string const started = utc_now();
   inputs_ = digest_inputs(plan_);
-  auto const keys = node_keys(plan_, inputs_);
+  // What will be read shows later; until then whatever may be read counts, for the names of blocks too.
+  auto const keys = node_keys(plan_, inputs_possible(inputs_));
   if (options_.resume) {
     code_ = digest_code(plan_);
     make_block_folder(block_folder(options_.out));
@@ -569,14 +570,15 @@ run_outcome run::operator()(std::size_t threads) {
   record.plan_json = canonical_json(plan_);
   record.versions = library_versions();
   record.environment = environment();
-  record.inputs = inputs_;
+  record.inputs = inputs_read(inputs_);
   record.warnings = talk_.warnings();
   record.expectations = tabulate(outcome.verdicts);
   record.threads = threads_;
   record.started = started;
   record.ended = utc_now();
   record.peak_memory = peak_memory_bytes();
-  for (std::size_t i = 0; i < records_.size(); ++i) records_[i].seconds = states_[i].seconds;
+  auto const final_keys = node_keys(plan_, record.inputs);
+  for (std::size_t i = 0; i < records_.size(); ++i) records_[i].key = final_keys[i], records_[i].seconds = states_[i].seconds;
   writer_.commit(record, records_);
   if (options_.resume) remove_blocks(block_folder(options_.out), block_keys_);
   outcome.datasets = writer_.datasets();

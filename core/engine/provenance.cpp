@@ -9,6 +9,7 @@
 #include <oneapi/tbb/version.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 #include <boost/version.hpp>
 
 #include <wayfarer/digest.hpp>
@@ -17,35 +18,67 @@
 namespace wayfarer::host {
 namespace fs = std::filesystem;
 
-std::vector<input_file> digest_inputs(plan const& p) {
-  std::vector<input_file> all;
-  for (auto const& node : p.nodes) {
-    if (!node.what) continue;
-    std::vector<fs::path> given_paths;
+namespace {
+
+/// What parameters of type path name, swept ones too, and the files of edits, each once.
+std::vector<std::string> paths_of(plan_node const& node) {
+  std::vector<std::string> all;
+  auto const add = [&](std::string const& path) {
+    if (!path.empty() && std::find(all.begin(), all.end(), path) == all.end()) all.push_back(path);
+  };
+  if (node.what)
     for (auto const& d : node.what->params()) {
       if (d.type != param_type::path) continue;
-      if (node.parameters.has(d.name)) given_paths.push_back(node.parameters[d.name].text());
+      if (node.parameters.has(d.name)) add(node.parameters[d.name].text());
       for (auto const& s : node.sweep)
         if (s.name == d.name)
-          for (auto const& v : s.values) given_paths.push_back(v.text());
+          for (auto const& v : s.values) add(v.text());
     }
-    for (auto const& e : node.edits)
-      if (std::find(given_paths.begin(), given_paths.end(), e.file) == given_paths.end()) given_paths.push_back(e.file);
-    for (fs::path const& given : given_paths) {
-      if (given.empty()) continue;
+  for (auto const& e : node.edits) add(e.file);
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::string> input_paths(plan const& p) {
+  std::vector<std::string> all{p.file.string()};
+  for (auto const& node : p.nodes)
+    for (auto& path : paths_of(node)) all.push_back(std::move(path));
+  return all;
+}
+
+std::vector<possible_input> digest_inputs(plan const& p) {
+  std::vector<possible_input> all;
+  for (auto const& node : p.nodes)
+    for (fs::path const given : paths_of(node)) {
       std::vector<fs::path> files;
       std::error_code ignored;
       if (fs::is_directory(given, ignored)) {
         for (auto const& entry : fs::directory_iterator(given, ignored))
-          if (entry.is_regular_file(ignored)) files.push_back(entry.path());
+          // What may not be read is not read; whoever needs it says so.
+          if (entry.is_regular_file(ignored) && ::access(entry.path().c_str(), R_OK) == 0) files.push_back(entry.path());
         std::sort(files.begin(), files.end());
       } else if (fs::is_regular_file(given, ignored)) {
         files.push_back(given);
       }
-      for (auto const& f : files) all.push_back({node.name, f.filename().string(), sha256_file(f), fs::file_size(f)});
+      for (auto const& f : files)
+        if (auto const file = identity_of(f.string()))
+          all.push_back({{node.name, f.filename().string(), sha256_file(f), fs::file_size(f)}, *file});
     }
-  }
   return all;
+}
+
+std::vector<input_file> inputs_read(std::vector<possible_input> const& all) {
+  std::vector<input_file> out;
+  for (auto const& one : all)
+    if (was_read(one.file)) out.push_back(one.what);
+  return out;
+}
+
+std::vector<input_file> inputs_possible(std::vector<possible_input> const& all) {
+  std::vector<input_file> out;
+  for (auto const& one : all) out.push_back(one.what);
+  return out;
 }
 
 std::vector<std::string> node_keys(plan const& p, std::vector<input_file> const& inputs) {

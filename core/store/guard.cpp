@@ -16,6 +16,7 @@
 
 #include <wayfarer/error.hpp>
 
+#include "store/standard_output.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host {
@@ -73,8 +74,10 @@ int live(int to, std::uint64_t bytes, std::function<int()> const& body) noexcept
   try {
     restrain(bytes);
     code = body();
-    std::cout.flush();
+    finish_standard_output();
     send(to, 'r', std::to_string(code));
+  } catch (reader_has_gone const&) {
+    send(to, 'r', std::to_string(code = 128 + SIGPIPE));
   } catch (usage_error const& e) {
     send(to, 'u', e.what());
   } catch (data_error const& e) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/run_files.hpp>
 
 #include "store/store.hpp"
 
@@ -61,6 +62,7 @@ std::string make_text_in_child(std::vector<std::filesystem::path> const& files, 
 }
 
 tensor read_dataset_in_child(std::string const& file, std::string const& node, std::string const& dataset) {
+  note_read(file);
   shared_piece const piece(file);
   read_in_child({file}, [&] {
     auto const found = result_reader(file).read(node, dataset);

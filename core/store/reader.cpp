@@ -1,7 +1,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <fstream>
 #include <system_error>
 
 #include <wayfarer/error.hpp>
@@ -334,6 +336,26 @@ result_reader::result_reader(std::filesystem::path path) : state_(std::make_uniq
 }
 
 result_reader::~result_reader() = default;
+
+bool result_reader::is_result(std::filesystem::path const& path) {
+  std::array<char, 8> begin{};
+  if (std::error_code none; !std::filesystem::is_regular_file(path, none)) return false;
+  if (!std::ifstream(path, std::ios::binary).read(begin.data(), begin.size())) return false;
+  if (std::string_view(begin.data(), begin.size()) != "\x89HDF\r\n\x1a\n") return false;
+  try {
+    return read_in_child({path}, [&] {
+             state s;
+             s.path = path, s.file_bytes = std::filesystem::file_size(path);
+             h5::session const session;
+             return s.guarded("", [&] {
+               s.file = h5::open_file(path.string());
+               return s.text_attribute(s.file.get(), "format", "") == schema::format ? 0 : 1;
+             });
+           }) == 0;
+  } catch (data_error const&) {
+    return false;
+  }
+}
 
 std::string result_reader::title() const {
   return state_->guarded("title", [&] { return state_->text_attribute(state_->file.get(), "title", ""); });

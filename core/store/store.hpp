@@ -83,8 +83,8 @@ class result_writer {
   /// Writes one node's datasets and says which of them hold values that are not finite. Throws resource_error (disk full),
   /// plugin_error (a dataset that breaks its own declaration).
   std::vector<not_finite> write(node_record const&, results const&);
-  /// Writes /_run and `complete`, closes, syncs, renames.
-  void commit(run_record const&, std::vector<node_record> const& seconds);
+  /// Writes /_run with each node's seconds, its key where that became another one since, and `complete`; closes, syncs, renames.
+  void commit(run_record const&, std::vector<node_record> const& nodes);
   /// Datasets and bytes of the file, known after commit.
   std::size_t datasets() const noexcept;
   std::uint64_t bytes() const noexcept;
@@ -99,6 +99,8 @@ class result_reader {
  public:
   explicit result_reader(std::filesystem::path path);  ///< data_error if it is no complete result of ours
   ~result_reader();
+  /// Whether a file is a result of ours, of any version, whole or not. It is looked at by a child, see read_in_child.
+  static bool is_result(std::filesystem::path const& path);
   result_reader(result_reader const&) = delete;
   std::string title() const;
   std::uint64_t seed() const;

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstring>
+#include <map>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -15,6 +16,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/run_files.hpp>
 
 #include "store/h5.hpp"
 #include "store/schema.hpp"
@@ -427,7 +429,7 @@ struct result_writer::state {
   fs::path path;
   temporary_file temporary;
   h5::file file;
-  std::set<std::string, std::less<>> nodes;
+  std::map<std::string, std::string, std::less<>> keys;  // of the nodes that were written
   std::size_t datasets = 0;
   std::uint64_t bytes = 0;
   bool broken = false, committed = false;
@@ -485,6 +487,9 @@ result_writer::result_writer(fs::path path, std::string_view title, std::uint64_
     // Made by ourselves, so that it is certain whose file a failure may remove.
     s.temporary = make_temporary_file(s.path.string());
     if (s.temporary.descriptor < 0) s.failed(reason(s.temporary.code));
+    // What takes a private file's place is private from the start.
+    if (fs::exists(s.path, code) && ::fchmod(s.temporary.descriptor, 0600) != 0) {
+    }
     s.file = h5::create_file(s.temporary.name);
     hid_t const root = s.file.get();
     auto const flag = h5::type_of(dtype::u8);
@@ -507,7 +512,8 @@ std::vector<not_finite> result_writer::write(node_record const& node, results co
   s.guarded([&] {
     if (node.name.empty() || node.name.find('/') != node.name.npos || node.name[0] == '.' || node.name == schema::run_group)
       throw plugin_error("'" + node.name + "' can't be a node's name in a result file");
-    if (!s.nodes.insert(node.name).second) throw plugin_error("the results of node '" + node.name + "' were written already");
+    if (!s.keys.emplace(node.name, node.key).second)
+      throw plugin_error("the results of node '" + node.name + "' were written already");
     auto g = h5::create_group(s.file.get(), node.name);
     for (auto const& [name, text] : {std::pair{"plugin", &node.plugin},
                                      {"kind", &node.kind},
@@ -531,9 +537,16 @@ std::vector<not_finite> result_writer::write(node_record const& node, results co
   return found;
 }
 
-void result_writer::commit(run_record const& run, std::vector<node_record> const& seconds) {
+void result_writer::commit(run_record const& run, std::vector<node_record> const& nodes) {
   state& s = *state_;
   s.guarded([&] {
+    for (node_record const& n : nodes)
+      if (auto const at = s.keys.find(n.name); at != s.keys.end() && at->second != n.key) {
+        auto g = h5::open_object(s.file.get(), n.name);
+        char const* const key = n.key.c_str();
+        h5::rewrite_attribute(g.get(), "key", h5::text_type(), &key);
+        g.close();
+      }
     auto g = h5::create_group(s.file.get(), schema::run_group);
     write_text(g.get(), "pipeline", run.pipeline_text);
     write_text(g.get(), "plan", run.plan_json);
@@ -554,7 +567,7 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
     write_number(g.get(), "peak_memory", run.peak_memory);
     std::vector<std::string> names;
     std::vector<double> times;
-    for (node_record const& n : seconds) names.push_back(n.name), times.push_back(n.seconds);
+    for (node_record const& n : nodes) names.push_back(n.name), times.push_back(n.seconds);
     results timing;
     auto& t = timing.add("seconds", tensor::of(times, {{"node", times.size()}}));
     t.labels("node", std::move(names)).units("s").about("time each node took");
@@ -568,6 +581,7 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
     if (std::size_t const open = close_failed ? 1 : h5::open_objects(s.file); open != 1)
       s.failed(std::to_string(open - 1) + " objects are still open (an error in wayfarer)");
     s.file.close();
+    take_mode_of(s.path.string(), s.temporary.descriptor);
     if (::fsync(s.temporary.descriptor) != 0) s.failed(reason(errno));
     struct stat status {};
     if (::fstat(s.temporary.descriptor, &status) != 0) s.failed(reason(errno));

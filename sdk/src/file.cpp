@@ -16,8 +16,10 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/run_files.hpp>
 
 #include "file_tables.hpp"
+#include "read_log.hpp"
 
 namespace wayfarer {
 
@@ -66,6 +68,7 @@ int open_regular(std::string const& path, struct stat& status) {
   if (::fstat(d.get(), &status) != 0) reading_failed(path, "can't examine", errno);
   if (S_ISDIR(status.st_mode)) reading_failed(path, "can't read", EISDIR);
   if (!S_ISREG(status.st_mode)) throw data_error(path + ": not a regular file");
+  read_log::note({static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino)});
   return d.release();
 }
 
@@ -273,6 +276,7 @@ void atomic_file::write(std::span<std::byte const> bytes) {
 }
 
 void atomic_file::commit() {
+  take_mode_of(path_, temporary_.descriptor);
   // A failed fsync is final: the kernel may have dropped the pages, and a second call would report success.
   if (::fsync(temporary_.descriptor) != 0) fail("can't write to disk");
   // Before it is closed: then it is no longer locked, and might be swept.

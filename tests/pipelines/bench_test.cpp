@@ -179,6 +179,26 @@ TEST_F(bench, compares_with_an_earlier_run) {
   }
 }
 
+TEST_F(bench, writes_over_nothing_but_earlier_measurements) {
+  auto const measure = [&](std::string const& to, std::vector<std::string> const& more = {}) {
+    std::vector<std::string> words{"bench", "kernels", "--benchmark_filter=gram", quick, "--benchmark_out=" + to};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_wayfarer(words);
+  };
+  EXPECT_EQ(measure(out("now.json")).code, 0);
+  auto const again = measure(out("now.json"));
+  EXPECT_EQ(again.code, 0) << again.out;
+  EXPECT_THAT(again.out, HasSubstr("now.json is there already and will be replaced"));
+  EXPECT_GT(benchmarks_of(out("now.json")).size(), 0u);
+  auto const thesis = file("thesis.txt", "my thesis");
+  EXPECT_EQ(measure(thesis).code, 2);
+  EXPECT_EQ(slurp(thesis), "my thesis");
+  auto const same = measure(out("now.json"), {"--against", out("now.json"), "--force"});
+  EXPECT_EQ(same.code, 2);
+  EXPECT_THAT(same.out, HasSubstr("is read by this run"));
+  EXPECT_EQ(measure("/dev/null").code, 2);
+}
+
 TEST_F(bench, says_what_is_wrong) {
   auto const says = [](std::vector<std::string> arguments, int code, char const* text) {
     arguments.insert(arguments.begin(), "bench");

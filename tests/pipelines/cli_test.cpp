@@ -117,8 +117,128 @@ TEST_F(cli, a_full_disk_ends_in_a_clear_error_and_no_file) {
 
 TEST_F(cli, an_output_folder_that_is_not_there_is_a_clear_error) {
   auto const r = run_wayfarer({"run", pipeline, "--out", out("nowhere/r.h5"), "--quiet"});
-  EXPECT_EQ(r.code, 5);
-  EXPECT_THAT(r.out, HasSubstr("nowhere"));
+  EXPECT_EQ(r.code, 2);
+  EXPECT_THAT(r.out, AllOf(HasSubstr("nowhere"), HasSubstr("mkdir -p")));
+}
+
+TEST_F(cli, a_result_replaces_an_earlier_result_and_nothing_else) {
+  auto const tiny = file("tiny.yaml", "nodes:\n  documents: {source: lda, documents: 2, length_min: 5, length_max: 5}\n");
+  auto const run = [&](std::string const& to, std::vector<std::string> const& more = {}) {
+    std::vector<std::string> words{"run", tiny, "--quiet", "--out", to};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_wayfarer(words);
+  };
+  // What run refuses, check refuses in the same words, and nothing is touched.
+  auto const refused = [&](std::string const& to, std::vector<std::string> const& more, std::string const& why) {
+    bool const there = fs::is_regular_file(to);
+    std::string const before = there ? slurp(to) : "";
+    auto const r = run(to, more);
+    EXPECT_EQ(r.code, 2) << to;
+    EXPECT_THAT(r.out, HasSubstr(why));
+    std::vector<std::string> words{"check", tiny, "--out", to};
+    words.insert(words.end(), more.begin(), more.end());
+    auto const c = run_wayfarer(words);
+    EXPECT_EQ(c.code, 2) << to;
+    EXPECT_EQ(c.out, r.out);
+    if (there) {
+      EXPECT_EQ(slurp(to), before);
+    }
+  };
+  std::string const result = out("r.h5");
+  EXPECT_THAT(run(result).out, Not(HasSubstr("replaced")));
+  auto const again = run(result);
+  EXPECT_EQ(again.code, 0) << again.out;
+  EXPECT_THAT(again.out, HasSubstr("r.h5 is there already and will be replaced\n"));
+
+  auto const thesis = file("thesis.txt", "my thesis\n");
+  refused(thesis, {}, "not a result of Wayfarer");
+  refused(file("almost.h5", "\x89HDF\r\n\x1a\n and no more"), {}, "not a result of Wayfarer");
+  for (auto const& more : {std::vector<std::string>{}, std::vector<std::string>{"--force"}}) {
+    refused(tiny, more, "is read by this run");
+    refused(folder, more, "is a folder");
+    refused("", more, "names no file");
+    refused("/dev/null", more, "is a device");
+  }
+  refused(out("{sed}.h5"), {}, "did you mean 'seed'?");
+  for (auto const& to : {thesis.string(), result, std::string("/dev/null"), out("none/r.html")}) {
+    auto const r = run_wayfarer({"report", result, "--out", to});
+    if (r.out.find("built without the page") == r.out.npos) {
+      EXPECT_EQ(r.code, 2) << r.out;
+    }
+    EXPECT_EQ(slurp(thesis), "my thesis\n");
+  }
+  EXPECT_EQ(run(thesis, {"--force"}).code, 0);
+  EXPECT_EQ(run_wayfarer({"compare", result, thesis}).code, 0);
+
+  // A link stays a link, and a file keeps its mode.
+  fs::create_symlink("r.h5", out("link"));
+  fs::permissions(result, static_cast<fs::perms>(0640));
+  EXPECT_EQ(run(out("link")).code, 0);
+  EXPECT_TRUE(fs::is_symlink(out("link")));
+  EXPECT_EQ(fs::status(result).permissions(), static_cast<fs::perms>(0640));
+
+  EXPECT_EQ(run(out("s{seed}-{documents.length_min}.h5"), {"--set", "seed=9"}).code, 0);
+  EXPECT_TRUE(fs::exists(out("s9-5.h5")));
+}
+
+TEST_F(cli, output_that_is_lost_is_an_error) {
+  std::string const result = out("r.h5");
+  auto const tiny = file("tiny.yaml", "nodes:\n  documents: {source: lda, documents: 2, length_min: 5, length_max: 5}\n");
+  ASSERT_EQ(run_wayfarer({"run", tiny, "--quiet", "--out", result}).code, 0);
+  std::vector<std::vector<std::string>> const printing{{"--version"},
+                                                       {"--help"},
+                                                       {"run", "--help"},
+                                                       {"plugins", "list"},
+                                                       {"plugins", "list", "--json"},
+                                                       {"plugins", "describe", "lda"},
+                                                       {"check", tiny},
+                                                       {"graph", tiny},
+                                                       {"run", tiny, "--quiet", "--out", out("other.h5")},
+                                                       {"show", result},
+                                                       {"show", result, "_run/pipeline"},
+                                                       {"compare", result, result},
+                                                       {"completion", "bash"},
+                                                       {"doctor"}};
+  for (auto const& words : printing) {
+    SCOPED_TRACE(words.front());
+    auto const full = run_wayfarer(words, [] { dup2(::open("/dev/full", O_WRONLY), 1); });
+    EXPECT_EQ(full.code, 5) << full.out;
+    EXPECT_THAT(full.out, HasSubstr("can't write to standard output"));
+    auto const closed = run_wayfarer(words, [] { close(1); });
+    EXPECT_EQ(closed.code, 5) << closed.out;
+    EXPECT_THAT(closed.out, HasSubstr("can't write to standard output"));
+    // Nobody reads, and the signal that would say so is ignored, as under some parents.
+    auto const gone = run_wayfarer(words, [] {
+      int ends[2];
+      if (pipe(ends) != 0) _exit(9);
+      close(ends[0]), dup2(ends[1], 1), signal(SIGPIPE, SIG_IGN);
+    });
+    EXPECT_EQ(gone.code, 128 + SIGPIPE) << gone.out;
+    EXPECT_THAT(gone.out, Not(HasSubstr("wayfarer:")));
+  }
+  // Nothing of what was printed went into a file that got the number of the closed stream.
+  EXPECT_EQ(run_wayfarer({"compare", result, out("other.h5")}).code, 0);
+}
+
+TEST_F(cli, names_do_not_reach_the_terminal_as_they_are) {
+  std::string const evil = "a\033]0;title\a\xe2\x80\xae";
+  for (std::vector<std::string> const& words :
+       {std::vector<std::string>{"run", evil},
+        {"check", evil + ".yaml"},
+        {"show", evil},
+        {"compare", evil, evil},
+        {"plugins", "describe", evil},
+        {evil},
+        {"run", pipeline, "--out", evil + "/r.h5"},
+        {"run", pipeline, "--set", evil},
+        {"model", "info", "gpt2", "--path", evil},
+        {"tokenize", "gpt2", "--path", evil},
+        {"bench", "models", evil},
+        {"check", file("odd.yaml", "title: \"\\e]0;x\\a\"\nnodes:\n  \"\\e[2J\": {source: lda, \"\\u202e\": 1}\n")}}) {
+    auto const r = run_wayfarer(words);
+    EXPECT_THAT(r.out, AllOf(Not(HasSubstr("\033")), Not(HasSubstr("\xe2\x80\xae")))) << words.front();
+    EXPECT_NE(r.code, 0);
+  }
 }
 
 TEST_F(cli, check_reports_eight_mistakes_at_once) {

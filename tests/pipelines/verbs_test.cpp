@@ -203,6 +203,49 @@ TEST_F(verbs, generate_prints_and_keeps) {
   EXPECT_EQ(r.read("generation", "length").values().get({0}), 8);
 }
 
+TEST_F(verbs, generate_replaces_results_only) {
+  auto const model = copy_of("gpt2-odd");
+  auto const generate = [&](std::filesystem::path const& out, std::vector<std::string> const& more = {}) {
+    std::vector<std::string> words{
+        "generate", "gpt2", "--path", model, "--ids", "1,2", "--max-new-tokens", "2", "--capture", "blocks.0.hook_resid_post",
+        "--out",    out};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_wayfarer(words);
+  };
+  auto const thesis = file("thesis.txt", "my thesis");
+  auto const r = generate(thesis);
+  EXPECT_EQ(r.code, 2);
+  EXPECT_THAT(r.out, HasSubstr("--force"));
+  EXPECT_EQ(slurp(thesis), "my thesis");
+  std::string const weights = slurp(model / "model.safetensors");
+  EXPECT_EQ(generate(model / "model.safetensors", {"--force"}).code, 2);
+  EXPECT_EQ(slurp(model / "model.safetensors"), weights);
+  EXPECT_EQ(generate(folder / "g-{seed}.h5", {"--seed", "5"}).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder / "g-5.h5"));
+  EXPECT_THAT(generate(folder / "g-5.h5").out, HasSubstr("will be replaced"));
+}
+
+TEST_F(verbs, results_name_only_files_that_were_read) {
+  auto const model = copy_of("gpt2-odd");
+  auto const pipeline = file("p.yaml", "nodes:\n  m: {model: gpt2, path: gpt2-odd}\n");
+  auto const run = [&](std::string const& name) {
+    auto const r = run_wayfarer({"run", pipeline, "--quiet", "--out", folder / name});
+    EXPECT_EQ(r.code, 0) << r.out;
+    return std::make_unique<wf::host::result_reader>(folder / name);
+  };
+  wf::host::initialise_store();
+  auto const before = run("a.h5");
+  EXPECT_THAT(before->read("_run", "inputs/name").texts(), testing::IsSupersetOf({"config.json", "model.safetensors"}));
+  file("gpt2-odd/README.md", "not for the model");
+  file("gpt2-odd/zebra.bin", "neither");
+  auto const after = run("b.h5");
+  EXPECT_EQ(after->read("_run", "inputs/name").texts(), before->read("_run", "inputs/name").texts());
+  EXPECT_EQ(after->node("m").key, before->node("m").key);
+  // What is read counts.
+  std::ofstream(model / "config.json", std::ios::app) << "\n";
+  EXPECT_NE(run("c.h5")->node("m").key, before->node("m").key);
+}
+
 TEST_F(verbs, generate_says_what_to_do) {
   auto const go = [&](std::vector<std::string> more) {
     more.insert(more.begin(), {"generate", "gpt2", "--path", data + "gpt2-odd"});

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <set>
 #include <stdexcept>
 
 #include <gmock/gmock.h>
@@ -15,6 +16,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/run_files.hpp>
 #include <wayfarer/safetensors.hpp>
 #include <wayfarer/stopping.hpp>
 
@@ -417,6 +419,102 @@ TEST(gpt2_trained, the_checkpoint_reads_back_to_the_same_logits) {
     }
 }
 
+TEST(gpt2_trained, a_checkpoint_is_saved_over_its_own_kind_only) {
+  folder here;
+  namespace fs = std::filesystem;
+  std::string const out = here / "out", shipped = std::string(WAYFARER_SOURCE_DIR) + "/runs/data/tiny-gpt2";
+  auto const plain = with(small, {{"train.save", out}}), shipped_words = with(plain, {{"tokenizer", shipped}});
+  auto const put = [&](std::string const& name, std::string const& text = "{}") { std::ofstream(out + "/" + name) << text; };
+  auto const names = [&] {
+    std::set<std::string> all;
+    for (auto const& e : fs::directory_iterator(out)) all.insert(e.path().filename().string());
+    return all;
+  };
+  std::set<std::string> const own{"config.json", "merges.txt", "model.safetensors", "vocab.json", "wayfarer-save.json"};
+  train(plain, story());
+  EXPECT_EQ(names(), own);
+  // Again, and with the files of another tokenizer: those before it go.
+  train(plain, story());
+  train(shipped_words, story());
+  EXPECT_TRUE(open_tokenizer(out)->vocabulary() == open_tokenizer(shipped)->vocabulary());
+  train(plain, story());
+  EXPECT_EQ(names(), own);
+
+  // What readers would take instead of ours, or beside it, is refused before anything is learned, and stays.
+  put("package.json"), put("README.md");
+  for (char const* foreign : {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json",
+                              "added_tokens.json", "vocab.txt", "spiece.model", "pytorch_model.bin",
+                              "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tf_model.h5"}) {
+    put(foreign);
+    auto const before = names();
+    expect_error<usage_error>([&] { make<model>("gpt2_trained", plain); },
+                              AllOf(HasSubstr("another model: " + std::string(foreign) + ";"), HasSubstr("train.overwrite")));
+    EXPECT_EQ(names(), before);
+    train(with(plain, {{"train.overwrite", true}}), story());
+    EXPECT_FALSE(fs::exists(out + "/" + foreign)) << "it would contradict";
+  }
+  EXPECT_TRUE(fs::exists(out + "/package.json") && fs::exists(out + "/README.md"));
+
+  // A whole model of somebody else's, and a list that names more than a save writes.
+  fs::remove(out + "/wayfarer-save.json");
+  expect_error<usage_error>([&] { make<model>("gpt2_trained", plain); },
+                            HasSubstr("another model: config.json, merges.txt, model.safetensors, vocab.json;"));
+  put("wayfarer-save.json",
+      R"({"format": "gpt2_trained save 1", "files": ["../out/package.json", "package.json", "config.json"]})");
+  train(with(plain, {{"train.overwrite", true}}), story());
+  EXPECT_TRUE(fs::exists(out + "/package.json"));
+
+  // A link gives way, and what it leads to stays.
+  std::ofstream(here / "blob") << "precious";
+  fs::remove(out + "/model.safetensors");
+  fs::create_symlink(here / "blob", out + "/model.safetensors");
+  expect_error<usage_error>([&] { make<model>("gpt2_trained", plain); }, HasSubstr("model.safetensors"));
+  train(with(plain, {{"train.overwrite", true}}), story());
+  EXPECT_EQ(bytes_of(here / "blob"), "precious");
+  EXPECT_FALSE(fs::is_symlink(out + "/model.safetensors"));
+
+  std::ofstream(here / "file") << "x";
+  expect_error<usage_error>(
+      [&] {
+        make<model>("gpt2_trained", with(plain, {{"train.save", here / "file"}}));
+      },
+      HasSubstr("is no folder"));
+  fs::create_directory_symlink(out, here / "link");
+  provide_run_inputs({out});
+  for (std::string const name : {"out", "link"}) {
+    expect_error<usage_error>(
+        [&] {
+          make<model>("gpt2_trained", with(plain, {{"train.save", here / name}}));
+        },
+        HasSubstr("is read by this run"));
+    expect_error<usage_error>(
+        [&] {
+          make<model>("gpt2_trained", with(small, {{"train.state", here / name}}));
+        },
+        HasSubstr("is read by this run"));
+  }
+  provide_run_inputs({});
+}
+
+TEST(gpt2_trained, a_state_takes_no_other_files_place) {
+  folder here;
+  auto const given = with(small, {{"train.state", here / "state"}, {"train.snapshots", std::vector<std::int64_t>{0, 20}}});
+  std::filesystem::create_directory(here / "state");
+  std::string const path = here / "state/snapshot-20.safetensors";
+  std::ofstream(path) << "precious";
+  expect_error<data_error>([&] { make<model>("gpt2_trained", given); }, HasSubstr("snapshot-20.safetensors: this is no state"));
+  EXPECT_EQ(bytes_of(path), "precious");
+  std::filesystem::remove(path);
+  train(given, story());
+  std::filesystem::remove(here / "state/state.safetensors");
+  expect_error<usage_error>(
+      [&] {
+        train(with(given, {{"train.learning_rate", 1e-3}}), story());
+      },
+      AllOf(HasSubstr("snapshot-0"), HasSubstr("another training")));
+  train(given, story());
+}
+
 TEST(gpt2_trained, float16_is_the_nearest_and_what_does_not_fit_is_refused) {
   folder here;
   auto const t = train(with(small, {{"train.save", here / "out"}}), story());
@@ -428,10 +526,10 @@ TEST(gpt2_trained, float16_is_the_nearest_and_what_does_not_fit_is_refused) {
     ASSERT_NEAR(w.values<double const>()[i], r.values<double const>()[i], 5e-4 * std::abs(w.values<double const>()[i]) + 3e-8);
   net<float> n({1, 1, 4, 4, 5, 3});
   n.values()[0] = 1e6f;
-  expect_error<usage_error>([&] { write_checkpoint(here / "large", n.shape(), n.copy(), nullptr, dtype::f16); },
+  expect_error<usage_error>([&] { write_checkpoint({here / "large"}, n.shape(), n.copy(), nullptr, dtype::f16); },
                             AllOf(HasSubstr("wte.weight"), HasSubstr("f32")));
   n.values()[0] = std::numeric_limits<float>::quiet_NaN();
-  expect_error<usage_error>([&] { write_checkpoint(here / "nan", n.shape(), n.copy(), nullptr, dtype::f16); },
+  expect_error<usage_error>([&] { write_checkpoint({here / "nan"}, n.shape(), n.copy(), nullptr, dtype::f16); },
                             HasSubstr("wte.weight"));
 }
 

@@ -144,6 +144,18 @@ TEST(options, nothing_commands_the_terminal) {
             "\\xc2\\x9b31m");
   EXPECT_EQ(printable("\xff\xc3\xa9"), "\\xff\\xc3\\xa9");
   EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a\\x00b");
+  // What turns the direction of writing hides the end of a name from those who read it.
+  EXPECT_EQ(printable("a\xe2\x80\xae"
+                      "b"),
+            "a\\xe2\\x80\\xaeb");
+  EXPECT_EQ(printable("\xe2\x81\xa6 \xd8\x9c \xe2\x80\xa8 \xef\xbb\xbf"),
+            "\\xe2\\x81\\xa6 \\xd8\\x9c \\xe2\\x80\\xa8 \\xef\\xbb\\xbf");
+  // Joiners make letters and emoji.
+  EXPECT_EQ(printable("\xe2\x80\x8d\xe2\x80\x93"), "\xe2\x80\x8d\xe2\x80\x93");
+  EXPECT_EQ(printable_lines("a\n\tb\r\033[2J"), "a\n\tb\\x0d\\x1b[2J");
+  auto const odd = json_value::object({{"a\033", "\x7f\xc2\x9b\xe2\x80\xae\xf3\xa0\x81\x81"}});
+  EXPECT_EQ(printable_json(odd, 0), R"({"a\u001b":"\u007f\u009b\u202e\udb40\udc41"})");
+  EXPECT_EQ(parse_json(printable_json(odd, 2), "text"), odd);
   EXPECT_EQ(format_table({}, {{"\033[31m"}}), "\\x1b[31m\n");
 }
 

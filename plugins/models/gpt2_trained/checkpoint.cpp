@@ -3,14 +3,114 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
+#include <set>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/run_files.hpp>
 #include <wayfarer/safetensors.hpp>
 
 namespace wayfarer::gpt2_training {
+namespace fs = std::filesystem;
+
 namespace {
+
+constexpr char list_name[] = "wayfarer-save.json", list_format[] = "gpt2_trained save 1", weights_name[] = "model.safetensors",
+               config_name[] = "config.json";
+constexpr json_limits list_limits{std::size_t{64} << 10, 4, 1000};
+using names = std::set<std::string, std::less<>>;
+
+/// Whether readers of checkpoints take a file of this name for a part of one.
+bool is_model_file(std::string_view name) {
+  static names const whole{"config.json",
+                           "generation_config.json",
+                           "tokenizer.json",
+                           "tokenizer_config.json",
+                           "special_tokens_map.json",
+                           "added_tokens.json",
+                           "vocab.json",
+                           "merges.txt",
+                           "vocab.txt",
+                           "preprocessor_config.json",
+                           "processor_config.json",
+                           "adapter_config.json",
+                           "chat_template.json",
+                           "chat_template.jinja"};
+  static constexpr std::string_view endings[] = {".safetensors", ".bin",  ".index.json", ".model", ".pt",
+                                                 ".pth",         ".ckpt", ".gguf",       ".onnx",  ".msgpack"};
+  return whole.contains(name) || (name.starts_with("tf_model") && name.ends_with(".h5")) ||
+         std::any_of(std::begin(endings), std::end(endings), [&](std::string_view e) { return name.ends_with(e); });
+}
+
+/// "format" of a safetensors file; nothing if it is none.
+std::optional<std::string> format_of(std::string const& path) {
+  try {
+    auto const stored = safetensors_file::open(path);
+    auto const found = stored.metadata().find("format");
+    return found == stored.metadata().end() ? std::string() : found->second;
+  } catch (error const&) {
+    return {};
+  }
+}
+
+bool is_state(std::string const& path) {
+  auto const format = format_of(path);
+  return format && format->starts_with("gpt2_trained state");
+}
+
+/// The files that an earlier save wrote into the folder.
+names listed(std::string const& folder) {
+  names out;
+  try {
+    auto const list = read_json((fs::path(folder) / list_name).string(), list_limits);
+    if (list.at("format").as_string() != list_format) return {};
+    for (auto const& name : list.at("files").elements())
+      if (is_model_file(name.as_string()) && name.as_string().find('/') == std::string::npos) out.insert(name.as_string());
+  } catch (error const&) {
+    return {};
+  }
+  return out;
+}
+
+void write_list(std::string const& folder, names const& files) {
+  auto all = json_value::array();
+  for (auto const& name : files) all.push_back(name);
+  write_file_atomically((fs::path(folder) / list_name).string(),
+                        to_json(json_value::object({{"format", list_format}, {"files", std::move(all)}}), 1) + "\n");
+}
+
+names files_to_write(tokenizer const* words) {
+  names out{config_name, weights_name};
+  if (words && words->files().empty()) out.insert({"vocab.json", "merges.txt"});
+  if (words)
+    for (auto const& file : words->files()) out.insert(fs::path(file).filename().string());
+  return out;
+}
+
+/// Files of a model that no save of ours wrote. The state of a training may lie in the same folder.
+names foreign_files(std::string const& folder) {
+  names out;
+  names const own = listed(folder);
+  std::error_code none;
+  for (fs::directory_iterator at(folder, none), end; at != end; at.increment(none)) {
+    std::string const name = at->path().filename().string();
+    if (is_model_file(name) && !own.contains(name) && !at->is_directory(none) && !is_state(at->path().string())) out.insert(name);
+  }
+  return out;
+}
+
+/// A folder to write into: none that the run reads, and no file.
+void check_folder(std::string const& option, std::string const& folder) {
+  std::error_code none;
+  auto const there = fs::status(folder, none);
+  if (fs::exists(there) && !fs::is_directory(there))
+    throw usage_error(option + " " + folder + ": is no folder; name a folder to write to");
+  if (auto const input = run_input_at(folder); input && !input->in_folder)
+    throw usage_error(option + " " + folder + ": is read by this run" + (input->name == folder ? "" : " as " + input->name) +
+                      "; name another folder");
+}
 
 /// UTF-8 of a code point below 2,048.
 std::string utf8(unsigned c) {
@@ -31,27 +131,46 @@ std::string byte_vocabulary() {
 
 }  // namespace
 
-void write_checkpoint(std::string const& folder, net_shape const& s, std::vector<std::pair<std::string, tensor>> const& weights,
-                      tokenizer const* words, dtype type) {
-  std::filesystem::path const to(folder);
-  std::error_code failed;
-  std::filesystem::create_directories(to, failed);
-  if (failed) throw resource_error(folder + ": " + failed.message() + "; name another folder in train.save");
-  remove_litter(folder, [&](std::string_view name) {
-    auto const copied = [&](std::string const& file) { return std::filesystem::path(file).filename().string() == name; };
-    return name == "config.json" || name == "model.safetensors" || name == "vocab.json" || name == "merges.txt" ||
-           (words && std::any_of(words->files().begin(), words->files().end(), copied));
-  });
-  if (words && words->files().empty()) {
-    write_file_atomically((to / "vocab.json").string(), byte_vocabulary());
-    write_file_atomically((to / "merges.txt").string(), "#version: 0.2\n");
-  } else if (words) {
-    for (auto const& file : words->files()) {
-      auto const copy = to / std::filesystem::path(file).filename();
-      if (std::filesystem::exists(copy) && std::filesystem::equivalent(copy, file)) continue;
-      write_file_atomically(copy.string(), read_text(file, tokenizer_limits.bytes));
-    }
+void check_save_place(save_place const& to, tokenizer const* words) {
+  check_folder("train.save", to.folder);
+  names const own = listed(to.folder), foreign = foreign_files(to.folder);
+  output_rule rule;
+  rule.option = "train.save", rule.wanted = "what an earlier train.save wrote", rule.force = "train.overwrite: true";
+  rule.forced = to.overwrite;
+  rule.is_own = [&](std::string const& path) { return own.contains(fs::path(path).filename().string()); };
+  if (!foreign.empty() && !to.overwrite) {
+    std::string all;
+    for (auto const& name : foreign) all += (all.empty() ? "" : ", ") + name;
+    throw usage_error("train.save " + to.folder + ": holds files of another model: " + all + "; name another folder, or say " +
+                      rule.force + " to replace that model (what would contradict the new one is removed)");
   }
+  if (std::error_code none; !fs::exists(to.folder, none)) return;
+  for (auto const& name : files_to_write(words)) check_output((fs::path(to.folder) / name).string(), rule);
+}
+
+void check_state_folder(std::string const& folder, std::vector<std::size_t> const& snapshots) {
+  check_folder("train.state", folder);
+  auto const refuse = [&](std::string const& path) {
+    throw data_error(path + ": this is no state of a training; remove it, or name another folder in train.state");
+  };
+  std::error_code none;
+  std::string const state = (fs::path(folder) / "state.safetensors").string();
+  bool const begun = fs::exists(fs::symlink_status(state, none));
+  // Damage is for the reader to say.
+  if (begun && !fs::is_regular_file(state, none)) refuse(state);
+  if (auto const format = begun ? format_of(state) : std::nullopt; format && !is_state(state)) refuse(state);
+  for (auto const at : snapshots) {
+    std::string const path = (fs::path(folder) / ("snapshot-" + std::to_string(at) + ".safetensors")).string();
+    if (!fs::exists(fs::symlink_status(path, none))) continue;
+    auto const format = fs::is_regular_file(path, none) ? format_of(path) : std::nullopt;
+    if (format ? !is_state(path) : !begun) refuse(path);
+  }
+}
+
+void write_checkpoint(save_place const& place, net_shape const& s, std::vector<std::pair<std::string, tensor>> const& weights,
+                      tokenizer const* words, dtype type) {
+  std::string const& folder = place.folder;
+  fs::path const to(folder);
   std::vector<std::pair<std::string, tensor>> stored;
   for (auto const& [name, t] : weights) {
     if (type == dtype::f16) {
@@ -63,7 +182,33 @@ void write_checkpoint(std::string const& folder, net_shape const& s, std::vector
     }
     stored.emplace_back((name == "lm_head.weight" ? "" : "transformer.") + name, t.to(type));
   }
-  write_safetensors((to / "model.safetensors").string(), stored, {{"format", "pt"}});
+  check_save_place(place, words);
+  std::error_code failed;
+  fs::create_directories(to, failed);
+  if (failed) throw resource_error(folder + ": " + failed.message() + "; name another folder in train.save");
+  // Until all is written there is no config.json, so that nobody reads half of one model and half of another.
+  names const files = files_to_write(words), before = listed(folder), foreign = foreign_files(folder);
+  names gone = before, both = before;
+  gone.insert(foreign.begin(), foreign.end()), both.insert(files.begin(), files.end());
+  remove_litter(folder, [&](std::string_view name) { return both.contains(name) || name == list_name; });
+  write_list(folder, both);
+  auto const remove = [&](std::string const& name) {
+    fs::remove(to / name, failed);
+    if (failed) throw resource_error((to / name).string() + ": can't be removed: " + failed.message());
+  };
+  remove(config_name);
+  for (auto const& name : gone)
+    if (!files.contains(name)) remove(name);
+  // A link in the folder gives way: what it leads to is somebody else's.
+  auto const target = [&](std::string const& name) { return (to / name).string(); };
+  if (words && words->files().empty()) {
+    write_file_atomically(target("vocab.json"), byte_vocabulary());
+    write_file_atomically(target("merges.txt"), "#version: 0.2\n");
+  } else if (words) {
+    for (auto const& file : words->files())
+      write_file_atomically(target(fs::path(file).filename().string()), read_text(file, tokenizer_limits.bytes));
+  }
+  write_safetensors(target(weights_name), stored, {{"format", "pt"}});
   auto config = json_value::object({{"architectures", json_value::array({"GPT2LMHeadModel"})},
                                     {"model_type", "gpt2"},
                                     {"n_layer", s.layers},
@@ -82,7 +227,8 @@ void write_checkpoint(std::string const& folder, net_shape const& s, std::vector
                                     {"tie_word_embeddings", s.tied},
                                     {"torch_dtype", type == dtype::f16 ? "float16" : "float32"}});
   if (words && words->special().eos) config.set("bos_token_id", *words->special().eos).set("eos_token_id", *words->special().eos);
-  write_file_atomically((to / "config.json").string(), to_json(config, 1) + "\n");
+  write_file_atomically((to / config_name).string(), to_json(config, 1) + "\n");
+  write_list(folder, files);
 }
 
 }  // namespace wayfarer::gpt2_training

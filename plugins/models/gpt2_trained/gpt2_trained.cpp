@@ -103,7 +103,7 @@ struct gpt2_trained final : wf::trainable_model {
   explicit gpt2_trained(wf::config const& c)
       : words_(std::make_shared<vocabulary>(c["tokenizer"].text(), c["vocabulary"])),
         shape_(read_shape(c, words_->size)),
-        save_(c["train.save"].text()),
+        save_{c["train.save"].text(), c["train.overwrite"]},
         save_as_(c["train.save_as"].text() == "f32" ? wf::dtype::f32 : wf::dtype::f16),
         exact_(c["train.precision"].text() == "f64"),
         ends_(c["train.ends"]),
@@ -125,6 +125,8 @@ struct gpt2_trained final : wf::trainable_model {
     }
     std::sort(p.snapshots.begin(), p.snapshots.end());
     p.snapshots.erase(std::unique(p.snapshots.begin(), p.snapshots.end()), p.snapshots.end());
+    if (!save_.folder.empty()) gt::check_save_place(save_, words_->words);
+    if (!p.state.empty()) gt::check_state_folder(p.state, p.snapshots);
     for (double const x : {p.rate.peak, p.rate.least, p.clip, p.adam.decay, p.adam.epsilon})
       if (!std::isfinite(x)) throw wf::usage_error("gpt2_trained: learning rate, decay, epsilon and clip must be finite");
   }
@@ -216,7 +218,7 @@ struct gpt2_trained final : wf::trainable_model {
     auto const curves = gt::train(learner, plan, data, held_out ? &*held_out : nullptr, tell);
     auto const trained = learner.copy();
     keep(plan.updates, trained);
-    if (!save_.empty()) gt::write_checkpoint(save_, shape_, trained, words, save_as_);
+    if (!save_.folder.empty()) gt::write_checkpoint(save_, shape_, trained, words, save_as_);
     report(t.out, plan, curves, data, held_out ? &*held_out : nullptr, learner.parameters());
   }
 
@@ -265,7 +267,7 @@ struct gpt2_trained final : wf::trainable_model {
 
   std::shared_ptr<vocabulary const> words_;
   gt::net_shape shape_;
-  std::string save_;
+  gt::save_place save_;
   wf::dtype save_as_;
   bool exact_, ends_;
   gt::training_plan plan_;
@@ -309,6 +311,7 @@ WAYFARER_MODEL(
         .at_least(0)
         .in("window"),
     wf::param("train.save", "", "folder to write the trained model to, as a Hugging Face checkpoint"),
+    wf::param("train.overwrite", false, "let train.save replace another model's files"),
     wf::param("train.save_as", "f16", "type of the weights in it").one_of("f16|f32"),
     wf::param("train.state", "",
               "folder that keeps the training's state: a killed run goes on from there, and ends with the same bytes"),

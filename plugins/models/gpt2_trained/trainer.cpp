@@ -168,6 +168,17 @@ struct loop {
     return now;
   }
 
+  /// Without a state, snapshots of another training would be written over.
+  void keep_other_snapshots() const {
+    for (auto const at : plan.snapshots) {
+      if (plan.state.empty() || !std::filesystem::exists(snapshot_file(at))) continue;
+      auto const stored = safetensors_file::open(snapshot_file(at));
+      if (fact(stored, "training") != plan.key)
+        throw usage_error(stored.path() +
+                          ": this is a snapshot of another training; remove it, or name another folder in train.state");
+    }
+  }
+
   /// Those that were taken before the run was interrupted. The first and the last can be made again; `start` is the first, or
   /// empty.
   void repeat_snapshots(named_tensors const& start) const {
@@ -245,7 +256,7 @@ struct loop {
       if (resumed)
         measure(), repeat_snapshots(start);
       else
-        snapshot();
+        keep_other_snapshots(), snapshot();
       while (update < plan.updates) {
         stop_if_asked();
         step();

@@ -14,6 +14,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/run_files.hpp>
 #include <wayfarer/safetensors.hpp>
 
 #include "plain.hpp"
@@ -209,11 +210,13 @@ struct topic_transformer final : wf::trainable_model {
         seed_(c.seed()),
         path_(c["path"].text()),
         save_(c["train.save"].text()),
+        overwrite_(c["train.overwrite"]),
         keep_end_(c["keep_end"]),
         keep_best_(c["train.keep_best"]),
         patience_(c["train.patience"]),
         epochs_(c["train.epochs"]),
         cache_bytes_(static_cast<std::size_t>(c["train.cache_mib"].integer()) << 20) {
+    if (!save_.empty()) place_to_save();
     plan_.seed = seed_;
     choose(c["train.method"].text(), plan_.method, {{"fast", tt::method_kind::fast}, {"plain", tt::method_kind::plain}});
     plan_.log_every = c["train.log_every"], plan_.held_out_every = c["train.held_out_every"];
@@ -353,6 +356,23 @@ struct topic_transformer final : wf::trainable_model {
     return t;
   }
 
+  /// Where train.save leads, if a file may be written there.
+  std::string place_to_save() const {
+    wf::output_rule rule;
+    rule.option = "train.save", rule.wanted = "what an earlier train.save wrote", rule.force = "train.overwrite: true";
+    rule.forced = overwrite_;
+    rule.is_own = [](std::string const& path) {
+      try {
+        auto const file = wf::safetensors_file::open(path);
+        auto const found = file.metadata().find("architecture");
+        return found != file.metadata().end() && found->second == "topic_transformer";
+      } catch (wf::error const&) {
+        return false;
+      }
+    };
+    return wf::check_output(save_, rule).path;
+  }
+
   void save_to(std::string const& path, tt::weights<float> const& w) const {
     topic_transformer const state(*this, w);
     std::vector<std::pair<std::string, wf::tensor>> tensors;
@@ -368,6 +388,7 @@ struct topic_transformer final : wf::trainable_model {
   tt::layout layout_;
   std::uint64_t seed_ = 0;
   std::string path_, save_;
+  bool overwrite_ = false;
   bool keep_end_ = false, keep_best_ = false;
   std::size_t patience_ = 0, epochs_ = 0, cache_bytes_ = 0;
   tt::schedule plan_;
@@ -533,7 +554,7 @@ void topic_transformer::train(wf::training const& t) const {
     w = std::move(best_weights), last = best_at;
   }
   if (!already) t.keep({last, std::shared_ptr<topic_transformer const>(new topic_transformer(*this, w))});
-  if (!save_.empty()) save_to(save_, w);
+  if (!save_.empty()) save_to(place_to_save(), w);
 
   auto const updates = [&](std::vector<std::int64_t> const& at, char const* name) {
     return wf::tensor::of(at, {{name, at.size()}});
@@ -655,4 +676,5 @@ WAYFARER_MODEL(
     wf::param("train.cache_mib", 256, "memory for the documents' counts; if they need more, they are made anew for every batch")
         .at_least(0)
         .in("MiB"),
-    wf::param("train.save", "", "safetensors file to write the trained weights to"));
+    wf::param("train.save", "", "safetensors file to write the trained weights to"),
+    wf::param("train.overwrite", false, "let train.save replace a file that it did not write"));

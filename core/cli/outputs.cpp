@@ -1,0 +1,118 @@
+#include "cli/outputs.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <type_traits>
+#include <variant>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
+#include <wayfarer/json.hpp>
+
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+namespace po = boost::program_options;
+
+namespace {
+
+std::string text_of(std::string const& x) {
+  return x;
+}
+template <class T>
+requires std::is_arithmetic_v<T> std::string text_of(T x) {
+  return to_json(json_value(x));
+}
+template <class T>
+std::string text_of(std::vector<T> const& list) {
+  std::string all;
+  for (T const& x : list) all += (all.empty() ? "" : ",") + text_of(x);
+  return all;
+}
+
+/// A value as a part of a file's name.
+std::string in_a_name(std::string const& value) {
+  std::string const text = printable(value);
+  // "." and ".." are folders.
+  bool const dots = !text.empty() && text.find_first_not_of('.') == text.npos;
+  std::string out;
+  for (char const c : text) {
+    if (c == '/')
+      out += "%2F";
+    else if (dots)
+      out += "%2E";
+    else
+      out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+void add_result_options(verb_options& o, char const* about) {
+  o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"), about)(
+      "force", "let --out replace a file that is no result of Wayfarer, or is read-only");
+}
+
+settings settings_of(plan const& p) {
+  settings all{{"seed", std::to_string(p.seed)}};
+  for (auto const& n : p.nodes) {
+    for (auto const& [name, value] : n.parameters.values()) {
+      auto const given = n.given_paths.find(name);
+      all.emplace_back(n.name + "." + name, given != n.given_paths.end()
+                                                ? given->second
+                                                : std::visit([](auto const& v) { return text_of(v); }, value.get()));
+    }
+    if (n.items) all.emplace_back(n.name + ".items", std::to_string(n.items->first) + ":" + std::to_string(n.items->last));
+    if (n.max_tokens != 0) all.emplace_back(n.name + ".max_tokens", std::to_string(n.max_tokens));
+    if (n.block != 0) all.emplace_back(n.name + ".block", std::to_string(n.block));
+    if (n.kind == plugin_kind::probe) all.emplace_back(n.name + ".precision", std::string(name_of(n.precision)));
+  }
+  return all;
+}
+
+std::string fill_in(std::string_view name, settings const& known) {
+  auto const wrong = [&](std::string const& why) { return usage_error("--out " + printable(name) + ": " + why); };
+  std::string out;
+  for (std::size_t at = 0; at < name.size();) {
+    char const c = name[at];
+    if (c != '{' && c != '}') {
+      out += c, ++at;
+    } else if (at + 1 < name.size() && name[at + 1] == c) {
+      out += c, at += 2;
+    } else {
+      std::size_t const end = c == '{' ? name.find('}', at) : name.npos;
+      if (end == name.npos) throw wrong(std::string("'") + c + "' stands alone; write {seed} or {node.key}, or '" + c + c + "'");
+      std::string const key(name.substr(at + 1, end - at - 1));
+      auto const found = std::find_if(known.begin(), known.end(), [&](auto const& s) { return s.first == key; });
+      if (found == known.end()) {
+        std::vector<std::string> names;
+        for (auto const& s : known) names.push_back(s.first);
+        std::string const near = did_you_mean(key, names);
+        throw wrong("there is no setting '" + printable(key) + "' with one value" +
+                    (near.empty() ? "; write {seed}, or {node.key} for a parameter" : near));
+      }
+      out += in_a_name(found->second);
+      at = end + 1;
+    }
+  }
+  return out;
+}
+
+output_place result_place(verb_options const& o, std::string const& otherwise, settings const& known) {
+  output_rule rule;
+  rule.option = o.has("out") ? "--out" : "the default of --out,";
+  rule.wanted = "a result of Wayfarer", rule.force = "--force", rule.forced = o.has("force");
+  rule.is_own = [](std::string const& path) { return result_reader::is_result(path); };
+  return check_output(o.has("out") ? fill_in(o.get<std::string>("out"), known) : otherwise, rule);
+}
+
+output_place result_place(verb_options const& o, plan const& p) {
+  return result_place(o, p.file.stem().concat(".h5").string(), settings_of(p));
+}
+
+void say_replaced(output_place const& to) {
+  if (to.replaces) std::fprintf(stderr, "%s is there already and will be replaced\n", printable(to.given).c_str());
+}
+
+}  // namespace wayfarer::host

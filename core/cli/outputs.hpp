@@ -1,0 +1,38 @@
+// Where a verb writes its result file: --out and --force, names that are made of the run's settings, and what may be replaced.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <wayfarer/run_files.hpp>
+
+#include "cli/options.hpp"
+#include "pipeline/plan.hpp"
+
+namespace wayfarer::host {
+
+/// Name and value.
+using settings = std::vector<std::pair<std::string, std::string>>;
+
+/// What run and check say of --out.
+inline constexpr char about_out[] =
+    "the result file; {seed} and {node.key} stand for settings; default: the pipeline's name with .h5, in this folder";
+/// --out and --force.
+void add_result_options(verb_options&, char const* about);
+
+/// "seed", and "node.key" of every parameter and host's key that has one value.
+settings settings_of(plan const&);
+/// `name` with each {setting} replaced by its value, in which what would make a path is escaped: "a/b" gives "a%2Fb". {{ and }}
+/// are braces. Throws usage_error, with near names, for a setting that is not there.
+std::string fill_in(std::string_view name, settings const&);
+
+/// The place of --out, or of `otherwise` where that was not given. Throws usage_error if nothing may be written there.
+output_place result_place(verb_options const&, std::string const& otherwise, settings const&);
+/// The result file of a pipeline: --out, or the pipeline's name with .h5 in this folder.
+output_place result_place(verb_options const&, plan const&);
+/// One line on standard error if a file is replaced.
+void say_replaced(output_place const&);
+
+}  // namespace wayfarer::host
