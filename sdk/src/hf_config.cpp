@@ -181,7 +181,9 @@ std::vector<std::string> hf_config::remarks() const {
   for (auto const& [key, value] : json_.members()) {
     if (value.is_null() || reading_->keys.contains(key)) continue;
     if (key.find(' ') == std::string::npos && harmless_keys.find(' ' + key + ' ') != std::string_view::npos) continue;
-    if (std::any_of(number_keys.begin(), number_keys.end(), [&](neutral const& n) { return n.key == key; })) continue;
+    if (std::find_if(number_keys.begin(), number_keys.end(), [&k = key](neutral const& n) { return n.key == k; }) !=
+        number_keys.end())
+      continue;
     std::string const shown = to_json(value);
     all.push_back(path_ + ": nothing reads the key " + in_quotes(key) +
                   (shown.size() <= 60 ? ", which is " + shown : std::string()));

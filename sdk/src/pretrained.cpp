@@ -27,14 +27,14 @@ generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabul
   // One id or a list of ids, from the first file that has the key.
   auto const ids = [&](char const* key, bool strict) {
     std::vector<std::int32_t> all;
-    for (auto const& [name, json] : files) {
-      auto const v = json.find_set(key);
+    for (auto const& file : files) {
+      auto const v = file.second.find_set(key);
       if (!v) continue;
       auto const take = [&](json_value const& one) {
         std::int64_t const id =
             strict ? one.as_integer(0, static_cast<std::int64_t>(vocabulary) - 1) : one.as_integer(-1, INT32_MAX);
         if (id >= static_cast<std::int64_t>(vocabulary))
-          out.remarks.push_back(name + ": " + key + " " + std::to_string(id) + " is outside the vocabulary of " +
+          out.remarks.push_back(file.first + ": " + key + " " + std::to_string(id) + " is outside the vocabulary of " +
                                 std::to_string(vocabulary) + ", so that it never comes");
         else if (id >= 0)
           all.push_back(static_cast<std::int32_t>(id));
@@ -52,6 +52,9 @@ generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabul
     return all.empty() ? std::nullopt : std::optional(all.front());
   };
   out.start = ids("decoder_start_token_id", true);
+  if (out.start.size() > 1)
+    throw data_error(c.folder() + ": decoder_start_token_id is a list of " + std::to_string(out.start.size()) +
+                     " tokens, one for each item of some batch; give one token");
   out.stop = ids("eos_token_id", false);
   out.bos = one("bos_token_id");
   out.pad = one("pad_token_id");

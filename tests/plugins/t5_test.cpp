@@ -752,6 +752,10 @@ TEST(t5_checkpoints, generation_begins_and_ends_where_its_files_say) {
   EXPECT_EQ(tokens({{"pad_token_id", 8}}, {"decoder_start_token_id"}).start, list{8});
   EXPECT_EQ(tokens({}, {"decoder_start_token_id", "pad_token_id"}).start, list{0});
   EXPECT_EQ(tokens({{"eos_token_id", json_value::array({1, 500})}}, {}).stop, list{1});
+  EXPECT_THAT(thrown<data_error>([&] {
+                tokens({{"decoder_start_token_id", json_value::array({1, 2})}}, {});
+              }),
+              HasSubstr("decoder_start_token_id"));
 
   scratch_folder folder;
   write_folder(folder, config_with(data_folder("t5-relu"), {{"forced_bos_token_id", 5}}), all, "F32");
