@@ -1,11 +1,14 @@
 #include "engine/threads.hpp"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -24,15 +27,29 @@ namespace {
 
 /// What a thread of oneTBB has on a machine of 64 bits.
 constexpr std::size_t stack_bytes = std::size_t{4} << 20;
+/// Addresses that must be left beside the stacks, for the work itself.
+constexpr std::size_t spare_bytes = std::size_t{256} << 20;
+
+bool addresses_are_limited() {
+  rlimit now{};
+  return ::getrlimit(RLIMIT_AS, &now) == 0 && now.rlim_cur != RLIM_INFINITY;
+}
 
 struct gate {
   std::mutex mutex;
   std::condition_variable opened;
   bool open = false;
+  std::atomic<std::size_t> waiting{0};
 };
 
 void* wait_at(void* at) {
   auto& g = *static_cast<gate*>(at);
+  // The C library gives the first threads that ask for memory a heap of their own, with addresses for 64 MiB or more.
+  if (addresses_are_limited()) {
+    void* const volatile some = std::malloc(64);
+    std::free(some);
+  }
+  ++g.waiting;
   std::unique_lock lock(g.mutex);
   g.opened.wait(lock, [&] { return g.open; });
   return nullptr;
@@ -41,16 +58,20 @@ void* wait_at(void* at) {
 /// Starts threads that do nothing, at most so many, and lets them end. How many there were, and why no more.
 std::pair<std::size_t, int> try_threads(std::size_t wanted) {
   gate g;
+  void* const spare = ::mmap(nullptr, spare_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (spare == MAP_FAILED) return {0, errno};
   std::vector<pthread_t> all;
   all.reserve(wanted);
   pthread_attr_t how;
-  if (int const code = ::pthread_attr_init(&how)) return {0, code};
-  ::pthread_attr_setstacksize(&how, stack_bytes);
-  int code = 0;
+  int code = ::pthread_attr_init(&how);
+  if (code == 0) code = ::pthread_attr_setstacksize(&how, stack_bytes);
   while (all.size() < wanted && code == 0) {
     pthread_t one{};
     code = ::pthread_create(&one, &how, wait_at, &g);
-    if (code == 0) all.push_back(one);
+    if (code != 0) break;
+    all.push_back(one);
+    // One after another: what each takes is gone for the next.
+    while (addresses_are_limited() && g.waiting < all.size()) std::this_thread::yield();
   }
   ::pthread_attr_destroy(&how);
   {
@@ -59,6 +80,7 @@ std::pair<std::size_t, int> try_threads(std::size_t wanted) {
   }
   g.opened.notify_all();
   for (auto const one : all) ::pthread_join(one, nullptr);
+  ::munmap(spare, spare_bytes);
   return {all.size(), code};
 }
 
@@ -96,9 +118,10 @@ void with_threads(std::size_t threads, std::function<void()> const& work) {
   tbb::global_control const limit(tbb::global_control::max_allowed_parallelism, threads);
   tbb::task_arena arena(static_cast<int>(threads));
   arena.execute([&] {
-    // Makes oneTBB start its threads while there is the room that was found: each piece waits for the others, but not for long.
+    // Where room is short, oneTBB starts its threads while there is what was found: each piece waits for the others, not for
+    // long.
     static std::atomic<std::size_t> begun{1};
-    if (threads > begun) {
+    if (threads > begun && addresses_are_limited()) {
       std::atomic<std::size_t> here{0};
       auto const until = std::chrono::steady_clock::now() + std::chrono::milliseconds(20 + threads);
       tbb::parallel_for(

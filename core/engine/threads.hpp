@@ -1,4 +1,4 @@
-// The threads of a run, of a measurement, of a check: so many, all of them started before the work begins.
+// The threads of a run, of a measurement, of a check: tried before the work begins.
 //
 // oneTBB starts threads when it first needs them and ends the process if one can't be started; here that is an error while
 // nothing has been done yet. Called by the main thread.

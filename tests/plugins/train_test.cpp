@@ -343,7 +343,7 @@ TEST(gpt2_trained, damage_in_what_is_kept_is_found) {
   for (std::size_t i = 0; i < whole.states.size(); ++i)
     EXPECT_TRUE(same_weights(*again.states[i].state, *whole.states[i].state)) << i;
   ASSERT_EQ(again.said.warnings.size(), 1u);
-  EXPECT_THAT(again.said.warnings[0], AllOf(HasSubstr("snapshot-0"), HasSubstr("made again")));
+  EXPECT_THAT(again.said.warnings[0], AllOf(HasSubstr("snapshot-0"), HasSubstr("damaged"), HasSubstr("made again")));
   EXPECT_EQ(bytes_of(path), good);
 }
 

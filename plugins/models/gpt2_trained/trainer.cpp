@@ -190,7 +190,9 @@ struct loop {
       } catch (data_error const& e) {
         if (at != 0 && at != update) throw;
         bool const there = std::filesystem::exists(snapshot_file(at));
-        if (there && tell.warn) tell.warn(snapshot_file(at) + " could not be used and is made again (" + e.what() + ")");
+        std::string why = e.what();
+        if (why.ends_with(begin_anew())) why.resize(why.size() - begin_anew().size());
+        if (there && tell.warn) tell.warn(why + "; it is made again");
         now = at == 0 ? start : learner.copy();
         write_kept(snapshot_file(at), now, plan.key);
       }

@@ -193,8 +193,8 @@ void read_unpacked(std::string const& path, std::size_t max_bytes, std::function
   std::size_t total = 0;
   sink const counted = [&](std::span<std::byte const> bytes) {
     if (bytes.size() > max_bytes - total)
-      throw data_error(path + ": holds more than " + std::to_string(max_bytes) + " bytes unpacked; if that is meant, raise " +
-                       "`limit`, which counts MiB, and see that memory suffices");
+      throw data_error(path + ": holds more than " + std::to_string(max_bytes) +
+                       " bytes unpacked; raise `limit`, in MiB, if that is meant and memory suffices");
     total += bytes.size();
     block(bytes);
   };
