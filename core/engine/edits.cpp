@@ -1,16 +1,17 @@
 #include "engine/edits.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <optional>
 
+#include <wayfarer/array_file.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
 
 #include "cli/options.hpp"
-#include "store/store.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -87,13 +88,14 @@ void clear(tensor_view<T> to) {
 
 /// Writes `value` (undefined: zeros) over the chosen part of an activation of one item.
 template <class T>
-void change_as(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position,
+bool change_as(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position,
                tensor const& activation) {
   std::size_t const pos_axis = h.per_pair ? 1 : 0;
   std::size_t const length = activation.size(pos_axis);
   auto const head = h.per_pair ? std::optional<std::size_t>(0) : head_axis(h);
   std::size_t const head_at = head && !h.per_pair ? *head + 1 : 0;
   reading const how = value.defined() ? reading_of(e, h, value.shape()).value() : reading::row;
+  bool changed = false;
 
   auto const at_row = [&](std::size_t row) {
     std::size_t const position = first_position + row;
@@ -101,7 +103,10 @@ void change_as(edit_spec const& e, hook_info const& h, tensor const& value, std:
       tensor target = activation.slice(pos_axis, row, row + 1);
       if (head) target = target.slice(head_at, from, to);
       auto const into = target.view<T>();
-      if (!value.defined()) return clear<T>(into);
+      if (!value.defined()) {
+        changed = true;
+        return clear<T>(into);
+      }
       tensor source = value;
       switch (how) {
         case reading::row:
@@ -116,6 +121,7 @@ void change_as(edit_spec const& e, hook_info const& h, tensor const& value, std:
           } else {
             combine<T>(whole, values, e.adds, static_cast<T>(e.scale));
           }
+          changed = true;
           return;
         }
         case reading::by_position:
@@ -128,6 +134,7 @@ void change_as(edit_spec const& e, hook_info const& h, tensor const& value, std:
           source = source.slice(1, position, position + 1).slice(0, from, to);
           break;
       }
+      changed = true;
       combine<T>(into, source.view<T const>(), e.adds, static_cast<T>(e.scale));
     };
     if (e.heads.empty()) {
@@ -139,15 +146,17 @@ void change_as(edit_spec const& e, hook_info const& h, tensor const& value, std:
   };
   if (e.positions.empty()) {
     for (std::size_t row = 0; row < length; ++row) at_row(row);
-    return;
+    return changed;
   }
   for (std::int64_t const p : e.positions) {
     std::int64_t const row = p < 0 ? static_cast<std::int64_t>(length) + p : p - static_cast<std::int64_t>(first_position);
     if (row >= 0 && row < static_cast<std::int64_t>(length)) at_row(static_cast<std::size_t>(row));
   }
+  return changed;
 }
 
-void change(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position, tensor const& activation) {
+/// Whether anything of the activation was written over.
+bool change(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position, tensor const& activation) {
   switch (activation.type()) {
     case dtype::f32:
       return change_as<float>(e, h, value, first_position, activation);
@@ -163,6 +172,11 @@ std::string items_text(item_range const& r) {
   return std::to_string(r.first) + " to " + std::to_string(r.last - 1);
 }
 
+bool has_position(std::size_t length, std::int64_t p) noexcept {
+  auto const n = static_cast<std::int64_t>(length);
+  return p < 0 ? p >= -n : p < n;
+}
+
 item_range within(item_range const& a, item_range const& b) {
   item_range r{std::max(a.first, b.first), std::min(a.last, b.last)};
   r.last = std::max(r.first, r.last);
@@ -175,53 +189,68 @@ std::vector<tensor> read_edit_values(plan_node const& node, std::vector<problem>
   std::vector<tensor> values;
   for (auto const& e : node.edits) {
     values.emplace_back();
-    if (e.from != edit_spec::origin::file) continue;
+    if (e.from != edit_spec::value_kind::file) continue;
     try {
-      values.back() = read_dataset_in_child(e.file, e.node, e.dataset);
+      values.back() = read_array(e.file, e.dataset);
     } catch (error const& x) {
-      problems.push_back({e.at, x.what(), x.exit_code(), e.option});
+      problems.push_back({e.place_of("file"), x.what(), x.exit_code(), e.option});
     }
   }
   return values;
 }
 
 void check_edits(plan_node const& node, model_info const& m, source_info const& data, std::vector<tensor> const& values,
-                 std::vector<problem>& problems) {
+                 item_lengths longest, std::vector<problem>& problems) {
   item_range observed = node.items.value_or(item_range{0, data.items});
   observed = within(observed, {0, data.items});
   for (std::size_t k = 0; k < node.edits.size(); ++k) {
     edit_spec const& e = node.edits[k];
-    auto const say = [&](std::string text) { problems.push_back({e.at, std::move(text), 2, e.option}); };
+    auto const say = [&](place at, std::string text) { problems.push_back({at, std::move(text), 2, e.option}); };
     hook_set hooks;
     try {
       hooks = m.hooks_for(e.hook);
     } catch (usage_error const& x) {
-      say(x.what());
+      say(e.at, x.what());
       continue;
     }
+    // A position that no item has in any of these hooks.
+    std::vector<bool> reached(e.positions.size(), false);
+    std::size_t most = 0;
     for (auto const& name : hooks.names()) {
       hook_info const& h = *m.find_hook(name);
       std::size_t const heads = heads_of(h, m);
-      auto const beyond = std::find_if(e.heads.begin(), e.heads.end(), [&](std::size_t one) { return one >= heads; });
-      if (beyond != e.heads.end())
-        say(heads == 0 ? name + " has no heads to edit"
-                       : name + " has heads 0 to " + std::to_string(heads - 1) + ", not " + std::to_string(*beyond));
-      if (values[k].defined() && !reading_of(e, h, values[k].shape())) say(misfit(e, h, values[k]));
+      if (!e.heads.empty() && heads == 0) say(e.at, name + " has no heads to edit");
+      for (std::size_t i = 0; i < e.heads.size() && heads != 0; ++i)
+        if (e.heads[i] >= heads)
+          say(e.at, name + " has heads 0 to " + std::to_string(heads - 1) + ", not " + std::to_string(e.heads[i]));
+      if (values[k].defined() && !reading_of(e, h, values[k].shape()))
+        say(e.place_of(e.adds ? "add" : "set"), misfit(e, h, values[k]));
+      std::size_t const length = h.along == positions::tokens ? longest.tokens : longest.decoder;
+      most = std::max(most, length);
+      for (std::size_t i = 0; i < e.positions.size(); ++i)
+        reached[i] = reached[i] || length == 0 || has_position(length, e.positions[i]);
     }
+    for (std::size_t i = 0; i < e.positions.size(); ++i)
+      if (!reached[i])
+        say(e.place_of("positions", i), "no item has position " + std::to_string(e.positions[i]) + ": they have at most " +
+                                            std::to_string(most) + (most == 1 ? " token" : " tokens"));
     item_range const edited = within(e.items.value_or(observed), observed);
     if (e.items && edited.size() == 0)
-      say("the edit's items " + items_text(*e.items) + " are none of those observed, " + items_text(observed));
-    if (e.from == edit_spec::origin::item && static_cast<std::uint64_t>(e.number) >= data.items)
-      say("there is no item " + std::to_string(e.number) + ": the source has " + format_count(data.items) + " items");
-    if (e.from == edit_spec::origin::pair && edited.size() != 0) {
+      say(e.place_of("items"),
+          "the edit's items " + items_text(*e.items) + " are none of those observed, " + items_text(observed));
+    if (e.from == edit_spec::value_kind::item && static_cast<std::uint64_t>(e.number) >= data.items)
+      say(e.place_of(e.adds ? "add" : "set"),
+          "there is no item " + std::to_string(e.number) + ": the source has " + format_count(data.items) + " items");
+    if (e.from == edit_spec::value_kind::pair && edited.size() != 0) {
       auto const last = static_cast<std::int64_t>(data.items);
       // Far pairs would overflow; no source is as long as half of what 64 bits count.
       bool const far = e.number > last || e.number < -last;
       auto const first_pair = far ? -1 : static_cast<std::int64_t>(edited.first) + e.number;
       auto const last_pair = far ? -1 : static_cast<std::int64_t>(edited.last) - 1 + e.number;
       if (first_pair < 0 || last_pair >= last)
-        say("of items " + items_text(edited) + " not all have a pair " + std::to_string(e.number) +
-            " further on: the source has items 0 to " + std::to_string(last - 1) + "; choose others with the edit's 'items'");
+        say(e.place_of(e.adds ? "add" : "set"), "of items " + items_text(edited) + " not all have a pair " +
+                                                    std::to_string(e.number) + " further on: the source has items 0 to " +
+                                                    std::to_string(last - 1) + "; choose others with the edit's 'items'");
     }
   }
 }
@@ -239,14 +268,14 @@ edit_set::edit_set(plan_node const& node, std::vector<tensor> values, model cons
         if (!reading_of(b.what, h, values[k].shape())) throw usage_error(misfit(b.what, h, values[k]));
       b.value = values[k].to(type);
     }
-    if (b.what.from == edit_spec::origin::item) of_items[b.what.number].add(hooks);
+    if (b.what.from == edit_spec::value_kind::item) of_items[b.what.number].add(hooks);
     edits_.push_back(std::move(b));
   }
   for (auto const& [item, hooks] : of_items) {
     auto const n = static_cast<std::size_t>(item);
     auto const seen = run_unedited({n, n + 1}, hooks);
     for (auto& b : edits_)
-      if (b.what.from == edit_spec::origin::item && b.what.number == item) b.other = seen;
+      if (b.what.from == edit_spec::value_kind::item && b.what.number == item) b.other = seen;
   }
 }
 
@@ -257,7 +286,58 @@ std::shared_ptr<activations const> edit_set::run_unedited(item_range items, hook
   return std::make_shared<activations const>(over_->run(over_->encode(data_->read(items), {max_tokens_}), request));
 }
 
-std::vector<hook_edit> edit_set::for_block(item_range block) const {
+void edit_set::define_counts(accumulator& counts) const {
+  counts.define("edited", {{"edit", edits_.size()}, {"what", 3}});
+}
+
+std::vector<std::string> edit_set::misses(tensor const& counts) const {
+  std::vector<std::string> all;
+  auto const n = counts.view<double const>();
+  for (std::size_t k = 0; k < edits_.size(); ++k) {
+    edit_spec const& e = edits_[k].what;
+    auto const wanted = static_cast<std::uint64_t>(n(k, 0)), seen = static_cast<std::uint64_t>(n(k, 1)),
+               applied = static_cast<std::uint64_t>(n(k, 2));
+    bool const by_place = !e.positions.empty();
+    if (wanted == 0 || applied == wanted || (applied != 0 && !by_place)) continue;
+    std::string text = "edit " + std::to_string(k) + " (" + e.hook;
+    for (std::size_t i = 0; i < e.positions.size(); ++i)
+      text += (i == 0 ? (e.positions.size() == 1 ? ", position " : ", positions ") : ", ") + std::to_string(e.positions[i]);
+    text += ") ";
+    std::string const items = format_count(wanted) + (wanted == 1 ? " item" : " items");
+    if (seen == 0)
+      text += "was never applied to any of " + items + ": no forward pass came to that hook";
+    else if (applied == 0)
+      text += "was never applied to any of " + items +
+              (by_place ? ": none has such a position" : ": its value has no position that they have");
+    else if (applied < seen)
+      text += "was applied to " + format_count(applied) + " of " + items + ": the others have no such position";
+    else
+      continue;  // the probe ran some items only
+    all.push_back(std::move(text));
+  }
+  return all;
+}
+
+/// Which items of a block each edit came to and changed; written from the block's threads, each item's flag alone.
+struct edit_set::block_counts {
+  block_counts(std::size_t edits, std::size_t n) : items(n), seen(edits * n), applied(edits * n) {}
+  std::size_t items;
+  std::vector<std::atomic<bool>> seen, applied;
+};
+
+void edit_set::count(block_counts const& block, item_range items, accumulator& counts) const {
+  auto const to = counts["edited"].view<double>();
+  for (std::size_t k = 0; k < edits_.size(); ++k) {
+    to(k, 0) += static_cast<double>(within(edits_[k].what.items.value_or(items), items).size());
+    for (std::size_t i = 0; i < block.items; ++i) {
+      to(k, 1) += block.seen[k * block.items + i].load(std::memory_order_relaxed);
+      to(k, 2) += block.applied[k * block.items + i].load(std::memory_order_relaxed);
+    }
+  }
+}
+
+std::vector<hook_edit> edit_set::for_block(item_range block, std::shared_ptr<block_counts>& counts) const {
+  counts = std::make_shared<block_counts>(edits_.size(), block.size());
   // Every distance once, with all hooks that are wanted at it.
   struct pairs {
     item_range items;
@@ -267,7 +347,7 @@ std::vector<hook_edit> edit_set::for_block(item_range block) const {
   std::map<std::int64_t, pairs> at_distance;
   auto const edited = [&](bound const& b) { return within(b.what.items.value_or(block), block); };
   for (auto const& b : edits_) {
-    if (b.what.from != edit_spec::origin::pair || edited(b).size() == 0) continue;
+    if (b.what.from != edit_spec::value_kind::pair || edited(b).size() == 0) continue;
     auto& p = at_distance[b.what.number];
     auto const shift = static_cast<std::size_t>(b.what.number);  // wraps around for those before, and back
     item_range const mine{edited(b).first + shift, edited(b).last + shift};
@@ -279,24 +359,28 @@ std::vector<hook_edit> edit_set::for_block(item_range block) const {
   for (auto& [distance, p] : at_distance) p.seen = run_unedited(p.items, p.hooks);
 
   std::vector<hook_edit> out;
-  for (auto const& b : edits_) {
+  for (std::size_t k = 0; k < edits_.size(); ++k) {
+    bound const& b = edits_[k];
     item_range const mine = edited(b);
     if (mine.size() == 0) continue;
     std::shared_ptr<activations const> others = b.other;
     std::size_t first_other = 0;
-    if (b.what.from == edit_spec::origin::pair) {
+    if (b.what.from == edit_spec::value_kind::pair) {
       auto const& p = at_distance.at(b.what.number);
       others = p.seen;
       first_other = p.items.first - static_cast<std::size_t>(b.what.number);
     }
     for (auto const& h : b.hooks)
-      out.push_back({h.name, [e = &b.what, h = &h, value = b.value, others, mine, block, first_other](edit_site const& site,
-                                                                                                      tensor const& activation) {
+      out.push_back({h.name, [e = &b.what, h = &h, value = b.value, others, mine, block, first_other, counts, k](
+                                 edit_site const& site, tensor const& activation) {
                        std::size_t const item = block.first + site.item;
                        if (item < mine.first || item >= mine.last) return;
                        tensor const v =
-                           !others ? value : others->at(h->name, e->from == edit_spec::origin::pair ? item - first_other : 0);
-                       change(*e, *h, v, site.first_position, activation);
+                           !others ? value : others->at(h->name, e->from == edit_spec::value_kind::pair ? item - first_other : 0);
+                       std::size_t const flag = k * counts->items + site.item;
+                       counts->seen[flag].store(true, std::memory_order_relaxed);
+                       if (change(*e, *h, v, site.first_position, activation))
+                         counts->applied[flag].store(true, std::memory_order_relaxed);
                      }});
   }
   return out;

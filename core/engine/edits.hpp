@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <wayfarer/accumulator.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/source.hpp>
 #include <wayfarer/tensor.hpp>
@@ -17,14 +18,19 @@
 
 namespace wayfarer::host {
 
+/// Most tokens of an item.
+struct item_lengths {
+  std::size_t tokens = 0, decoder = 0;
+};
+
 /// Everything that can be wrong with a node's edits before it runs: hooks that the model lacks, heads, items, pairs outside the
-/// source, values of files that don't fit. `values`: for each edit the value from a file, undefined for others.
-void check_edits(plan_node const&, model_info const&, source_info const&, std::vector<tensor> const& values,
+/// source, positions that no item has, values of files that don't fit. `values`: for each edit the value from a file, undefined
+/// for others. `longest`: no item of the host's passes is longer; 0 where that is not known.
+void check_edits(plan_node const&, model_info const&, source_info const&, std::vector<tensor> const& values, item_lengths longest,
                  std::vector<problem>&);
 
-/// The values of edits that come from result files, in the order of the edits; undefined for the others. Files are read in a
-/// child process. For the main thread, before any other thread uses the store. What is wrong with a file is added to the
-/// problems.
+/// The values of edits that come from files, in the order of the edits; undefined for the others. For the main thread, before any
+/// other thread uses the store. What is wrong with a file is added to the problems.
 std::vector<tensor> read_edit_values(plan_node const&, std::vector<problem>&);
 
 class edit_set {
@@ -35,8 +41,16 @@ class edit_set {
   edit_set(plan_node const&, std::vector<tensor> values, model const& over, source const& data, item_range observed);
 
   bool empty() const noexcept { return edits_.empty(); }
+  /// What a block's passes came to and changed. Lives as long as the block's request.
+  struct block_counts;
   /// The changes for a block of these items, with the forward passes over their pairs done.
-  std::vector<hook_edit> for_block(item_range) const;
+  std::vector<hook_edit> for_block(item_range, std::shared_ptr<block_counts>&) const;
+
+  /// How often edits applied, as a field of an accumulator that is merged and kept like those of the probes.
+  void define_counts(accumulator&) const;
+  void count(block_counts const&, item_range, accumulator& counts) const;
+  /// A line for each edit that never applied, or whose positions some items lack. `counts`: the field over all items.
+  std::vector<std::string> misses(tensor const& counts) const;
 
  private:
   struct bound {

@@ -69,7 +69,8 @@ class run {
   struct member;
   std::vector<member> members_of(task const&) const;
   std::vector<results> finish_step(task const&, std::vector<member> const&, wayfarer::model const*, source const*,
-                                   std::size_t step, item_lengths, metric_input const*, edit_set const*, progress&);
+                                   std::size_t step, item_lengths, metric_input const*, edit_set const*, accumulator& edited,
+                                   progress&);
   std::optional<item_lengths> measure(task const&, std::vector<member> const&, wayfarer::model const*, source const*) const;
   edit_set edits_of(task const&, wayfarer::model const&, source const&, fixed_axes const&) const;
   std::vector<axis> axes_of_inputs(std::size_t i) const;
@@ -234,7 +235,7 @@ std::optional<item_lengths> run::measure(task const& t, std::vector<member> cons
 
 std::vector<results> run::finish_step(task const& t, std::vector<member> const& members, wayfarer::model const* m,
                                       source const* data, std::size_t step, item_lengths longest, metric_input const* inputs,
-                                      edit_set const* edits, progress& report) {
+                                      edit_set const* edits, accumulator& edited, progress& report) {
   plan_node const& front = plan_.nodes[t.nodes.front()];
   sweep_plan p = plan_of_sweep(t, m, data);
   p.step = step, p.longest = longest, p.inputs = inputs, p.edits = edits;
@@ -259,7 +260,12 @@ std::vector<results> run::finish_step(task const& t, std::vector<member> const& 
     p.in_flight = with_place(members.front().name, [&] { return blocks_in_flight(block, each * block); });
     std::optional<block_store> const kept = blocks_of(t, step);
     if (kept) p.blocks = &*kept;
-    sweep(p, watching, report);
+    accumulator counts;
+    sweep(p, watching, report, &counts);
+    if (edits && edited.fields().empty())
+      edited = std::move(counts);
+    else if (edits)
+      edited.append(counts);
   }
   std::vector<results> out;
   std::size_t next = 0;
@@ -310,6 +316,8 @@ void run::execute_probes(task const& t) {
   // Of each node the parts of all steps, its combinations fastest.
   std::map<std::size_t, std::vector<results>> parts;
   std::optional<item_lengths> longest;
+  accumulator edited;  // what edits did, over all steps
+  std::vector<std::string> misses;
   std::size_t const steps = learner ? learner->steps.size() : 1;
   for (std::size_t s = 0; s < steps; ++s) {
     stop_if_asked();
@@ -321,9 +329,11 @@ void run::execute_probes(task const& t) {
     gathered const inputs = with_place(title(front), [&] { return inputs_of(front, at); });
     edit_set const edits = with_place(title(front), [&] { return m && data ? edits_of(t, *m, *data, at) : edit_set(); });
     auto made = finish_step(t, members, m, data, learner ? learner->steps[s] : 0, longest.value_or(item_lengths{}),
-                            has_inputs ? &inputs.ports : nullptr, edits.empty() ? nullptr : &edits, *report);
+                            has_inputs ? &inputs.ports : nullptr, edits.empty() ? nullptr : &edits, edited, *report);
+    if (s + 1 == steps && !edited.fields().empty()) misses = edits.misses(edited["edited"]);
     for (std::size_t k = 0; k < members.size(); ++k) parts[members[k].node].push_back(std::move(made[k]));
   }
+  for (auto const& miss : misses) report->warn(miss);
   for (std::size_t const i : t.nodes) {
     std::vector<axis> axes = axes_of_sweep(plan_.nodes[i]);
     if (learner) axes.insert(axes.begin(), step_axis(learner->steps));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/pretrained.hpp>
 
 #include "pipeline/facts.hpp"
@@ -41,6 +42,39 @@ fact_map own_facts(instance const& one) {
   return one.source ? one.source->info().facts : one.model ? one.model->info().facts : fact_map{};
 }
 
+/// Whether a node's parameter names hooks that the model lacks: each is reported where it stands.
+bool report_hooks(plan_node const& node, model_info const& m, std::vector<problem>& problems) {
+  bool any = false;
+  for (auto const& p : node.what->params()) {
+    if (std::string_view(p.name).find("hook") == std::string_view::npos || !node.parameters.has(p.name)) continue;
+    std::vector<std::string> names;
+    if (p.type == param_type::text_list) names = node.parameters[p.name].texts();
+    if (p.type == param_type::text) names = {node.parameters[p.name].text()};
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (names[i].empty()) continue;
+      try {
+        m.hooks_for(names[i]);
+      } catch (usage_error const& e) {
+        origin const from = node.origin_of(p.name, i);
+        problems.push_back({from.at, node.name + ": " + e.what(), 2, from.option});
+        any = true;
+      }
+    }
+  }
+  return any;
+}
+
+/// What the probe itself can tell of its model and its items before a run.
+void check_readers(plan_node const& node, instance const& mine, model const* m, source const* data) {
+  if (!data) return;
+  source_info const& info = data->info();
+  item_range const items = items_of(node, info);
+  item_lengths const longest = m ? bound_of(node, info, m->info()) : item_lengths{};
+  for (std::size_t c = 0; c < node.combinations(); ++c)
+    if (auto const* checker = dynamic_cast<plan_checker const*>(mine.at(c).probe.get()))
+      checker->check_plan(probe_context(m, data, items, 0, longest.tokens, longest.decoder));
+}
+
 /// Tokens that one block is to hold: enough for the matrix products, few enough for memory.
 constexpr std::size_t block_tokens = 4096, most_block_items = 64;
 
@@ -74,19 +108,33 @@ std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
            code});
       all[i] = {};
     };
+    auto const* m = at_port(all, node, port_kind::model, &instance::model);
+    auto const* data = at_port(all, node, port_kind::source, &instance::source);
     try {
       make(node, node.parameters_of(0), all, all[i]);
       for (combination = 1; combination < node.combinations(); ++combination) {
         all[i].more.emplace_back();
         make(node, node.parameters_of(combination), all, all[i].more.back());
       }
-      auto const* m = at_port(all, node, port_kind::model, &instance::model);
-      auto const* data = at_port(all, node, port_kind::source, &instance::source);
       if (!node.edits.empty() && m && data) {
         all[i].edit_values = read_edit_values(node, problems);
-        check_edits(node, m->info(), data->info(), all[i].edit_values, problems);
+        // A probe that asks for no hook makes its own passes, which may go on beyond the items.
+        item_lengths const longest = all[i].hooks.empty() ? item_lengths{} : bound_of(node, data->info(), m->info());
+        check_edits(node, m->info(), data->info(), all[i].edit_values, longest, problems);
       }
       facts[i] = facts_of(p, i, facts, own_facts(all[i]));
+      if (all[i].probe) check_readers(node, all[i], m, data);
+    } catch (parameter_error const& e) {
+      for (auto const& one : e.all()) {
+        origin const from = node.origin_of(one.parameter, one.element);
+        problems.push_back({from.at, node.name + " (" + std::string(node.what->id()) + "): " + one.message, 2, from.option});
+      }
+      all[i] = {};
+    } catch (usage_error const& e) {
+      if (m && node.kind == plugin_kind::probe && report_hooks(node, m->info(), problems))
+        all[i] = {};
+      else
+        report(e.what(), e.exit_code());
     } catch (error const& e) {
       report(e.what(), e.exit_code());
     } catch (std::exception const& e) {
@@ -192,9 +240,10 @@ item_lengths bound_of(plan_node const& node, source_info const& data, model_info
       if (limit != 0 && (n == 0 || limit < n)) n = limit;
     return n;
   };
-  // Models may put a token at either end. How many tokens a text has, only its tokenizer knows.
+  // Tokens are taken as they are; around words models may put a token at either end. How many tokens a text has, only its
+  // tokenizer knows.
   bool const counted = data.longest != 0 && (data.has_words || data.has_tokens);
-  return {cut(counted ? data.longest + 2 : 0), m.family == model_family::encoder_decoder ? cut(0) : 0};
+  return {cut(counted ? data.longest + (data.has_tokens ? 0 : 2) : 0), m.family == model_family::encoder_decoder ? cut(0) : 0};
 }
 
 std::uint64_t item_bytes(plan_node const& node, model_info const& m, hook_set const& hooks,

@@ -44,8 +44,21 @@ probe_context context_of(sweep_plan const& plan) {
   return {plan.over, plan.data, plan.items, plan.step, plan.longest.tokens, plan.longest.decoder, plan.inputs};
 }
 
+/// How far a sweep is, in passes and observations of items, so that a sweep of one block has something to say too.
+class steps_done {
+ public:
+  steps_done(progress& to, std::size_t items, std::size_t observers) : to_(to), items_(items), each_(observers + 1) {}
+  void add(std::size_t steps) { to_.at((done_ += steps) / each_, items_, "items"); }
+  void warn(std::string_view message) { to_.warn(message); }
+
+ private:
+  progress& to_;
+  std::size_t items_, each_;
+  std::atomic<std::size_t> done_{0};
+};
+
 block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep,
-                     progress& report) {
+                     steps_done& report) {
   stop_if_asked();
   block_result out{items, {}};
   probe_context const context = context_of(plan);
@@ -54,9 +67,14 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
     with_place(o.name, [&] { o.what->shape(sums, context); });
     out.sums.push_back(std::move(sums));
   }
+  // What edits did travels with the probes' sums, so that a run that goes on knows it of the blocks that are there.
+  if (plan.edits) plan.edits->define_counts(out.sums.emplace_back(items.size()));
   if (plan.blocks) {
     auto const there = plan.blocks->load(items, out.sums);
-    if (there == block_store::found::whole) return out;
+    if (there == block_store::found::whole) {
+      report.add(items.size() * (observers.size() + 1));
+      return out;
+    }
     if (there == block_store::found::damaged) report.warn(plan.blocks->path_of(items).string() + ": damaged, and made again");
   }
   item_block const block = read_items(plan, items);
@@ -64,22 +82,27 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
   activations captured;
   run_request request;
   request.precision = plan.precision;
+  std::shared_ptr<edit_set::block_counts> edited;
   if (plan.over) {
     for (auto const& o : observers) request.capture.add(o.hooks);
     with_place(plan.model_name, [&] {
       tokens = plan.over->encode(block, {plan.max_tokens});
-      if (plan.edits) request.edits = plan.edits->for_block(items);
+      if (plan.edits) request.edits = plan.edits->for_block(items, edited);
       if (!request.capture.empty()) captured = plan.over->run(tokens, request);
       for (auto const& name : request.capture.names())
         if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
     });
   }
+  report.add(items.size());
   shared_values of_block;
-  for (std::size_t i = 0; i < observers.size(); ++i)
+  for (std::size_t i = 0; i < observers.size(); ++i) {
     with_place(observers[i].name, [&] {
       sample const seen(block, tokens, captured, observers[i].seed, &request, &of_block, &of_sweep);
       observers[i].what->observe(out.sums[i], seen, context);
     });
+    report.add(items.size());
+  }
+  if (edited) plan.edits->count(*edited, items, out.sums.back());
   if (plan.blocks) plan.blocks->save(items, out.sums);
   return out;
 }
@@ -110,7 +133,7 @@ item_lengths longest_of(sweep_plan const& plan) {
   return {tokens, decoder};
 }
 
-void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& report) {
+void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& report, accumulator* edited) {
   probe_context const context = context_of(plan);
   for (auto& o : observers) {
     o.sums = accumulator(0);
@@ -118,6 +141,9 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
   }
   shared_values of_sweep;
   for (auto const& o : observers) with_place(o.name, [&] { o.what->announce(of_sweep, context); });
+  if (plan.edits) plan.edits->define_counts(*edited);
+  steps_done steps(report, plan.items.size(), observers.size());
+  report.at(0, plan.items.size(), "items");
   std::size_t next = plan.items.first, done = 0;
   auto take = [&](tbb::flow_control& control) {
     item_range r{next, std::min(next + plan.block, plan.items.last)};
@@ -126,15 +152,15 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
     return r;
   };
   auto work = [&](item_range r) {
-    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep, report); }));
+    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep, steps); }));
   };
   auto collect = [&](std::shared_ptr<block_result> const& b) {
     for (std::size_t i = 0; i < observers.size(); ++i) {
       with_place(observers[i].name, [&] { merge(*observers[i].what, observers[i].sums, std::move(b->sums[i]), done == 0); });
       if (done == 0) observers[i].sums.keep_rows_in(plan.scratch, plan.items.size(), most_row_bytes);
     }
+    if (plan.edits) edited->append(b->sums.back());
     done += b->items.size();
-    report.at(done, plan.items.size(), "items");
   };
   tbb::parallel_pipeline(plan.in_flight,
                          tbb::make_filter<void, item_range>(tbb::filter_mode::serial_in_order, take) &

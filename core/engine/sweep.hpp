@@ -28,10 +28,6 @@ struct observer {
   accumulator sums{};  ///< filled by the sweep
 };
 
-struct item_lengths {
-  std::size_t tokens = 0, decoder = 0;
-};
-
 /// Rows of one probe that stay in memory; more go to a temporary file.
 inline constexpr std::size_t most_row_bytes = std::size_t{32} << 20;
 
@@ -55,7 +51,8 @@ struct sweep_plan {
 /// thread's memory: cheap next to a forward pass.
 item_lengths longest_of(sweep_plan const&);
 
-/// Observes every item once. Errors carry the range of items in which they arose.
-void sweep(sweep_plan const&, std::vector<observer>&, progress&);
+/// Observes every item once. Errors carry the range of items in which they arose. `edited`, with edits: gets their counts, see
+/// `edit_set::misses`.
+void sweep(sweep_plan const&, std::vector<observer>&, progress&, accumulator* edited = nullptr);
 
 }  // namespace wayfarer::host

@@ -28,6 +28,12 @@ struct place {
   std::size_t line = 0, column = 0;
 };
 
+/// Where a key or value was written: a place in the file, or a --set on the command line.
+struct origin {
+  place at;
+  std::string option;
+};
+
 struct problem {
   place at;
   std::string message;
@@ -46,7 +52,7 @@ struct wire {
 
 /// One entry of a probe's `edits:`: what is written over an activation, where.
 struct edit_spec {
-  enum class origin { zero, item, pair, node, file };
+  enum class value_kind { zero, item, pair, node, file };
 
   std::string hook;                     ///< a name or a pattern
   std::optional<item_range> items;      ///< absent: all that are observed
@@ -54,12 +60,19 @@ struct edit_spec {
   std::vector<std::size_t> heads;       ///< empty: all
   bool adds = false;                    ///< adds the value, else puts it in place
   double scale = 1;                     ///< of what is added
-  origin from = origin::zero;           ///< where the value comes from
+  value_kind from = value_kind::zero;   ///< where the value comes from
   std::int64_t number = 0;              ///< item: which; pair: how many items further on
-  std::string node, dataset;            ///< of this pipeline (a wire "edits.N" as well), or of the file
-  std::string given_file, file;         ///< a result file, as written and resolved
+  std::string node, dataset;            ///< node: of this pipeline (a wire "edits.N" as well); file: the dataset alone
+  std::string given_file, file;         ///< a file that holds arrays, as written and resolved
   place at;
-  std::string option{};  ///< "--set ..." if that is where it came from
+  std::string option{};                                           ///< "--set ..." if that is where it came from
+  std::map<std::string, std::vector<place>, std::less<>> places;  ///< of its keys' values; of a list, of each element
+
+  /// Where element `i` of a key's value stands; the edit itself if it is not there.
+  place place_of(std::string_view key, std::size_t i = 0) const {
+    auto const found = places.find(key);
+    return found == places.end() || i >= found->second.size() ? at : found->second[i];
+  }
 
   /// Whether they do the same; where they stand does not matter.
   friend bool operator==(edit_spec const& x, edit_spec const& y) {
@@ -99,9 +112,13 @@ struct plan_node {
   std::vector<swept_parameter> sweep;
   std::vector<config> variants;
   std::map<std::string, place, std::less<>> places;  ///< of each key, for later messages
-  bool sound = true;                                 ///< false if any problem was reported for it or for what it is wired to
+  /// Of each parameter that was given, where its value stands; of a list, where each element does.
+  std::map<std::string, std::vector<origin>, std::less<>> origins;
+  bool sound = true;  ///< false if any problem was reported for it or for what it is wired to
 
   wire const* find_wire(std::string_view port) const noexcept;
+  /// Where element `i` of a parameter stands; the node itself if it was not given.
+  origin origin_of(std::string_view parameter, std::size_t i = 0) const;
   /// 1 without `sweep:`.
   std::size_t combinations() const noexcept { return variants.empty() ? 1 : variants.size(); }
   config const& parameters_of(std::size_t combination) const { return variants.empty() ? parameters : variants[combination]; }

@@ -8,6 +8,7 @@
 #include <boost/graph/adjacency_list.hpp>
 #include <boost/graph/strong_components.hpp>
 
+#include <wayfarer/array_file.hpp>
 #include <wayfarer/file.hpp>
 #include <wayfarer/hooks.hpp>
 
@@ -283,6 +284,10 @@ class reader {
       std::string hint = did_you_mean(id.text, plugins_.ids());
       if (hint.empty() && index_.contains(id.text))
         hint = "; that is a node of this file: a node that reads it has 'probe: ID' or 'metric: ID' as well";
+      if (auto const slash = id.text.find_last_of("/."); slash != std::string::npos) {
+        auto const word = std::string(name_of(n.kind));
+        hint = "; '" + word + "' takes the id of a plugin, and the plugin a path: " + word + ": ID, path: " + id.text;
+      }
       if (hint.empty()) hint = "; 'wayfarer plugins list' shows what there is";
       complain(n, id.from, "no plugin " + single_quoted(id.text) + hint);
       return;
@@ -379,6 +384,9 @@ class reader {
     auto value = convert(p, e.value, wrong);
     // A value that isn't there has no place of its own.
     for (auto& w : wrong) complain(n, e.value.kind == yaml_kind::null ? e.from : w.from, std::move(w.message));
+    auto& origins = n.origins[p.name];
+    for (auto const& one : e.value.items) origins.push_back(one.from);
+    if (origins.empty()) origins.push_back(e.value.from);
     if (!value) return;
     if (p.type == param_type::path && !value->text().empty()) {
       n.given_paths.insert_or_assign(p.name, value->text());
@@ -416,7 +424,11 @@ class reader {
     auto const dataset = slash == std::string::npos ? "" : e.value.text.substr(slash + 1);
     auto const at = index_.find(node);
     if (at == index_.end()) {
-      complain(n, from, name + " names " + single_quoted(node) + ", but there is no such node" + did_you_mean(node, names_));
+      auto hint = did_you_mean(node, names_);
+      if (auto const ids = plugins_.ids();
+          hint.empty() && p.kind == port_kind::model && std::find(ids.begin(), ids.end(), node) != ids.end())
+        hint = "; that is a plugin, which needs a node of its own, such as " + node + ": {model: " + node + "}";
+      complain(n, from, name + " names " + single_quoted(node) + ", but there is no such node" + hint);
       return;
     }
     if (slash != std::string::npos && (p.kind != port_kind::results || dataset.empty())) {
@@ -484,9 +496,18 @@ class reader {
     static std::vector<std::string> const names{"f32", "f64", "bf16"};
     auto const at = std::find(names.begin(), names.end(), e.value.kind == yaml_kind::scalar ? e.value.text : "");
     if (at == names.end())
-      complain(n, place_of(e), "'precision' must be f32, f64 or bf16, got " + found(e.value) + did_you_mean(e.value.text, names));
+      complain(n, place_of(e), "'precision' must be f32, f64 or bf16, got " + found(e.value) + meant_precision(e.value, names));
     else
       n.precision = std::array{dtype::f32, dtype::f64, dtype::bf16}[static_cast<std::size_t>(at - names.begin())];
+  }
+
+  /// Other names of the same types.
+  static std::string meant_precision(yaml_value const& v, std::vector<std::string> const& names) {
+    static std::map<std::string, std::string, std::less<>> const others{
+        {"float32", "f32"}, {"fp32", "f32"}, {"float", "f32"},  {"single", "f32"}, {"32", "f32"},
+        {"float64", "f64"}, {"fp64", "f64"}, {"double", "f64"}, {"64", "f64"},     {"bfloat16", "bf16"}};
+    auto const other = others.find(v.text);
+    return other == others.end() ? did_you_mean(v.text, names) : "; write " + other->second;
   }
 
   // ---- edits ----
@@ -511,6 +532,8 @@ class reader {
     x.at = v.from.at, x.option = v.from.option;
     auto const before = problems_.size();
     for (auto const& k : v.entries) {
+      auto& places = x.places[k.key];
+      places = {place_of(k).at};
       if (k.key == "hook") {
         if (k.value.kind != yaml_kind::scalar || k.value.text.empty())
           complain(n, place_of(k),
@@ -519,9 +542,10 @@ class reader {
       } else if (k.key == "items") {
         x.items = read_items(n, k);
       } else if (k.key == "positions") {
-        x.positions = integers(n, k, std::numeric_limits<std::int64_t>::min(), "integers; those below 0 count from the end");
+        x.positions = integers(n, k, std::numeric_limits<std::int64_t>::min(),
+                               "integers; those below 0 count from the end: write -1 for the last", places);
       } else if (k.key == "heads") {
-        for (auto const h : integers(n, k, 0, "integers of at least 0")) x.heads.push_back(static_cast<std::size_t>(h));
+        for (auto const h : integers(n, k, 0, "integers of at least 0", places)) x.heads.push_back(static_cast<std::size_t>(h));
       } else if (k.key == "set" || k.key == "add") {
         x.adds = k.key == "add";
         read_edit_value(n, x, k);
@@ -541,8 +565,10 @@ class reader {
     if (problems_.size() == before) n.edits.push_back(std::move(x));
   }
 
-  std::vector<std::int64_t> integers(plan_node& n, yaml_entry const& k, std::int64_t least, std::string const& what) {
+  std::vector<std::int64_t> integers(plan_node& n, yaml_entry const& k, std::int64_t least, std::string const& what,
+                                     std::vector<place>& places) {
     std::vector<std::int64_t> all;
+    places.clear();
     auto const add = [&](yaml_value const& one) {
       auto const i = plain_integer(one);
       if (!i || *i < least)
@@ -550,7 +576,7 @@ class reader {
       else if (std::find(all.begin(), all.end(), *i) != all.end())
         complain(n, one.from, "'" + k.key + "' has " + std::to_string(*i) + " twice");
       else
-        all.push_back(*i);
+        all.push_back(*i), places.push_back(one.from.at);
     };
     if (k.value.kind != yaml_kind::list) {
       add(k.value);
@@ -564,19 +590,25 @@ class reader {
 
   void read_edit_value(plan_node& n, edit_spec& x, yaml_entry const& k) {
     auto const& v = k.value;
-    if (!x.adds && v.kind == yaml_kind::scalar && v.text == "zero") return;
+    if (!x.adds && v.kind == yaml_kind::scalar && (v.text == "zero" || number_of(v) == 0.0)) return;
     auto const refuse = [&] {
+      std::string hint;
+      if (v.kind == yaml_kind::scalar && is_array_file(v.text)) hint = "; write {file: " + v.text + "}";
+      if (v.kind == yaml_kind::scalar && v.text.find('/') != std::string::npos &&
+          index_.contains(v.text.substr(0, v.text.find('/'))))
+        hint = "; write {node: " + v.text + "}";
       complain(n, place_of(k),
                "'" + k.key + "' must be " + (x.adds ? "" : "zero, ") +
-                   "{item: NUMBER}, {pair: ITEMS_FURTHER_ON}, {node: NODE/DATASET} or {file: F.h5, dataset: NODE/DATASET}, got " +
-                   found(v));
+                   "{item: NUMBER}, {pair: ITEMS_FURTHER_ON}, {node: NODE/DATASET} or {file: F.npy} (with .safetensors and .h5 "
+                   "files: dataset: NAME), got " +
+                   found(v) + hint);
     };
     if (v.kind != yaml_kind::map) return refuse();
     std::size_t ways = 0;
     for (auto const& e : v.entries) {
       ways += e.key != "dataset";
       if (e.key == "item" || e.key == "pair") {
-        x.from = e.key == "item" ? edit_spec::origin::item : edit_spec::origin::pair;
+        x.from = e.key == "item" ? edit_spec::value_kind::item : edit_spec::value_kind::pair;
         auto const i = plain_integer(e.value);
         if (!i || (e.key == "item" ? *i < 0 : *i == 0))
           complain(n, place_of(e),
@@ -585,27 +617,32 @@ class reader {
                        : "'pair' must say how many items further on the pair is, such as 1 or -1, got " + found(e.value));
         x.number = i.value_or(0);
       } else if (e.key == "node") {
-        x.from = edit_spec::origin::node;
+        x.from = edit_spec::value_kind::node;
         read_edit_node(n, x, e);
       } else if (e.key == "file") {
-        x.from = edit_spec::origin::file;
+        x.from = edit_spec::value_kind::file;
+        x.places["file"] = {place_of(e).at};
+        std::string why;
         if (e.value.kind != yaml_kind::scalar || e.value.text.empty()) {
-          complain(n, place_of(e), "'file' must be the path of a result file, got " + found(e.value));
+          complain(n, place_of(e), "'file' must be the path of a file that holds arrays, got " + found(e.value));
+        } else if (!is_array_file(e.value.text, &why)) {
+          complain(n, place_of(e), single_quoted(e.value.text) + ": " + why);
         } else {
           x.given_file = e.value.text;
           x.file = resolve(e.value.text, !e.from.option.empty());
         }
-        auto const* dataset = v.find("dataset");
-        if (!dataset) complain(n, e.from, "'file' needs 'dataset': which values of the file, as NODE/DATASET");
+        if (!v.find("dataset") && (x.file.ends_with(".h5") || x.file.ends_with(".hdf5")))
+          complain(n, e.from,
+                   "'file' needs 'dataset': which values of the file, as NODE/DATASET (of another program's file: the dataset's "
+                   "path)");
       } else if (e.key == "dataset") {
         if (!v.find("file")) complain(n, e.from, "'dataset' belongs to 'file', which is not given");
         auto const text = e.value.text.substr(e.value.text.starts_with('/') ? 1 : 0);
-        auto const slash = text.find('/');
-        if (e.value.kind != yaml_kind::scalar || slash == 0 || slash == std::string::npos || slash + 1 == text.size()) {
-          complain(n, place_of(e), "'dataset' must be NODE/DATASET of the file, got " + found(e.value));
-        } else {
-          x.node = text.substr(0, slash), x.dataset = text.substr(slash + 1);
-        }
+        if (e.value.kind != yaml_kind::scalar || text.empty() || text.ends_with('/'))
+          complain(n, place_of(e),
+                   "'dataset' must be the name of values of the file, such as NODE/DATASET, got " + found(e.value));
+        else
+          x.dataset = text;
       } else {
         complain(n, e.from, "'" + k.key + "' has no key " + single_quoted(e.key) + did_you_mean(e.key, strings_of(value_keys)));
       }
@@ -632,7 +669,7 @@ class reader {
   static std::string text_of(yaml_value const& v) {
     if (v.kind != yaml_kind::list) return v.text;
     std::string all;
-    for (auto const& one : v.items) all += (all.empty() ? "" : ",") + one.text;
+    for (auto const& one : v.items) all += (all.empty() ? "" : ",") + text_of(one);
     return all;
   }
 
@@ -937,8 +974,11 @@ class reader {
     }
   }
 
+  static std::optional<double> number_of(yaml_value const& v) {
+    return v.kind == yaml_kind::scalar && !v.quoted ? real_of(v.text) : std::nullopt;
+  }
   std::optional<double> number(yaml_entry const& k) {
-    auto const r = k.value.kind == yaml_kind::scalar && !k.value.quoted ? real_of(k.value.text) : std::nullopt;
+    auto const r = number_of(k.value);
     if (!r)
       complain(k.value.kind == yaml_kind::null ? k.from : k.value.from,
                single_quoted(k.key) + " must be a number, got " + found(k.value));
@@ -960,6 +1000,12 @@ wire const* plan_node::find_wire(std::string_view port) const noexcept {
   for (auto const& w : wires)
     if (w.port == port) return &w;
   return nullptr;
+}
+
+origin plan_node::origin_of(std::string_view parameter, std::size_t i) const {
+  auto const found = origins.find(parameter);
+  if (found == origins.end() || found->second.empty()) return {at, {}};
+  return found->second[std::min(i, found->second.size() - 1)];
 }
 
 std::string plan_node::name_of_combination(std::size_t i) const {

@@ -222,8 +222,19 @@ std::optional<param_value> convert(param_descriptor const& p, yaml_value const& 
     return std::move(all.front());
   }
   bool good = true;
+  // [[1, 2], [3]] of whole numbers, where a list of texts such as ["1 2", "3"] is wanted.
+  auto const as_text = [&](yaml_value const& list) -> std::optional<std::string> {
+    std::string text;
+    for (auto const& one : list.items) {
+      if (one.kind != yaml_kind::scalar || one.quoted || !integer_of(one.text)) return {};
+      text += (text.empty() ? "" : " ") + std::to_string(*integer_of(one.text));
+    }
+    return text.empty() ? std::nullopt : std::optional(text);
+  };
   auto const add = [&](yaml_value const& one) {
     std::string hint;
+    if (one.kind == yaml_kind::list && p.type == param_type::text_list && choices_of(p).empty())
+      if (auto text = as_text(one)) return void(all.emplace_back(std::move(*text)));
     if (add_scalar(p, element_of(p.type), one, all, hint)) return;
     say(one, expected(p), hint);
     good = false;

@@ -62,19 +62,19 @@ json_value json_of(edit_spec const& e) {
   if (!e.heads.empty()) out.set("heads", list(e.heads));
   json_value value("zero");
   switch (e.from) {
-    case edit_spec::origin::zero:
+    case edit_spec::value_kind::zero:
       break;
-    case edit_spec::origin::item:
+    case edit_spec::value_kind::item:
       value = json_value::object({{"item", json_value(e.number)}});
       break;
-    case edit_spec::origin::pair:
+    case edit_spec::value_kind::pair:
       value = json_value::object({{"pair", json_value(e.number)}});
       break;
-    case edit_spec::origin::node:
+    case edit_spec::value_kind::node:
       value = json_value::object({{"node", json_value(e.node + "/" + e.dataset)}});
       break;
-    case edit_spec::origin::file:
-      value = json_value::object({{"file", json_value(e.given_file)}, {"dataset", json_value(e.node + "/" + e.dataset)}});
+    case edit_spec::value_kind::file:
+      value = json_value::object({{"file", json_value(e.given_file)}, {"dataset", json_value(e.dataset)}});
       break;
   }
   out.set(e.adds ? "add" : "set", value);

@@ -17,12 +17,6 @@ namespace wayfarer::host {
 inline constexpr std::size_t max_yaml_depth = 32;
 inline constexpr std::size_t max_yaml_values = 100'000;
 
-/// Where a key or value was written: a place in the file, or a --set on the command line.
-struct origin {
-  place at;
-  std::string option;
-};
-
 enum class yaml_kind { null, scalar, list, map };
 
 struct yaml_entry;

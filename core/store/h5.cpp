@@ -1,10 +1,12 @@
 #include "store/h5.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
 #include <new>
 #include <string_view>
+#include <vector>
 
 #include <hdf5_hl.h>
 
@@ -259,13 +261,18 @@ std::vector<link> links(hid_t in, std::size_t most) {
   if (info.nlinks > most)
     throw failure("a group holds " + std::to_string(info.nlinks) + " links; at most " + std::to_string(most) + " are read");
   std::vector<link> out;
+  // Files of other programs may not keep the order of creation.
+  H5L_info_t first{};
+  bool const ordered =
+      info.nlinks != 0 && H5Lget_info_by_idx(in, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, 0, &first, H5P_DEFAULT) >= 0;
+  auto const by = ordered ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME;
   for (hsize_t i = 0; i < info.nlinks; ++i) {
     std::array<char, 512> name{};
-    auto const length = check(
-        H5Lget_name_by_idx(in, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, name.data(), name.size(), H5P_DEFAULT), "reading a link");
+    auto const length =
+        check(H5Lget_name_by_idx(in, ".", by, H5_ITER_INC, i, name.data(), name.size(), H5P_DEFAULT), "reading a link");
     if (length == 0 || static_cast<std::size_t>(length) >= name.size()) throw failure("a link's name is empty or too long");
     H5L_info_t about{};
-    check(H5Lget_info_by_idx(in, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, &about, H5P_DEFAULT), "reading a link");
+    check(H5Lget_info_by_idx(in, ".", by, H5_ITER_INC, i, &about, H5P_DEFAULT), "reading a link");
     out.push_back({name.data(), about.type == H5L_TYPE_HARD});
   }
   return out;
@@ -356,15 +363,27 @@ bool unfiltered(properties const& p) {
   return check(H5Pget_nfilters(p.get()), "reading a layout") == 0;
 }
 
-bool shuffled_and_deflated(properties const& p) {
-  if (check(H5Pget_nfilters(p.get()), "reading a layout") != 2) return false;
-  auto const filter = [&](unsigned i) {
+static std::vector<H5Z_filter_t> filters_of(properties const& p) {
+  std::vector<H5Z_filter_t> all;
+  int const count = check(H5Pget_nfilters(p.get()), "reading a layout");
+  for (int i = 0; i < count; ++i) {
     std::array<unsigned, 8> values{};
-    std::size_t count = values.size();
+    std::size_t size = values.size();
     unsigned flags = 0, config = 0;
-    return check(H5Pget_filter2(p.get(), i, &flags, &count, values.data(), 0, nullptr, &config), "reading a layout");
-  };
-  return filter(0) == H5Z_FILTER_SHUFFLE && filter(1) == H5Z_FILTER_DEFLATE;
+    all.push_back(check(H5Pget_filter2(p.get(), static_cast<unsigned>(i), &flags, &size, values.data(), 0, nullptr, &config),
+                        "reading a layout"));
+  }
+  return all;
+}
+
+bool shuffled_and_deflated(properties const& p) {
+  return filters_of(p) == std::vector<H5Z_filter_t>{H5Z_FILTER_SHUFFLE, H5Z_FILTER_DEFLATE};
+}
+
+bool shuffled_or_deflated(properties const& p) {
+  auto const all = filters_of(p);
+  return !all.empty() &&
+         std::all_of(all.begin(), all.end(), [](H5Z_filter_t f) { return f == H5Z_FILTER_SHUFFLE || f == H5Z_FILTER_DEFLATE; });
 }
 
 bool all_chunks(hid_t d, properties const& p, std::vector<hsize_t> const& whole) {

@@ -112,7 +112,8 @@ struct link {
   std::string name;
   bool hard = false;
 };
-/// The links of a group in the order of creation. Throws `failure` for more than `most`.
+/// The links of a group in the order of creation, or by name where the file does not keep that order. Throws `failure` for more
+/// than `most`.
 std::vector<link> links(hid_t in, std::size_t most);
 bool has_link(hid_t in, std::string const& name);
 link get_link(hid_t in, std::string const& name);
@@ -140,6 +141,8 @@ int external_files(properties const&);
 bool unfiltered(properties const&);
 /// Whether they go through byte shuffle and deflate, and nothing else.
 bool shuffled_and_deflated(properties const&);
+/// Whether they go through byte shuffle, deflate or both, and nothing else.
+bool shuffled_or_deflated(properties const&);
 /// Whether every chunk of the dataset was written.
 bool all_chunks(hid_t, properties const&, std::vector<hsize_t> const& sizes);
 hsize_t stored_bytes(hid_t);

@@ -61,16 +61,15 @@ std::string make_text_in_child(std::vector<std::filesystem::path> const& files, 
   return piece.take();
 }
 
-tensor read_dataset_in_child(std::string const& file, std::string const& node, std::string const& dataset) {
+tensor read_dataset_in_child(std::string const& file, std::string const& dataset) {
   note_read(file);
   shared_piece const piece(file);
   read_in_child({file}, [&] {
-    auto const found = result_reader(file).read(node, dataset);
-    if (found.is_text()) throw data_error(file + ": " + node + "/" + dataset + ": holds texts, not numbers");
+    auto const found = result_reader(file, true).read(dataset);
+    if (found.is_text()) throw data_error(file + ": " + dataset + ": holds texts, not numbers");
     tensor const values = found.values().to(dtype::f64);
     if (values.bytes() > most_bytes)
-      throw data_error(file + ": " + node + "/" + dataset + ": is " + describe(values.shape()) +
-                       ", more than is read in one piece");
+      throw data_error(file + ": " + dataset + ": is " + describe(values.shape()) + ", more than is read in one piece");
     std::vector<std::uint64_t> sizes{values.rank()};
     for (auto const& d : values.shape()) sizes.push_back(d.size);
     piece.put(sizes.data(), sizes.size() * sizeof sizes[0]);
@@ -80,7 +79,7 @@ tensor read_dataset_in_child(std::string const& file, std::string const& node, s
   });
   // The child read a file that may be crafted, so that what it says is checked like the file itself.
   std::string const all = piece.take();
-  auto const bad = [&]() -> data_error { return data_error(file + ": " + node + "/" + dataset + ": could not be read"); };
+  auto const bad = [&]() -> data_error { return data_error(file + ": " + dataset + ": could not be read"); };
   std::size_t at = 0;
   auto const number = [&] {
     std::uint64_t n = 0;

@@ -35,6 +35,7 @@ struct result_reader::state {
   std::filesystem::path path;
   std::uint64_t file_bytes = 0;
   h5::file file;
+  bool foreign = false;  ///< no result of ours
 
   ~state() {
     h5::session const s;
@@ -130,11 +131,14 @@ struct result_reader::state {
     if (depth > most_depth) fail(prefix, "groups are nested too deep");
     for (h5::link const& l : h5::links(group, most_links)) {
       std::string const name = prefix + l.name;
+      if (!l.hard && foreign) continue;
       if (!l.hard) fail(name, "is a soft or external link, which no result of wayfarer holds");
       if (out.size() >= most_links) fail(prefix, "holds too many datasets");
       auto const o = h5::open_object(group, l.name);
       if (h5::is_group(o.get()))
         walk(o.get(), name + "/", depth + 1, out);
+      else if (!h5::is_dataset(o.get()) && foreign)
+        continue;
       else if (!h5::is_dataset(o.get()))
         fail(name, "is neither a group nor a dataset");
       else if (name != schema::long_parameters && !h5::has_attribute(o.get(), schema::role))
@@ -149,9 +153,11 @@ struct result_reader::state {
     if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
       fail(where, "is a virtual dataset, which may lead out of the file");
     if (layout == H5D_CONTIGUOUS && h5::external_files(how) != 0) fail(where, "keeps its values in another file");
-    bool const compressed = layout == H5D_CHUNKED && h5::shuffled_and_deflated(how);
+    bool const compressed = layout == H5D_CHUNKED && (foreign ? h5::shuffled_or_deflated(how) : h5::shuffled_and_deflated(how));
     if (!compressed && !h5::unfiltered(how))
-      fail(where, "is filtered in another way than the results of wayfarer, which are as they are or shuffled and deflated");
+      fail(where, foreign ? "is filtered in a way that is not read here; store it without compression, or with gzip"
+                          : "is filtered in another way than the results of wayfarer, which are as they are or shuffled and "
+                            "deflated");
     auto const space = h5::dataset_space(d);
     if (!h5::is_simple(space)) fail(where, "has no shape");
     auto sizes = h5::sizes(space);
@@ -228,8 +234,16 @@ struct result_reader::state {
 
   h5::object open_dataset(std::string const& where) const {
     auto d = open(where);
+    if ((!d || !h5::is_dataset(d.get())) && foreign) {
+      std::vector<std::string> known;
+      walk(file.get(), "", 0, known);
+      fail("", "has no dataset '" + where + "'" + did_you_mean(where, known));
+    }
     if (!d || !h5::is_dataset(d.get())) {
       auto const slash = where.find('/');
+      if (slash == where.npos || slash == 0 || slash + 1 == where.size())
+        throw usage_error(path.string() + ": name the dataset as NODE/DATASET, such as states/token_ids, not '" + where +
+                          "'; 'wayfarer show " + path.string() + "' lists them");
       std::vector<std::string> known;
       if (auto const g = open(where.substr(0, slash)); g && h5::is_group(g.get()))
         walk(g.get(), "", 0, known);
@@ -244,7 +258,7 @@ struct result_reader::state {
   std::vector<std::string> names_of(hid_t d, std::size_t rank, std::string const& where) const {
     std::vector<std::string> names;
     for (unsigned axis = 0; axis < rank; ++axis) {
-      names.push_back(h5::get_label(d, axis));
+      names.push_back(foreign ? std::to_string(axis) : h5::get_label(d, axis));
       if (names.back().empty()) fail(where, "has a dimension without a name");
     }
     return names;
@@ -285,6 +299,7 @@ struct result_reader::state {
             fail(where, "has two dimensions '" + names[a] + "': choose the same range of both, or ranges of different lengths");
     }
     auto out = read_plain(d.get(), where, names, part);
+    if (foreign) return out;
     out.about(text_attribute(d.get(), "description", where)).units(text_attribute(d.get(), "units", where));
     out.missing(text_attribute(d.get(), "missing", where)).view(text_attribute(d.get(), "view", where));
     if (h5::is_scale(d.get())) return out;
@@ -310,7 +325,7 @@ struct result_reader::state {
   }
 };
 
-result_reader::result_reader(std::filesystem::path path) : state_(std::make_unique<state>()) {
+result_reader::result_reader(std::filesystem::path path, bool any_hdf5) : state_(std::make_unique<state>()) {
   state& s = *state_;
   s.path = std::move(path);
   struct stat status {};
@@ -325,6 +340,8 @@ result_reader::result_reader(std::filesystem::path path) : state_(std::make_uniq
   }
   s.guarded("", [&] {
     hid_t const root = s.file.get();
+    s.foreign = any_hdf5 && !h5::has_attribute(root, "format");
+    if (s.foreign) return;
     if (!h5::has_attribute(root, "format") || s.text_attribute(root, "format", "") != schema::format)
       s.fail("", "is an HDF5 file, but no result of wayfarer");
     auto const version = s.number_attribute(root, "format_version", "");
@@ -405,7 +422,11 @@ std::vector<std::string> result_reader::datasets(std::string_view node) const {
 }
 
 wayfarer::dataset result_reader::read(std::string_view node, std::string_view dataset) const {
-  std::string const where = std::string(node) + "/" + std::string(dataset);
+  return read(std::string(node) + "/" + std::string(dataset));
+}
+
+wayfarer::dataset result_reader::read(std::string_view path) const {
+  std::string const where(path);
   return state_->guarded(where, [&] { return state_->read(where); });
 }
 

@@ -97,7 +97,9 @@ class result_writer {
 /// A result file read back, for `show` and `compare`. The file may be hostile: see read_in_child.
 class result_reader {
  public:
-  explicit result_reader(std::filesystem::path path);  ///< data_error if it is no complete result of ours
+  /// data_error if it is no complete result of ours. With `any_hdf5`, a file that does not claim to be one is taken as well, and
+  /// `read` reads any of its datasets.
+  explicit result_reader(std::filesystem::path path, bool any_hdf5 = false);
   ~result_reader();
   /// Whether a file is a result of ours, of any version, whole or not. It is looked at by a child, see read_in_child.
   static bool is_result(std::filesystem::path const& path);
@@ -114,6 +116,8 @@ class result_reader {
   dataset_header header(std::string_view node, std::string_view dataset) const;
   /// Part of a dataset: one range for each axis. Coordinates are cut alike. Only that part is read.
   wayfarer::dataset read(std::string_view node, std::string_view dataset, std::vector<index_range> const& part) const;
+  /// "node/dataset", or the path of any dataset of a file that is no result of ours.
+  wayfarer::dataset read(std::string_view path) const;
   /// Text of one dataset below /_run, by name; "" if absent.
   std::string run_text(std::string_view name) const;
 
@@ -133,8 +137,9 @@ int read_in_child(std::vector<std::filesystem::path> const& files, std::function
 /// The same for a body that makes a text, such as a page, and nothing else; the text is returned.
 std::string make_text_in_child(std::vector<std::filesystem::path> const& files, std::function<std::string()> const& body);
 
-/// The numbers of one dataset of a result file, as float64, read by such a child. Throws data_error for texts, for more than 1
-/// GiB and for a file that can't be read. To be called while no other thread uses the store.
-tensor read_dataset_in_child(std::string const& file, std::string const& node, std::string const& dataset);
+/// The numbers of one dataset, "node/name" of a result file or any other of an HDF5 file, as float64, read by such a child.
+/// Throws data_error for texts, for more than 1 GiB and for a file that can't be read. To be called while no other thread uses
+/// the store.
+tensor read_dataset_in_child(std::string const& file, std::string const& dataset);
 
 }  // namespace wayfarer::host

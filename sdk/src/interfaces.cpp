@@ -35,6 +35,27 @@ hook_info const* model_info::find_hook(std::string_view name) const noexcept {
   return at == hooks.end() ? nullptr : &*at;
 }
 
+namespace {
+
+/// What was meant by a name that no hook has: several names in one, the end of a name alone, or a slip.
+std::string hint_for(std::string const& wanted, std::vector<std::string> const& known) {
+  if (wanted.find_first_of(", ") != std::string::npos) {
+    std::string list;
+    for (std::size_t from = 0; from < wanted.size();) {
+      std::size_t const to = std::min(wanted.find_first_of(", ", from), wanted.size());
+      if (to > from) list += (list.empty() ? "" : ", ") + wanted.substr(from, to - from);
+      from = to + 1;
+    }
+    return "; several are a list: [" + list + "]";
+  }
+  for (std::string const& before : {std::string("blocks.*."), std::string("blocks.*.attn."), std::string("*.")})
+    for (auto const& name : known)
+      if (matches(before + wanted, name)) return "; write '" + before + wanted + "' for that of every layer";
+  return did_you_mean(wanted, known);
+}
+
+}  // namespace
+
 hook_set model_info::hooks_for(std::span<std::string const> patterns) const {
   std::vector<bool> wanted(hooks.size());
   for (auto const& pattern : patterns) {
@@ -44,7 +65,8 @@ hook_set model_info::hooks_for(std::span<std::string const> patterns) const {
     if (!any) {
       std::vector<std::string> known;
       for (auto const& h : hooks) known.push_back(h.name);
-      throw usage_error(architecture + " has no hook '" + pattern + "'" + did_you_mean(pattern, known));
+      throw usage_error(architecture + " has no hook '" + pattern + "'" + hint_for(pattern, known) +
+                        "; 'wayfarer model hooks' lists all");
     }
   }
   std::vector<std::string> names;

@@ -7,23 +7,23 @@
 namespace wayfarer {
 namespace {
 
-std::function<tensor(std::string const&, std::string const&, std::string const&)>& reader() {
-  static std::function<tensor(std::string const&, std::string const&, std::string const&)> one;
+std::function<tensor(std::string const&, std::string const&)>& reader() {
+  static std::function<tensor(std::string const&, std::string const&)> one;
   return one;
 }
 
 }  // namespace
 
 tensor read_result(std::string const& file, std::string const& dataset) {
-  std::size_t const begin = dataset.starts_with('/') ? 1 : 0, slash = dataset.find('/', begin);
-  if (slash == std::string::npos || slash == begin || slash + 1 == dataset.size())
+  std::string const name = dataset.substr(dataset.starts_with('/') ? 1 : 0);
+  if (name.empty() || name.ends_with('/'))
     throw usage_error(file + ": name the dataset to read as NODE/DATASET, such as states/token_ids; 'wayfarer show " + file +
                       "' lists them");
   if (!reader()) throw resource_error(file + ": result files can only be read within the program wayfarer");
-  return reader()(file, dataset.substr(begin, slash - begin), dataset.substr(slash + 1));
+  return reader()(file, name);
 }
 
-void provide_result_reader(std::function<tensor(std::string const&, std::string const&, std::string const&)> one) {
+void provide_result_reader(std::function<tensor(std::string const&, std::string const&)> one) {
   reader() = std::move(one);
 }
 

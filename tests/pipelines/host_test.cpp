@@ -8,7 +8,9 @@
 
 #include <gmock/gmock.h>
 
+#include <wayfarer/safetensors.hpp>
 #include "command.hpp"
+
 #include "store/store.hpp"
 
 using namespace wayfarer::test;
@@ -140,6 +142,85 @@ TEST_F(host, edits_take_their_values_from_items_pairs_nodes_and_files) {
   ASSERT_EQ(f.code, 0) << f.out;
   EXPECT_TRUE(same(read("f", "from_file", post1), read("r", "from_node", post1)));
   EXPECT_EQ(wf::host::result_reader(out("f.h5")).read("_run", "inputs/name").texts().back(), "r.h5");
+}
+
+/// A .npy file of float32.
+std::string npy(std::vector<float> const& values, std::string const& shape) {
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }";
+  header += std::string(117 - header.size(), ' ') + "\n";
+  std::string all("\x93NUMPY\x01\x00", 8);
+  all += static_cast<char>(header.size()), all += '\0';
+  return all + header + std::string(reinterpret_cast<char const*>(values.data()), values.size() * sizeof(float));
+}
+
+TEST_F(host, an_edit_takes_a_direction_that_was_found_elsewhere) {
+  std::vector<float> const v{1, -2, 3, 0.5f, 0, 8, -1, 4};
+  file("v.npy", npy(v, "(8,)"));
+  file("rows.npy", npy(std::vector<float>(24, 2), "(3, 8)"));
+  file("short.npy", npy({1, 2, 3}, "(3,)"));
+  auto const direction = wf::tensor::of(v, {{"d_model", 8}});
+  auto const other = wf::tensor::of(std::vector<float>(8, 1), {{"d_model", 8}});
+  std::pair<std::string, wf::tensor> const one[] = {{"sae/v", direction}}, two[] = {{"sae/v", direction}, {"w", other}};
+  wf::write_safetensors(out("one.safetensors"), one);
+  wf::write_safetensors(out("two.safetensors"), two);
+  std::string const hook = "{hook: blocks.0.hook_resid_post, scale: 4, add: {file: ";
+  auto const r = run("r", edited("npy", hook + "v.npy}}") + edited("tensors", hook + "two.safetensors, dataset: sae/v}}") +
+                              edited("only", hook + "one.safetensors}}") + edited("rows", hook + "rows.npy}}"));
+  ASSERT_EQ(r.code, 0) << r.out;
+  auto const clean = read("r", "clean", post0), length = read("r", "clean", "length");
+  for (std::size_t i = 0; i < 12; ++i)
+    for (std::size_t p = 0; p < static_cast<std::size_t>(length(i)); ++p)
+      for (std::size_t d = 0; d < 8; ++d) {
+        for (char const* node : {"npy", "tensors", "only"})
+          EXPECT_EQ(read("r", node, post0)(i, p, d), double(float(clean(i, p, d)) + 4 * v[d])) << node;
+        EXPECT_EQ(read("r", "rows", post0)(i, p, d), double(float(clean(i, p, d)) + (p < 3 ? 8 : 0)));
+      }
+  // The file's bytes are part of what the result came from.
+  auto const files = wf::host::result_reader(out("r.h5")).read("_run", "inputs/name").texts();
+  EXPECT_THAT(files, testing::ElementsAre("v.npy", "two.safetensors", "one.safetensors", "rows.npy"));
+
+  auto const bad =
+      file("bad.yaml", nodes + edited("a", hook + "short.npy}}") + edited("b", hook + "two.safetensors}}") +
+                           edited("c", hook + "two.safetensors, dataset: sea/v}}") + edited("d", hook + "none.npy}}") +
+                           edited("e", hook + "v.pt}}") + edited("f", hook + "v.npz}}") +
+                           edited("g", "{hook: hook_embed, add: v.npy}") + edited("h", hook + "r.h5}}"));
+  auto const c = wayfarer({"check", bad.string()});
+  EXPECT_EQ(c.code, 2);
+  EXPECT_THAT(c.out, AllOf(HasSubstr("[0 3], which does not fit blocks.0.hook_resid_post: it takes [d_model 8]"),
+                           HasSubstr("holds 2 tensors; say which with 'dataset'"), HasSubstr("did you mean 'sae/v'?"),
+                           HasSubstr("none.npy"), HasSubstr("a pickle is never opened"), HasSubstr("numpy.save")));
+  EXPECT_THAT(c.out, AllOf(HasSubstr("write {file: v.npy}"), HasSubstr("'file' needs 'dataset'")));
+}
+
+TEST_F(host, an_edit_that_never_applies_is_said_once_with_counts) {
+  std::string const text = R"(nodes:
+  items: {source: tokens, ids: ["1 2 3 4", "5 6 7", "8 9 10 11 12", "3 2 1"]}
+  texts: {source: text, texts: ["ab", "abc", "abcd"]}
+  learner: {model: gpt2, path: )" WAYFARER_SOURCE_DIR R"(/tests/data/gpt2-odd}
+)";
+  std::string const probe = ": {probe: toy_activations, model: learner, source: items, hooks: [logits], edits: [";
+  // What check can know, it says.
+  auto const bad = file("bad.yaml", text + "  a" + probe + "{hook: hook_embed, positions: [0, 5, 99, -6], set: zero}]}\n");
+  auto const c = wayfarer({"check", bad.string()});
+  EXPECT_EQ(c.code, 2);
+  EXPECT_THAT(c.out, AllOf(HasSubstr("no item has position 5: they have at most 5 tokens"), HasSubstr("no item has position 99"),
+                           HasSubstr("no item has position -6"), HasSubstr("3 errors")));
+  // What only the items show is said at the end, and kept.
+  auto const good =
+      file("good.yaml", text + "  a" + probe +
+                            "{hook: hook_embed, positions: [3], set: zero}, {hook: hook_embed, set: zero}], block: 1}\n" + "  b" +
+                            probe + "{hook: blocks.1.hook_resid_post, items: 1:4, positions: -4, set: zero}]}\n" +
+                            "  c: {probe: toy_activations, model: learner, source: items, max_tokens: 3, hooks: [hook_embed], " +
+                            "edits: [{hook: logits, set: zero}]}\n");
+  auto const r = wayfarer({"run", good.string(), "--out", out("good.h5")});
+  ASSERT_EQ(r.code, 0) << r.out;
+  auto const kept = wf::host::result_reader(out("good.h5")).read("_run", "warnings").texts();
+  EXPECT_THAT(
+      kept, testing::UnorderedElementsAre(
+                "a: edit 0 (hook_embed, position 3) was applied to 2 of 4 items: the others have no such position",
+                "b: edit 0 (blocks.1.hook_resid_post, position -4) was applied to 1 of 3 items: the others have no such position",
+                "c: edit 0 (logits) was never applied to any of 4 items: no forward pass came to that hook"));
+  for (auto const& one : kept) EXPECT_THAT(r.out, HasSubstr("warning: " + one));
 }
 
 TEST_F(host, edits_reach_gpt2) {

@@ -841,5 +841,31 @@ TEST_F(store, the_verbs_survive_damaged_files) {
   EXPECT_GT(codes[3], 0);
 }
 
+TEST_F(store, datasets_of_other_programs_are_read_one_by_one) {
+  std::string const file = WAYFARER_SOURCE_DIR "/tests/data/directions.h5";
+  auto const values = [&](std::string const& dataset) {
+    auto const t = read_dataset_in_child(file, dataset);
+    auto const v = t.values<double>();
+    return std::vector<double>(v.begin(), v.end());
+  };
+  std::vector<double> v, rounded, twice;
+  for (int i = 0; i < 8; ++i) v.push_back(-1 + i * (2.0 / 7));
+  auto const close = [](std::vector<double> const& x) { return testing::Pointwise(testing::DoubleNear(1e-7), x); };
+  for (char const* name : {"v", "sae/v", "big_endian"}) EXPECT_THAT(values(name), close(v)) << name;
+  EXPECT_THAT(values("integers"), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  auto both = v;
+  for (double const x : v) both.push_back(2 * x);
+  EXPECT_THAT(values("gzip"), close(both));
+  auto const refused = [&](std::string const& name) {
+    return message_of<data_error>([&] { read_dataset_in_child(file, name); });
+  };
+  EXPECT_THAT(refused("sea/v"), HasSubstr("did you mean 'sae/v'?"));
+  EXPECT_THAT(refused("sae"), HasSubstr("has no dataset 'sae'"));
+  EXPECT_THAT(refused("lzf"), HasSubstr("store it without compression, or with gzip"));
+  EXPECT_THAT(refused("text"), HasSubstr("text"));
+  EXPECT_THAT(refused("soft"), HasSubstr("soft or external link"));
+  EXPECT_THAT(refused("outside"), HasSubstr("soft or external link"));
+}
+
 }  // namespace
 }  // namespace wayfarer::host

@@ -1,4 +1,4 @@
-// Numbers out of an earlier result file, for plugins that go on from one.
+// Numbers out of an earlier result file, or out of any HDF5 file, for plugins that go on from one.
 //
 // Plugins never open HDF5 themselves: the library crashes on crafted files. The host reads for them, in a child process. To be
 // called from a constructor, which the host's main thread runs before anything else; not from `read`, `run` or `observe`.
@@ -12,11 +12,12 @@
 
 namespace wayfarer {
 
-/// The dataset "node/name" of a result file, as float64. Throws usage_error for a name of another form, data_error if the file is
-/// no complete result or lacks the dataset, and resource_error outside the program.
+/// The dataset "node/name" of a result file, or any dataset of an HDF5 file that another program wrote, as float64. Throws
+/// usage_error for an empty name, data_error if the file is an unfinished result or lacks the dataset, and resource_error outside
+/// the program.
 WAYFARER_API tensor read_result(std::string const& file, std::string const& dataset);
 
-/// How the program reads: file, node, dataset. Called once, by its main.
-WAYFARER_API void provide_result_reader(std::function<tensor(std::string const&, std::string const&, std::string const&)> reader);
+/// How the program reads: file and dataset, without a slash at its front. Called once, by its main.
+WAYFARER_API void provide_result_reader(std::function<tensor(std::string const&, std::string const&)> reader);
 
 }  // namespace wayfarer
