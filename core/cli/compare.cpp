@@ -3,8 +3,10 @@
 #include <cmath>
 #include <iostream>
 #include <limits>
+#include <map>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
 
 #include "cli/options.hpp"
 #include "store/store.hpp"
@@ -62,9 +64,19 @@ std::string place(dims const& shape, std::size_t i) {
   return "[" + out + "]";
 }
 
-std::string shortened(std::string_view text) {
-  std::string out = printable(text.substr(0, 60));
-  return "'" + out + (text.size() > 60 ? "...'" : "'");
+std::string shortened(std::string_view text, std::size_t most = 60) {
+  std::string out = printable(text.substr(0, most));
+  return "'" + out + (text.size() > most ? "...'" : "'");
+}
+
+/// The number of the first line that differs, and both lines.
+std::string lines_apart(std::string_view x, std::string_view y) {
+  for (std::size_t line = 1;; ++line) {
+    auto const p = x.substr(0, x.find('\n')), q = y.substr(0, y.find('\n'));
+    if (p != q || x.size() == p.size() || y.size() == q.size())
+      return "line " + std::to_string(line) + ": " + shortened(p, 200) + " against " + shortened(q, 200);
+    x.remove_prefix(p.size() + 1), y.remove_prefix(q.size() + 1);
+  }
 }
 
 /// Gathers findings and prints them.
@@ -81,10 +93,12 @@ class comparison {
       text(node, "kind", x.kind, y.kind);
       text(node, "plugin_version", x.plugin_version, y.plugin_version);
       text(node, "build_id", x.build_id, y.build_id);
-      text(node, "parameters", x.parameters, y.parameters);
+      json(node, "parameters", x.parameters, y.parameters);
       text(node, "key", x.key, y.key);
       group(node);
     }
+    inputs();
+    versions();
     group("_run");
     if (findings_.empty())
       std::cout << "no difference in " << compared_ << " datasets";
@@ -105,13 +119,96 @@ class comparison {
     if (x != y) differs(node.empty() ? what : node, (node.empty() ? "" : what + " ") + shortened(x) + " against " + shortened(y));
   }
 
+  /// Every key of two JSON texts that differs, with both values.
+  void json(std::string const& where, std::string const& what, std::string const& x, std::string const& y) {
+    if (x == y) return;
+    try {
+      json_limits const limits{std::size_t{64} << 20, 64, 5'000'000};
+      keys(where, what, parse_json(x, where, limits), parse_json(y, where, limits));
+    } catch (data_error const&) {
+      text(where, what, x, y);
+    }
+  }
+
+  void keys(std::string const& where, std::string const& what, json_value const& x, json_value const& y) {
+    // Parameters are told with their node.
+    if (x == y || (where == "_run/plan" && what.starts_with("plan.nodes.") && what.ends_with(".parameters"))) return;
+    if (x.kind() != json_kind::object || y.kind() != json_kind::object) {
+      differs(where, what + " " + shortened(to_json(x), 200) + " against " + shortened(to_json(y), 200));
+      return;
+    }
+    for (auto const& [key, value] : x.members()) {
+      if (auto const other = y.find(key))
+        keys(where, what + "." + key, value, *other);
+      else
+        differs(where, what + "." + key + " " + shortened(to_json(value), 200) + " only in the first");
+    }
+    for (auto const& [key, value] : y.members())
+      if (!x.find(key)) differs(where, what + "." + key + " " + shortened(to_json(value), 200) + " only in the second");
+  }
+
+  /// Files that were read, by node and name, with sizes and digests; in a group of their own, since a file more moves all others.
+  void inputs() {
+    using file = std::pair<std::string, std::string>;
+    auto const read = [](result_reader const& r) {
+      std::map<file, std::string> all;
+      auto const names = r.datasets("_run");
+      for (char const* column : {"inputs/node", "inputs/name", "inputs/bytes", "inputs/sha256"})
+        if (std::find(names.begin(), names.end(), column) == names.end()) return all;
+      auto const node = r.read("_run", "inputs/node"), name = r.read("_run", "inputs/name"),
+                 bytes = r.read("_run", "inputs/bytes"), digest = r.read("_run", "inputs/sha256");
+      for (std::size_t i = 0; i < name.texts().size() && i < node.texts().size() && i < digest.texts().size(); ++i) {
+        auto const size = i < bytes.values().count() ? bytes.values().get({i}) : 0;
+        all[{node.texts()[i], name.texts()[i]}] =
+            format_count(static_cast<std::uint64_t>(std::max(0.0, size))) + " bytes " + digest.texts()[i].substr(0, 12);
+      }
+      return all;
+    };
+    auto const x = read(a_), y = read(b_);
+    for (auto const& [which, about] : x) {
+      auto const other = y.find(which);
+      std::string const where = "_run/inputs", what = which.first + ": " + which.second + ", ";
+      if (other == y.end())
+        differs(where, what + about + ", only in the first");
+      else if (other->second != about)
+        differs(where, what + about + " against " + other->second);
+    }
+    for (auto const& [which, about] : y)
+      if (!x.contains(which)) differs("_run/inputs", which.first + ": " + which.second + ", " + about + ", only in the second");
+  }
+
+  /// Of the libraries and of Wayfarer itself.
+  void versions() {
+    auto const read = [](result_reader const& r) {
+      std::map<std::string, std::string> all;
+      auto const known = r.datasets("_run");
+      for (char const* column : {"versions/name", "versions/value"})
+        if (std::find(known.begin(), known.end(), column) == known.end()) return all;
+      auto const name = r.read("_run", "versions/name"), value = r.read("_run", "versions/value");
+      for (std::size_t i = 0; i < name.texts().size() && i < value.texts().size(); ++i) all[name.texts()[i]] = value.texts()[i];
+      return all;
+    };
+    auto const x = read(a_), y = read(b_);
+    for (auto const& [name, value] : x) {
+      auto const other = y.find(name);
+      if (other == y.end() || other->second != value)
+        differs("_run/versions", name + " " + shortened(value) +
+                                     (other == y.end() ? " only in the first" : " against " + shortened(other->second)));
+    }
+    for (auto const& [name, value] : y)
+      if (!x.contains(name)) differs("_run/versions", name + " " + shortened(value) + " only in the second");
+  }
+
   /// Names that both have, in the order of the first; the others are reported.
   std::vector<std::string> in_both(std::string const& node, std::vector<std::string> const& x, std::vector<std::string> const& y,
                                    std::string const& what) {
     auto const has = [](std::vector<std::string> const& all, std::string const& name) {
       return std::find(all.begin(), all.end(), name) != all.end();
     };
-    auto const skip = [&](std::string const& name) { return node == "_run" && varies_between_runs(name); };
+    // Inputs are compared file by file, versions name by name.
+    auto const skip = [&](std::string const& name) {
+      return node == "_run" && (varies_between_runs(name) || name.starts_with("inputs/") || name.starts_with("versions/"));
+    };
     std::string const prefix = node.empty() ? "" : node + "/";
     std::vector<std::string> out;
     for (auto const& name : x) {
@@ -160,6 +257,8 @@ class comparison {
   void texts(std::string const& where, std::vector<std::string> const& x, std::vector<std::string> const& y) {
     auto const [p, q] = std::mismatch(x.begin(), x.end(), y.begin(), y.end());
     if (p == x.end()) return;
+    if (where == "_run/plan") return json(where, "plan", *p, *q);
+    if (p->find('\n') != p->npos || q->find('\n') != q->npos) return differs(where, lines_apart(*p, *q));
     differs(where, "text [" + std::to_string(p - x.begin()) + "] " + shortened(*p) + " against " + shortened(*q));
   }
 

@@ -79,6 +79,13 @@ std::string plugin_page(plugin const& p) {
              cell(d.doc) + " |\n";
     }
   }
+  if (auto const keys = host_key_table(p.kind(), p.ports()); !keys.empty()) {
+    out +=
+        "\n## Keys of the host\n\nTaken from every node of this kind; see docs/pipelines.md.\n\n"
+        "| key | type | default | what for |\n|---|---|---|---|\n";
+    for (auto const& k : keys)
+      out += "| " + code(k.name) + " | " + std::string(k.type) + " | " + cell(k.preset) + " | " + cell(k.doc) + " |\n";
+  }
   return out;
 }
 

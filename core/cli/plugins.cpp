@@ -106,6 +106,9 @@ json_value describe_json(plugin const& p) {
   for (auto const& d : p.ports())
     ports.push_back(
         json_value::object({{"name", d.name}, {"kind", name_of(d.kind)}, {"optional", d.optional != 0}, {"doc", d.doc}}));
+  auto keys = json_value::array();
+  for (auto const& k : host_key_table(p.kind(), p.ports()))
+    keys.push_back(json_value::object({{"name", k.name}, {"type", k.type}, {"default", k.preset}, {"doc", k.doc}}));
   return json_value::object({{"id", p.id()},
                              {"kind", name_of(p.kind())},
                              {"version", p.version()},
@@ -114,7 +117,8 @@ json_value describe_json(plugin const& p) {
                              {"build_id", p.build_id()},
                              {"library", p.library().string()},
                              {"ports", std::move(ports)},
-                             {"parameters", std::move(parameters)}});
+                             {"parameters", std::move(parameters)},
+                             {"host_keys", std::move(keys)}});
 }
 
 void describe_text(plugin const& p) {
@@ -134,6 +138,12 @@ void describe_text(plugin const& p) {
                           (p.fact_of(d).empty() ? "" : " (from the source)"),
                       d.unit, allowed(d), d.doc});
     std::cout << "\n" << format_table({"parameter", "type", "default", "unit", "allowed", "what for"}, rows);
+  }
+  if (auto const keys = host_key_table(p.kind(), p.ports()); !keys.empty()) {
+    std::vector<std::vector<std::string>> rows;
+    for (auto const& k : keys)
+      rows.push_back({std::string(k.name), std::string(k.type), std::string(k.preset), std::string(k.doc)});
+    std::cout << "\n" << format_table({"key of the host", "type", "default", "what for"}, rows);
   }
 }
 

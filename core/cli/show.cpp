@@ -307,9 +307,24 @@ int show_verb(words const& arguments) {
     auto const slash = wanted[0].find('/');
     if (slash == std::string::npos) return show_node(r, wanted[0]);
     std::string const node = wanted[0].substr(0, slash), name = wanted[0].substr(slash + 1);
+    // A group, such as _run/inputs: all that is in it.
+    auto const all = r.datasets(node);
+    std::vector<std::pair<std::string, dataset>> below;
+    for (auto const& one : all)
+      if (one.starts_with(name + "/")) below.emplace_back(one.substr(name.size() + 1), r.read(node, one));
+    if (!below.empty()) {
+      print_datasets(below);
+      return 0;
+    }
     // Texts of the run are for reading, or for feeding back to `wayfarer run`, so they come as they are.
     if (node == "_run") {
-      if (auto const text = r.run_text(name); !text.empty()) {
+      auto const is_text = [&] {
+        auto const found = std::find(all.begin(), all.end(), name);
+        if (found == all.end()) return false;
+        dataset const d = r.read(node, name);
+        return d.is_text() && d.texts().size() == 1;
+      };
+      if (auto const text = is_text() ? r.run_text(name) : std::string(); !text.empty()) {
         for (std::size_t from = 0; from < text.size();) {
           std::size_t const to = std::min(text.find('\n', from), text.size());
           std::cout << printable(std::string_view(text).substr(from, to - from)) << '\n';

@@ -162,6 +162,9 @@ std::vector<finding> unused_parameters(plugin const& p, std::map<std::string, st
 
 void check_results(workbench const& bench, results const& r, std::size_t items, reporter& out) {
   if (r.empty()) throw violation("writes_results", "no dataset was added: what was measured is lost");
+  if (r.summary().empty() || r.summary().find('\n') != std::string::npos)
+    out.broken("states_its_finding", r.summary().empty() ? "there is no summary; say what was found with results::summarise"
+                                                         : "the summary has more than one line");
   std::map<std::string, std::size_t> sizes;
   for (auto const& name : r.names()) {
     dataset const& d = *r.find(name);

@@ -1,48 +1,93 @@
 #include "engine/console.hpp"
 
-#include <atomic>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <system_error>
 
 #include <unistd.h>
 
 #include "cli/options.hpp"
 
 namespace wayfarer::host {
+namespace {
 
-using clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
 
-class console::node_progress final : public progress {
- public:
-  node_progress(console& to, std::string name)
-      : to_(to), name_(std::move(name)), since_(clock::now()), next_(since_ + to.pause()) {}
+/// A run that is shorter says nothing on the way.
+constexpr milliseconds before_first{700};
+constexpr milliseconds between_on_terminal{100}, between_lines{10'000};
+constexpr milliseconds look_every{100};
+constexpr std::size_t widest = 118;
 
-  void at(std::size_t done, std::size_t total, std::string_view note) override {
-    auto const now = clock::now();
-    auto due = next_.load(std::memory_order_relaxed);
-    if (now < due || !next_.compare_exchange_strong(due, now + to_.pause())) return;
-    to_.at(name_, done, total, note, since_);
-  }
-  void warn(std::string_view message) override { to_.warn(name_, message); }
+}  // namespace
 
- private:
-  console& to_;
-  std::string name_;
-  clock::time_point since_;
-  std::atomic<clock::time_point> next_;
-};
+console::part::part(console& to, std::string name) : to_(to), name_(std::move(name)) {
+  std::lock_guard const lock(to_.mutex_);
+  to_.active_.push_back(this);
+}
 
-console::console(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+console::part::~part() {
+  std::lock_guard const lock(to_.mutex_);
+  std::erase(to_.active_, this);
+  ++to_.finished_;
+}
+
+void console::part::at(std::size_t done, std::size_t total, std::string_view note) {
+  // Whoever works must not wait: what comes too often is passed over, but for the last.
+  std::unique_lock lock(to_.mutex_, std::defer_lock);
+  if (done == total)
+    lock.lock();
+  else if (!lock.try_lock())
+    return;
+  // Threads may come here in another order than they counted.
+  done_ = total == total_ && note == note_ ? std::max(done_, done) : done;
+  total_ = total;
+  note_ = note;
+  to_.show_if_due();
+}
+
+void console::part::round(std::size_t i, std::size_t count, std::string name) {
+  std::lock_guard const lock(to_.mutex_);
+  round_ = i, rounds_ = std::max<std::size_t>(1, count), round_name_ = std::move(name);
+  done_ = total_ = 0;
+}
+
+double console::part::share() const {
+  double const of_round = total_ == 0 ? 0 : std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
+  return (static_cast<double>(round_) + of_round) / static_cast<double>(rounds_);
+}
+
+console::console(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1), due_(clock::now() + before_first) {}
 
 console::~console() {
+  {
+    std::lock_guard const lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.notify_all();
+  if (ticker_.joinable()) ticker_.join();
   clear();
 }
 
-clock::duration console::pause() const noexcept {
-  return terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10);
+void console::begin(std::size_t parts) {
+  {
+    std::lock_guard const lock(mutex_);
+    parts_ = parts, due_ = clock::now() + before_first;
+  }
+  if (quiet_) return;
+  try {
+    ticker_ = std::thread([this] {
+      std::unique_lock lock(mutex_);
+      while (!stop_.wait_for(lock, look_every, [&] { return stopping_; })) show_if_due();
+    });
+  } catch (std::system_error const&) {
+    // No thread to be had: the parts' own reports show how far they are.
+  }
 }
 
-std::unique_ptr<progress> console::node(std::string name) {
-  return std::make_unique<node_progress>(*this, std::move(name));
+std::unique_ptr<console::part> console::start(std::string name) {
+  return std::make_unique<part>(*this, std::move(name));
 }
 
 void console::clear() {
@@ -71,20 +116,41 @@ std::vector<std::string> console::warnings() const {
   return warnings_;
 }
 
-void console::at(std::string const& node, std::size_t done, std::size_t total, std::string_view note, clock::time_point since) {
-  std::lock_guard const lock(mutex_);
-  if (quiet_) return;
-  double const elapsed = std::chrono::duration<double>(clock::now() - since).count();
-  std::string text = node + "  " + format_count(done) + " of " + format_count(total);
-  if (!note.empty()) text += ", " + std::string(note);
-  if (done > 0 && done < total) {
-    auto const left = static_cast<std::uint64_t>(elapsed * static_cast<double>(total - done) / static_cast<double>(done) + 0.5);
-    text += left < 90 ? ", " + std::to_string(left) + " s left" : ", " + std::to_string((left + 30) / 60) + " min left";
-  }
-  text = printable(text);
+double console::done_of_run() const {
+  double done = static_cast<double>(finished_);
+  for (auto const* p : active_) done += p->share();
+  return parts_ == 0 ? 0 : std::min(1.0, done / static_cast<double>(parts_));
+}
+
+/// "run 43 %, 2 of 5 parts done: states  448 of 1,000 items, 12 s left".
+std::string console::text_of(part const& p, std::size_t more) const {
+  std::string text = "run " + std::to_string(static_cast<int>(std::floor(100 * done_of_run()))) + " %, " +
+                     std::to_string(finished_) + " of " + std::to_string(parts_) + " parts done: " + p.name_;
+  if (!p.round_name_.empty()) text += " (" + p.round_name_ + ")";
+  if (p.total_ != 0) text += "  " + format_count(p.done_) + " of " + format_count(p.total_);
+  if (!p.note_.empty()) text += (p.total_ != 0 && p.note_ == "items" ? " " : ", ") + p.note_;
+  double const elapsed = std::chrono::duration<double>(clock::now() - p.since_).count(), share = p.share();
+  auto const seconds = [](double s) {
+    auto const whole = static_cast<std::uint64_t>(s + 0.5);
+    return whole < 90 ? std::to_string(whole) + " s" : std::to_string((whole + 30) / 60) + " min";
+  };
+  if (share > 0 && share < 1)
+    text += ", " + seconds(elapsed * (1 - share) / share) + " left";
+  else
+    text += ", " + seconds(elapsed) + " so far";
+  if (more != 0) text += "; " + std::to_string(more) + " more at work";
+  return text;
+}
+
+/// With the lock held.
+void console::show_if_due() {
+  auto const now = clock::now();
+  if (quiet_ || parts_ == 0 || active_.empty() || now < due_) return;
+  due_ = now + (terminal_ ? between_on_terminal : between_lines);
+  std::string text = printable(text_of(*active_.front(), active_.size() - 1));
   clear();
   if (terminal_) {
-    if (text.size() > 118) text.resize(118);
+    if (text.size() > widest) text.resize(widest);
     std::fprintf(stderr, "%s", text.c_str());
     std::fflush(stderr);
     shown_ = text.size();

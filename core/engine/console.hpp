@@ -1,14 +1,17 @@
 // What a run tells people while it works: one line on a terminal that keeps changing, plain lines elsewhere, nothing when quiet.
 //
-// Written to standard error, so that standard output holds findings only. Called from any thread.
+// Written to standard error, so that standard output holds findings only. Called from any thread. A thread of its own shows how
+// far the run is within a second, even while a long block says nothing.
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <wayfarer/progress.hpp>
@@ -21,8 +24,13 @@ class console {
   explicit console(bool quiet);
   ~console();  ///< leaves the terminal on a fresh line
 
-  /// A progress for one node, shown under its name. Lives as long as the console.
-  std::unique_ptr<progress> node(std::string name);
+  /// The run begins, and has this many parts: every node but sources by itself, a pass that nodes share once.
+  void begin(std::size_t parts);
+
+  /// One part at work. When it goes, the part is done.
+  class part;
+  /// A part, shown under its name. Must not outlive the console.
+  std::unique_ptr<part> start(std::string name);
   /// A line that stays: a node is done.
   void line(std::string_view text);
   void warn(std::string_view node, std::string_view message);
@@ -30,16 +38,41 @@ class console {
   std::vector<std::string> warnings() const;
 
  private:
-  class node_progress;
-  void at(std::string const& node, std::size_t done, std::size_t total, std::string_view note,
-          std::chrono::steady_clock::time_point since);
+  using clock = std::chrono::steady_clock;
+  void show_if_due();
+  std::string text_of(part const&, std::size_t more) const;
+  double done_of_run() const;
   void clear();
-  std::chrono::steady_clock::duration pause() const noexcept;
 
   mutable std::mutex mutex_;
   bool quiet_, terminal_;
   std::size_t shown_ = 0;  // columns of the changing line
   std::vector<std::string> warnings_;
+  std::size_t parts_ = 0, finished_ = 0;
+  std::vector<part*> active_;  // in the order in which they began
+  clock::time_point due_;
+  bool stopping_ = false;
+  std::condition_variable stop_;
+  std::thread ticker_;
+};
+
+class console::part final : public progress {
+ public:
+  part(console& to, std::string name);
+  ~part() override;
+  void at(std::size_t done, std::size_t total, std::string_view note) override;
+  void warn(std::string_view message) override { to_.warn(name_, message); }
+  /// The part is made of `count` rounds, such as the snapshots of a model, and this is number `i`, with a name or none.
+  void round(std::size_t i, std::size_t count, std::string name);
+
+ private:
+  friend console;
+  double share() const;
+
+  console& to_;
+  std::string name_, note_{}, round_name_{};
+  std::size_t done_ = 0, total_ = 0, round_ = 0, rounds_ = 1;
+  console::clock::time_point since_ = console::clock::now();
 };
 
 }  // namespace wayfarer::host

@@ -63,9 +63,9 @@ class run {
  private:
   void execute(task const&);
   void execute_source(std::size_t i);
-  void execute_model(std::size_t i);
+  void execute_model(std::size_t i, console::part&);
   void execute_metric(std::size_t i);
-  void execute_probes(task const&);
+  void execute_probes(task const&, console::part&);
   struct member;
   std::vector<member> members_of(task const&) const;
   std::vector<results> finish_step(task const&, std::vector<member> const&, wayfarer::model const*, source const*,
@@ -143,7 +143,7 @@ void run::execute_source(std::size_t i) {
   states_[i].out.summarise(line);
 }
 
-void run::execute_model(std::size_t i) {
+void run::execute_model(std::size_t i, console::part& report) {
   node_state& state = states_[i];
   wayfarer::model& m = *objects_[i].model;
   if (!objects_[i].trains) {
@@ -158,8 +158,7 @@ void run::execute_model(std::size_t i) {
     if (w.port == "train.source") data = objects_[w.node].source.get();
     if (w.port == "train.held_out") held_out = objects_[w.node].source.get();
   }
-  auto const report = talk_.node(plan_.nodes[i].name);
-  dynamic_cast<trainable_model const&>(m).train({*data, held_out, state.out, *report, [&](snapshot s) {
+  dynamic_cast<trainable_model const&>(m).train({*data, held_out, state.out, report, [&](snapshot s) {
                                                    if (!state.steps.empty() && s.step <= state.steps.back())
                                                      throw plugin_error("snapshots must come in order of their steps");
                                                    state.steps.push_back(s.step);
@@ -299,11 +298,10 @@ edit_set run::edits_of(task const& t, wayfarer::model const& m, source const& da
   return edit_set(node, std::move(values), m, data, items_of(node, data.info()));
 }
 
-void run::execute_probes(task const& t) {
+void run::execute_probes(task const& t, console::part& report) {
   std::size_t const front = t.nodes.front();
   wire const *model_wire = wire_of(front, port_kind::model), *source_wire = wire_of(front, port_kind::source);
   source const* data = source_wire ? objects_[source_wire->node].source.get() : nullptr;
-  auto const report = talk_.node(plan_.nodes[front].name);
   auto const members = members_of(t);
   node_state const* learner = model_wire && !states_[model_wire->node].steps.empty() ? &states_[model_wire->node] : nullptr;
   // Probes with results ports stand alone in their task.
@@ -324,16 +322,17 @@ void run::execute_probes(task const& t) {
     wayfarer::model const* const m = learner      ? learner->snapshots[s].get()
                                      : model_wire ? objects_[model_wire->node].model.get()
                                                   : nullptr;
+    if (learner) report.round(s, steps, "step " + format_count(learner->steps[s]));
     fixed_axes const at = learner ? fixed_axes{{"step", s}} : fixed_axes{};
     if (s == 0) longest = measure(t, members, m, data);
     gathered const inputs = with_place(title(front), [&] { return inputs_of(front, at); });
     edit_set const edits = with_place(title(front), [&] { return m && data ? edits_of(t, *m, *data, at) : edit_set(); });
     auto made = finish_step(t, members, m, data, learner ? learner->steps[s] : 0, longest.value_or(item_lengths{}),
-                            has_inputs ? &inputs.ports : nullptr, edits.empty() ? nullptr : &edits, edited, *report);
+                            has_inputs ? &inputs.ports : nullptr, edits.empty() ? nullptr : &edits, edited, report);
     if (s + 1 == steps && !edited.fields().empty()) misses = edits.misses(edited["edited"]);
     for (std::size_t k = 0; k < members.size(); ++k) parts[members[k].node].push_back(std::move(made[k]));
   }
-  for (auto const& miss : misses) report->warn(miss);
+  for (auto const& miss : misses) report.warn(miss);
   for (std::size_t const i : t.nodes) {
     std::vector<axis> axes = axes_of_sweep(plan_.nodes[i]);
     if (learner) axes.insert(axes.begin(), step_axis(learner->steps));
@@ -431,6 +430,10 @@ void run::execute(task const& t) {
         return;
       }
   auto const start = clock::now();
+  std::string names;
+  for (std::size_t i : t.nodes) names += (names.empty() ? "" : ", ") + plan_.nodes[i].name;
+  // A source takes no time here: it is read where it is needed.
+  auto report = plan_.nodes[front].kind == plugin_kind::source ? nullptr : talk_.start(names);
   try {
     stop_if_asked();
     switch (plan_.nodes[front].kind) {
@@ -438,13 +441,13 @@ void run::execute(task const& t) {
         execute_source(front);
         break;
       case plugin_kind::model:
-        with_place(title(front), [&] { execute_model(front); });
+        with_place(title(front), [&] { execute_model(front, *report); });
         break;
       case plugin_kind::metric:
         execute_metric(front);
         break;
       case plugin_kind::probe:
-        execute_probes(t);
+        execute_probes(t, *report);
         break;  // names whichever of its probes fails
     }
   } catch (...) {
@@ -452,6 +455,7 @@ void run::execute(task const& t) {
     for (std::size_t k : t.nodes) states_[k].skipped = k != front;
     return;
   }
+  report.reset();
   double const seconds = std::chrono::duration<double>(clock::now() - start).count();
   for (std::size_t i : t.nodes) {
     states_[i].seconds = seconds / static_cast<double>(t.nodes.size());
@@ -542,6 +546,8 @@ run_outcome run::operator()(std::size_t threads) {
   namespace flow = tbb::flow;
   flow::graph graph;
   auto const tasks = tasks_of(plan_);
+  talk_.begin(static_cast<std::size_t>(std::count_if(
+      tasks.begin(), tasks.end(), [&](task const& t) { return plan_.nodes[t.nodes.front()].kind != plugin_kind::source; })));
   flow::function_node<std::size_t> writer(graph, flow::serial, [&](std::size_t i) { write(i); });
   flow::sequencer_node<std::size_t> in_order(graph, [](std::size_t i) { return i; });
   flow::make_edge(in_order, writer);

@@ -64,6 +64,46 @@ bool report_hooks(plan_node const& node, model_info const& m, std::vector<proble
   return any;
 }
 
+/// Whether all combinations of a swept probe measure things of one shape, as their results are put together. Seen from what they
+/// gather of each item, before any is read.
+void check_sweep(plan_node const& node, instance const& mine, model const* m, source const* data) {
+  if (node.combinations() < 2 || !mine.probe || !data) return;
+  item_lengths longest = m ? bound_of(node, data->info(), m->info()) : item_lengths{};
+  // Any length will do, as long as it is the same for all.
+  if (longest.tokens == 0) longest.tokens = 64;
+  if (longest.decoder == 0) longest.decoder = 64;
+  probe_context const context(m, data, items_of(node, data->info()), 0, longest.tokens, longest.decoder);
+  // What can't be shaped before a run is left to it.
+  auto const shaped = [&](instance const& one, accumulator& fields) {
+    try {
+      one.probe->shape(fields, context);
+      return true;
+    } catch (std::exception const&) {
+      return false;
+    }
+  };
+  accumulator first(0);
+  if (!shaped(mine, first)) return;
+  for (std::size_t c = 1; c < node.combinations(); ++c) {
+    instance const& other = mine.at(c);
+    accumulator next(0);
+    if (!shaped(other, next)) return;
+    auto const refuse = [&](std::string const& what) {
+      throw usage_error("'sweep' changes " + what + " between " + node.name_of_combination(0) + " and " +
+                        node.name_of_combination(c) + ", so that their results can't be put together; make nodes of them");
+    };
+    for (auto const* side : {&first, &next})
+      for (auto const& [name, f] : side->fields()) {
+        auto const here = first.fields().find(name), there = next.fields().find(name);
+        if (here == first.fields().end() || there == next.fields().end()) refuse("whether there is '" + name + "'");
+        bool const counts = f.rows || mine.hooks.size() != other.hooks.size();
+        if (counts && here->second.values.shape() != there->second.values.shape())
+          refuse("the shape of '" + name + "', [" + describe(here->second.values.shape()) + "] and [" +
+                 describe(there->second.values.shape()) + "],");
+      }
+  }
+}
+
 /// What the probe itself can tell of its model and its items before a run.
 void check_readers(plan_node const& node, instance const& mine, model const* m, source const* data) {
   if (!data) return;
@@ -124,6 +164,7 @@ std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
       }
       facts[i] = facts_of(p, i, facts, own_facts(all[i]));
       if (all[i].probe) check_readers(node, all[i], m, data);
+      check_sweep(node, all[i], m, data);
     } catch (parameter_error const& e) {
       for (auto const& one : e.all()) {
         origin const from = node.origin_of(one.parameter, one.element);

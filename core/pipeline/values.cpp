@@ -7,6 +7,8 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
 
+#include "registry/registry.hpp"
+
 namespace wayfarer::host {
 namespace {
 
@@ -281,6 +283,22 @@ param_value default_of(param_descriptor const& p) {
     }
   }
   return pack(p.type, all);
+}
+
+std::vector<host_key> host_key_table(plugin_kind kind, std::span<port_descriptor const> ports) {
+  static constexpr host_key all[] = {
+      {"items", "range", "all", "items to read: 500 for the first 500, 100:500 for items 100 to 499"},
+      {"max_tokens", "integer", "the model's limit", "tokens that every item is cut to, at least 1"},
+      {"block", "integer", "some 4,000 tokens", "items that one forward pass takes, at least 1"},
+      {"edits", "list", "none", "changes of activations on their way: [{hook: blocks.0.hook_mlp_out, set: zero}]"},
+      {"precision", "text", "f32", "of the forward pass: f32, f64 or bf16"},
+      {"sweep", "map", "none", "values for some parameters, each combination run: {parameter: [first, second]}"},
+  };
+  std::vector<host_key> mine;
+  for (auto const& name : host_keys_of(kind, ports))
+    for (auto const& k : all)
+      if (k.name == name) mine.push_back(k);
+  return mine;
 }
 
 std::string enumerate_words(std::vector<std::string> const& words, std::string_view last) {

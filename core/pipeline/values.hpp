@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,13 @@ struct value_problem {
 std::optional<param_value> convert(param_descriptor const&, yaml_value const&, std::vector<value_problem>& problems);
 /// The schema's default. Throws plugin_error if the plugin's own text can't be read.
 param_value default_of(param_descriptor const&);
+
+/// A key that the host itself takes from a node, for pages and `plugins describe`.
+struct host_key {
+  std::string_view name, type, preset, doc;
+};
+/// Those of a plugin, in the order of `host_keys_of`.
+std::vector<host_key> host_key_table(plugin_kind, std::span<port_descriptor const>);
 
 /// "a, b and c".
 std::string enumerate_words(std::vector<std::string> const& words, std::string_view last = " and ");

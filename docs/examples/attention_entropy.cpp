@@ -1,7 +1,9 @@
 // Mean entropy of every head's attention: 0 looks at one token, log(n) at n tokens alike.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wf = wayfarer;
@@ -34,6 +36,9 @@ struct attention_entropy final : wf::probe {
 
   void finish(wf::accumulator const& sums, wf::results& out, wf::probe_context const&) const override {
     out.add("entropy", sums["entropy"] / sums["queries"]()).units("nat").about("mean entropy of a query's attention");
+    auto const entropy = out.at("entropy").values().values<double const>();
+    auto const [least, most] = std::minmax_element(entropy.begin(), entropy.end());
+    out.summarise("a head's mean entropy is " + wf::told(*least) + " to " + wf::told(*most) + " nat");
   }
 };
 

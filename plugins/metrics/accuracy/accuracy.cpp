@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/metric.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
@@ -39,9 +40,8 @@ struct accuracy final : wf::metric {
     out.add("correct", correct).units("item").about("items whose answer is right");
     out.add("items", static_cast<double>(n)).units("item").about("items that were answered");
     if (n > 1) out.add("standard_error", own.standard_error()).about("of the accuracy: sqrt(a (1 - a) / (N - 1))");
-    char line[128];
-    std::snprintf(line, sizeof line, "accuracy %.4f +- %.4f of %zu items", own.accuracy, n > 1 ? own.standard_error() : 0.0, n);
-    out.summarise(line);
+    out.summarise("accuracy " + wf::told(own.accuracy, 4) + (n > 1 ? " +- " + wf::told(own.standard_error(), 2) : "") + " of " +
+                  wf::counted(n, "item"));
     if (!in.has("against")) return;
 
     auto const other = read(in, "against", answers_, gold_);
@@ -57,9 +57,8 @@ struct accuracy final : wf::metric {
         .about("deviation of the difference over resamples of the items (paired bootstrap)");
     out.add("difference_low", low).about("lower end of the difference's bootstrap interval at the given `confidence`");
     out.add("difference_high", high).about("upper end of the difference's bootstrap interval");
-    std::snprintf(line, sizeof line, "accuracy %.4f against %.4f: %+.4f (%+.4f to %+.4f)", own.accuracy, other.accuracy, mean,
-                  low, high);
-    out.summarise(line);
+    out.summarise("accuracy " + wf::told(own.accuracy, 4) + " against " + wf::told(other.accuracy, 4) + ": " +
+                  wf::told(mean, 3, true) + " (" + wf::told(low, 3, true) + " to " + wf::told(high, 3, true) + ")");
   }
 
  private:

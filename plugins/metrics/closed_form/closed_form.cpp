@@ -8,6 +8,7 @@
 #include <string>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/metric.hpp>
 
 #include "theory.hpp"
@@ -40,9 +41,8 @@ struct closed_form final : wf::metric {
         .about("1/kappa: optimal sum of a row over its own topic less that over another");
     out.add("irreducible_loss", irreducible_loss(p_)).about("least squared loss per masked token, summed over the vocabulary");
     if (in.has("of")) compare_matrix(in.at("of"), w, out);
-    char line[96];
-    std::snprintf(line, sizeof line, "m %.4g, s %.4g, d %.4g", w.mask, w.same, w.other);
-    out.summarise(line);
+    out.summarise("the optimum weighs [MASK] " + wf::told(w.mask, 4) + ", a word's own topic " + wf::told(w.same, 4) +
+                  ", other topics " + wf::told(w.other, 4));
 
     if (p_.topics_per_document == 0) {
       if (in.has("attention"))

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/metric.hpp>
 #include <wayfarer/ops.hpp>
 
@@ -28,9 +29,8 @@ struct group_contrast final : wf::metric {
     out.add("different", b.mean).about("mean of the second group").missing(gap);
     out.add("difference", a.mean - b.mean).about("mean of the first group less that of the second").missing(gap);
     out.add("ratio", ratio).about("mean of the first group over that of the second").missing(none);
-    char line[96];
-    std::snprintf(line, sizeof line, "difference %.3g, ratio %.3g", a.mean - b.mean, ratio);
-    out.summarise(line);
+    out.summarise("first group " + wf::told(a.mean) + ", second " + wf::told(b.mean) + ": difference " +
+                  wf::told(a.mean - b.mean) + ", ratio " + wf::told(ratio));
     if (same.size() < 2 || different.size() < 2) return;  // one number has no standard error
     out.add("difference_standard_error", std::hypot(error_a, error_b))
         .about("standard error of the difference, the groups' members independent")

@@ -10,6 +10,7 @@
 
 #include <Eigen/Dense>
 
+#include <wayfarer/findings.hpp>
 #include <wayfarer/metric.hpp>
 #include <wayfarer/ops.hpp>
 
@@ -98,10 +99,10 @@ struct pca final : wf::metric {
     out.add("explained_share", shares).about("share of the whole variance");
     out.add("mean", wf::tensor::of(std::vector<double>(mean.data(), mean.data() + d), {{"coordinate", fit.width}}))
         .about("what was subtracted from every point");
-    char line[96];
-    std::snprintf(line, sizeof line, "%zu points, %.1f %% of the variance in %td components", n,
-                  total > 0 ? 100 * variance.sum() / total : 0.0, static_cast<std::ptrdiff_t>(k));
-    out.summarise(line);
+    std::string const of = wf::counted(n, "point");
+    out.summarise(total > 0 ? wf::counted(static_cast<std::size_t>(k), "component") + " hold " +
+                                  wf::told(100 * variance.sum() / total) + " % of the variance of " + of
+                            : of + " without any variance");
   }
 
  private:

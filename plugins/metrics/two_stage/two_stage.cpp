@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/metric.hpp>
 
 namespace wf = wayfarer;
@@ -68,9 +69,8 @@ struct two_stage final : wf::metric {
       holds = holds && away < uniform_;
     }
     out.add("two_stages", holds ? 1.0 : 0.0).about("1 if all of it is within the bounds given as parameters");
-    char line[96];
-    std::snprintf(line, sizeof line, "%s; values first until update %.0f", holds ? "two stages" : "not two stages", update[turn]);
-    out.summarise(line);
+    out.summarise(std::string(holds ? "two stages" : "not two stages") + "; values first until update " +
+                  wf::told(update[turn], 9));
   }
 
  private:

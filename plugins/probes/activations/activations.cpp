@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -148,6 +149,7 @@ struct activations final : wf::probe {
     }
     if (keep_ != keeping::all) {
       out.add("items", acc["items"]()).about("items in the means");
+      summarise(out, all, static_cast<std::size_t>(acc["items"]()));
       return;
     }
     auto const add_tokens = [&](std::string const& prefix, std::string const& of) {
@@ -157,7 +159,7 @@ struct activations final : wf::probe {
     };
     add_tokens("", "tokens");
     if (at.longest_decoder() != 0) add_tokens("decoder_", "decoder tokens");
-    out.summarise(std::to_string(all.size()) + " hooks of " + std::to_string(acc["length"].count()) + " items");
+    summarise(out, all, acc["length"].count());
   }
 
  private:
@@ -168,6 +170,22 @@ struct activations final : wf::probe {
     wf::dims counts;                       ///< of the numbers that divide the sum
     std::optional<std::size_t> head_axis;  ///< of the captured tensor, where heads can be chosen
   };
+
+  /// How large the numbers of the first and of the last hook are, where there are any.
+  static void summarise(wf::results& out, std::vector<kept_hook> const& all, std::size_t items) {
+    auto const size_of_numbers = [&](kept_hook const& k) {
+      wf::tensor const wide = out.at(k.info->name).values().to(wf::dtype::f64);
+      double squares = 0, n = 0;
+      for (double const v : wide.values<double const>())
+        if (!std::isnan(v)) squares += v * v, n += 1;
+      return n == 0 ? std::string("no numbers at ") + k.info->name
+                    : "root mean square " + wf::told(std::sqrt(squares / n)) + " at " + k.info->name;
+    };
+    std::string line = wf::counted(all.size(), "hook") + " of " + wf::counted(items, "item");
+    if (!all.empty()) line += ": " + size_of_numbers(all.front());
+    if (all.size() > 1) line += ", " + size_of_numbers(all.back());
+    out.summarise(line);
+  }
 
   std::vector<kept_hook> kept(wf::probe_context const& at) const {
     auto const& model = at.model().info();

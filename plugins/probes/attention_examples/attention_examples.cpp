@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wf = wayfarer;
@@ -71,9 +72,24 @@ struct attention_examples final : wf::probe {
     out.add("token", acc["token"].slice(1, 0, n).clone()).about("token ids; -1 beyond an item's length");
     out.add("length", length).dims("item").units("token").about("tokens of each item");
     out.add("token_text", texts).dims("packed_token").about("texts of the items' tokens, items end to end: see length");
+    summarise(out, length);
   }
 
  private:
+  /// Where attention goes: to the position itself, and to the first.
+  void summarise(wf::results& out, wf::tensor const& length) const {
+    wf::tensor const pattern = out.at("pattern").values().to(wf::dtype::f64);  // [item, layer, head, query, key]
+    double itself = 0, first = 0, rows = 0;
+    for (std::size_t d = 0; d < length.count(); ++d)
+      for (std::size_t l = 0; l < pattern.size(1); ++l)
+        for (std::size_t h = 0; h < pattern.size(2); ++h)
+          for (std::size_t q = 0; q < static_cast<std::size_t>(length(d)); ++q)
+            itself += pattern(d, l, h, q, q), first += pattern(d, l, h, q, std::size_t{0}), rows += 1;
+    out.summarise(rows == 0 ? "no tokens, so no attention"
+                            : "mean attention of a position to itself " + wf::told(itself / rows) + ", to the first position " +
+                                  wf::told(first / rows) + ", in " + wf::counted(length.count(), "item"));
+  }
+
   /// No item has more tokens than this: its words, or the bytes of its text, between two special tokens.
   std::size_t bound(wf::probe_context const& at) const {
     auto const block = at.data().read(at.items());

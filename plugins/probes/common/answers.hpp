@@ -14,6 +14,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/parameter_error.hpp>
 
 namespace wayfarer::language {
 
@@ -24,6 +25,21 @@ class answer_list {
       : name_(name), texts_(c[name].texts()), ids_(c[name + "_ids"].integers()) {
     if (!texts_.empty() && !ids_.empty())
       throw usage_error("both '" + name + "' and '" + name + "_ids' are given; leave one out");
+  }
+
+  /// Adds what is wrong with any of the answers, without weights: their number, and texts that are no single token.
+  void check(std::size_t count, model const& m, std::vector<parameter_problem>& problems) const {
+    std::size_t const n = texts_.empty() ? ids_.size() : texts_.size();
+    if (n == 0) return;
+    std::string const parameter = texts_.empty() ? name_ + "_ids" : name_;
+    for (std::size_t i = 0; i < n; ++i) {
+      try {
+        token(n == 1 ? 0 : i, n == 1 ? 1 : count, m);
+      } catch (usage_error const& e) {
+        problems.push_back({parameter, i, e.what()});
+        if (n != 1 && n != count) return;  // the same for all
+      }
+    }
   }
 
   bool empty() const noexcept { return texts_.empty() && ids_.empty(); }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -180,9 +181,9 @@ struct concept_generation final : wf::probe {
     double const normed = share("acc_norm", hits_norm, "share of items whose prediction_norm is right");
     share("em", {exact.begin(), exact.end()}, "share of items whose right answer is what greedy decoding would write");
     if (at.has_data()) wf::language::add_text_note(out, at.data().info());
-    char line[96];
-    std::snprintf(line, sizeof line, "acc %.4f, acc_norm %.4f", plain, normed);
-    out.summarise(line);
+    out.summarise(hits.empty() ? "no items, so no accuracy"
+                               : "acc " + wf::told(plain, 4) + ", acc_norm " + wf::told(normed, 4) + " of " +
+                                     wf::counted(hits.size(), "item"));
   }
 
  private:

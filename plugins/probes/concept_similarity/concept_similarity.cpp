@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -132,9 +133,9 @@ struct concept_similarity final : wf::probe {
         .about("sample deviation of hit and miss over the root of N")
         .missing("fewer than two items");
     if (at.has_data()) wf::language::add_text_note(out, at.data().info());
-    char line[96];
-    std::snprintf(line, sizeof line, "acc %.4f +- %.4f", n == 0 ? nothing : m.mean, n < 2 ? nothing : m.standard_error());
-    out.summarise(line);
+    out.summarise(n == 0 ? "no items, so no accuracy"
+                         : "acc " + wf::told(m.mean, 4) + (n < 2 ? "" : " +- " + wf::told(m.standard_error(), 2)) + " of " +
+                               wf::counted(n, "item"));
   }
 
  private:

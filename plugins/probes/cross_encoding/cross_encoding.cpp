@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/probe.hpp>
@@ -189,10 +190,9 @@ struct cross_encoding final : wf::probe {
     out.add("cut", acc["cut"]).units("token").about("most that was cut from the left of each context, so that an ending fitted");
     out.add("contexts_cut", static_cast<double>(shortened)).units("item").about("contexts that did not fit");
     add_text_note(out, at.data().info());
-    char line[128];
-    std::snprintf(line, sizeof line, "acc %.4f, acc_norm %.4f of %zu items; %zu contexts cut", acc_plain, acc_norm, items,
-                  shortened);
-    out.summarise(line);
+    out.summarise(items == 0 ? "no items, so no accuracy"
+                             : "acc " + wf::told(acc_plain, 4) + ", acc_norm " + wf::told(acc_norm, 4) + " of " +
+                                   wf::counted(items, "item") + "; " + wf::counted(shortened, "context") + " cut");
   }
 
  private:

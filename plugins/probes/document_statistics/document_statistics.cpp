@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace {
@@ -117,9 +118,12 @@ struct document_statistics final : wf::probe {
     out.add("least_word_frequency", *std::min_element(all.begin(), all.end())).about("frequency of the rarest word");
     out.add("greatest_word_frequency", *std::max_element(all.begin(), all.end())).about("frequency of the commonest word");
 
-    char line[128];
-    std::snprintf(line, sizeof line, "%.0f documents, %.0f words, %.1f a document", documents, words, words / documents);
-    out.summarise(line);
+    std::size_t const commonest = static_cast<std::size_t>(std::max_element(all.begin(), all.end()) - all.begin());
+    auto const& known = at.data().info().words;
+    out.summarise(wf::counted(static_cast<std::size_t>(documents), "document") + " of " + wf::told(words / documents, 4) +
+                  " words; the commonest is " +
+                  (commonest < known.size() ? "'" + known[commonest] + "'" : "number " + std::to_string(commonest)) + " with " +
+                  wf::told(100 * all[commonest]) + " %");
     if (topics_of_words(at.data().info()).empty()) return;
 
     auto const& histogram = acc["documents_with_topics"];

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
@@ -125,15 +126,25 @@ struct head_lookup final : wf::probe {
     } else if (biases_) {
       add_directions(info, weights, to);
     }
-    char line[128];
-    std::snprintf(line, sizeof line, "%zu words in %zu blocks of %zu heads, %zu words dropped", words.ids.size(), blocks.size(),
-                  info.heads, words.dropped.size());
     out.summarise(!embedding.defined() ? "no embedding to look words up in: bias directions alone"
                   : words.ids.empty()  ? "no words: " + words.why_none
-                                       : line);
+                                       : finding(out, words.ids.size(), blocks, info.heads));
   }
 
  private:
+  /// The head whose keys are most often the words themselves.
+  static std::string finding(wf::results const& out, std::size_t words, std::vector<std::size_t> const& blocks,
+                             std::size_t heads) {
+    auto const* const identity = out.find("keys/identity");
+    std::string const n = wf::counted(words, "word");
+    if (identity == nullptr || identity->values().count() == 0) return n + " looked up";
+    wf::tensor const wide = identity->values().to(wf::dtype::f64);
+    auto const share = wide.values<double const>();
+    auto const best = static_cast<std::size_t>(std::max_element(share.begin(), share.end()) - share.begin());
+    return "head " + std::to_string(blocks[best / heads]) + "." + std::to_string(best % heads) +
+           " looks for the word itself most: " + wf::told(100 * share[best]) + " % of " + n + " are in their own list";
+  }
+
   /// Adds datasets with the labels of the dimensions that they have.
   struct writer {
     wf::results& out;

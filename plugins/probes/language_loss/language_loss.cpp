@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -178,10 +179,8 @@ struct language_loss final : wf::probe {
       out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length");
       add_token_texts(out, "tokens", acc["token_ids"], at.model());
     }
-    char line[96];
-    std::snprintf(line, sizeof line, "loss %.4g nat/token, perplexity %.4g, accuracy %.3g", -likelihood / predicted,
-                  std::exp(-likelihood / predicted), total("correct") / predicted);
-    out.summarise(line);
+    out.summarise("loss " + wf::told(-likelihood / predicted, 4) + " nat/token, perplexity " +
+                  wf::told(std::exp(-likelihood / predicted), 4) + ", accuracy " + wf::told(total("correct") / predicted));
   }
 
  private:

@@ -8,11 +8,13 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <numbers>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wf = wayfarer;
@@ -64,9 +66,14 @@ struct layer_norm_figure final : wf::probe {
     for (std::size_t i = 0; i < marks_; ++i) std::swap(order[i], order[i + draw.below(static_cast<std::uint32_t>(angles_ - i))]);
     order.resize(marks_);
     out.add("marked", wf::tensor::of(order, {{"mark", marks_}})).about("angles whose points are marked, by number");
-    char line[64];
-    std::snprintf(line, sizeof line, "%zu points, %zu angles", points_, angles_);
-    out.summarise(line);
+    double least = std::numeric_limits<double>::infinity(), most = 0;
+    for (std::size_t i = 0; i < points_; ++i) {
+      double square = 0;
+      for (std::size_t j = 0; j < 3; ++j) square += normed(i, j) * normed(i, j);
+      least = std::min(least, std::sqrt(square)), most = std::max(most, std::sqrt(square));
+    }
+    out.summarise("a layer norm puts " + wf::counted(points_, "point") + " at lengths " + wf::told(least, 4) + " to " +
+                  wf::told(most, 4) + "; sqrt(3) is 1.732");
   }
 
  private:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
@@ -151,10 +152,10 @@ struct logit_lens final : wf::probe {
       add_token_texts(out, "tokens", acc["token_ids"], at.model());
     }
     auto const& accuracy = out.at("next_accuracy").values();
-    char line[96];
-    std::snprintf(line, sizeof line, "next token first: %.3g after the first block, %.3g after the last", accuracy(1),
-                  accuracy(top.layers));
-    out.summarise(line);
+    out.summarise(std::isnan(accuracy(top.layers)) ? "no position has a next token"
+                                                   : "the actual next token is the likeliest in " + wf::told(100 * accuracy(1)) +
+                                                         " % of positions after the first block, in " +
+                                                         wf::told(100 * accuracy(top.layers)) + " % after the last");
   }
 
  private:

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
@@ -105,10 +106,10 @@ struct next_token_ratio final : wf::probe {
     out.add("smooth_ratio", smooth).units("nat").about(text).missing("the window is not full, or no item has a next token in it");
     out.add("mean_ratio", whole).units("nat").about("mean over all positions of " + what).missing("no item has a next token");
     out.add("count", acc["counts"]).units("item").about("items that have a next token at each position");
-    char line[96];
-    std::snprintf(line, sizeof line, "%.0f positions, %.2f nat after the first block, %.2f after the last", seen,
-                  whole(std::size_t{0}), whole(L - 1));
-    out.summarise(line);
+    out.summarise(seen == 0 ? "no position has a next token"
+                            : "log p(next) / p(current) is " + wf::told(whole(std::size_t{0})) + " nat after the first block, " +
+                                  wf::told(whole(L - 1)) + " after the last, over " +
+                                  wf::counted(static_cast<std::size_t>(seen), "position"));
   }
 
  private:

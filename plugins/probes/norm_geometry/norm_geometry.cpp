@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
@@ -87,7 +88,7 @@ struct norm_geometry final : wf::probe {
     } catch (wf::data_error const& e) {
       why = e.what();
     }
-    char line[128];
+    std::string line;
     if (embedding.defined()) {
       double const mean = add_words(embedding, info, out);
       auto const last = std::find_if(norms.begin(), norms.end(),
@@ -97,11 +98,13 @@ struct norm_geometry final : wf::probe {
       else
         out.add("score_readings", std::vector<std::string>{"left out: " + info.architecture + " has no norm before its logits"})
             .dims("note");
-      std::snprintf(line, sizeof line, "%zu norms, radius %.4f, mean length of an embedding %.4f", norms.size(),
-                    std::sqrt(static_cast<double>(info.d_model)), mean);
+      double const radius = std::sqrt(static_cast<double>(info.d_model));
+      line = wf::counted(norms.size(), "norm") + " put states on a sphere of radius " + wf::told(radius, 4) +
+             "; an embedding's mean length is " + wf::told(mean, 4) + ", " + wf::told(mean / radius) + " of it";
     } else {
       out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note");
-      std::snprintf(line, sizeof line, "%zu norms, radius %.4f", norms.size(), std::sqrt(static_cast<double>(info.d_model)));
+      line = wf::counted(norms.size(), "norm") + " put states on a sphere of radius " +
+             wf::told(std::sqrt(static_cast<double>(info.d_model)), 4);
     }
     out.summarise(line);
   }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -67,7 +68,7 @@ struct patch {
 
 }  // namespace
 
-struct patching final : wf::probe {
+struct patching final : wf::probe, wf::plan_checker {
   explicit patching(wf::config const& c)
       : kinds_(c["kinds"].texts()),
         positions_(c["positions"].texts()),
@@ -88,6 +89,20 @@ struct patching final : wf::probe {
   wf::hook_set needs(wf::model_info const& model) const override {
     hooks(model, stack_of(model));  // says so before any weight is read if the model lacks one
     return {};
+  }
+
+  /// Pairs of unequal length and answers of several tokens, as far as a tokenizer tells them.
+  void check_plan(wf::probe_context const& at) const override {
+    auto const all = pairs(at);
+    std::vector<wf::parameter_problem> wrong;
+    for (auto const* answers : {&answer_, &against_}) answers->check(all.size(), at.model(), wrong);
+    bool const decoder = stack_of(at.model().info()).decoder;
+    for (std::size_t n = 0; n < std::min(all.size(), most_checked) && !decoder; ++n) {
+      auto const clean = length_of(all[n].clean, at), corrupted = length_of(all[n].corrupted, at);
+      if (clean && corrupted && *clean != *corrupted)
+        wrong.push_back({"pairs", pairs_.empty() ? 0 : n, unequal(all[n], *clean, *corrupted)});
+    }
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
   }
 
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
@@ -165,10 +180,57 @@ struct patching final : wf::probe {
                                   : "token whose logit counts for the corrupted text");
       add_token_texts(out, name, ids, at.model());
     }
-    out.summarise(std::to_string(all.size()) + (all.size() == 1 ? " pair" : " pairs"));
+    out.summarise(finding(out, all.size(), top));
   }
 
  private:
+  static constexpr std::size_t most_checked = 1000;  // pairs, before a run
+
+  /// Tokens of an item before cutting, or nothing if only the model can tell.
+  static std::optional<std::size_t> length_of(std::size_t item, wf::probe_context const& at) {
+    auto const block = at.data().read({item, item + 1});
+    auto const cut = [&](std::size_t n) { return at.longest() == 0 ? n : std::min(n, at.longest()); };
+    if (!block.tokens.empty()) return cut(block.tokens[0].size());
+    auto const* tokenizer = at.model().text_tokenizer();
+    if (block.texts.empty() || tokenizer == nullptr) return {};
+    return cut(tokenizer->encode(block.texts[0]).ids.size());
+  }
+  static std::string unequal(item_pair const& pair, std::size_t clean, std::size_t corrupted) {
+    return "items " + std::to_string(pair.clean) + " and " + std::to_string(pair.corrupted) + " have " + std::to_string(clean) +
+           " and " + std::to_string(corrupted) +
+           " tokens; patching puts position p of one into position p of the other, so change the texts until both have as many";
+  }
+
+  /// The activation that brings the largest share of the difference, in the mean over pairs.
+  std::string finding(wf::results const& out, std::size_t pairs, stack const& top) const {
+    std::string best;
+    double most = -std::numeric_limits<double>::infinity();
+    for (auto const& kind : kinds_) {
+      wf::dataset const& mean = out.at("mean_" + kind);
+      auto const v = mean.values().values<double const>();
+      for (std::size_t i = 0; i < v.size(); ++i) {
+        if (std::isnan(v[i]) || v[i] <= most) continue;
+        most = v[i];
+        best = kind;
+        std::size_t rest = i;
+        std::string where;
+        for (std::size_t a = mean.shape().size(); a-- > 0;) {
+          wf::dim const& d = mean.shape()[a];
+          std::size_t const at = rest % d.size;
+          rest /= d.size;
+          auto const c = mean.coordinate_map().find(d.name);
+          std::string const place = c == mean.coordinate_map().end() ? std::to_string(at) : wf::told(c->second.get({at}), 9);
+          where = " " + (d.name == top.pos() ? std::string("position") : d.name) + " " + place + where;
+        }
+        best += where;
+      }
+    }
+    std::string const n = wf::counted(pairs, "pair");
+    if (best.empty()) return n + ": no share is a number";
+    return best + " brings " + wf::told(most) + " of the logit difference" +
+           (pairs == 1 ? std::string(", in 1 pair") : ", in the mean over " + n);
+  }
+
   /// The kind's hook in each layer.
   std::map<std::string, std::vector<std::string>> hooks(wf::model_info const& m, stack const& top) const {
     std::map<std::string, std::vector<std::string>> all;
@@ -227,11 +289,7 @@ struct patching final : wf::probe {
     auto const& m = at.model();
     stack const top = stack_of(m.info());
     std::size_t const length = clean.of(top).size();
-    if (length != corrupted.of(top).size() || length == 0)
-      throw wf::usage_error(
-          "items " + std::to_string(pair.clean) + " and " + std::to_string(pair.corrupted) + " have " + std::to_string(length) +
-          " and " + std::to_string(corrupted.of(top).size()) +
-          " tokens; patching puts position p of one into position p of the other, so change the texts until both have as many");
+    if (length != corrupted.of(top).size() || length == 0) throw wf::usage_error(unequal(pair, length, corrupted.of(top).size()));
     auto const where = answer_position_.position(0, length);
     if (!where)
       throw wf::usage_error("`answer_position` lies outside item " + std::to_string(pair.clean) + ", which has " +

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -175,11 +176,17 @@ struct similarity_map final : wf::probe {
       wf::language::add_token_texts(out, name + "/nearest_tokens", near, at.model());
     }
     auto const names = needs(model).names();
-    if (names.empty() || out.at(names.front() + "/mean_cosine").values().count() == 0) return;
-    char line[128];
-    std::snprintf(line, sizeof line, "mean cosine of two positions: %.3f at the first hook, %.3f at the last",
-                  out.at(names.front() + "/mean_cosine").values()(0), out.at(names.back() + "/mean_cosine").values()(0));
-    out.summarise(line);
+    if (names.empty() || out.at(names.front() + "/mean_cosine").values().count() == 0)
+      return out.summarise("no items, so no similarity");
+    auto const mean = [&](std::string const& name) {
+      wf::tensor const wide = out.at(name + "/mean_cosine").values().to(wf::dtype::f64);
+      double sum = 0, n = 0;
+      for (double const v : wide.values<double const>())
+        if (!std::isnan(v)) sum += v, n += 1;
+      return wf::told(sum / n) + " at " + name;
+    };
+    out.summarise("mean cosine of two positions: " + mean(names.front()) +
+                  (names.size() > 1 ? ", " + mean(names.back()) : std::string()));
   }
 
  private:

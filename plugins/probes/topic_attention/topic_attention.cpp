@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/pooled.hpp"
@@ -162,6 +163,16 @@ struct topic_attention final : wf::probe {
       std::snprintf(line, sizeof line, "attention to own topic %.3g, to others %.3g times uniform",
                     out.at("topic_relative").scalar(), out.at("non_topic_relative").scalar());
       out.summarise(line);
+    } else {
+      auto const mean = [&](char const* name) {
+        auto const v = out.at(name).values().values<double const>();
+        double sum = 0, n = 0;
+        for (double const x : v)
+          if (!std::isnan(x)) sum += x, n += 1;
+        return wf::told(sum / n);
+      };
+      out.summarise("attention to own topic " + mean("topic_relative") + ", to others " + mean("non_topic_relative") +
+                    " times uniform, in the mean over heads");
     }
     out.add("num_topics", acc["topics"]).dims("item").about("distinct topics of each document");
   }

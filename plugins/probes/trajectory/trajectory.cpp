@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
@@ -202,10 +203,10 @@ struct trajectory final : wf::probe {
       whole += mean(l) /= static_cast<double>(words);
     }
     out.add("mean_step_length", mean).about("mean of step_length over all positions of all items").missing("no item has a token");
-    char line[96];
-    std::snprintf(line, sizeof line, "%zu words, mean way on the sphere %.2f, of radius %.2f", words, whole,
-                  std::sqrt(static_cast<double>(model.info().d_model)));
-    out.summarise(line);
+    out.summarise(words == 0 ? "no tokens, so no way"
+                             : "a token's mean way on the sphere is " + wf::told(whole) + ", " +
+                                   wf::told(whole / std::sqrt(static_cast<double>(model.info().d_model))) +
+                                   " of its radius, over " + wf::counted(words, "token"));
   }
 
  private:

@@ -16,6 +16,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/result_file.hpp>
 #include <wayfarer/source.hpp>
 
@@ -60,8 +61,16 @@ class id_lists {
  public:
   id_lists() = default;
   id_lists(std::vector<std::string> const& texts, std::string const& name) {
-    for (std::size_t i = 0; i < texts.size(); ++i)
-      kept_.push_back(ids_of(texts[i], "list " + std::to_string(i) + " of '" + name + "'"));
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      try {
+        kept_.push_back(ids_of(texts[i], "list " + std::to_string(i) + " of '" + name + "'"));
+      } catch (wf::usage_error const& e) {
+        if (texts.size() == 1) throw;
+        wrong.push_back({name, i, e.what()});
+      }
+    }
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
   }
   /// [[1, 2], [3]], or [1, 2] for one list.
   explicit id_lists(wf::json_value const& lists) {

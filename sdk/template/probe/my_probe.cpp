@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -56,6 +57,9 @@ struct my_probe final : wf::probe {
     for (std::size_t h = 0; h < names.size(); ++h) deviation(h) = std::sqrt(std::max(0.0, deviation(h)));
     out.add("length", mean).about("mean Euclidean length of the vectors at a hook").labels("hook", names);
     out.add("deviation", deviation).about("standard deviation of the lengths").labels("hook", names);
+    // What was found, for the run's line: numbers that are NaN are told as "no number".
+    if (!names.empty()) out.summarise("mean length " + wf::told(mean(std::size_t{0})) + " at " + names.front());
+    if (names.empty()) out.summarise("no hook was asked for");
   }
 
  private:

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -57,6 +58,7 @@ struct anisotropy final : wf::probe {
     out.add("mean_cosine", cosine)
         .about("mean cosine between tokens of different items")
         .labels("layer", needs(at.model().info()).names());
+    out.summarise("mean cosine " + wf::told(cosine(cosine.size(0) - 1)) + " after the last layer");  // its finding, for the run
   }
 
  private:

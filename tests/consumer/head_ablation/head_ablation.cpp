@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wf = wayfarer;
@@ -67,6 +68,7 @@ struct head_ablation final : wf::probe {
     for (double& x : rise.values<double>()) x -= plain;
     out.add("loss", plain).units("nat").about("mean next-token loss of the model as it is");
     out.add("rise", rise).units("nat").about("how much the loss rises without this head");
+    out.summarise("loss " + wf::told(plain) + " nat as the model is");
   }
 
  private:

@@ -1,8 +1,10 @@
 // head_entropy: how widely each attention head looks. The entropy of a query's weights, in nats and as a share of the most that
 // the tokens which it may look at would allow, averaged over queries.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wf = wayfarer;
@@ -45,6 +47,9 @@ struct head_entropy final : wf::probe {
   void finish(wf::accumulator const& sums, wf::results& out, wf::probe_context const&) const override {
     out.add("entropy", sums["entropy"] / sums["queries"]()).units("nat").about("mean entropy of a query's attention");
     out.add("share", sums["share"] / sums["choosing"]()).about("mean of entropy over the logarithm of the tokens in sight");
+    auto const entropy = out.at("entropy").values().values<double const>();
+    auto const [least, most] = std::minmax_element(entropy.begin(), entropy.end());
+    out.summarise("a head's mean entropy is " + wf::told(*least) + " to " + wf::told(*most) + " nat");
   }
 };
 
