@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <iostream>
 #include <iterator>
 #include <limits>
@@ -20,6 +21,7 @@
 #include "cli/planning.hpp"
 #include "cli/signals.hpp"
 #include "cli/verbs.hpp"
+#include "engine/engine.hpp"
 #include "engine/provenance.hpp"
 #include "engine/threads.hpp"
 #include "store/store.hpp"
@@ -121,7 +123,7 @@ class kept_activations {
         fill<double>(all, items, along);
       else
         fill<float>(all, items, along);
-      auto& d = out.add(hook, all).about(about.about);
+      auto& d = out.add(hook, all).about(about.about).missing("beyond the item's length, or a key that the query does not see");
       std::vector<std::string> names;
       // A dimension has one size in a node, and hooks may differ in how far they go: keys in number, say.
       for (auto const& s : shape) names.push_back(s.name);
@@ -383,8 +385,12 @@ int generate_verb(words const& arguments) {
                          "",
                          seconds};
   result_writer file(to->path, "Generation by " + std::string(which.id()), how.seed);
-  file.write(node, r);
   run_record run;
+  for (auto const& gap : file.write(node, r))
+    if (gap.missing.empty()) {
+      run.warnings.push_back(node.name + ": " + gap.dataset + ": " + describe(gap) + ", and nothing says why");
+      std::fprintf(stderr, "warning: %s\n", printable(run.warnings.back()).c_str());
+    }
   run.plan_json = to_json(parameters);
   run.versions = library_versions();
   run.environment = environment();

@@ -510,11 +510,7 @@ std::exception_ptr run::first_failure() const {
 void run::tell_gaps(run_outcome& outcome) {
   for (std::size_t i = 0; i < states_.size(); ++i)
     for (auto const& g : states_[i].gaps) {
-      std::string const many = format_count(g.nan + g.infinite) + " of " + format_count(g.of) +
-                               (g.of == 1 ? " value is " : " values are ") +
-                               (g.infinite == 0 ? "NaN"
-                                : g.nan == 0    ? "infinite"
-                                                : "not finite (" + format_count(g.nan) + " NaN)");
+      std::string const many = describe(g);
       if (g.missing.empty()) {
         ++outcome.unexplained;
         talk_.warn(plan_.nodes[i].name, g.dataset + ": " + many + ", and the plugin does not say why");
@@ -613,6 +609,13 @@ std::string kept_when_stopped(plan const& p, run_options const& options) {
               " the training of '" + n.name + "'";
   return "; no result is written, and " + (kept.empty() ? std::string("nothing is kept: --resume keeps finished blocks")
                                                         : kept + ": run the same command again to go on");
+}
+
+std::string describe(not_finite const& g) {
+  return format_count(g.nan + g.infinite) + " of " + format_count(g.of) + (g.of == 1 ? " value is " : " values are ") +
+         (g.infinite == 0 ? "NaN"
+          : g.nan == 0    ? "infinite"
+                          : "not finite (" + format_count(g.nan) + " NaN)");
 }
 
 run_outcome run_plan(plan const& p, std::vector<instance>& objects, run_options const& options, console& talk) {

@@ -13,6 +13,7 @@
 #include "engine/expectations.hpp"
 #include "engine/instances.hpp"
 #include "pipeline/plan.hpp"
+#include "store/store.hpp"
 
 namespace wayfarer::host {
 
@@ -22,6 +23,9 @@ struct run_options {
   std::uint64_t memory_budget = 0;  ///< bytes for blocks in flight, 0: a quarter of the machine's, and two blocks a thread
   bool resume = false;              ///< keeps finished blocks beside `out` until it is whole, and uses those that are there
 };
+
+/// "4 of 5 values are not finite (2 NaN)".
+std::string describe(not_finite const&);
 
 /// What a run leaves for its last lines.
 struct run_outcome {
