@@ -71,8 +71,9 @@ void say(int to, std::string_view text) noexcept {
 /// The child's end of the pipe, for its terminate handler.
 int tell_parent = -1;
 
-/// The child: loads the library, says "=" if it is still alive then, and what was thrown if it is not.
-[[noreturn]] void load_and_exit(char const* link) {
+/// The child: loads the library, says "=" if it is still alive then, and what was thrown if it is not. Nothing may be thrown out
+/// of it: what was compiled around it would catch that, as if it were the parent.
+[[noreturn]] void load_and_exit(char const* link) noexcept {
   rlimit const no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::signal(SIGALRM, SIG_DFL);

@@ -146,7 +146,7 @@ INSTANTIATE_TEST_SUITE_P(
         bad_library{"null_descriptor", {"returns no descriptor", host_sdk}},
         bad_library{"wild_descriptor", {"not into the library", host_sdk}},
         bad_library{"wrong_magic", {"wrong magic", "rebuild", host_sdk}},
-        bad_library{"truncated_descriptor", {"truncated descriptor", "64 bytes", "112", host_sdk, "rebuild"}},
+        bad_library{"truncated_descriptor", {"truncated descriptor", "64 bytes", "120", host_sdk, "rebuild"}},
         bad_library{"no_tail", {"truncated descriptor", "end mark", host_sdk}},
         bad_library{"wrong_major", {"built for " + next_major, "this host has " + host_sdk, "major versions", "rebuild"}},
         bad_library{"newer_minor",

@@ -128,7 +128,7 @@ struct bayes_floor final : wf::probe {
     }
   }
 
-  void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const&) const override {
+  void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
     double const n = acc["documents"](), masked = acc["masked"]();
     if (masked == 0) throw wf::data_error("no word could be masked: the documents observed have none, or p_m is 0");
     struct named {
@@ -160,7 +160,13 @@ struct bayes_floor final : wf::probe {
     char line[96];
     std::snprintf(line, sizeof line, "cross-entropy %.4f, squared %.5f", acc["loss"](cross_entropy) / masked,
                   acc["loss"](squared) / masked);
-    out.summarise(line);
+    std::string found = line;
+    // The floor is one only for the process that made the documents.
+    if (auto const& known = at.data().info().facts; tau_ == 0 && !known.contains("alpha")) {
+      std::snprintf(line, sizeof line, ", if alpha is %.4g", alpha_);
+      found += line;
+    }
+    out.summarise(found);
   }
 
  private:
