@@ -262,4 +262,19 @@ TEST_F(language_sources, packed_files_are_unpacked_within_a_limit) {
   EXPECT_EQ(s->info().items, 100000u);
   EXPECT_THAT(s->read({99998, 100000}).texts, ElementsAre("a line of text", "a line of text"));
   EXPECT_THAT([&] { text({{"path", path}, {"limit", std::int64_t{1}}}); }, ThrowsMessage<wf::data_error>(HasSubstr("limit")));
+  // Short lines: the text fits, the places of its items do not.
+  std::string const many = folder / "many.gz", lines = [] {
+    std::string text;
+    for (int i = 0; i < 70000; ++i) text += "a\n";
+    return text;
+  }();
+  gzFile const m = gzopen(many.c_str(), "wb");
+  gzwrite(m, lines.data(), static_cast<unsigned>(lines.size()));
+  gzclose(m);
+  EXPECT_THAT(
+      [&] {
+        text({{"path", many}, {"limit", std::int64_t{1}}});
+      },
+      ThrowsMessage<wf::usage_error>(HasSubstr("raise `limit`")));
+  EXPECT_EQ(text({{"path", many}, {"limit", std::int64_t{2}}})->info().items, 70000u);
 }
