@@ -214,7 +214,9 @@ TEST_F(host, an_edit_that_never_applies_is_said_once_with_counts) {
                             "edits: [{hook: logits, set: zero}]}\n");
   auto const r = wayfarer({"run", good.string(), "--out", out("good.h5")});
   ASSERT_EQ(r.code, 0) << r.out;
-  auto const kept = wf::host::result_reader(out("good.h5")).read("_run", "warnings").texts();
+  auto kept = wf::host::result_reader(out("good.h5")).read("_run", "warnings").texts();
+  // Of other things than edits a run warns too.
+  std::erase_if(kept, [](std::string const& one) { return one.find(": edit ") == std::string::npos; });
   EXPECT_THAT(
       kept, testing::UnorderedElementsAre(
                 "a: edit 0 (hook_embed, position 3) was applied to 2 of 4 items: the others have no such position",
