@@ -85,15 +85,16 @@ std::string digest_of(accumulator const& a) {
 
 std::string digest_of(item_block const& b) {
   hasher h;
-  h.number(b.first).number(b.count).lists(b.words).lists(b.tokens).lists(b.decoder_tokens).lists(b.choices);
+  h.number(b.first).number(b.count).lists(b.words).lists(b.tokens).lists(b.decoder_tokens).lists(b.token_types).lists(b.choices);
   for (auto const& t : b.texts) h.text(t);
+  for (auto const& t : b.seconds) h.text(t);
   for (auto const& [name, values] : b.truth) h.text(name).values(values);
   return h.hex();
 }
 
 std::string digest_of(batch const& b) {
   hasher h;
-  h.lists(b.tokens).lists(b.decoder_tokens).values(b.embeddings).values(b.encoder_states);
+  h.lists(b.tokens).lists(b.decoder_tokens).lists(b.token_types).values(b.embeddings).values(b.encoder_states);
   for (auto const p : b.first_position) h.number(p);
   return h.hex();
 }
@@ -103,6 +104,7 @@ std::string digest_of(source_info const& i) {
   h.number(i.items).number(i.vocabulary).number(i.longest);
   h.number(i.has_words).number(i.has_tokens).number(i.has_texts).number(i.has_choices);
   for (auto const& w : i.words) h.text(w);
+  for (auto const& n : i.notes) h.text(n);
   for (auto const& [name, values] : i.truth) h.text(name).values(values);
   return h.hex();
 }

@@ -37,6 +37,7 @@ batch items_of(batch const& all, std::vector<std::size_t> const& which) {
   for (std::size_t const i : which) {
     out.tokens.push_back(all.tokens[i]);
     if (!all.decoder_tokens.empty()) out.decoder_tokens.push_back(all.decoder_tokens[i]);
+    if (!all.token_types.empty()) out.token_types.push_back(all.token_types[i]);
   }
   return out;
 }

@@ -57,7 +57,9 @@ std::vector<std::string> items_of(source const& s, item_range whole, std::size_t
       if (!b.words.empty()) one.words.push_back(b.words[i]);
       if (!b.tokens.empty()) one.tokens.push_back(b.tokens[i]);
       if (!b.decoder_tokens.empty()) one.decoder_tokens.push_back(b.decoder_tokens[i]);
+      if (!b.token_types.empty()) one.token_types.push_back(b.token_types[i]);
       if (!b.texts.empty()) one.texts.push_back(b.texts[i]);
+      if (!b.seconds.empty()) one.seconds.push_back(b.seconds[i]);
       if (!b.choices.empty()) one.choices.push_back(b.choices[i]);
       for (auto const& [name, values] : b.truth) one.truth.emplace(name, values.slice(0, i, i + 1).clone());
       digests.push_back(digest_of(one));

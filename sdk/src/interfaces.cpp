@@ -12,6 +12,7 @@ namespace wayfarer {
 plugin_base::~plugin_base() = default;
 source::~source() = default;
 tokenizer::~tokenizer() = default;
+pair_tokenizer::~pair_tokenizer() = default;
 continued_run::~continued_run() = default;
 model::~model() = default;
 trainable_model::~trainable_model() = default;

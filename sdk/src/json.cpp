@@ -15,28 +15,6 @@
 
 namespace wayfarer {
 
-bool is_utf8(std::string_view text) noexcept {
-  auto const byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  for (std::size_t i = 0; i < text.size();) {
-    unsigned const lead = byte(i);
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    std::size_t const more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-    if (lead < 0xc2 || lead > 0xf4 || more >= text.size() - i) return false;
-    for (std::size_t k = 1; k <= more; ++k)
-      if ((byte(i + k) & 0xc0) != 0x80) return false;
-    // Overlong forms, surrogates and what lies beyond U+10FFFF.
-    unsigned const second = byte(i + 1);
-    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second >= 0xa0) || (lead == 0xf0 && second < 0x90) ||
-        (lead == 0xf4 && second >= 0x90))
-      return false;
-    i += more + 1;
-  }
-  return true;
-}
-
 namespace {
 
 void append_hex(std::string& out, unsigned char c) {

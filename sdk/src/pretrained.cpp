@@ -8,6 +8,9 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/layers.hpp>
+#include <wayfarer/utf8.hpp>
+
+#include "tokenizer/folder.hpp"
 
 namespace wayfarer {
 
@@ -95,8 +98,19 @@ void refuse_forced_tokens(model const& m) {
                     "; remove that key to generate without it (a first token can be given with the prompt)");
 }
 
+void late_tokenizer::open() const {
+  std::call_once(once_, [&] {
+    try {
+      opened_ = tokenizing::open(folder_);
+    } catch (tokenizing::unread_tokenizer const& e) {
+      unread_ = e.what();
+    }
+  });
+}
+
 tokenizer const* late_tokenizer::get() const {
-  std::call_once(once_, [&] { opened_ = open_tokenizer(folder_); });
+  open();
+  if (!unread_.empty()) throw data_error(unread_);
   return opened_.get();
 }
 
@@ -107,36 +121,64 @@ void require_tokenizer(model_info const& info, tokenizer const* words) {
                     "vocab.json and merges.txt), or give tokens");
 }
 
-ragged<std::int32_t> encode_items(item_block const& items, encode_options const& options, model_info const& info,
-                                  tokenizer const* words) {
+std::string late_tokenizer::text(std::int32_t token) const {
+  open();
+  return text_of_token(opened_.get(), token);
+}
+
+batch encode_items(item_block const& items, encode_options const& options, model_info const& info, tokenizer const* words) {
   std::size_t most = options.max_tokens ? options.max_tokens : SIZE_MAX;
   if (info.longest) most = std::min(most, info.longest);
   auto const cut = [&](std::span<std::int32_t const> ids) { return ids.first(std::min(most, ids.size())); };
-  ragged<std::int32_t> out;
+  auto const place = [&](std::size_t i) { return "item " + std::to_string(items.first + i); };
+  batch out;
   for (std::size_t i = 0; i < items.count; ++i) {
     if (!items.tokens.empty()) {
       for (auto const token : items.tokens[i])
         if (token < 0 || static_cast<std::size_t>(token) >= info.vocabulary)
-          throw data_error("token " + std::to_string(token) + " of item " + std::to_string(items.first + i) + " is outside " +
-                           info.architecture + "'s vocabulary of " + std::to_string(info.vocabulary));
-      out.push_back(cut(items.tokens[i]));
+          throw data_error("token " + std::to_string(token) + " of " + place(i) + " is outside " + info.architecture +
+                           "'s vocabulary of " + std::to_string(info.vocabulary));
+      out.uncut.push_back(items.tokens[i].size());
+      out.tokens.push_back(cut(items.tokens[i]));
+      if (items.token_types.empty()) continue;
+      if (items.token_types[i].size() != items.tokens[i].size())
+        throw data_error(place(i) + " has " + std::to_string(items.tokens[i].size()) + " tokens and " +
+                         std::to_string(items.token_types[i].size()) + " token types; give one for each token");
+      out.token_types.push_back(cut(items.token_types[i]));
     } else if (items.texts.empty()) {
       throw usage_error(
           info.architecture +
           " reads texts or tokens, and this source gives neither; word numbers have no meaning for it: use a source "
           "of texts or tokens");
+    } else if (!items.seconds.empty()) {
+      require_tokenizer(info, words);
+      auto const* const pairs = dynamic_cast<pair_tokenizer const*>(words);
+      if (!pairs) throw usage_error(info.architecture + " reads no pairs of texts; give single texts");
+      require_utf8(items.texts[i], place(i));
+      require_utf8(items.seconds[i], place(i) + ", its second text");
+      auto const both = pairs->encode_pair(items.texts[i], items.seconds[i], most == SIZE_MAX ? 0 : most);
+      out.uncut.push_back(both.uncut);
+      out.tokens.push_back(cut(both.ids));
+      out.token_types.push_back(cut(both.types));
     } else {
       require_tokenizer(info, words);
+      require_utf8(items.texts[i], place(i));
       auto ids = words->encode(items.texts[i]).ids;
+      out.uncut.push_back(ids.size());
       if (ids.size() > most && most > 0) {
         std::int32_t const last = ids.back();
         auto const& s = words->special();
         if (last == s.eos || last == s.sep) ids[most - 1] = last;
       }
-      out.push_back(cut(ids));
+      out.tokens.push_back(cut(ids));
     }
   }
   return out;
+}
+
+void refuse_token_types(item_block const& items, model_info const& info) {
+  if (!items.token_types.empty())
+    throw usage_error(info.architecture + " looks up no token types; leave `token_types` out, or use a BERT");
 }
 
 std::string text_of_token(tokenizer const* words, std::int32_t token) {

@@ -281,6 +281,53 @@ TEST(bert_checkpoints, other_activations_are_run) {
   }
 }
 
+// Types move a token by a row of their table, so that an edit that adds the difference of two rows must do the same.
+TEST(bert_types, come_from_the_batch_or_from_the_separator) {
+  auto const m = open_bert("bert-small");
+  golden const g(data_folder("bert-small"));
+  batch b = g.make({1, 2});
+  tensor const rows = m->weight("token_type_embed.W_T");
+  std::vector<std::int32_t> const first{b.tokens[0].begin(), b.tokens[0].end()};
+  std::size_t const cut = 2;
+  std::int32_t const sep = first[cut];
+  ASSERT_EQ(std::find(first.begin(), first.end(), sep) - first.begin(), static_cast<std::ptrdiff_t>(cut));
+  auto expected_types = [&](std::size_t i) {
+    std::vector<std::int32_t> types(b.tokens[i].size());
+    auto const at = std::find(b.tokens[i].begin(), b.tokens[i].end(), sep);
+    for (std::size_t p = 0; p < types.size(); ++p) types[p] = static_cast<std::ptrdiff_t>(p) > at - b.tokens[i].begin();
+    return types;
+  };
+  run_request edited;
+  edited.capture = m->info().hooks_for("*");
+  edited.precision = dtype::f64;
+  edited.edits.push_back({"hook_token_type_embed", [&](edit_site const& site, tensor const& x) {
+                            auto const types = expected_types(site.item);
+                            for (std::size_t p = 0; p < types.size(); ++p)
+                              for (std::size_t d = 0; d < x.size(1); ++d)
+                                x(p, d) = rows.get({static_cast<std::size_t>(types[p]), d});
+                          }});
+  auto const expected = m->run(b, edited);
+  batch typed = b;
+  for (std::size_t i = 0; i < 2; ++i) typed.token_types.push_back(expected_types(i));
+  auto const given = run_hooks(*m, typed, {"*"}, dtype::f64);
+  auto const ruled =
+      make<model>("bert", {{"path", data_folder("bert-small")}, {"token_types", std::string("sep")}, {"sep", std::int64_t{sep}}});
+  ruled->load();
+  auto const by_rule = run_hooks(*ruled, b, {"*"}, dtype::f64);
+  for (std::size_t i = 0; i < 2; ++i) {
+    expect_same(*m, expected, i, given, i, "given");
+    expect_same(*m, expected, i, by_rule, i, "by rule");
+  }
+  EXPECT_FALSE(same_bytes(given.at("logits", 0), run_hooks(*m, b, {"*"}, dtype::f64).at("logits", 0)));
+  batch wrong = b;
+  wrong.token_types = typed.token_types;
+  wrong.token_types.values.back() = 7;
+  EXPECT_THROW(run_hooks(*m, wrong, {"*"}), data_error);
+  wrong.token_types = {};
+  wrong.token_types.push_back(std::vector<std::int32_t>{0});
+  EXPECT_THROW(run_hooks(*m, wrong, {"*"}), usage_error);
+}
+
 TEST(bert_edits, change_everything_downstream_and_nothing_upstream) {
   auto const m = open_bert("roberta-small");
   golden const g(data_folder("roberta-small"));
@@ -357,6 +404,16 @@ TEST(bert_encode, texts_stand_between_their_marks) {
   EXPECT_EQ(m->encode(items, {.max_tokens = 4}).tokens.values, (std::vector<std::int32_t>{2, 5, 6, 3, 2, 7, 3}));
   items.texts[0] = std::string(200, '.');
   EXPECT_EQ(m->encode(items, {}).tokens[0].size(), 16u);  // no longer than the model reads
+  items.seconds = {"home", "walk"};
+  items.texts = {"walking home", "Home"};
+  batch const pairs = m->encode(items, {});
+  EXPECT_EQ(pairs.tokens.values, (std::vector<std::int32_t>{2, 5, 6, 7, 3, 7, 3, 2, 7, 3, 5, 3}));
+  EXPECT_EQ(pairs.token_types.values, (std::vector<std::int32_t>{0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1}));
+  EXPECT_EQ(m->encode(items, {.max_tokens = 6}).tokens.values, (std::vector<std::int32_t>{2, 5, 6, 3, 7, 3, 2, 7, 3, 5, 3}));
+  EXPECT_EQ(m->encode(items, {.max_tokens = 6}).uncut, (std::vector<std::size_t>{7, 5}));
+  items.seconds.clear();
+  items.texts[0] = "caf\xe9";
+  EXPECT_THAT(thrown<data_error>([&] { m->encode(items, {}); }), HasSubstr("item 0: this is not UTF-8: byte 3 is 0xe9"));
   items.texts.clear();
   EXPECT_THAT(thrown<usage_error>([&] { m->encode(items, {}); }), HasSubstr("texts or tokens"));
 }

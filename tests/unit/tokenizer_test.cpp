@@ -20,6 +20,7 @@
 
 #include <unistd.h>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <wayfarer/error.hpp>
@@ -436,6 +437,239 @@ TEST(wordpiece, tokenizer_json_says_the_same_as_the_list) {
     EXPECT_EQ(json->encode(text).ids, list->encode(text).ids) << text;
 }
 
+// ---- what the files beside a vocabulary say ----
+
+namespace {
+
+/// A WordPiece tokenizer.json with ids 0 to 4 for the special tokens.
+std::string wordpiece_json(
+    std::string const& normalizer, std::string const& added,
+    std::string const& vocab = R"("the": 5, "The": 6, "co": 7, "##vid": 8, "\u4f60": 9, "cafe": 10, "s": 11)") {
+  return R"({"normalizer": {"type": "BertNormalizer")" + normalizer + R"(}, "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+    "added_tokens": [{"id": 2, "content": "[CLS]", "special": true}, {"id": 3, "content": "[SEP]", "special": true})" +
+         added + R"(], "model": {"type": "WordPiece", "unk_token": "[UNK]",
+    "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, )" +
+         vocab + "}}}";
+}
+ids inner(wf::tokenizer const& t, std::string const& text, bool special = true) {
+  return t.encode(text, {.special = special, .ends = false}).ids;
+}
+std::string token(int id, std::string const& text, std::string const& flags) {
+  return R"(, {"id": )" + std::to_string(id) + R"(, "content": ")" + text + R"(", )" + flags + "}";
+}
+
+}  // namespace
+
+TEST(added_tokens, normalized_ones_are_found_in_the_normalised_text_and_the_others_before) {
+  auto const t = open({{"tokenizer.json", wordpiece_json("", token(20, "COVID", R"("normalized": true)") +
+                                                                 token(21, "Caf\u00e9", R"("normalized": true)") +
+                                                                 token(22, "co", R"("normalized": false)"))}});
+  for (std::string const text : {"COVID", "Covid", "C\xc3\x93VID"})
+    EXPECT_EQ(inner(*t, "the " + text + "s"), (ids{5, 20, 11})) << text;
+  for (std::string const text : {"cafe", "CAFE", "caf\xc3\xa9"}) EXPECT_EQ(inner(*t, text), ids{21}) << text;
+  EXPECT_EQ(inner(*t, "covid"), (ids{22, 1}));  // the raw token is cut out first
+  std::string const text = "the Caf\xc3\xa9";
+  EXPECT_EQ(pieces_of_text(*t, text, {.ends = false}), (words{"the", "Caf\xc3\xa9"}));
+}
+
+TEST(added_tokens, whole_words_and_the_white_space_around) {
+  auto const t = open({{"tokenizer.json", wordpiece_json("", token(20, "ab", R"("normalized": false, "single_word": true)") +
+                                                                 token(21, "<l>", R"("lstrip": true)") +
+                                                                 token(22, "<r>", R"("rstrip": true, "special": true)"))}});
+  EXPECT_EQ(inner(*t, "ab the.ab, ab"), (ids{20, 5, 1, 20, 1, 20}));
+  for (std::string const text : {"abs", "sab", "_ab", "ab1",
+                                 "\xc3\xa9"
+                                 "ab"})
+    EXPECT_THAT(inner(*t, text), testing::Not(testing::Contains(20))) << text;
+  EXPECT_EQ(pieces_of_text(*t, "s  <l> s <r> s", {.ends = false}), (words{"s", "  <l>", "s", "<r> ", "s"}));
+}
+
+TEST(added_tokens, of_all_files_are_one_list) {
+  files all = byte_level({{"a", "b"}});
+  all["added_tokens.json"] = R"({"<new>": 300, "<pad>": 301})";
+  all["special_tokens_map.json"] = R"({"pad_token": "<pad>", "mask_token": {"content": "<m>", "lstrip": true}})";
+  all["tokenizer_config.json"] = R"({"added_tokens_decoder": {"302": {"content": "<m>", "lstrip": true, "special": true}}})";
+  auto const t = open(all);
+  EXPECT_EQ(inner(*t, "ab<new><pad> <m>"), (ids{256, 300, 301, 302}));
+  EXPECT_EQ(t->special().pad, 301);
+  EXPECT_EQ(t->special().mask, 302);
+  EXPECT_EQ(inner(*t, "<new>", false), ids{300});  // not special
+  EXPECT_NE(inner(*t, "<pad>", false), ids{301});
+  all["tokenizer_config.json"] = R"({"added_tokens_decoder": {"302": {"content": "<new>"}}})";
+  EXPECT_NE(refusal(all).find("added_tokens.json: [\"<new>\"]: the token has the id 302 in tokenizer_config.json"),
+            std::string::npos)
+      << refusal(all);
+  all["tokenizer_config.json"] = R"({"split_special_tokens": true})";
+  EXPECT_NE(inner(*open(all), "<pad>"), ids{301});
+  // Where tokenizer.json and the configuration speak of one token, the configuration's flags count.
+  auto const json = open({{"tokenizer.json", wordpiece_json("", token(20, "<x>", R"("special": true)"))},
+                          {"tokenizer_config.json", R"({"added_tokens_decoder": {"20": {"content": "<x>", "rstrip": true},
+                             "21": {"content": "<y>"}}})"}});
+  EXPECT_EQ(pieces_of_text(*json, "<x> s<y>", {.ends = false}), (words{"<x> ", "s", "<y>"}));
+  EXPECT_EQ(inner(*json, "<y>"), ids{21});
+}
+
+TEST(added_tokens, of_a_sentencepiece_folder) {
+  auto const next = static_cast<std::int32_t>(few_pieces.size());
+  std::string const config = R"("tokenizer_class": "T5Tokenizer", "extra_ids": 0)";
+  for (auto const& [file, text] : {std::pair("added_tokens.json", R"({"<": )" + std::to_string(next) + "}"),
+                                   std::pair("tokenizer_config.json", "{" + config + R"(, "added_tokens_decoder": {")" +
+                                                                          std::to_string(next) + R"(": {"content": "<"}}})")}) {
+    files all = {{"spiece.model", few_spiece.at("spiece.model")}, {"tokenizer_config.json", "{" + config + "}"}};
+    all[file] = text;
+    EXPECT_EQ(open(all)->encode("low<low").ids, (ids{4, next, 4, 1})) << file;
+  }
+}
+
+TEST(added_tokens, t5_without_legacy_puts_the_first_space_once) {
+  files all = few_spiece;
+  EXPECT_EQ(tokens_of(*open(all), "low</s>low", {.ends = false}), (words{" low", "</s>", " low"}));
+  all["tokenizer_config.json"] = R"({"legacy": false})";
+  auto const t = open(all);
+  EXPECT_EQ(tokens_of(*t, "low</s>low", {.ends = false}), (words{" low", "</s>", "low"}));
+  EXPECT_EQ(tokens_of(*t, "low</s> low", {.ends = false}), (words{" low", "</s>", " low"}));
+  EXPECT_EQ(tokens_of(*t, "low <extra_id_0> low", {.ends = false}), (words{" low", "<extra_id_0>", "low"}));
+}
+
+TEST(tokenizer_config, rewrites_berts_normaliser) {
+  auto const with = [](std::string const& normalizer, std::string const& config) {
+    return open({{"tokenizer.json", wordpiece_json(normalizer, "")}, {"tokenizer_config.json", config}});
+  };
+  EXPECT_EQ(inner(*with(R"(, "lowercase": true)", R"({"do_lower_case": false})"), "The"), ids{6});
+  EXPECT_EQ(inner(*with(R"(, "lowercase": false)", R"({"do_lower_case": true})"), "The"), ids{5});
+  EXPECT_EQ(inner(*with(R"(, "lowercase": false)", R"({"tokenizer_class": "BertTokenizerFast"})"), "The"), ids{6});
+  std::string const accent = "caf\xc3\xa9", chinese = "s\xe4\xbd\xa0";
+  EXPECT_EQ(inner(*with("", "{}"), accent), ids{10});
+  EXPECT_EQ(inner(*with("", R"({"strip_accents": false})"), accent), ids{1});
+  EXPECT_EQ(inner(*with(R"(, "strip_accents": false)", R"({"strip_accents": null})"), accent), ids{10});
+  EXPECT_EQ(inner(*with(R"(, "lowercase": false)", R"({"strip_accents": true})"), accent), ids{10});
+  EXPECT_EQ(inner(*with("", "{}"), chinese), (ids{11, 9}));
+  EXPECT_EQ(inner(*with("", R"({"tokenize_chinese_chars": false})"), chinese), ids{1});
+  EXPECT_EQ(inner(*with(R"(, "handle_chinese_chars": false)", R"({"tokenize_chinese_chars": true})"), chinese), (ids{11, 9}));
+  std::string const odd =
+      refusal({{"tokenizer.json", wordpiece_json(R"(, "lowercase": true)", "")},
+               {"tokenizer_config.json", R"({"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": false})"}});
+  EXPECT_NE(odd.find("do_lower_case: is false, but tokenizer.json has lowercase true"), std::string::npos) << odd;
+}
+
+TEST(tokenizer_config, adds_a_space_or_a_beginning) {
+  files all = low_newer;
+  all["tokenizer_config.json"] = R"({"add_prefix_space": true})";
+  EXPECT_EQ(tokens_of(*open(all), "low"), words{" low"});
+  all["tokenizer_config.json"] = R"({"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true})";
+  EXPECT_EQ(tokens_of(*open(all), "low"), (words{"<|endoftext|>", "low"}));
+  EXPECT_EQ(tokens_of(*open(all), "low", {.ends = false}), words{"low"});
+  all["tokenizer_config.json"] = R"({"add_eos_token": true})";
+  EXPECT_NE(refusal(all).find("add_eos_token: is true, but the tokenizer's other files put none behind a text"),
+            std::string::npos);
+  std::string const head =
+      R"({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}, "model": {"type": "BPE", "vocab": )" +
+      low_newer.at("vocab.json") + R"(, "merges": ["l o", "lo w", ")" + letter(' ') + R"( low"]}})";
+  EXPECT_EQ(tokens_of(*open({{"tokenizer.json", head}}), "low"), words{"low"});
+  EXPECT_EQ(tokens_of(*open({{"tokenizer.json", head}, {"tokenizer_config.json", R"({"add_prefix_space": true})"}}), "low"),
+            words{" low"});
+}
+
+TEST(tokenizer_config, what_is_not_followed_is_refused_by_name) {
+  auto const says = [](files all, std::string const& config, std::string const& what,
+                       char const* file = "tokenizer_config.json") {
+    all[file] = config;
+    std::string const got = refusal(all);
+    EXPECT_NE(got.find(what), std::string::npos) << "expected: " << what << "\ngot: " << got;
+  };
+  says(few_words, R"({"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"})",
+       "tokenizer_class: \"BertJapaneseTokenizer\" is not supported with vocab.txt; this build reads there: BertTokenizer");
+  says(few_words, R"({"tokenizer_class": "BertweetTokenizer"})", "config.json: tokenizer_class: \"BertweetTokenizer\"",
+       "config.json");
+  says(few_words, R"({"tokenizer_class": "GPT2Tokenizer"})", "\"GPT2Tokenizer\" is not supported with vocab.txt");
+  says(low_newer, R"({"tokenizer_class": "CLIPTokenizer"})", "\"CLIPTokenizer\" is not supported with vocab.json and merges.txt");
+  says(few_spiece, R"({"tokenizer_class": "PegasusTokenizer"})",
+       "\"PegasusTokenizer\" is not supported with a SentencePiece model");
+  says({{"tokenizer.json", wordpiece_json("", "")}}, R"({"tokenizer_class": "T5TokenizerFast"})",
+       "\"T5TokenizerFast\" is not supported with a tokenizer.json with WordPiece");
+  says({}, R"({"tokenizer_class": "CanineTokenizer"})", "\"CanineTokenizer\" is not supported with no vocabulary file");
+  says({}, "x", "sentencepiece.bpe.model: tokenizers in such files are not read; this build reads tokenizer.json",
+       "sentencepiece.bpe.model");
+  says(few_words, R"({"do_basic_tokenize": false})", "do_basic_tokenize: is false");
+  says(few_words, R"({"never_split": ["low"]})", "never_split[0]: \"low\" is no token that is matched as a whole");
+  says(few_words, R"({"never_split": ["[MASK]"], "mask_token": "[MASK]"})", "accepted");
+  says(few_words, R"({"word_tokenizer_type": "mecab"})", "word_tokenizer_type: belongs to a kind of tokenizer");
+  says(few_words, R"({"wordpieces_prefix": "@@"})", "wordpieces_prefix: only \"##\"");
+  says(few_words, R"({"extra_ids": 10})", "extra_ids: is 10, which only T5's tokenizers read");
+  says(low_newer, R"({"do_lower_case": true})", "do_lower_case: is true, which byte-level BPE does not read");
+  says(few_spiece, R"({"sp_model_kwargs": {"enable_sampling": true}})", "sp_model_kwargs: settings of SentencePiece's library");
+  says(few_spiece, R"({"add_prefix_space": false})", "add_prefix_space: is false");
+}
+
+TEST(tokenizer_config, what_nobody_knows_becomes_a_note) {
+  files all = few_words;
+  all["tokenizer_config.json"] =
+      R"({"model_max_length": 512, "padding_side": "left", "frobnicate": 3, "pad_token": "[P]", "nothing": null, "never_split": null})";
+  auto const t = open(all);
+  auto const& notes = dynamic_cast<wf::pair_tokenizer const&>(*t).notes();
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_NE(notes[0].find("tokenizer_config.json: the setting \"frobnicate\" is not known here"), std::string::npos);
+  EXPECT_NE(notes[1].find("pad_token \"[P]\" is in no vocabulary"), std::string::npos);
+}
+
+TEST(wordpiece, blank_and_double_lines_keep_the_numbers_of_the_others) {
+  auto const t = open({{"vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n\n\nlow\n##er\nlow\r\nl\n"}});
+  EXPECT_EQ(inner(*t, "low lower l"), (ids{8, 8, 7, 9}));
+  EXPECT_EQ(t->vocabulary(), 10u);
+  EXPECT_EQ(t->token_text(6), "low");
+  EXPECT_EQ(t->token_text(4), "");
+  EXPECT_EQ(t->find("low"), 8);
+  auto const& notes = dynamic_cast<wf::pair_tokenizer const&>(*t).notes();
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("2 of its lines come again below, the first of them line 5"), std::string::npos) << notes[0];
+}
+
+TEST(bytes, are_byt5s_tokens) {
+  files all = {{"tokenizer_config.json", R"({"tokenizer_class": "ByT5Tokenizer"})"}};
+  auto const t = open(all);
+  EXPECT_EQ(t->kind(), "bytes");
+  EXPECT_EQ(t->vocabulary(), 384u);
+  EXPECT_EQ(t->encode("hi\xc3\xa9").ids, (ids{107, 108, 198, 172, 1}));
+  EXPECT_EQ(t->encode("h <extra_id_0>").ids, (ids{107, 35, 259, 1}));
+  EXPECT_EQ(t->encode("h</s>").ids, (ids{107, 1}));  // ByT5 ends no text twice
+  EXPECT_EQ(t->encode("").ids, ids{1});
+  EXPECT_EQ(t->decode(ids{107, 198, 172}), "h\xc3\xa9");
+  EXPECT_EQ(t->token_text(198), "\\xc3");
+  EXPECT_EQ(t->special().pad, 0);
+  EXPECT_EQ(t->special().unk, 2);
+  all["tokenizer_config.json"] = R"({"tokenizer_class": "ByT5Tokenizer", "extra_ids": 2})";
+  EXPECT_EQ(open(all)->vocabulary(), 261u);
+  EXPECT_EQ(open({{"config.json", R"({"tokenizer_class": "ByT5Tokenizer"})"}})->vocabulary(), 384u);
+  all["spiece.model"] = few_spiece.at("spiece.model");
+  EXPECT_NE(refusal(all).find("needs no file, but the folder has spiece.model"), std::string::npos);
+}
+
+TEST(pairs, stand_as_bert_and_roberta_put_them) {
+  auto const pair = [](files const& all, std::size_t most = 0) {
+    return dynamic_cast<wf::pair_tokenizer const&>(*open(all)).encode_pair("low low", "l", most);
+  };
+  auto const bert = pair(few_words);
+  EXPECT_EQ(bert.ids, (ids{2, 5, 5, 3, 7, 3}));
+  EXPECT_EQ(bert.types, (ids{0, 0, 0, 0, 1, 1}));
+  EXPECT_EQ(bert.second, (std::vector<bool>{false, false, false, false, true, true}));
+  EXPECT_EQ(bert.spans[2], (wf::token_span{4, 7}));
+  EXPECT_EQ(bert.spans[4], (wf::token_span{0, 1}));
+  auto const cut = pair(few_words, 5);
+  EXPECT_EQ(cut.ids, (ids{2, 5, 3, 7, 3}));  // the longer text gives way
+  EXPECT_EQ(cut.uncut, 6u);
+  files roberta = byte_level({{"l", "o"}});
+  auto vocab = wf::parse_json(roberta["vocab.json"], "vocab", wf::tokenizer_limits);
+  vocab.set("<s>", 300).set("</s>", 301).set("<unk>", 302);
+  roberta["vocab.json"] = to_json(vocab), roberta["config.json"] = R"({"model_type": "roberta"})";
+  auto const both = dynamic_cast<wf::pair_tokenizer const&>(*open(roberta)).encode_pair("lo", "o");
+  EXPECT_EQ(both.ids, (ids{300, 256, 301, 301, *open(roberta)->find("o"), 301}));
+  EXPECT_EQ(both.types, ids(6, 0));
+  EXPECT_THROW(pair(low_newer), wf::usage_error);
+  files const json = {{"tokenizer.json", wordpiece_json("", "")}};
+  EXPECT_EQ(dynamic_cast<wf::pair_tokenizer const&>(*open(json)).encode_pair("the", "s").types, (ids{0, 0, 0, 1, 1}));
+}
+
 TEST(tokenizer_files, a_folder_without_any_has_none) {
   EXPECT_EQ(open({}), nullptr);
   EXPECT_EQ(open({{"vocab.json", "{}"}}), nullptr);
@@ -482,8 +716,9 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
        "post_processor: no token has the id 9");
   says(bpe(R"("added_tokens": [{"id": 1, "content": "x"}], )"),
        "added_tokens: the added token \"x\" has the id 1, which is \"b\"");
-  says(bpe(R"("added_tokens": [{"id": 5, "content": "x", "single_word": true}], )"),
-       "added_tokens[0]: added tokens that must be whole words");
+  says(bpe(R"("added_tokens": [{"id": 5, "content": "x", "single_word": 1}], )"), "added_tokens[0]: single_word: expected");
+  says(bpe(R"("shuffle": true, )"), "tokenizer.json: shuffle: this setting is not known here");
+  says(bpe("", R"(, "alpha": 0.1)"), "model: alpha: this setting is not known here");
   says(bpe(R"("added_tokens": [{"id": 5, "content": "x"}, {"id": 5, "content": "y"}], )"), "has the id 5");
   says(bpe(R"("added_tokens": [{"id": 5, "content": ""}], )"), "an added token is empty");
   says({{"tokenizer.json", R"({"pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"}},
@@ -506,7 +741,6 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
   says({{"spiece.model", few_spiece.at("spiece.model")}, {"config.json", R"({"tokenizer_class": "XLNetTokenizer"})"}},
        "\"XLNetTokenizer\" is not supported");
 
-  says({{"vocab.txt", "[UNK]\n[CLS]\n[SEP]\na\na\n"}}, "the token \"a\" comes twice");
   says({{"vocab.txt", "[CLS]\n[SEP]\na\n"}}, "no token for unknown words");
   says({{"vocab.txt", "[UNK]\n\xff\n"}}, "vocab.txt:2: the token is not UTF-8");
 }

@@ -156,7 +156,7 @@ std::vector<wf::hook_info> list_hooks(shape const& s) {
   };
   add("hook_embed", state, "row of the token embedding");
   add("hook_pos_embed", state, "row of the position embedding");
-  add("hook_token_type_embed", state, "row 0 of the token type embedding");
+  add("hook_token_type_embed", state, "row of the token type embedding");
   norm("embed_ln.", "the sum of the three embeddings");
   for (std::size_t i = 0; i < s.layers; ++i) {
     auto const b = "blocks." + std::to_string(i) + ".";
@@ -193,6 +193,8 @@ struct bert final : wf::model, wf::pretrained {
   explicit bert(wf::config const& c)
       : path_(c["path"].text()),
         config_(wf::hf_config::open(path_, {"bert", "roberta", "xlm-roberta", "camembert"})),
+        after_sep_(c["token_types"].text() == "sep"),
+        sep_(static_cast<std::int32_t>(c["sep"].integer())),
         shape_(shape::read(config_)),
         generation_(wf::read_generation_tokens(config_, shape_.vocabulary)),
         weights_(list_weights(shape_)),
@@ -204,16 +206,18 @@ struct bert final : wf::model, wf::pretrained {
     info_.activation = shape_.act_name;
     info_.attention_scale = 1 / std::sqrt(static_cast<double>(shape_.d_head));
     info_.hooks = list_hooks(shape_), info_.weights = weights_.names();
+    if (after_sep_ && shape_.types < 2)
+      throw wf::usage_error("bert: `token_types: sep` needs two types, but this model has " + std::to_string(shape_.types) +
+                            " (type_vocab_size)");
+    if (!after_sep_ && sep_ >= 0) throw wf::usage_error("bert: `sep` is read only with `token_types: sep`");
   }
 
   wf::model_info const& info() const override { return info_; }
   wf::tensor weight(std::string_view name) const override { return weights_.weight(name); }
   wf::tokenizer const* text_tokenizer() const override { return tokenizer_.get(); }
-  std::string token_text(std::int32_t token) const override { return wf::text_of_token(tokenizer_.get(), token); }
+  std::string token_text(std::int32_t token) const override { return tokenizer_.text(token); }
   wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override {
-    wf::batch out;
-    out.tokens = wf::encode_items(items, options, info_, tokenizer_.get());
-    return out;
+    return wf::encode_items(items, options, info_, items.texts.empty() ? nullptr : tokenizer_.get());
   }
 
   wf::generation_tokens const& generation() const override { return generation_; }
@@ -279,22 +283,63 @@ struct bert final : wf::model, wf::pretrained {
       if (batch.tokens[i].size() + (batch.first_position.empty() ? 0 : batch.first_position.at(i)) > info_.longest)
         throw wf::usage_error("bert: item " + std::to_string(i) + " has " + std::to_string(batch.tokens[i].size()) +
                               " tokens, this model reads " + std::to_string(info_.longest) + "; give max_tokens");
+    wf::ragged<std::int32_t> const types = types_of(batch);
     wf::taps at(info_, request);
     auto const of = wf::row_packing::of(batch.tokens, batch.first_position);
     wf::rows const tokens = batch.embeddings.defined()
                                 ? rows_from(batch.embeddings, of, shape_.d_model, request.precision, "embeddings")
                                 : embed(batch.tokens, of, embed_, request.precision);
-    forward(tokens, batch, request, at);
+    forward(tokens, batch, types, request, at);
     return at.take();
   }
 
+  /// The type of every token: the batch's own, else by the rule, else 0.
+  wf::ragged<std::int32_t> types_of(wf::batch const& batch) const {
+    wf::ragged<std::int32_t> types;
+    bool const given = !batch.token_types.empty(), by_rule = !given && after_sep_ && !batch.embeddings.defined();
+    if (given && batch.token_types.size() != batch.items())
+      throw wf::usage_error("bert: " + std::to_string(batch.items()) + " items, but token types of " +
+                            std::to_string(batch.token_types.size()));
+    std::int32_t const sep = by_rule ? separator() : -1;
+    std::vector<std::int32_t> row;
+    for (std::size_t i = 0; i < batch.items(); ++i) {
+      auto const tokens = batch.tokens[i];
+      row.assign(tokens.size(), 0);
+      if (given) {
+        if (batch.token_types[i].size() != row.size())
+          throw wf::usage_error("bert: item " + std::to_string(i) + " has " + std::to_string(row.size()) + " tokens and " +
+                                std::to_string(batch.token_types[i].size()) + " token types");
+        std::copy(batch.token_types[i].begin(), batch.token_types[i].end(), row.begin());
+        for (auto const t : row)
+          if (t < 0 || static_cast<std::size_t>(t) >= shape_.types)
+            throw wf::data_error("bert: item " + std::to_string(i) + " has the token type " + std::to_string(t) +
+                                 "; this model has " + std::to_string(shape_.types) + " (type_vocab_size)");
+      } else if (by_rule) {
+        // The first separator ends the first text and is of its type.
+        auto const first = std::find(tokens.begin(), tokens.end(), sep);
+        if (first != tokens.end()) std::fill(row.begin() + (first - tokens.begin()) + 1, row.end(), 1);
+      }
+      types.push_back(row);
+    }
+    return types;
+  }
+
+  std::int32_t separator() const {
+    if (sep_ >= 0) return sep_;
+    auto const* const words = tokenizer_.get();
+    if (!words || !words->special().sep)
+      throw wf::usage_error(
+          "bert: `token_types: sep` needs the id of [SEP], and no tokenizer beside the checkpoint says it; give `sep`");
+    return *words->special().sep;
+  }
+
   // The residual stream passes a norm after each addition, so what enters a layer is the former norm's output.
-  void forward(wf::rows const& tokens, wf::batch const& batch, wf::run_request const& request, wf::taps& at) const {
+  void forward(wf::rows const& tokens, wf::batch const& batch, wf::ragged<std::int32_t> const& types,
+               wf::run_request const& request, wf::taps& at) const {
     auto const& of = tokens.shared_packing();
-    wf::ragged<std::int32_t> const type_0{std::vector<std::int32_t>(of->rows()), of->offsets};
     wf::rows x = at("hook_embed", tokens);
     x += at("hook_pos_embed", position_rows(of, batch, request.precision));
-    x += at("hook_token_type_embed", embed(type_0, of, types_, request.precision));
+    x += at("hook_token_type_embed", embed(types, of, types_, request.precision));
     x = layer_norm(x, embed_ln_, at.in("embed_ln"));
     wf::attend_options const to_all{.heads = shape_.heads, .scale = info_.attention_scale, .causal = false, .bias = nullptr};
     for (std::size_t i = 0; i < blocks_.size() && !at.done(); ++i) {
@@ -359,6 +404,8 @@ struct bert final : wf::model, wf::pretrained {
 
   std::string path_;
   wf::hf_config config_;
+  bool after_sep_ = false;
+  std::int32_t sep_ = -1;
   shape shape_;
   wf::generation_tokens generation_;
   wf::weight_table weights_;
@@ -374,4 +421,9 @@ struct bert final : wf::model, wf::pretrained {
 
 WAYFARER_MODEL(
     bert, "1.0.0", "BERT or RoBERTa with its masked-language head, from a Hugging Face checkpoint folder",
-    wf::param::file("path", "", "folder with config.json and model.safetensors, or a name in Hugging Face's cache").required());
+    wf::param::file("path", "", "folder with config.json and model.safetensors, or a name in Hugging Face's cache").required(),
+    wf::param("token_types", "source",
+              "source: as the items say, pairs of texts 0 and 1, single texts 0; sep: where the items don't say, 0 up to "
+              "the first [SEP] and 1 behind it")
+        .one_of("source|sep"),
+    wf::param("sep", -1, "with `token_types: sep`: the id of [SEP], -1: the tokenizer's").at_least(-1));

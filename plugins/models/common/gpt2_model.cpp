@@ -194,9 +194,8 @@ norm_weights gpt2_model::norm(std::string const& stored) const {
 }
 
 batch gpt2_model::encode(item_block const& items, encode_options const& options) const {
-  batch out;
-  out.tokens = encode_items(items, options, info_, items.texts.empty() ? nullptr : text_tokenizer());
-  return out;
+  refuse_token_types(items, info_);
+  return encode_items(items, options, info_, items.texts.empty() ? nullptr : text_tokenizer());
 }
 std::string gpt2_model::token_text(std::int32_t token) const {
   return text_of_token(text_tokenizer(), token);

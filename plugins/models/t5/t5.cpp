@@ -66,7 +66,7 @@ struct t5 final : wf::model, wf::pretrained {
   wf::model_info const& info() const override { return layout_.info; }
   wf::tensor weight(std::string_view name) const override { return layout_.weights.weight(name); }
   wf::tokenizer const* text_tokenizer() const override { return tokenizer_.get(); }
-  std::string token_text(std::int32_t token) const override { return wf::text_of_token(tokenizer_.get(), token); }
+  std::string token_text(std::int32_t token) const override { return tokenizer_.text(token); }
   void load() override;
   void look(wf::hook_set const& needed) override;
   std::vector<std::string> remarks() const override;
@@ -355,8 +355,8 @@ void t5::load() {
 
 // The decoder's tokens are the source's, or its start token alone.
 wf::batch t5::encode(wf::item_block const& items, wf::encode_options const& options) const {
-  wf::batch out;
-  out.tokens = wf::encode_items(items, options, info(), tokenizer_.get());
+  refuse_token_types(items, info());
+  wf::batch out = wf::encode_items(items, options, info(), items.texts.empty() ? nullptr : tokenizer_.get());
   for (std::size_t i = 0; i < items.count; ++i) {
     auto const given = items.decoder_tokens.empty() ? std::span(start_tokens()) : items.decoder_tokens[i];
     out.decoder_tokens.push_back(options.max_tokens ? given.first(std::min(options.max_tokens, given.size())) : given);

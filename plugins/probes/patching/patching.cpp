@@ -55,7 +55,7 @@ item_pair pair_of(std::string const& text) {
 
 /// An item's tokens, kept while its pair is worked on.
 struct prompt {
-  std::vector<std::int32_t> tokens, decoder_tokens;
+  std::vector<std::int32_t> tokens, decoder_tokens, token_types;
   std::vector<std::int32_t> const& of(stack const& top) const { return top.decoder ? decoder_tokens : tokens; }
 };
 
@@ -269,7 +269,9 @@ struct patching final : wf::probe, wf::plan_checker {
   static prompt read(wf::sample const& block, std::size_t item, wf::probe_context const& at) {
     std::size_t const first = block.items().first;
     auto const take = [](wf::sample_item const& i) {
-      return prompt{{i.tokens().begin(), i.tokens().end()}, {i.decoder_tokens().begin(), i.decoder_tokens().end()}};
+      return prompt{{i.tokens().begin(), i.tokens().end()},
+                    {i.decoder_tokens().begin(), i.decoder_tokens().end()},
+                    {i.token_types().begin(), i.token_types().end()}};
     };
     if (item >= first && item < first + block.size()) return take(block[item - first]);
     auto const other = at.data().read({item, item + 1});
@@ -282,6 +284,7 @@ struct patching final : wf::probe, wf::plan_checker {
   static void push(wf::batch& to, prompt const& p, stack const& top) {
     to.tokens.push_back(p.tokens);
     if (top.decoder) to.decoder_tokens.push_back(p.decoder_tokens);
+    if (!p.token_types.empty()) to.token_types.push_back(p.token_types);
   }
 
   void trace(wf::accumulator& acc, wf::sample const& block, std::size_t row, item_pair const& pair, std::size_t number,

@@ -62,6 +62,7 @@ struct WAYFARER_API model_info {
 struct batch {
   ragged<std::int32_t> tokens;
   ragged<std::int32_t> decoder_tokens;  ///< encoder-decoder models only
+  ragged<std::int32_t> token_types;     ///< models that read pairs of texts: of the lengths of `tokens`; empty: all 0
   /// Start from these vectors instead of looking tokens up: [token, d_model], in the packing of `tokens`, whose numbers are then
   /// not read. Undefined: look up.
   tensor embeddings;
@@ -70,6 +71,8 @@ struct batch {
   tensor encoder_states;
   /// Position of each item's first token; empty: 0.
   std::vector<std::size_t> first_position;
+  /// Tokens that each item had before `encode` cut it; empty: nothing is known of a cut. For the host's warnings alone.
+  std::vector<std::size_t> uncut;
   std::size_t items() const noexcept { return tokens.size(); }
 };
 

@@ -30,11 +30,16 @@ class WAYFARER_API late_tokenizer {
   explicit late_tokenizer(std::string folder) : folder_(std::move(folder)) {}
   /// Null if the folder has none; data_error if it has one that can't be read.
   tokenizer const* get() const;
+  /// The text of a token, `text_of_token`. A tokenizer of a kind that this build does not read counts as none here, so that a
+  /// model can still be given token ids.
+  std::string text(std::int32_t token) const;
 
  private:
+  void open() const;
   std::string folder_;
   mutable std::once_flag once_;
   mutable std::shared_ptr<tokenizer const> opened_;
+  mutable std::string unread_;
 };
 
 /// The tokens that begin and end what a model generates.
@@ -69,10 +74,14 @@ WAYFARER_API generation_tokens generation_tokens_of(model const&);
 /// Throws usage_error, naming them, if the model's files ask for tokens to be forced or forbidden, which nothing here does.
 WAYFARER_API void refuse_forced_tokens(model const&);
 
-/// The items' own tokens, or their texts through the tokenizer, each cut to `options.max_tokens` and to what the model can read.
-/// A text that is cut keeps its last token if that stands for its end ("</s>", "[SEP]"). Throws usage_error if the items have
-/// neither, or texts and the model has no tokenizer, and data_error for a token outside the vocabulary.
-WAYFARER_API ragged<std::int32_t> encode_items(item_block const&, encode_options const&, model_info const&, tokenizer const*);
+/// A batch of the items' own tokens and types, or of their texts through the tokenizer, each cut to `options.max_tokens` and to
+/// what the model can read; `uncut` has the lengths before. A text that is cut keeps its last token if that stands for its end
+/// ("</s>", "[SEP]"); of a pair the longer text is cut first. Throws usage_error if the items have neither, or texts and the
+/// model has no tokenizer, or pairs and the tokenizer reads none; data_error for a token outside the vocabulary, and for a text
+/// that is not UTF-8.
+WAYFARER_API batch encode_items(item_block const&, encode_options const&, model_info const&, tokenizer const*);
+/// Throws usage_error if the items have token types: for models that look none up.
+WAYFARER_API void refuse_token_types(item_block const&, model_info const&);
 /// Throws usage_error, with what to do, if there is no tokenizer for texts to go through.
 WAYFARER_API void require_tokenizer(model_info const&, tokenizer const*);
 /// The tokenizer's text of a token; "<17>" if it has none, as an embedding may have more rows than the tokenizer has tokens.

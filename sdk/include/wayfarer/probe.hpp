@@ -48,6 +48,10 @@ class WAYFARER_API sample_item {
   std::span<std::int32_t const> decoder_tokens() const noexcept {
     return tokens_->decoder_tokens.empty() ? std::span<std::int32_t const>{} : tokens_->decoder_tokens[i_];
   }
+  /// Empty unless the source gives pairs or types: all are 0, or as the model's own rule says.
+  std::span<std::int32_t const> token_types() const noexcept {
+    return tokens_->token_types.empty() ? std::span<std::int32_t const>{} : tokens_->token_types[i_];
+  }
   /// "" unless the source gives texts.
   std::string_view text() const noexcept { return items_->texts.empty() ? std::string_view{} : items_->texts[i_]; }
   tensor const& operator[](std::string_view hook) const { return captured_->at(hook, i_); }

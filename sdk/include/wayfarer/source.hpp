@@ -51,7 +51,9 @@ struct item_block {
   ragged<std::int32_t> words;           ///< word numbers of the source's own vocabulary
   ragged<std::int32_t> tokens;          ///< token ids of the model's vocabulary, where the source has them
   ragged<std::int32_t> decoder_tokens;  ///< for encoder-decoder models
+  ragged<std::int32_t> token_types;     ///< beside `tokens`, of the same lengths: the type of each, for models that read pairs
   std::vector<std::string> texts;       ///< one text an item
+  std::vector<std::string> seconds;     ///< the second text of each item where items are pairs of texts, else empty
   ragged<std::string> choices;          ///< answers to choose from
   /// The text in its natural pieces, in order, for sources that know them: `text` is what they make with the separator between
   /// examples. segment_example numbers the example, from 0, that each piece belongs to (few-shot contexts have several).
@@ -66,6 +68,7 @@ struct source_info {
   std::size_t longest = 0;     ///< most words in an item, 0 if unknown
   bool has_words = false, has_tokens = false, has_texts = false, has_choices = false;
   std::vector<std::string> words;                    ///< text of each word where known
+  std::vector<std::string> notes;                    ///< what `run` and `check` say of it once, as warnings
   std::map<std::string, tensor, std::less<>> truth;  ///< of the whole source: {"topic_of_word", [word]}
   /// True facts of the items that others need not be told again: "topics", "alpha". They go along the wires of a pipeline to
   /// every parameter that is declared with `.fact(...)`, however many nodes away; docs/pipelines.md has the names in use.

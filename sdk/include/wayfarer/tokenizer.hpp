@@ -29,6 +29,15 @@ struct encoding {
   std::vector<token_span> spans;  ///< as many as ids
 };
 
+/// Two texts in one sequence.
+struct pair_encoding {
+  std::vector<std::int32_t> ids;
+  std::vector<token_span> spans;    ///< as many as ids, in the text that the token stands in
+  std::vector<std::int32_t> types;  ///< as many as ids: what a BERT looks up as the token's type
+  std::vector<bool> second;         ///< as many as ids: stands in, or ends, the second text
+  std::size_t uncut = 0;            ///< how many ids there were before the cut
+};
+
 struct tokenize_options {
   bool special = true;  ///< a special token written out in the text ("<|endoftext|>") is that token
   bool ends = true;     ///< add what the model expects around a text: "</s>", "[CLS]" and "[SEP]"; GPT-2 has none
@@ -41,7 +50,7 @@ struct special_tokens {
 
 struct WAYFARER_API tokenizer {
   virtual ~tokenizer();
-  /// "byte_level_bpe", "unigram" or "wordpiece".
+  /// "byte_level_bpe", "unigram", "wordpiece" or "bytes".
   virtual std::string_view kind() const noexcept = 0;
   virtual encoding encode(std::string_view text, tokenize_options const& = {}) const = 0;
   /// The text of these tokens together. For byte-level tokenizers decode(encode(x)) = x for all bytes x. An id outside the
@@ -65,8 +74,20 @@ struct WAYFARER_API tokenizer {
 WAYFARER_API void encode_in_parts(tokenizer const&, std::string_view text, tokenize_options const&,
                                   std::function<void(encoding const& part)> const&);
 
+/// What a tokenizer may also do; ask with dynamic_cast. Those of `open_tokenizer` are of this kind.
+struct WAYFARER_API pair_tokenizer {
+  virtual ~pair_tokenizer();
+  /// Both texts with what the model expects around and between them, cut to `most` ids (0: not) by taking from the end of the
+  /// longer text, one token at a time, the second if they are as long. Throws usage_error if the tokenizer has no rule for pairs.
+  virtual pair_encoding encode_pair(std::string_view first, std::string_view second, std::size_t most = 0,
+                                    tokenize_options const& = {}) const = 0;
+  /// What a user should know of the files and that is no error, such as settings that nobody knows.
+  virtual std::vector<std::string> const& notes() const noexcept = 0;
+};
+
 /// The tokenizer of a folder: tokenizer.json; vocab.json with merges.txt; encoder.json with vocab.bpe; spiece.model; vocab.txt;
-/// whichever is there, in this order. Null if there is none of them.
+/// whichever is there, in this order; ByT5's needs no file. tokenizer_config.json and its like are read with it. Null if there is
+/// nothing of a tokenizer in the folder; data_error if there is one that this build does not read.
 WAYFARER_API std::shared_ptr<tokenizer const> open_tokenizer(std::string const& folder);
 
 }  // namespace wayfarer

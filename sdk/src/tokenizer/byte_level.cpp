@@ -218,6 +218,7 @@ class byte_level final : public base {
   /// Bytes without a token stand apart: nothing merges with them.
   void with_unknown(std::string_view bytes, std::size_t begin, encoding& out) const {
     std::size_t from = 0;
+    bool after_unknown = false;
     for (std::size_t i = 0; i <= bytes.size(); ++i) {
       bool const known = i < bytes.size() && byte_tokens_[static_cast<unsigned char>(bytes[i])] >= 0;
       if (known) continue;
@@ -226,8 +227,13 @@ class byte_level final : public base {
         if (rules_.unknown < 0)
           throw usage_error("the vocabulary of " + files().front() + " has no token for " + in_quotes(bytes.substr(i, 1)) +
                             ", at byte " + std::to_string(begin + i) + " of the text, and no unknown token");
-        out.ids.push_back(rules_.unknown);
-        out.spans.push_back({begin + i, begin + i + 1});
+        if (rules_.fuse_unknown && after_unknown && i == from) {
+          out.spans.back().end = begin + i + 1;
+        } else {
+          out.ids.push_back(rules_.unknown);
+          out.spans.push_back({begin + i, begin + i + 1});
+        }
+        after_unknown = true;
       }
       from = i + 1;
     }

@@ -54,6 +54,7 @@ struct byte_level_rules {
   bool split = true;          ///< cut by GPT-2's pattern first; otherwise what lies between added tokens is one piece
   bool whole_words = false;   ///< a word that is a token is that token, whatever the merges say ("ignore_merges")
   std::int32_t unknown = -1;  ///< for a byte that has no token
+  bool fuse_unknown = false;  ///< neighbouring bytes without a token are one unknown token
 };
 
 /// Merges: (left, right, token) in the order of training. Throws usage_error from encode when a byte has no token and there is no

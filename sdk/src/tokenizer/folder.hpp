@@ -1,17 +1,28 @@
-// A folder that a tokenizer is read from: which of the usual files it has, and what its configuration files say about tokens with
-// a role.
+// A folder that a tokenizer is read from: which of the usual files it has, each read once.
 #pragma once
 
+#include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 
 #include "base.hpp"
+#include "description.hpp"
 
 namespace wayfarer::tokenizing {
+
+/// There is a tokenizer, but of a kind that this build does not read. Token ids can still be given to the model.
+struct unread_tokenizer : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// As `open_tokenizer`, but lets an unread_tokenizer through.
+std::shared_ptr<tokenizer const> open(std::string const& folder);
 
 class folder {
  public:
@@ -19,8 +30,8 @@ class folder {
 
   bool has(std::string_view name) const;
   std::string path(std::string_view name) const;
-  /// The files read so far.
-  std::vector<std::string> const& files() const noexcept { return files_; }
+  /// The files read so far, those with the vocabulary first.
+  std::vector<std::string> files() const;
   json_value json(std::string_view name);
   std::string text(std::string_view name);
 
@@ -28,20 +39,11 @@ class folder {
   json_value const& tokenizer_config();
   json_value const& special_tokens_map();
   json_value const& model_config();
-  /// What the configuration says the tokenizer is: "T5Tokenizer" (without "Fast"), "" if it does not say.
-  std::string tokenizer_class();
-  /// config.json's model_type, "" if there is none.
-  std::string model_type();
-  /// The text of a token by its role ("bos_token", "mask_token" and so on), if the configuration names one.
-  std::optional<std::string> role(std::string_view name);
-
-  /// Added tokens of tokenizer_config.json's added_tokens_decoder and of added_tokens.json.
-  std::vector<added_token> listed_tokens();
 
  private:
   json_value const& once(std::optional<json_value>& value, std::string_view name);
   std::string path_;
-  std::vector<std::string> files_;
+  std::vector<std::string> vocabulary_, beside_;
   std::optional<json_value> tokenizer_config_, special_tokens_map_, model_config_;
 };
 
@@ -52,18 +54,18 @@ inline refusal refusal_at(json_value const& where) {
 /// For files that are no JSON.
 refusal refusal_at(std::string file, std::size_t line = 0);
 
-/// An added token as Hugging Face writes it: {"content", "lstrip", "rstrip", "single_word", "special"}.
+/// An added token as Hugging Face writes it: {"content", "lstrip", "rstrip", "single_word", "special", "normalized"}.
 added_token read_added_token(json_value const&, std::int32_t id);
 
-/// Adds tokens to the vocabulary and to those that are matched in the raw text. One that the vocabulary has already must be the
-/// same there.
+/// Adds tokens to the vocabulary and to those that are matched in the text. One that the vocabulary has already must be the same
+/// there. The setting's steps of normalisation are there already.
 void add_tokens(setting&, std::vector<added_token> const&, refusal const&);
 
-/// Fills in the roles: as the configuration says, and by the usual names of tokens that are matched in the raw text.
-void assign_roles(setting&, folder&);
-
 // One reader for each set of files.
-std::shared_ptr<tokenizer const> read_tokenizer_json(folder&);
-std::shared_ptr<tokenizer const> read_vocab_and_merges(folder&, std::string_view vocab, std::string_view merges);
+std::shared_ptr<tokenizer const> read_tokenizer_json(folder&, description);
+std::shared_ptr<tokenizer const> read_vocab_and_merges(folder&, description, std::string_view vocab, std::string_view merges);
+std::shared_ptr<tokenizer const> read_sentencepiece(folder&, description, std::string_view name);
+std::shared_ptr<tokenizer const> read_vocab_text(folder&, description, std::string_view name);
+std::shared_ptr<tokenizer const> make_bytes(folder&, description);
 
 }  // namespace wayfarer::tokenizing

@@ -63,44 +63,72 @@ merge_table read_merges(std::string const& file, std::string_view text, vocabula
 
 }  // namespace
 
-std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, std::string_view vocab_name, std::string_view merges_name) {
+std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, description about, std::string_view vocab_name,
+                                                       std::string_view merges_name) {
+  about.require(cutting::byte_level, vocabulary_files::vocab_and_merges);
+  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
+    about.refuse(*setting, "which byte-level BPE does not read");
   json_value const vocab = from.json(vocab_name);
   std::string const merges = from.text(merges_name);
-  bool const roberta = from.tokenizer_class() == "RobertaTokenizer" || from.model_type() == "roberta";
+  // Those that put <s> and </s> around a text.
+  bool const roberta =
+      about.is_class({"RobertaTokenizer", "BartTokenizer", "LEDTokenizer", "LongformerTokenizer", "MvpTokenizer"}) ||
+      (about.tokenizer_class.empty() && about.model_type == "roberta");
 
-  setting s;
-  std::vector<added_token> added = from.listed_tokens();
-  auto const has_id = [&](std::int32_t id) {
-    return std::any_of(added.begin(), added.end(), [&](added_token const& t) { return t.id == id; });
-  };
-  auto const add_named = [&](std::string_view text, bool strips_left = false) {
+  auto const id_of = [&](std::string_view text) {
     auto const id = vocab.find(text);
-    if (!id) return;
-    auto const number = static_cast<std::int32_t>(id->as_integer(0, 0x7fffffff));
-    if (!has_id(number)) added.push_back({number, std::string(text), true, strips_left, false});
+    return id ? static_cast<std::int32_t>(id->as_integer(0, 0x7fffffff)) : -1;
   };
-  for (char const* role : {"bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "cls_token", "sep_token"})
-    if (auto const text = from.role(role)) add_named(*text, std::string_view(role) == "mask_token" && roberta);
-  add_named("<|endoftext|>");
+  auto const usual = [&](char const* role, char const* text) {
+    if (id_of(text) >= 0) about.roles.try_emplace(role, added_token{-1, text});
+  };
   if (roberta) {
-    for (char const* text : {"<s>", "</s>", "<unk>", "<pad>"}) add_named(text);
-    add_named("<mask>", true);
+    for (auto const& [role, text] :
+         {std::pair("bos_token", "<s>"), std::pair("eos_token", "</s>"), std::pair("unk_token", "<unk>"),
+          std::pair("pad_token", "<pad>"), std::pair("cls_token", "<s>"), std::pair("sep_token", "</s>"),
+          std::pair("mask_token", "<mask>")})
+      usual(role, text);
+    // Written as a bare text it takes the space before it along.
+    if (auto const mask = about.roles.find("mask_token"); mask != about.roles.end()) {
+      bool stated = false;
+      for (auto const* file : {&from.tokenizer_config(), &from.special_tokens_map()})
+        if (!file->is_null())
+          if (auto const t = file->find_set("mask_token")) stated = stated || t->kind() == json_kind::object;
+      if (!stated) mask->second.strips_left = true;
+    }
   }
+  std::vector<added_token> added;
+  add_described(added, about, id_of, refusal_at(vocab));
+  if (auto const id = id_of("<|endoftext|>");
+      id >= 0 && std::none_of(added.begin(), added.end(), [&](added_token const& t) { return t.id == id; }))
+    added.push_back({id, "<|endoftext|>"});
+  setting s;
   read_byte_letters(vocab, added, s.tokens);
   add_tokens(s, added, refusal_at(vocab));
   s.tokens.index();
   merge_table table = read_merges(from.path(merges_name), merges, s.tokens);
 
   byte_level_rules rules;
-  if (auto const& config = from.tokenizer_config(); !config.is_null())
-    if (auto const space = config.find_set("add_prefix_space")) rules.prefix_space = space->as_bool();
-  assign_roles(s, from);
+  if (about.prefix_space) rules.prefix_space = about.prefix_space->as_bool();
   if (roberta) {
-    auto const bos = s.tokens.find("<s>"), eos = s.tokens.find("</s>");
-    if (bos < 0 || eos < 0) vocab.fail("has no <s> and </s>, which RoBERTa puts around a text");
-    s.before = {bos}, s.after = {eos};
-    s.roles.cls = bos, s.roles.sep = eos;
+    auto const token = [&](char const* role, char const* text) {
+      auto const* const said = about.role(role);
+      auto const id = s.tokens.find(said ? std::string_view(said->text) : text);
+      if (id < 0) vocab.fail("has no <s> and </s>, which RoBERTa puts around a text");
+      return id;
+    };
+    auto const cls = token("cls_token", "<s>"), sep = token("sep_token", "</s>");
+    s.around.before = {cls}, s.around.after = {sep};
+    s.around.both = ends::pair{{cls}, {sep, sep}, {sep}};
+    s.roles.cls = cls, s.roles.sep = sep;
+  } else if (about.add_bos && about.add_bos->as_bool()) {
+    auto const* const said = about.role("bos_token");
+    auto const bos = s.tokens.find(said ? std::string_view(said->text) : "<|endoftext|>");
+    if (bos < 0) about.add_bos->fail("is true, but no bos_token is in the vocabulary");
+    s.around.before = {bos};
+    s.around.both = ends::pair{{bos}, {}, {}, 0, 0, 0, 1, 1};
   }
+  finish(s, about, from);
   if (s.roles.unk) rules.unknown = *s.roles.unk;
   return make_byte_level(std::move(s), std::move(table), rules);
 }

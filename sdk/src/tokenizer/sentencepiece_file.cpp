@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <set>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
@@ -205,45 +206,38 @@ model_file read_model(std::string_view bytes, std::string const& file) {
   return f;
 }
 
-/// What the folder says beyond the model: how many sentinels, and whether the text ends with "</s>".
-struct convention {
-  std::size_t sentinels = 0;
-  bool ends = true;
-};
-
-convention convention_of(folder& from) {
-  convention c;
-  std::string const named = from.tokenizer_class(), type = from.model_type();
-  bool const t5 = named == "T5Tokenizer" || (named.empty() && type == "t5");
-  if (t5) c.sentinels = 100;
-  if (!named.empty() && !t5 && named != "MT5Tokenizer" && named != "PegasusTokenizer")
-    throw data_error(from.path("tokenizer_config.json") + ": tokenizer_class: " + in_quotes(named) +
-                     " is not supported with a SentencePiece model; T5Tokenizer is");
-  if (auto const& config = from.tokenizer_config(); !config.is_null())
-    if (auto const extra = config.find_set("extra_ids")) c.sentinels = extra->as_unsigned(10'000);
-  return c;
+/// How many sentinels T5 has beyond the model's pieces.
+std::size_t sentinels_of(description const& about) {
+  bool const t5 = about.tokenizer_class == "T5Tokenizer" || (about.tokenizer_class.empty() && about.model_type == "t5");
+  return about.extra_ids ? about.extra_ids->as_unsigned(10'000) : t5 ? 100 : 0;
 }
 
 }  // namespace
 
-std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, std::string_view name) {
+std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, description about, std::string_view name) {
   std::string const file = from.path(name);
+  about.require(cutting::unigram, vocabulary_files::sentencepiece);
+  for (auto const* setting : {&about.lower_case, &about.accents}) about.refuse(*setting, "which T5's tokenizer does not read");
+  if (about.prefix_space && !about.prefix_space->as_bool())
+    unread(*about.prefix_space, "is false, which is not supported with a SentencePiece model");
   std::string const bytes = from.text(name);
   model_file const f = read_model(bytes, file);
-  convention const convention = convention_of(from);
+  std::size_t const sentinels = sentinels_of(about);
   auto const refuse = refusal_at(file);
 
   setting s;
   unigram_pieces p;
   sentencepiece_rules rules;
   std::size_t const n = f.pieces.size();
-  s.tokens.expect(n + convention.sentinels);
+  s.tokens.expect(n + sentinels + about.added.size());
   p.scores.resize(n), p.defined.resize(n), p.bytes.resize(n);
   p.lowest = std::numeric_limits<float>::max(), p.highest = std::numeric_limits<float>::min();
   std::map<std::string_view, std::size_t> seen;
   std::vector<std::pair<std::string_view, std::int32_t>> words, defined;
   std::vector<added_token> added;
   std::vector<std::int32_t> byte_tokens(256, -1);
+  std::set<std::int32_t> apart;  // pieces that are added tokens, too, stand for their own text
+  for (auto const& t : about.added) apart.insert(t.id);
   for (std::size_t i = 0; i < n; ++i) {
     auto const& piece = f.pieces[i];
     auto const id = static_cast<std::int32_t>(i);
@@ -283,7 +277,7 @@ std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, std::string_vi
       case piece_type::unused:
         break;
     }
-    s.tokens.add(id, with_spaces(piece.text), refuse);
+    s.tokens.add(id, apart.contains(id) ? std::string(piece.text) : with_spaces(piece.text), refuse);
   }
   if (p.unknown < 0) refuse("has no piece for what is unknown");
   if (words.empty()) refuse("has no pieces for text");
@@ -293,14 +287,26 @@ std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, std::string_vi
     p.byte_tokens = byte_tokens;
   }
   // The highest id is <extra_id_0>, as the published checkpoints have it.
-  for (std::size_t k = 0; k < convention.sentinels; ++k)
-    added.push_back({static_cast<std::int32_t>(n + k), "<extra_id_" + std::to_string(convention.sentinels - 1 - k) + ">"});
+  bool const legacy = !about.legacy || about.legacy->as_bool();
+  for (std::size_t k = 0; k < sentinels; ++k)
+    added.push_back(
+        {static_cast<std::int32_t>(n + k), "<extra_id_" + std::to_string(sentinels - 1 - k) + ">", true, !legacy, !legacy});
+  add_described(
+      added, about,
+      [&](std::string_view text) {
+        auto const at = seen.find(text);
+        return at == seen.end() ? -1 : static_cast<std::int32_t>(at->second);
+      },
+      refuse);
+  // This is the library's own order of things: no token waits for the normalised text.
+  for (auto& t : added) t.normalized = false;
   add_tokens(s, added, refuse);
   s.tokens.index();
   p.trie = byte_trie(std::move(words));
   rules.defined = byte_trie(std::move(defined));
   rules.map = std::make_shared<character_map const>(std::string(f.character_map), refuse);
   rules.dummy_prefix = f.dummy_prefix, rules.squeeze_spaces = f.squeeze_spaces, rules.escape_spaces = f.escape_spaces;
+  rules.prefix_once = !legacy;
 
   auto const role = [&](std::optional<std::int32_t>& to, std::int64_t id) {
     if (id >= 0 && static_cast<std::uint64_t>(id) < n && f.pieces[static_cast<std::size_t>(id)].type == piece_type::control)
@@ -308,8 +314,11 @@ std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, std::string_vi
   };
   role(s.roles.bos, f.bos), role(s.roles.eos, f.eos), role(s.roles.pad, f.pad);
   s.roles.unk = p.unknown;
-  if (convention.ends && s.roles.eos) s.after = {*s.roles.eos};
-  assign_roles(s, from);
+  if (auto const eos = s.roles.eos) {
+    s.around.after = {*eos};
+    s.around.both = ends::pair{{}, {*eos}, {*eos}};
+  }
+  finish(s, about, from);
   return make_unigram(std::move(s), std::move(p), std::move(rules));
 }
 

@@ -18,6 +18,13 @@ std::string type_of(json_value const& part) {
   return part.at("type").as_string();
 }
 
+/// Whatever stands in this file changes ids, so what nobody here knows is refused.
+void expect_only(json_value const& part, std::initializer_list<std::string_view> known) {
+  for (auto const& [name, value] : part.members())
+    if (name != "type" && std::find(known.begin(), known.end(), name) == known.end())
+      value.fail("this setting is not known here, and it may change tokens");
+}
+
 bool flag(json_value const& part, std::string_view name, bool otherwise) {
   auto const set = part.find_set(name);
   return set ? set->as_bool() : otherwise;
@@ -54,35 +61,122 @@ std::int32_t known_token(json_value const& where, setting const& s, std::int64_t
   return static_cast<std::int32_t>(id);
 }
 
-/// What comes before and after a text.
+/// One text's template, or a pair's.
+struct template_piece {
+  int text = -1;  // 0 or 1: the text, else ids
+  std::vector<std::int32_t> ids;
+  std::int32_t type = 0;
+};
+
+std::vector<template_piece> read_template(json_value const& part, std::string_view name, setting const& s) {
+  std::vector<template_piece> all;
+  for (json_value const piece : part.at(name).elements()) {
+    template_piece p;
+    auto const type = [&](json_value const& v) {
+      auto const id = v.find_set("type_id");
+      return id ? static_cast<std::int32_t>(id->as_integer(0, 0xffff)) : 0;
+    };
+    if (auto const sequence = piece.find("Sequence")) {
+      auto const id = sequence->find_set("id");
+      p.text = id && id->as_string() == "B", p.type = type(*sequence);
+    } else {
+      json_value const special = piece.at("SpecialToken");
+      p.type = type(special);
+      json_value const ids = part.at("special_tokens").at(special.at("id").as_string()).at("ids");
+      for (json_value const id : ids.elements()) p.ids.push_back(known_token(id, s, id.as_integer()));
+    }
+    all.push_back(std::move(p));
+  }
+  return all;
+}
+
+/// The rule for pairs of a template, if it is both texts once, in order, with one type of the tokens at each place.
+std::optional<ends::pair> pair_of(std::vector<template_piece> const& all) {
+  ends::pair rule;
+  int texts = 0;
+  std::vector<std::int32_t> types[3];
+  for (auto const& p : all) {
+    if (p.text >= 0) {
+      if (p.text != texts) return std::nullopt;
+      (texts++ == 0 ? rule.type_first : rule.type_second) = p.type;
+      continue;
+    }
+    auto& to = texts == 0 ? rule.before : texts == 1 ? rule.between : rule.after;
+    to.insert(to.end(), p.ids.begin(), p.ids.end());
+    types[texts].insert(types[texts].end(), p.ids.size(), p.type);
+  }
+  if (texts != 2) return std::nullopt;
+  std::int32_t* const to[] = {&rule.type_before, &rule.type_between, &rule.type_after};
+  for (int k = 0; k < 3; ++k) {
+    if (types[k].empty()) continue;
+    if (std::any_of(types[k].begin(), types[k].end(), [&](auto t) { return t != types[k].front(); })) return std::nullopt;
+    *to[k] = types[k].front();
+  }
+  return rule;
+}
+
+/// What comes before and after a text, and around two.
 void read_ends(json_value const& whole, setting& s) {
   for (json_value const& part : parts_of(whole, "post_processor", "processors")) {
     std::string const type = type_of(part);
-    if (type == "ByteLevel") continue;
-    if (!s.before.empty() || !s.after.empty()) part.fail("a second processor that adds tokens is not supported");
+    if (type == "ByteLevel") {
+      expect_only(part, {"add_prefix_space", "trim_offsets", "use_regex"});
+      continue;
+    }
+    auto& around = s.around;
+    if (!around.before.empty() || !around.after.empty()) part.fail("a second processor that adds tokens is not supported");
     if (type == "RobertaProcessing" || type == "BertProcessing") {
+      expect_only(part, {"cls", "sep", "add_prefix_space", "trim_offsets"});
       auto const id = [&](char const* name) { return known_token(part, s, part.at(name).at(1).as_integer()); };
-      s.before = {id("cls")}, s.after = {id("sep")};
-      s.roles.cls = s.before[0], s.roles.sep = s.after[0];
+      around.before = {id("cls")}, around.after = {id("sep")};
+      s.roles.cls = around.before[0], s.roles.sep = around.after[0];
+      bool const roberta = type == "RobertaProcessing";
+      around.both = ends::pair{around.before, around.after, around.after};
+      if (roberta)
+        around.both->between.push_back(around.after[0]);
+      else
+        around.both->type_second = around.both->type_after = 1;
     } else if (type == "TemplateProcessing") {
+      expect_only(part, {"single", "pair", "special_tokens"});
       bool seen = false;
-      for (json_value const piece : part.at("single").elements()) {
-        if (auto const sequence = piece.find("Sequence")) {
-          if (seen) piece.fail("a template that holds the text twice is not supported");
-          seen = true;
+      for (auto const& piece : read_template(part, "single", s)) {
+        if (piece.text < 0) {
+          auto& to = seen ? around.after : around.before;
+          to.insert(to.end(), piece.ids.begin(), piece.ids.end());
           continue;
         }
-        json_value const ids = part.at("special_tokens").at(piece.at("SpecialToken").at("id").as_string()).at("ids");
-        for (json_value const id : ids.elements()) (seen ? s.after : s.before).push_back(known_token(id, s, id.as_integer()));
+        if (seen) part.at("single").fail("a template that holds the text twice is not supported");
+        seen = true;
       }
       if (!seen) part.fail("a template without the text is not supported");
+      if (part.find_set("pair")) around.both = pair_of(read_template(part, "pair", s));
     } else {
       unsupported(part, "post-processor");
     }
   }
 }
 
-std::shared_ptr<tokenizer const> read_bpe(folder& from, json_value const& whole, json_value const& model) {
+/// The tokens of the file and of those beside it.
+std::vector<added_token> all_added(json_value const& whole, description& about,
+                                   std::function<std::int32_t(std::string_view)> id_of) {
+  auto added = read_added(whole);
+  add_described(added, about, std::move(id_of), refusal_at(whole.find("added_tokens").value_or(whole)));
+  return added;
+}
+/// For vocabularies that are objects.
+std::function<std::int32_t(std::string_view)> ids_of(json_value const& vocab) {
+  return [vocab](std::string_view text) {
+    auto const id = vocab.find(text);
+    return id ? static_cast<std::int32_t>(id->as_integer(0, 0x7fffffff)) : -1;
+  };
+}
+
+std::shared_ptr<tokenizer const> read_bpe(folder& from, description about, json_value const& whole, json_value const& model) {
+  about.require(cutting::byte_level, vocabulary_files::tokenizer_json);
+  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
+    about.refuse(*setting, "which byte-level BPE does not read");
+  expect_only(model, {"vocab", "merges", "continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback",
+                      "unk_token", "fuse_unk", "ignore_merges"});
   for (char const* name : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (auto const set = model.find_set(name); set && !set->as_string().empty()) set->fail("is not supported");
   if (auto const dropout = model.find_set("dropout"); dropout && dropout->as_number() != 0)
@@ -97,13 +191,16 @@ std::shared_ptr<tokenizer const> read_bpe(folder& from, json_value const& whole,
       if (type_of(p) != "ByteLevel") unsupported(p, "pre-tokenizer");
     whole.fail("pre_tokenizer: BPE is supported with the pre-tokenizer ByteLevel alone");
   }
+  expect_only(parts[0], {"add_prefix_space", "trim_offsets", "use_regex"});
   rules.prefix_space = flag(parts[0], "add_prefix_space", true);
+  // Hugging Face rewrites the file's setting by tokenizer_config.json's.
+  if (about.prefix_space) rules.prefix_space = about.prefix_space->as_bool();
   rules.split = flag(parts[0], "use_regex", true);
   rules.whole_words = flag(model, "ignore_merges", false);
 
   setting s;
-  auto const added = read_added(whole);
   json_value const vocab = model.at("vocab");
+  auto const added = all_added(whole, about, ids_of(vocab));
   read_byte_letters(vocab, added, s.tokens);
   add_tokens(s, added, refusal_at(whole.find("added_tokens").value_or(whole)));
   s.tokens.index();
@@ -127,8 +224,9 @@ std::shared_ptr<tokenizer const> read_bpe(folder& from, json_value const& whole,
     rules.unknown = s.tokens.find(unknown->as_string());
     if (rules.unknown < 0) unknown->fail("is no token");
   }
+  rules.fuse_unknown = flag(model, "fuse_unk", false);
   read_ends(whole, s);
-  assign_roles(s, from);
+  finish(s, about, from);
   return make_byte_level(std::move(s), reader.take(), rules);
 }
 
@@ -158,7 +256,32 @@ std::string short_text(json_value const& where, std::string_view name) {
   return text;
 }
 
-std::vector<normalizer> read_steps(json_value const& whole) {
+/// Whether BertTokenizerFast reads the tokenizer; it rewrites the normaliser by tokenizer_config.json.
+bool rewrites_normalizer(description const& about) noexcept {
+  return !about.is_class({"PreTrainedTokenizer", "TokenizersBackend"});
+}
+
+/// BERT's normalisation as the file has it and the configuration rewrites it.
+void add_bert_steps(json_value const& part, description const& about, std::vector<normalizer>& steps) {
+  expect_only(part, {"clean_text", "handle_chinese_chars", "strip_accents", "lowercase"});
+  bool lower = flag(part, "lowercase", true), chinese = flag(part, "handle_chinese_chars", true);
+  auto accents = part.find_set("strip_accents");
+  auto const follow = [&](std::optional<json_value> const& said, bool& value, char const* what) {
+    if (!said) return;
+    if (!rewrites_normalizer(about) && said->as_bool() != value)
+      said->fail("is " + to_json(*said) + ", but tokenizer.json has " + what + " " + (value ? "true" : "false") + ", and " +
+                 about.tokenizer_class + " does not read this setting; make them agree");
+    value = said->as_bool();
+  };
+  follow(about.lower_case, lower, "lowercase");
+  follow(about.chinese, chinese, "handle_chinese_chars");
+  if (rewrites_normalizer(about) && (about.accents || about.lower_case))
+    accents = about.accents && !about.accents->is_null() ? about.accents : std::nullopt;
+  for (auto& step : bert_steps(flag(part, "clean_text", true), chinese, accents ? accents->as_bool() : lower, lower))
+    steps.push_back(std::move(step));
+}
+
+std::vector<normalizer> read_steps(json_value const& whole, description const& about) {
   std::vector<normalizer> steps;
   for (json_value const& part : parts_of(whole, "normalizer", "normalizers")) {
     std::string const type = type_of(part);
@@ -168,10 +291,7 @@ std::vector<normalizer> read_steps(json_value const& whole) {
       auto map = std::make_shared<character_map const>(from_base64(*blob), refusal_at(*blob));
       if (!map->empty()) steps.push_back(by_character_map(std::move(map)));
     } else if (type == "BertNormalizer") {
-      bool const lower = flag(part, "lowercase", true);
-      for (auto& step : bert_steps(flag(part, "clean_text", true), flag(part, "handle_chinese_chars", true),
-                                   flag(part, "strip_accents", lower), lower))
-        steps.push_back(std::move(step));
+      add_bert_steps(part, about, steps);
     } else if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") {
       steps.push_back(by_unicode_form(type == "NFC"    ? unicode_form::nfc
                                       : type == "NFD"  ? unicode_form::nfd
@@ -216,9 +336,14 @@ metaspace_rules::prefix read_prefix(json_value const& part) {
   return flag(part, "add_prefix_space", true) ? prefix::always : prefix::never;
 }
 
-std::shared_ptr<tokenizer const> read_unigram(folder& from, json_value const& whole, json_value const& model) {
+std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, json_value const& whole, json_value const& model) {
+  about.require(cutting::unigram, vocabulary_files::tokenizer_json);
+  for (auto const* setting : {&about.lower_case, &about.accents})
+    about.refuse(*setting, "which Unigram does not read; the normalizer in tokenizer.json says it");
+  expect_only(model, {"vocab", "unk_id", "byte_fallback"});
   metaspace_rules rules;
-  rules.steps = read_steps(whole);
+  setting s;
+  s.steps = read_steps(whole, about);
   bool marks = false;
   for (json_value const& part : parts_of(whole, "pre_tokenizer", "pretokenizers")) {
     std::string const type = type_of(part);
@@ -226,7 +351,11 @@ std::shared_ptr<tokenizer const> read_unigram(folder& from, json_value const& wh
       rules.split_at_white_space = true;
     } else if (type == "Metaspace" && !marks) {
       marks = true;
+      expect_only(part, {"replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
       rules.prepend = read_prefix(part);
+      if (about.prefix_space && about.prefix_space->as_bool() != (rules.prepend != metaspace_rules::prefix::never))
+        about.prefix_space->fail("is " + to_json(*about.prefix_space) +
+                                 ", but tokenizer.json's pre_tokenizer says otherwise; make them agree");
       rules.split = flag(part, "split", true);
     } else {
       unsupported(part, "pre-tokenizer");
@@ -238,13 +367,17 @@ std::shared_ptr<tokenizer const> read_unigram(folder& from, json_value const& wh
     read_prefix(part);
   }
 
-  setting s;
   unigram_pieces p;
-  auto const added = read_added(whole);
-  std::set<std::int32_t> apart;
-  for (auto const& t : added) apart.insert(t.id);
   json_value const vocab = model.at("vocab");
   std::size_t const n = vocab.size();
+  auto const added = all_added(whole, about, [&](std::string_view text) {
+    for (std::size_t i = 0; i < n; ++i)
+      if (json_value const entry = vocab.at(i); entry.size() == 2 && entry.at(0).as_string() == text)
+        return static_cast<std::int32_t>(i);
+    return -1;
+  });
+  std::set<std::int32_t> apart;
+  for (auto const& t : added) apart.insert(t.id);
   if (n == 0) vocab.fail("is empty");
   s.tokens.expect(n + added.size());
   p.scores.resize(n), p.defined.resize(n), p.bytes.resize(n);
@@ -287,16 +420,28 @@ std::shared_ptr<tokenizer const> read_unigram(folder& from, json_value const& wh
   add_tokens(s, added, refusal_at(whole.find("added_tokens").value_or(whole)));
   s.tokens.index();
   p.trie = byte_trie(std::move(words));
+  if (about.extra_ids && about.is_class({"T5Tokenizer", "MT5Tokenizer"})) {
+    auto const sentinels = about.extra_ids->as_unsigned(10'000);
+    if (sentinels > 0 && s.tokens.find("<extra_id_" + std::to_string(sentinels - 1) + ">") < 0)
+      about.extra_ids->fail("is " + std::to_string(sentinels) + ", but tokenizer.json has no <extra_id_" +
+                            std::to_string(sentinels - 1) + ">; make them agree");
+  } else {
+    about.refuse(about.extra_ids, "which only T5's tokenizers read");
+  }
   read_ends(whole, s);
   s.roles.unk = p.unknown;
-  assign_roles(s, from);
+  finish(s, about, from);
   return make_unigram(std::move(s), std::move(p), std::move(rules));
 }
 
-std::shared_ptr<tokenizer const> read_wordpiece(folder& from, json_value const& whole, json_value const& model) {
+std::shared_ptr<tokenizer const> read_wordpiece(folder& from, description about, json_value const& whole,
+                                                json_value const& model) {
+  about.require(cutting::wordpiece, vocabulary_files::tokenizer_json);
+  about.refuse(about.extra_ids, "which only T5's tokenizers read");
+  expect_only(model, {"vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word"});
   setting s;
   wordpiece_rules rules;
-  rules.steps = read_steps(whole);
+  s.steps = read_steps(whole, about);
   auto const parts = parts_of(whole, "pre_tokenizer", "pretokenizers");
   for (json_value const& part : parts)
     if (type_of(part) != "BertPreTokenizer") unsupported(part, "pre-tokenizer");
@@ -309,8 +454,8 @@ std::shared_ptr<tokenizer const> read_wordpiece(folder& from, json_value const& 
     rules.prefix = short_text(model, "continuing_subword_prefix");
   if (rules.prefix.empty()) model.fail("continuing_subword_prefix: is empty, which is not supported");
   if (auto const longest = model.find_set("max_input_chars_per_word")) rules.longest = longest->as_unsigned(1'000'000);
-  auto const added = read_added(whole);
   json_value const vocab = model.at("vocab");
+  auto const added = all_added(whole, about, ids_of(vocab));
   std::vector<std::pair<std::string_view, std::int32_t>> pieces;
   for (auto const& [text, id] : vocab.members())
     pieces.emplace_back(text, static_cast<std::int32_t>(id.as_integer(0, 0x7fffffff)));
@@ -318,20 +463,23 @@ std::shared_ptr<tokenizer const> read_wordpiece(folder& from, json_value const& 
   for (auto const& [text, id] : pieces)
     if (static_cast<std::size_t>(id) >= 2 * (pieces.size() + added.size()) + 1024)
       vocab.at(text).fail("token id " + std::to_string(id) + " is far beyond the number of tokens");
-  read_pieces(pieces, s, rules, added, refusal_at(vocab));
+  read_pieces(pieces, {}, s, rules, added, refusal_at(vocab));
   json_value const unknown = model.at("unk_token");
   rules.unknown = s.tokens.find(unknown.as_string());
   if (rules.unknown < 0) unknown.fail("is no token");
   s.roles.unk = rules.unknown;
   read_ends(whole, s);
-  assign_roles(s, from);
+  finish(s, about, from);
   return make_wordpiece(std::move(s), std::move(rules));
 }
 
 }  // namespace
 
-std::shared_ptr<tokenizer const> read_tokenizer_json(folder& from) {
+std::shared_ptr<tokenizer const> read_tokenizer_json(folder& from, description about) {
   json_value const whole = from.json("tokenizer.json");
+  // Cutting and filling up are left to who makes batches, and nothing is cut at random.
+  expect_only(whole, {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+                      "decoder", "model"});
   json_value const model = whole.at("model");
   // Early files don't name the type.
   auto const named = model.find_set("type");
@@ -340,9 +488,9 @@ std::shared_ptr<tokenizer const> read_tokenizer_json(folder& from) {
                            : model.find("unk_id")    ? "Unigram"
                            : model.find("unk_token") ? "WordPiece"
                                                      : "";
-  if (type == "BPE") return read_bpe(from, whole, model);
-  if (type == "Unigram") return read_unigram(from, whole, model);
-  if (type == "WordPiece") return read_wordpiece(from, whole, model);
+  if (type == "BPE") return read_bpe(from, std::move(about), whole, model);
+  if (type == "Unigram") return read_unigram(from, std::move(about), whole, model);
+  if (type == "WordPiece") return read_wordpiece(from, std::move(about), whole, model);
   if (!named) model.fail("\"type\" is missing");
   named->fail("the model " + in_quotes(type) + " is not supported; BPE, Unigram and WordPiece are");
 }

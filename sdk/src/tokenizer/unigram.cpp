@@ -179,10 +179,14 @@ class sentencepiece_unigram final : public unigram {
         at += p.length;
       }
     if (at == s.end) return out;
+    // Behind an added token T5's later rule keeps a space that is there, and puts none.
+    bool const put_prefix = rules_.prefix_once && s.begin != 0
+                                ? text[s.begin] == ' ' || text.substr(s.begin).starts_with(space_mark)
+                                : rules_.dummy_prefix;
     auto const origin = [](std::size_t begin, std::size_t end) {
       return aligned_text::origin{static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end)};
     };
-    if (rules_.dummy_prefix && !s.goes_on) out.put(space, origin(at, at));
+    if (put_prefix && !s.goes_on) out.put(space, origin(at, at));
     bool after_space = rules_.squeeze_spaces && !s.goes_on;
     while (at < s.end) {
       prefix const p = next(text.substr(at));
@@ -231,26 +235,32 @@ class metaspace_unigram final : public unigram {
   static constexpr std::size_t cache_slots = 8192, longest_cached = 64;
 
   void cut(stretch const& s, encoding& out) const override {
-    aligned_text const text = normalized(align(s.text, s.begin, s.end), rules_.steps);
+    aligned_text const text = normalized(align(s.text, s.begin, s.end), steps());
+    cut_normalized(text, 0, text.text.size(), out);
+  }
+
+  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, encoding& out) const override {
+    if (begin == to) return;
+    std::string_view const all = std::string_view(text.text).substr(0, to);
     state now;
-    now.text.text.reserve(text.text.size() + text.text.size() / 4);
-    now.text.from.reserve(text.text.size() + text.text.size() / 4);
-    if (text.text.size() > 512) now.cache.resize(cache_slots);
-    bool first = s.begin == 0;
+    now.text.text.reserve((to - begin) + (to - begin) / 4);
+    now.text.from.reserve((to - begin) + (to - begin) / 4);
+    if (to - begin > 512) now.cache.resize(cache_slots);
+    bool const first = text.from[begin].begin == 0;
     if (!rules_.split_at_white_space) {
-      word(text, 0, text.text.size(), first, now, out);
+      word(text, begin, to, first, now, out);
       return;
     }
-    for (std::size_t i = 0; i < text.text.size();) {
+    for (std::size_t i = begin; i < to;) {
       std::size_t end = i;
       character c{};
-      while (end < text.text.size()) {
-        c = read_character(text.text, end);
+      while (end < to) {
+        c = read_character(all, end);
         if (class_of(c) == char_class::space) break;
         end += c.length;
       }
-      if (end > i) word(text, i, end, first && i == 0, now, out);
-      i = end < text.text.size() ? end + c.length : end;
+      if (end > i) word(text, i, end, first && i == begin, now, out);
+      i = end < to ? end + c.length : end;
     }
   }
 

@@ -33,11 +33,11 @@ struct sentencepiece_rules {
   std::shared_ptr<character_map const> map;
   byte_trie defined;  ///< symbols that are not normalised
   bool dummy_prefix = true, squeeze_spaces = true, escape_spaces = true;
+  bool prefix_once = false;  ///< only at the start of a text, not behind each added token (T5's "legacy": false)
 };
 
 /// How Hugging Face composes the same.
 struct metaspace_rules {
-  std::vector<normalizer> steps;
   bool split_at_white_space = false;  ///< and drop it
   enum class prefix { always, first, never } prepend = prefix::always;
   bool split = true;  ///< cut before each mark
@@ -47,7 +47,5 @@ struct metaspace_rules {
 std::shared_ptr<tokenizer const> make_unigram(setting, unigram_pieces, sentencepiece_rules);
 /// Each word is a lattice of its own, with sums in float64, as in Hugging Face's library.
 std::shared_ptr<tokenizer const> make_unigram(setting, unigram_pieces, metaspace_rules);
-
-std::shared_ptr<tokenizer const> read_sentencepiece(class folder&, std::string_view name);
 
 }  // namespace wayfarer::tokenizing

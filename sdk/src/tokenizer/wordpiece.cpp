@@ -1,6 +1,7 @@
 #include "wordpiece.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include <unicode/uchar.h>
@@ -58,9 +59,13 @@ class wordpiece final : public base {
   bool parts_at_spaces() const noexcept override { return true; }
 
   void cut(stretch const& s, encoding& out) const override {
-    aligned_text const text = normalized(align(s.text, s.begin, s.end), rules_.steps);
-    std::string_view const all = text.text;
-    for (std::size_t i = 0; i < all.size();) {
+    aligned_text const text = normalized(align(s.text, s.begin, s.end), steps());
+    cut_normalized(text, 0, text.text.size(), out);
+  }
+
+  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, encoding& out) const override {
+    std::string_view const all = std::string_view(text.text).substr(0, to);
+    for (std::size_t i = begin; i < all.size();) {
       character c = read_character(all, i);
       std::size_t end = i + c.length, characters = 1;
       if (class_of(c) == char_class::space) {
@@ -120,9 +125,10 @@ std::vector<normalizer> bert_steps(bool clean, bool chinese, bool strip_accents,
   return steps;
 }
 
-void read_pieces(std::vector<std::pair<std::string_view, std::int32_t>> const& pieces, setting& s, wordpiece_rules& rules,
+void read_pieces(std::vector<std::pair<std::string_view, std::int32_t>> const& pieces,
+                 std::vector<std::pair<std::string_view, std::int32_t>> const& unreachable, setting& s, wordpiece_rules& rules,
                  std::vector<added_token> const& added, refusal const& refuse) {
-  s.tokens.expect(pieces.size() + added.size());
+  s.tokens.expect(pieces.size() + unreachable.size() + added.size());
   std::set<std::int32_t> apart;
   for (auto const& t : added) apart.insert(t.id);
   std::set<std::string_view> starts;
@@ -132,9 +138,7 @@ void read_pieces(std::vector<std::pair<std::string_view, std::int32_t>> const& p
       refuse("the token with the id " + std::to_string(id) + " is longer than " + std::to_string(longest_token) + " bytes");
     if (!text.starts_with(rules.prefix)) starts.insert(text);
   }
-  std::set<std::string_view> all;
   for (auto const& [text, id] : pieces) {
-    if (!all.insert(text).second) refuse("the token " + in_quotes(text) + " comes twice");
     bool const special = apart.contains(id);
     bool const goes_on = !special && text.starts_with(rules.prefix) && text.size() > rules.prefix.size();
     std::string_view const bytes = goes_on ? text.substr(rules.prefix.size()) : text;
@@ -143,6 +147,7 @@ void read_pieces(std::vector<std::pair<std::string_view, std::int32_t>> const& p
     rules.goes_on[static_cast<std::size_t>(id)] = goes_on;
     if (!special && !bytes.empty()) (goes_on ? later : first).emplace_back(bytes, id);
   }
+  for (auto const& [text, id] : unreachable) s.tokens.add(id, text, refuse, true);
   add_tokens(s, added, refuse);
   s.tokens.index();
   rules.goes_on.resize(s.tokens.size());
@@ -154,48 +159,64 @@ std::shared_ptr<tokenizer const> make_wordpiece(setting s, wordpiece_rules r) {
   return std::make_shared<wordpiece const>(std::move(s), std::move(r));
 }
 
-std::shared_ptr<tokenizer const> read_vocab_text(folder& from, std::string_view name) {
+// As BertTokenizer reads it: a token's id is the number of its line, and of equal lines the last one counts. The other lines of
+// equal ones keep their ids, so that these can be read back, and are never made.
+std::shared_ptr<tokenizer const> read_vocab_text(folder& from, description about, std::string_view name) {
   std::string const file = from.path(name);
+  about.require(cutting::wordpiece, vocabulary_files::vocab_text);
+  about.refuse(about.extra_ids, "which only T5's tokenizers read");
   std::string const text = from.text(name);
-  std::vector<std::pair<std::string_view, std::int32_t>> pieces;
-  std::vector<added_token> added = from.listed_tokens();
-  auto const listed = [&](std::int32_t id) {
-    return std::any_of(added.begin(), added.end(), [&](added_token const& t) { return t.id == id; });
-  };
-  std::set<std::string, std::less<>> special;
+  std::vector<std::pair<std::string_view, std::int32_t>> pieces, double_lines;
+  std::map<std::string_view, std::size_t> line_of;
+  for (std::size_t at = 0, id = 0; at < text.size(); ++id) {
+    // Python reads "\r\n" and a lone "\r" as ends of lines, too.
+    std::size_t const end = std::min(text.find_first_of("\r\n", at), text.size());
+    std::string_view const line = std::string_view(text).substr(at, end - at);
+    auto const refuse = refusal_at(file, id + 1);
+    if (!is_utf8(line)) refuse("the token is not UTF-8");
+    if (line.size() > longest_token) refuse("the token is longer than " + std::to_string(longest_token) + " bytes");
+    auto const [known, fresh] = line_of.try_emplace(line, pieces.size());
+    if (fresh) {
+      pieces.emplace_back(line, static_cast<std::int32_t>(id));
+    } else {
+      auto& before = pieces[known->second];
+      double_lines.emplace_back(line, before.second);
+      before.second = static_cast<std::int32_t>(id);
+    }
+    at = end + (text.compare(end, 2, "\r\n") == 0 ? 2 : 1);
+  }
+  if (!double_lines.empty())
+    about.notes.push_back(file + ": " + std::to_string(double_lines.size()) +
+                          " of its lines come again below, the first of them line " +
+                          std::to_string(double_lines.front().second + 1) + ", " + in_quotes(double_lines.front().first) +
+                          "; the last one of equal lines counts, as in BertTokenizer");
+
   for (auto const& [role, usual] :
        {std::pair("unk_token", "[UNK]"), std::pair("pad_token", "[PAD]"), std::pair("cls_token", "[CLS]"),
         std::pair("sep_token", "[SEP]"), std::pair("mask_token", "[MASK]")})
-    special.insert(from.role(role).value_or(usual));
-  for (std::size_t at = 0; at < text.size();) {
-    std::size_t const end = std::min(text.find('\n', at), text.size());
-    std::string_view line = std::string_view(text).substr(at, end - at);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    auto const id = static_cast<std::int32_t>(pieces.size());
-    auto const refuse = refusal_at(file, pieces.size() + 1);
-    if (!is_utf8(line)) refuse("the token is not UTF-8");
-    if (line.size() > longest_token) refuse("the token is longer than " + std::to_string(longest_token) + " bytes");
-    pieces.emplace_back(line, id);
-    if (special.contains(line) && !listed(id)) added.push_back({id, std::string(line)});
-    at = end + 1;
-  }
+    if (line_of.contains(usual)) about.roles.try_emplace(role, added_token{-1, usual});
+  std::vector<added_token> added;
+  add_described(
+      added, about,
+      [&](std::string_view t) {
+        auto const at = line_of.find(t);
+        return at == line_of.end() ? -1 : pieces[at->second].second;
+      },
+      refusal_at(file));
 
   setting s;
   wordpiece_rules rules;
-  read_pieces(pieces, s, rules, added, refusal_at(file));
-  bool lower = true, chinese = true;
-  std::optional<bool> accents;
-  if (auto const& config = from.tokenizer_config(); !config.is_null()) {
-    if (auto const set = config.find_set("do_lower_case")) lower = set->as_bool();
-    if (auto const set = config.find_set("tokenize_chinese_chars")) chinese = set->as_bool();
-    if (auto const set = config.find_set("strip_accents")) accents = set->as_bool();
-  }
-  rules.steps = bert_steps(true, chinese, accents.value_or(lower), lower);
-  assign_roles(s, from);
+  bool const lower = about.lower_case ? about.lower_case->as_bool() : true;
+  bool const chinese = about.chinese ? about.chinese->as_bool() : true;
+  bool const accents = about.accents && !about.accents->is_null() ? about.accents->as_bool() : lower;
+  s.steps = bert_steps(true, chinese, accents, lower);
+  read_pieces(pieces, double_lines, s, rules, added, refusal_at(file));
+  finish(s, about, from);
   if (!s.roles.unk) throw data_error(file + ": has no token for unknown words ([UNK])");
   if (!s.roles.cls || !s.roles.sep) throw data_error(file + ": lacks [CLS] or [SEP], which are put around a text");
   rules.unknown = *s.roles.unk;
-  s.before = {*s.roles.cls}, s.after = {*s.roles.sep};
+  s.around.before = {*s.roles.cls}, s.around.after = {*s.roles.sep};
+  s.around.both = ends::pair{s.around.before, s.around.after, s.around.after, 0, 0, 0, 1, 1};
   return make_wordpiece(std::move(s), std::move(rules));
 }
 

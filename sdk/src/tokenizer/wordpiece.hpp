@@ -12,7 +12,6 @@
 namespace wayfarer::tokenizing {
 
 struct wordpiece_rules {
-  std::vector<normalizer> steps;
   byte_trie first, later;     ///< pieces that begin a word, and those that go on with one (without their prefix)
   std::vector<bool> goes_on;  ///< by id
   std::string prefix = "##";  ///< of pieces that go on
@@ -24,11 +23,12 @@ struct wordpiece_rules {
 /// BERT's normalisation: control characters, Chinese characters, accents, case.
 std::vector<normalizer> bert_steps(bool clean, bool chinese, bool strip_accents, bool lower);
 
-/// Fills tokens, and the tries and flags of the rules, from (piece, id).
-void read_pieces(std::vector<std::pair<std::string_view, std::int32_t>> const&, setting&, wordpiece_rules&,
+/// Fills tokens, and the tries and flags of the rules, from (piece, id). `unreachable`: ids that can be read back but are never
+/// made. The setting's steps of normalisation are there already.
+void read_pieces(std::vector<std::pair<std::string_view, std::int32_t>> const&,
+                 std::vector<std::pair<std::string_view, std::int32_t>> const& unreachable, setting&, wordpiece_rules&,
                  std::vector<added_token> const&, refusal const&);
 
 std::shared_ptr<tokenizer const> make_wordpiece(setting, wordpiece_rules);
-std::shared_ptr<tokenizer const> read_vocab_text(class folder&, std::string_view name);
 
 }  // namespace wayfarer::tokenizing
