@@ -261,6 +261,39 @@ TEST_F(hellaswag, says_what_is_wrong_and_where) {
   refusal(file("p", "A: b\n1\none\ntwo\nthree\n\xff\n"), "p:6: this is not UTF-8");
 }
 
+TEST_F(hellaswag, exports_of_hugging_face_are_read_or_named) {
+  std::string const item = R"({"ind": 24, "activity_label": "Roofs", "ctx_a": "A man.", "ctx_b": "he", "ctx": "A man. he",
+    "endings": ["a [x]", "b}", "c\"]", "d"], "source_id": "x", "split": "val", "split_type": "indomain", "label": )";
+  auto const gold = [&](std::string const& text) {
+    auto const s = open(file("x", text));
+    return s->read({0, s->info().items}).truth.at("gold").get({0});
+  };
+  std::string flat = item;
+  flat.erase(std::remove(flat.begin(), flat.end(), '\n'), flat.end());
+  EXPECT_EQ(gold(flat + "\"3\"}\n"), 3);
+  EXPECT_EQ(gold(flat + "2.0}\r\n"), 2);
+  auto const marked = open(file("m", "\xef\xbb\xbf" + flat + "1}\n"));
+  EXPECT_EQ(marked->read({0, 1}).truth.at("gold").get({0}), 1);
+  EXPECT_THAT(marked->info().notes, ElementsAre(HasSubstr("begins with a byte order mark")));
+  auto const array = open(file("a", "[\n" + item + "\"3\"},\n" + item + "0}\n]\n"));
+  ASSERT_EQ(array->info().items, 2u);
+  EXPECT_EQ(array->read({0, 2}).truth.at("gold").get({0}), 3);
+  EXPECT_EQ(array->read({0, 1}).texts, array->read({1, 2}).texts);
+  EXPECT_THAT(list(array->read({0, 1}).choices[0]), ElementsAre(" a", " b}", " c\"]", " d"));
+  refusal(file("b", "[" + flat + "0}"), "the file ends within the list");
+  refusal(file("b", "[" + flat + "0}] x"), "something follows the end of the list");
+  refusal(file("b", "[1, 2]"), "expected a list of objects");
+  refusal(file("b", "[]"), "an empty list");
+  refusal(file("c", "ind,activity_label,ctx_a,ctx_b,ctx,endings,label\n24,Roofs,A man.,he,A man. he,\"['a' 'b']\",3\n"),
+          "dataset.to_json");
+  refusal(file("p", "PAR1\x15\x04"), "this is a Parquet file, which is not read");
+  refusal(file("o", R"({"ctx": "A man. he", "endings": ["1", "2", "3", "4"], "label": 0})"),
+          "no 'activity_label'; an item has activity_label, ctx_a, ctx_b, endings and label, and here are ctx, endings, label");
+  refusal(file("q", R"({"activity_label": {"0": "Roofs"}, "ctx_a": {"0": "A man."}})"), "is a column, not a value");
+  auto const pairs = open(file("s", flat + "1}\n"), {{"second", std::string("right")}})->read({0, 1});
+  EXPECT_EQ(pairs.seconds[0], "b}");
+}
+
 TEST_F(hellaswag, needs_a_pool_that_is_large_enough) {
   auto const path = file("val.jsonl", lines(3)), pool = file("train.jsonl", lines(4));
   EXPECT_THAT(

@@ -210,6 +210,51 @@ TEST_F(language_sources, texts_are_split_by_line_document_or_not_at_all) {
   EXPECT_THROW(text({{"path", (folder / "absent").string()}}), wf::data_error);
 }
 
+TEST_F(language_sources, texts_are_utf8_without_a_byte_order_mark) {
+  auto const marked = text({{"path", put("bom.txt", "\xef\xbb\xbfone\ntwo\n")}});
+  EXPECT_EQ(texts_of(*marked), (texts{"one", "two"}));
+  EXPECT_THAT(marked->info().notes, ElementsAre(HasSubstr("bom.txt begins with a byte order mark")));
+  EXPECT_TRUE(text({{"path", put("plain.txt", "one\n")}})->info().notes.empty());
+  using namespace std::string_literals;
+  for (auto const& [bytes, what] : std::vector<std::pair<std::string, std::string>>{
+           {"one\ncaf\xe9\n",
+            "f:2: this is not UTF-8: byte 7 is 0xe9; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8"},
+           {"\xff\xfeo\0n\0"s, "byte 0: this is UTF-16LE, not UTF-8; convert it: iconv -f UTF-16LE -t UTF-8"},
+           {"\xfe\xff\0o\0n"s, "UTF-16BE"},
+           {"\xff\xfe\0\0o\0\0\0"s, "UTF-32LE"},
+           {"\0\0\xfe\xff\0\0\0o"s, "UTF-32BE"},
+           {"o\0n\0e\0\n\0"s, "byte 1: this is UTF-16LE"},
+           {"one\n\xed\xa0\x80", "byte 4 is 0xed"}})
+    try {
+      text({{"path", put("f", bytes)}});
+      ADD_FAILURE() << "accepted: " << what;
+    } catch (wf::data_error const& e) {
+      EXPECT_THAT(e.what(), HasSubstr(what));
+    }
+}
+
+TEST_F(language_sources, items_may_be_pairs) {
+  auto const s =
+      text({{"texts", texts{"Is it? | Yes.", "a | b"}}, {"pair_at", std::string(" | ")}, {"before", std::string("> ")}});
+  auto const b = s->read({0, 2});
+  EXPECT_EQ(b.texts, (texts{"> Is it?", "> a"}));
+  EXPECT_EQ(b.seconds, (texts{"Yes.", "b"}));
+  auto const tsv = text({{"path", put("pairs.tsv", "one\ttwo\nthree\tfour\n")}, {"pair_at", std::string("\t")}});
+  EXPECT_EQ(tsv->read({1, 2}).seconds, texts{"four"});
+  for (std::string const bad : {"a", "a | b | c"}) try {
+      text({{"texts", texts{bad}}, {"pair_at", std::string(" | ")}});
+      ADD_FAILURE() << "accepted: " << bad;
+    } catch (wf::data_error const& e) {
+      EXPECT_THAT(e.what(), HasSubstr("item 0 has \" | \""));
+    }
+  auto const typed = tokens({{"ids", texts{"2 5 3 6 3", "2 3"}}, {"token_types", texts{"0 0 0 1 1", "0, 0"}}});
+  EXPECT_EQ(of(typed->read({0, 2}).token_types), (lists{{0, 0, 0, 1, 1}, {0, 0}}));
+  auto const json = tokens({{"path", put("t.json", R"({"tokens": [[1, 2]], "token_types": [[0, 1]]})")}});
+  EXPECT_EQ(of(json->read({0, 1}).token_types), (lists{{0, 1}}));
+  for (auto const& bad : {texts{"0 0 0 1 1"}, texts{"0 0 0 1", "0 0"}})
+    EXPECT_THROW(tokens({{"ids", texts{"2 5 3 6 3", "2 3"}}, {"token_types", bad}}), wf::usage_error);
+}
+
 TEST_F(language_sources, windows_of_text_respect_characters) {
   // 1, 2, 3 and 4 bytes, and a byte that is no text.
   std::string const s =
@@ -222,9 +267,14 @@ TEST_F(language_sources, windows_of_text_respect_characters) {
   EXPECT_EQ(wf::character_length(s, 10), 1u);
   EXPECT_EQ(wf::character_length(s, 7), 1u);
   EXPECT_EQ(wf::character_length("\xe2\x82", 0), 1u);
-  auto const path = put("t.txt", s);
-  auto const window = [&](std::int64_t size, std::int64_t stride, char const* unit) {
-    return texts_of(*text({{"path", path}, {"split", "window"}, {"window", size}, {"stride", stride}, {"unit", unit}}));
+  // Of a file such a byte would be refused.
+  auto const window = [&](std::size_t size, std::size_t stride, std::string_view unit) {
+    wf::text_cut cut;
+    cut.by = wf::text_split::window, cut.window = size, cut.stride = stride == 0 ? size : stride, cut.bytes = unit == "byte";
+    wf::text_file const cut_text(s, cut);
+    texts all;
+    for (std::size_t i = 0; i < cut_text.size(); ++i) all.emplace_back(cut_text[i]);
+    return all;
   };
   EXPECT_EQ(window(2, 0, "character"), (texts{"a\xc3\xa9", "\xe2\x82\xac\xf0\x9f\x98\x80",
                                               "\xff"

@@ -7,6 +7,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/utf8.hpp>
 
 #include "compressed_file.hpp"
 
@@ -76,11 +77,12 @@ class cursor {
 
 /// Calls `line(text, number)` for each line of the unpacked file, without its end ("\n" or "\r\n").
 template <class Line>
-void for_each_line(std::string const& path, document_limits const& limits, Line&& line) {
+void for_each_line(std::string const& path, document_limits const& limits, std::vector<std::string>& notes, Line&& line) {
   std::string rest;
   std::size_t number = 1;
   auto const give = [&](std::string_view text) {
     if (text.ends_with('\r')) text.remove_suffix(1);
+    if (number == 1) text = text_of_file(text, path, notes);
     line(text, number++);
   };
   auto const check = [&](std::size_t length) {
@@ -255,7 +257,8 @@ class table_builder {
         if (fixed_)
           c.fail_at(at, in_quotes(word) + " is not in " + what_bounds_,
                     "add it there, or leave `vocabulary` out to number words as they come");
-        if (!is_utf8(word)) c.fail_at(at, in_quotes(word) + " is not UTF-8", "convert the file");
+        if (!is_utf8(word))
+          c.fail_at(at, in_quotes(word) + " is not UTF-8", "convert the file (from Latin-1: iconv -f LATIN1 -t UTF-8)");
         if (out_.names.size() == limits_.words)
           c.fail_at(at, "more than " + std::to_string(limits_.words) + " different words", "leave rare words out");
         known = numbers_.emplace(word, static_cast<std::int32_t>(out_.names.size())).first;
@@ -298,17 +301,21 @@ document_format document_format_of(std::string_view name) {
 document_table read_documents(std::string const& path, document_format format, document_limits const& limits,
                               std::vector<std::string> names, std::string const& what_bounds) {
   table_builder table(path, format, limits, std::move(names), what_bounds);
-  for_each_line(path, limits, [&](std::string_view text, std::size_t number) { table.line(text, number); });
-  return table.finish();
+  std::vector<std::string> notes;
+  for_each_line(path, limits, notes, [&](std::string_view text, std::size_t number) { table.line(text, number); });
+  auto made = table.finish();
+  made.notes = std::move(notes);
+  return made;
 }
 
-std::vector<std::string> read_vocabulary(std::string const& path, document_limits const& limits) {
+std::vector<std::string> read_vocabulary(std::string const& path, document_limits const& limits,
+                                         std::vector<std::string>& notes) {
   std::vector<std::string> words;
-  for_each_line(path, limits, [&](std::string_view text, std::size_t number) {
+  for_each_line(path, limits, notes, [&](std::string_view text, std::size_t number) {
     auto const fail = [&](std::size_t column, std::string const& what) { throw data_error(located(path, number, column, what)); };
     if (words.size() == limits.words) fail(1, "more than " + std::to_string(limits.words) + " words; leave rare ones out");
     if (text.empty()) fail(1, "an empty line; a vocabulary has one word a line");
-    if (!is_utf8(text)) fail(1, in_quotes(text) + " is not UTF-8; convert the file");
+    if (!is_utf8(text)) fail(1, in_quotes(text) + " is not UTF-8; convert the file (from Latin-1: iconv -f LATIN1 -t UTF-8)");
     words.emplace_back(text);
   });
   if (words.empty()) throw data_error(path + ": no word in it; a vocabulary has one a line");

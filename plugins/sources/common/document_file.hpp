@@ -38,6 +38,7 @@ struct document_table {
   std::vector<std::string> names;  ///< of the words where known, else empty
   std::size_t vocabulary = 0;      ///< number of words; without names, the highest word number and one
   std::size_t longest = 0;         ///< most words in a document
+  std::vector<std::string> notes;  ///< what the user should know of the file
 };
 
 /// Reads a whole file. `names`, if there are any, are the vocabulary: word numbers must lie within it, and the words of a text
@@ -46,7 +47,7 @@ document_table read_documents(std::string const& path, document_format, document
                               std::vector<std::string> names = {}, std::string const& what_bounds = "the vocabulary");
 
 /// A vocabulary file: one word a line, line n being word n - 1.
-std::vector<std::string> read_vocabulary(std::string const& path, document_limits const&);
+std::vector<std::string> read_vocabulary(std::string const& path, document_limits const&, std::vector<std::string>& notes);
 
 /// The documents of a range as a block.
 item_block block_of(document_table const&, item_range);

@@ -21,9 +21,10 @@ struct documents final : wf::source {
     std::string const& path = c["path"].text();
     std::string const& vocabulary = c["vocabulary"].text();
     std::vector<std::string> names;
-    if (!vocabulary.empty()) names = wf::read_vocabulary(vocabulary, limits);
+    if (!vocabulary.empty()) names = wf::read_vocabulary(vocabulary, limits, info_.notes);
     table_ = wf::read_documents(path, wf::document_format_of(c["format"].text()), limits, std::move(names), vocabulary);
 
+    info_.notes.insert(info_.notes.end(), table_.notes.begin(), table_.notes.end());
     info_.items = table_.documents.size();
     info_.vocabulary = table_.vocabulary;
     info_.longest = table_.longest;

@@ -35,7 +35,7 @@ std::string ending(wf::question const& q, std::size_t k) {
 }  // namespace
 
 struct hellaswag final : wf::source {
-  explicit hellaswag(wf::config const& c) : shots_(c["shots"]) {
+  explicit hellaswag(wf::config const& c) : shots_(c["shots"]), second_(c["second"].text() == "right") {
     std::string const &path = c["path"].text(), &pool = c["pool"].text();
     auto const seed = static_cast<std::uint64_t>(c["seed"].integer());
     auto const format = format_of(c["format"].text());
@@ -52,6 +52,8 @@ struct hellaswag final : wf::source {
       draw(seed);
     }
     info_.items = items_->size();
+    info_.notes = items_->notes();
+    if (pool_) info_.notes.insert(info_.notes.end(), pool_->notes().begin(), pool_->notes().end());
     info_.has_texts = info_.has_choices = true;
     bool const preprocessed = items_->preprocessed() || (pool_ && pool_->preprocessed());
     info_.truth["preprocessed"] = wf::tensor(preprocessed ? 1.0 : 0.0);
@@ -81,6 +83,7 @@ struct hellaswag final : wf::source {
       example.push_back(static_cast<std::int32_t>(shots_));
       for (std::size_t k = 0; k < q.endings.size(); ++k) choices.push_back(ending(q, k));
       block.texts.push_back(text + q.query);
+      if (second_) block.seconds.push_back(q.endings[static_cast<std::size_t>(q.gold)]);
       block.segments.push_back(segments);
       block.segment_example.push_back(example);
       block.choices.push_back(choices);
@@ -109,6 +112,7 @@ struct hellaswag final : wf::source {
   }
 
   std::size_t shots_;
+  bool second_;  // the right ending is the second text of a pair
   std::optional<wf::question_file> items_, pool_;
   std::vector<std::uint32_t> drawn_;  // [item, shot]
   wf::source_info info_;
@@ -124,4 +128,7 @@ WAYFARER_SOURCE(hellaswag, "1.0.0",
                           "json: the original, which is cleaned; text: context, number of the right ending, four endings, "
                           "taken as they are")
                     .one_of("auto|json|text"),
+                wf::param("second", "none",
+                          "right: items are pairs of context and right ending, for models that read pairs (BERT)")
+                    .one_of("none|right"),
                 wf::param("limit", 256, "most that a packed file may hold unpacked").in("MiB").between(1, 1 << 20));

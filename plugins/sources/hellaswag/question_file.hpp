@@ -1,4 +1,5 @@
-// HellaSwag's files: the original JSON lines, and the text of six lines an item that others have made of it; plain, .gz or .bz2.
+// HellaSwag's files: the original JSON lines, the same as one JSON array, and the text of six lines an item that others have made
+// of it; plain, .gz or .bz2.
 //
 // Opened by the source's constructor on the host's main thread, which reads every item once to find what is wrong; immutable
 // then, for any number of threads. In memory is the place of each item alone: items are parsed when they are asked for, out of
@@ -34,6 +35,8 @@ class question_file {
   question_file& operator=(question_file const&) = delete;
 
   std::string const& path() const noexcept { return path_; }
+  /// What the user should know of the file.
+  std::vector<std::string> const& notes() const noexcept { return notes_; }
   std::size_t size() const noexcept { return places_.size(); }
   /// Whether the text was cleaned by others, so that it is taken as it is.
   bool preprocessed() const noexcept { return preprocessed_; }
@@ -45,15 +48,19 @@ class question_file {
 
  private:
   struct place {
-    std::size_t byte = 0, line = 0;  // line from 1
+    std::size_t byte = 0, line = 0, bytes = 0;  // line from 1
   };
   std::string_view line_at(std::size_t byte) const;
   [[noreturn]] void fail(std::size_t line, std::string const& what) const;
   void find_items(question_format);
+  /// Of a file that is one JSON array, as Hugging Face's `datasets` writes with lines=False.
+  void find_elements(std::size_t first);
+  void add(place);
   question parse_json_line(std::string_view line, std::size_t number) const;
   question parse_six_lines(place) const;
 
   std::string path_;
+  std::vector<std::string> notes_;
   bool preprocessed_ = false;
   std::shared_ptr<mapped_file const> file_;      // what is not packed
   std::shared_ptr<std::byte const> unpacked_{};  // what was

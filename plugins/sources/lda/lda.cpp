@@ -57,6 +57,7 @@ struct lda final : wf::source {
                                                                       "the vocabulary (topics x words_per_topic)"));
       info_.items = file_->documents.size();
       info_.longest = file_->longest;
+      info_.notes = file_->notes;
     } else {
       info_.items = static_cast<std::size_t>(c["documents"].integer());
       info_.longest = length_max_;

@@ -3,6 +3,7 @@
 //
 //     prompts: {source: text, texts: ["The cat sat on the", "Paris is the capital of"]}
 //     corpus:  {source: text, path: wiki.test.raw, split: document}
+//     pairs:   {source: text, texts: ["Is it late? | It is."], pair_at: " | "}
 //
 // Windows here are of characters or bytes; windows of tokens, with every token in context, are made by the probe language_loss.
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
 #include <wayfarer/source.hpp>
 
 #include "text_file.hpp"
@@ -25,7 +27,7 @@ wf::text_split split_of(std::string const& name) {
 }
 
 struct text final : wf::source {
-  explicit text(wf::config const& c) : texts_(c["texts"].texts()), before_(c["before"].text()) {
+  explicit text(wf::config const& c) : texts_(c["texts"].texts()), before_(c["before"].text()), pair_at_(c["pair_at"].text()) {
     std::string const& path = c["path"].text();
     if (texts_.empty() == path.empty())
       throw wf::usage_error(path.empty() ? "no text: give `texts`, or the `path` of a file"
@@ -41,6 +43,9 @@ struct text final : wf::source {
       if (file_->size() == 0) throw wf::data_error(path + ": no text in it");
     }
     info_.items = file_ ? file_->size() : texts_.size();
+    if (file_) info_.notes = file_->notes();
+    if (!pair_at_.empty())
+      for (std::size_t i = 0; i < info_.items; ++i) middle(i);
     info_.has_texts = true;
   }
 
@@ -51,15 +56,33 @@ struct text final : wf::source {
     wf::item_block block;
     block.first = range.first, block.count = range.size();
     for (std::size_t i = range.first; i < range.last; ++i) {
+      std::string_view first = text_of(i);
+      if (!pair_at_.empty()) {
+        std::size_t const at = middle(i);
+        block.seconds.emplace_back(first.substr(at + pair_at_.size()));
+        first = first.substr(0, at);
+      }
       block.texts.push_back(before_);
-      block.texts.back() += file_ ? (*file_)[i] : std::string_view(texts_[i]);
+      block.texts.back() += first;
     }
     return block;
   }
 
  private:
+  std::string_view text_of(std::size_t i) const noexcept { return file_ ? (*file_)[i] : std::string_view(texts_[i]); }
+  /// Where the first text of a pair ends.
+  std::size_t middle(std::size_t i) const {
+    std::string_view const whole = text_of(i);
+    std::size_t const at = whole.find(pair_at_);
+    if (at == whole.npos || whole.find(pair_at_, at + pair_at_.size()) != whole.npos)
+      throw wf::data_error("item " + std::to_string(i) + " has " + wf::in_quotes(pair_at_) +
+                           (at == whole.npos ? " nowhere" : " more than once") +
+                           ", but `pair_at` cuts each item into two texts there: " + wf::in_quotes(whole));
+    return at;
+  }
+
   std::vector<std::string> texts_;
-  std::string before_;
+  std::string before_, pair_at_;
   std::optional<wf::text_file> file_;
   wf::source_info info_;
 };
@@ -76,4 +99,6 @@ WAYFARER_SOURCE(text, "1.0.0",
                 wf::param("unit", "character", "what windows are counted in").one_of("character|byte"),
                 wf::param("skip_empty", true, "leave out items of a file that hold nothing but white space"),
                 wf::param("before", "", "put before every text, such as <|endoftext|>"),
+                wf::param("pair_at", "",
+                          "items are pairs of texts, cut at this, such as a tab; for models that read pairs (BERT)"),
                 wf::param("limit", 256, "most that a packed file may hold unpacked").in("MiB").between(1, 1 << 20));

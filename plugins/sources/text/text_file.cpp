@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/utf8.hpp>
 
 #include "compressed_file.hpp"
 
@@ -60,6 +61,7 @@ text_file::text_file(std::string const& path, std::size_t max_bytes, text_cut co
   } else {
     text_ = file_->text();
   }
+  text_ = text_of_file(text_, path, notes_);
   cut(how);
 }
 

@@ -30,13 +30,15 @@ std::size_t character_length(std::string_view text, std::size_t at) noexcept;
 class text_file {
  public:
   /// A plain file is mapped; a gzip or bzip2 file is unpacked to at most `max_bytes` bytes of memory, and the
-  /// places of its items take no more. Throws data_error, and usage_error for too many items.
+  /// places of its items take no more. Throws data_error, also for what is not UTF-8, and usage_error for too many items.
   text_file(std::string const& path, std::size_t max_bytes, text_cut const&);
   /// The same of a text in memory.
   text_file(std::string text, text_cut const&);
   text_file(text_file const&) = delete;  // items look into it
   text_file& operator=(text_file const&) = delete;
 
+  /// What the user should know of the file.
+  std::vector<std::string> const& notes() const noexcept { return notes_; }
   std::size_t size() const noexcept { return items_.size(); }
   std::string_view operator[](std::size_t i) const noexcept { return text_.substr(items_[i].first, items_[i].bytes); }
   /// Throws data_error if a mapped file is no longer what was opened.
@@ -54,6 +56,7 @@ class text_file {
   std::string unpacked_;
   std::string_view text_;
   std::size_t most_;  // items
+  std::vector<std::string> notes_;
   std::vector<place> items_;
 };
 

@@ -179,6 +179,20 @@ struct tokens final : wf::source {
     if (std::string const& path = c["path"].text(); decoder_.size() == 0 && is_json(path))
       if (auto const whole = wf::read_json(path, id_limits); whole.kind() == wf::json_kind::object)
         if (auto const found = whole.find("decoder_ids")) decoder_ = id_lists(*found);
+    types_ = {c["token_types"].texts(), "token_types"};
+    if (std::string const& path = c["path"].text(); types_.size() == 0 && is_json(path))
+      if (auto const whole = wf::read_json(path, id_limits); whole.kind() == wf::json_kind::object)
+        if (auto const found = whole.find("token_types")) types_ = id_lists(*found);
+    if (types_.size() != 0) {
+      if (types_.size() != lists_.size())
+        throw wf::usage_error("there are " + std::to_string(lists_.size()) + " lists of ids but " +
+                              std::to_string(types_.size()) + " of token types; give one for each item");
+      for (std::size_t i = 0; i < lists_.size(); ++i)
+        if (types_.length(i) != lists_.length(i))
+          throw wf::usage_error("item " + std::to_string(i) + " has " + std::to_string(lists_.length(i)) + " ids but " +
+                                std::to_string(types_.length(i)) + " token types; give one for each id");
+      if (window_ != 0) throw wf::usage_error("items with token types can't be cut into windows; leave `window` out");
+    }
     if (lists_.size() == 0) throw wf::usage_error("no token ids: give `ids`, or `path` of a .npy or .json file that holds some");
     if (decoder_.size() != 0 && decoder_.size() != lists_.size())
       throw wf::usage_error("there are " + std::to_string(lists_.size()) + " lists of ids but " +
@@ -214,6 +228,7 @@ struct tokens final : wf::source {
         std::size_t const first = (i - first_window_[row]) * stride_;
         lists_.read(row, first, std::min(first + window_, lists_.length(row)), block.tokens);
       }
+      if (types_.size() != 0) types_.read(i, 0, types_.length(i), block.token_types);
       if (decoder_.size() != 0) decoder_.read(i, 0, decoder_.length(i), block.decoder_tokens);
     }
     return block;
@@ -226,7 +241,7 @@ struct tokens final : wf::source {
     return 1 + (length - window_ + stride_ - 1) / stride_;
   }
 
-  id_lists lists_, decoder_;
+  id_lists lists_, decoder_, types_;
   std::size_t window_, stride_;
   std::vector<std::size_t> first_window_;  // [list + 1], number of each list's first item; empty without windows
   wf::source_info info_;
@@ -239,11 +254,13 @@ WAYFARER_SOURCE(
     wf::param("ids", wf::strings(""), "token ids of each item, such as [\"464 3290 318\", \"1, 2, 3\"]"),
     wf::param::file("path", "",
                     ".npy ([id] or [item, id]; int32, int64 or uint16), or .json: [[1, 2], [3]] or {\"tokens\": [[1, 2]], "
-                    "\"decoder_ids\": [[0, 5]]}, or .h5: a result file, of which `dataset` names the ids"),
+                    "\"decoder_ids\": [[0, 5]]} (also \"token_types\"), or .h5: a result file, of which `dataset` names the ids"),
     wf::param("dataset", "", "of a result file: where the ids stand, such as states/token_ids"),
     wf::param("decoder_ids", wf::strings(""), "for encoder-decoder models: the decoder's ids of each item"),
     wf::param::file("decoder_path", "", "the same from a file, as `path`"),
     wf::param("decoder_dataset", "", "the same, as `dataset`"),
+    wf::param("token_types", wf::strings(""),
+              "for models that read pairs (BERT): the type of each id of each item, such as [\"0 0 0 1 1\"]"),
     wf::param("window", 0, "cut each list into items of at most this many ids, 0: one item a list").in("token").at_least(0),
     wf::param("stride", 0, "ids from one window's start to the next, 0: as `window`").in("token").at_least(0),
     wf::param("padding", -1, "number that fills up the rows of a .npy or result file, left out at the end of each"));
