@@ -3,6 +3,7 @@
 
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
+#include "engine/texts.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -50,15 +51,21 @@ int check_verb(words const& arguments) {
   if (!o.parse(arguments)) return 0;
   registry plugins = open_registry(o);
   planned p = read_planned(o, plugins);
-  auto const remarks = look_at_files(p.what, p.objects, p.problems);
+  auto remarks = look_at_files(p.what, p.objects, p.problems);
   sort_problems(p.problems);
-  for (auto const& r : remarks)
-    std::fprintf(stderr, "warning: %s: %s\n", p.what.nodes[r.node].name.c_str(), printable(r.text).c_str());
+  auto const warn = [&] {
+    for (auto const& r : remarks)
+      std::fprintf(stderr, "warning: %s: %s\n", p.what.nodes[r.node].name.c_str(), printable(r.text).c_str());
+    remarks.clear();
+  };
+  warn();
   if (int const code = report_problems(p)) return code;
+  remarks = remarks_of(p.what, p.objects);
   say_replaced(result_place(o, p.what));
   std::printf("%s: %zu nodes, %zu expectations, no problems\n", printable(p.what.file.string()).c_str(), p.what.nodes.size(),
               p.what.expectations.size());
   print_forecast(p.what, predict(p.what, p.objects));
+  warn();
   return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/pretrained.hpp>
+#include <wayfarer/utf8.hpp>
 #include <wayfarer/version.hpp>
 
 #include "cli/models.hpp"
@@ -176,9 +177,10 @@ std::vector<prompt_text> read_prompts(verb_options const& o, model const& m, gen
     if (given == "-") {
       if (from_input) throw usage_error("'--prompt -' can be given once: standard input ends");
       from_input = true;
-      p.text.assign(std::istreambuf_iterator<char>(std::cin), {});
+      p.text = text_of_input();
       if (p.text.ends_with('\n')) p.text.pop_back();
     }
+    require_utf8(p.text, "prompt " + std::to_string(all.size()));
     tokenize_options how;
     how.ends = two_stacks;  // a decoder would take its own end of text for the end
     p.ids = t->encode(p.text, how).ids;

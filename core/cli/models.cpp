@@ -1,7 +1,11 @@
 #include "cli/models.hpp"
 
+#include <iostream>
+#include <iterator>
+
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/utf8.hpp>
 
 #include "pipeline/hub.hpp"
 #include "pipeline/values.hpp"
@@ -42,6 +46,14 @@ std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
   for (auto const& p : found->ports())
     if (!p.optional) throw usage_error("'" + id + "' can't be opened by itself, only in a pipeline");
   return found->create<model>(c);
+}
+
+std::string text_of_input() {
+  std::string const bytes(std::istreambuf_iterator<char>(std::cin), {});
+  std::vector<std::string> notes;
+  std::string text(text_of_file(bytes, "/dev/stdin", notes));
+  for (auto const& note : notes) std::cerr << "warning: " << note << '\n';
+  return text;
 }
 
 }  // namespace wayfarer::host

@@ -17,4 +17,7 @@ void add_model_options(verb_options&);
 /// not outlive the registry.
 std::unique_ptr<model> open_model(verb_options const&, registry&);
 
+/// The text on standard input, without a byte order mark, of which a warning speaks. data_error if it is not UTF-8.
+std::string text_of_input();
+
 }  // namespace wayfarer::host

@@ -4,12 +4,12 @@
 #include <charconv>
 #include <concepts>
 #include <iostream>
-#include <iterator>
 #include <unordered_map>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/tokenizer.hpp>
+#include <wayfarer/utf8.hpp>
 
 #include "cli/models.hpp"
 #include "cli/planning.hpp"
@@ -141,6 +141,33 @@ void print(tokenizer const& t, std::string_view text, tokenize_options const& ho
   });
 }
 
+/// The same of two texts: which of them a token stands in, and its type.
+void print_pair(tokenizer const& t, pair_encoding const& e, bool json) {
+  if (json) {
+    auto ids = json_value::array(), tokens = json_value::array(), spans = json_value::array(), types = json_value::array(),
+         texts = json_value::array();
+    for (std::size_t i = 0; i < e.ids.size(); ++i) {
+      ids.push_back(e.ids[i]);
+      tokens.push_back(t.token_text(e.ids[i]));
+      spans.push_back(json_value::array({e.spans[i].begin, e.spans[i].end}));
+      types.push_back(e.types[i]);
+      texts.push_back(e.second[i] ? 1 : 0);
+    }
+    std::cout << to_json(json_value::object({{"ids", std::move(ids)},
+                                             {"types", std::move(types)},
+                                             {"tokens", std::move(tokens)},
+                                             {"texts", std::move(texts)},
+                                             {"spans", std::move(spans)}}))
+              << '\n';
+    return;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (std::size_t i = 0; i < e.ids.size(); ++i)
+    rows.push_back({std::to_string(i), std::to_string(e.ids[i]), std::to_string(e.types[i]), e.second[i] ? "second" : "first",
+                    std::to_string(e.spans[i].begin), std::to_string(e.spans[i].end), '"' + t.token_text(e.ids[i]) + '"'});
+  std::cout << format_table({"position", "id", "type", "text", "from byte", "to byte", "token"}, rows);
+}
+
 }  // namespace
 
 int tokenize_verb(words const& arguments) {
@@ -154,23 +181,36 @@ int tokenize_verb(words const& arguments) {
   o.named().add_options()("json", "print JSON");
   o.named().add_options()("no-ends", "leave out what the model expects around a text, such as </s>");
   o.named().add_options()("no-special", "read special tokens that are written out in the text as plain text");
+  o.named().add_options()("pair", boost::program_options::value<std::string>()->value_name("TEXT"),
+                          "a second text: both in one sequence, as the model reads pairs, with token types");
   if (!o.parse(arguments)) return 0;
 
   registry plugins = open_registry(o);
   auto const m = open_model(o, plugins);
   tokenizer const* const t = m->text_tokenizer();
   if (!t)
-    throw data_error((o.has("path") ? o.get<std::string>("path") + ": " : std::string()) +
-                     "no tokenizer here; one of these is needed: tokenizer.json, vocab.json with merges.txt, encoder.json with "
-                     "vocab.bpe, spiece.model, vocab.txt");
+    throw data_error(
+        (o.has("path") ? o.get<std::string>("path") + ": " : std::string()) +
+        "no tokenizer here; this build reads tokenizer.json, vocab.json with merges.txt, encoder.json with vocab.bpe, "
+        "spiece.model, vocab.txt, and ByT5Tokenizer, which needs no file");
   auto const texts = o.all("TEXT");
   if (texts.empty()) {
     describe(*t, o.has("json"));
     return 0;
   }
-  std::string const text =
-      texts[0] == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()) : texts[0];
+  std::string const text = texts[0] == "-" ? text_of_input() : texts[0];
+  require_utf8(text, "the text");
+  if (auto const* const noted = dynamic_cast<pair_tokenizer const*>(t))
+    for (auto const& note : noted->notes()) std::cerr << "warning: " << printable(note) << '\n';
   tokenize_options const how{.special = !o.has("no-special"), .ends = !o.has("no-ends")};
+  if (o.has("pair")) {
+    auto const* const pairs = dynamic_cast<pair_tokenizer const*>(t);
+    if (!pairs) throw usage_error("this model's tokenizer reads no pairs; leave --pair out");
+    std::string const second = o.get<std::string>("pair");
+    require_utf8(second, "the text of --pair");
+    print_pair(*t, pairs->encode_pair(text, second, 0, how), o.has("json"));
+    return 0;
+  }
   o.has("json") ? print_json(*t, text, how) : print(*t, text, how);
   return 0;
 }

@@ -105,7 +105,10 @@ void console::line(std::string_view text) {
 
 void console::warn(std::string_view node, std::string_view message) {
   std::lock_guard const lock(mutex_);
-  warnings_.push_back(std::string(node) + ": " + std::string(message));
+  std::string text = std::string(node) + ": " + std::string(message);
+  // Two passes over the same texts have the same to say.
+  if (std::find(warnings_.begin(), warnings_.end(), text) != warnings_.end()) return;
+  warnings_.push_back(std::move(text));
   if (quiet_) return;
   clear();
   std::fprintf(stderr, "warning: %s\n", printable_lines(warnings_.back()).c_str());

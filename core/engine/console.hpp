@@ -33,6 +33,7 @@ class console {
   std::unique_ptr<part> start(std::string name);
   /// A line that stays: a node is done.
   void line(std::string_view text);
+  /// What was said before is not said again.
   void warn(std::string_view node, std::string_view message);
   /// "node: message", in the order in which they came.
   std::vector<std::string> warnings() const;

@@ -24,6 +24,7 @@
 #include "engine/provenance.hpp"
 #include "engine/stack.hpp"
 #include "engine/sweep.hpp"
+#include "engine/texts.hpp"
 #include "engine/threads.hpp"
 #include "store/store.hpp"
 
@@ -227,7 +228,19 @@ std::optional<item_lengths> run::measure(task const& t, std::vector<member> cons
   for (auto const& one : members) {
     accumulator fields(0);
     with_place(one.name, [&] { one.what->shape(fields, {m, data, p.items, 0, bound.tokens, bound.decoder}); });
-    if (!fields.fields().empty()) return longest_of(p);
+    if (fields.fields().empty()) continue;
+    plan_node const& front = plan_.nodes[t.nodes.front()];
+    wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
+    std::string const& model_name = plan_.nodes[over->node].name;
+    // Probes that capture nothing read the texts in their own way, in windows for one.
+    bool const captures = std::any_of(members.begin(), members.end(), [](member const& o) { return !o.hooks->empty(); });
+    text_counts texts(captures ? most_tokens(m->info(), front.max_tokens) : 0);
+    auto const longest = longest_of(p, texts);
+    if (data->info().has_texts)
+      for (auto const& note : notes_of(m->text_tokenizer())) talk_.warn(model_name, note);
+    for (auto const& text : texts.messages(model_name + " (" + m->info().architecture + ")", ""))
+      talk_.warn(plan_.nodes[from->node].name, text);
+    return longest;
   }
   return {};
 }
@@ -537,6 +550,10 @@ run_outcome run::operator()(std::size_t threads) {
     records_.push_back({n.name, std::string(n.what->id()), std::string(name_of(n.kind)), std::string(n.what->version()),
                         std::string(n.what->build_id()), canonical_json(n), keys[i], 0});
   }
+
+  for (std::size_t i = 0; i < plan_.nodes.size(); ++i)
+    if (objects_[i].source)
+      for (auto const& note : objects_[i].source->info().notes) talk_.warn(plan_.nodes[i].name, note);
 
   // Plan node i's results arrive as message i; the sequencer hands them to the writer in order.
   namespace flow = tbb::flow;

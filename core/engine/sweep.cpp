@@ -10,6 +10,7 @@
 #include <wayfarer/stopping.hpp>
 
 #include "engine/failure.hpp"
+#include "engine/texts.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -112,7 +113,7 @@ constexpr std::size_t measured_together = 64;
 
 }  // namespace
 
-item_lengths longest_of(sweep_plan const& plan) {
+item_lengths longest_of(sweep_plan const& plan, text_counts& texts) {
   if (!plan.over) return {};
   std::size_t const blocks = (plan.items.size() + measured_together - 1) / measured_together;
   std::atomic<std::size_t> tokens{0}, decoder{0};
@@ -126,6 +127,7 @@ item_lengths longest_of(sweep_plan const& plan) {
     with_place(text_of(r), [&] {
       item_block const block = read_items(plan, r);
       batch const b = with_place(plan.model_name, [&] { return plan.over->encode(block, {plan.max_tokens}); });
+      texts.add(block, b);
       for (std::size_t k = 0; k < b.tokens.size(); ++k) raise(tokens, b.tokens[k].size());
       for (std::size_t k = 0; k < b.decoder_tokens.size(); ++k) raise(decoder, b.decoder_tokens[k].size());
     });

@@ -49,7 +49,8 @@ struct sweep_plan {
 
 /// Most tokens of any item after encoding and cutting; zero without a model. Blocks are encoded side by side, each alone in its
 /// thread's memory: cheap next to a forward pass.
-item_lengths longest_of(sweep_plan const&);
+/// Counts the texts that were cut or are empty, too.
+item_lengths longest_of(sweep_plan const&, class text_counts&);
 
 /// Observes every item once. Errors carry the range of items in which they arose. `edited`, with edits: gets their counts, see
 /// `edit_set::misses`.

@@ -55,6 +55,43 @@ TEST_F(language_cli, results_have_the_same_bytes_for_any_number_of_threads) {
   }
 }
 
+TEST_F(language_cli, texts_that_are_cut_or_empty_are_told_once) {
+  file("corpus.txt", "\xef\xbb\xbf" + std::string(300, 'x') + "\nAnna\n   \n");
+  std::string const head = "title: T\nnodes:\n  " + model + "  corpus: {source: text, path: corpus.txt, skip_empty: false}\n",
+                    probe = "{probe: activations, model: gpt2, source: corpus, hooks: [logits], keep: mean";
+  auto const two = file("two.yaml", head + "  a: " + probe + "}\n  b: " + probe + ", block: 1}\n");
+  auto const count = [](std::string const& all, std::string const& part) {
+    std::size_t n = 0;
+    for (std::size_t at = 0; (at = all.find(part, at)) != all.npos; at += part.size()) ++n;
+    return n;
+  };
+  std::string const
+      cut = "corpus: 1 of 3 texts is longer than the 64 tokens that gpt2 (gpt2) reads; the rest is cut off. The longest has",
+      empty = "corpus: 1 of 3 texts is empty or white space", mark = "begins with a byte order mark";
+  auto const checked = run_wayfarer({"check", two});
+  EXPECT_EQ(checked.code, 0) << checked.out;
+  auto const run = run_wayfarer({"run", two, "--out", out("r.h5")});
+  EXPECT_EQ(run.code, 0) << run.out;
+  std::string const kept = slurp(out("r.h5"));  // texts lie in it as they are
+  for (auto const& what : {cut, empty, mark}) {
+    EXPECT_EQ(count(checked.out, what), 1u) << what << "\n" << checked.out;
+    EXPECT_EQ(count(run.out, what), 1u) << what << "\n" << run.out;
+    EXPECT_EQ(count(kept, what), 1u) << what;
+  }
+  // A cut that was asked for is none to warn of, and language_loss reads all in windows.
+  auto const asked = file("asked.yaml", head + "  a: " + probe + ", max_tokens: 8}\n");
+  EXPECT_EQ(count(run_wayfarer({"check", asked}).out, "cut off"), 0u);
+  auto const windows = file("windows.yaml", head + "  a: {probe: language_loss, model: gpt2, source: corpus}\n");
+  EXPECT_EQ(count(run_wayfarer({"check", windows}).out, "cut off"), 0u);
+  file("corpus.txt", "caf\xe9\n");
+  auto const latin = run_wayfarer({"check", two});
+  EXPECT_EQ(latin.code, 3) << latin.out;
+  EXPECT_THAT(latin.out, AllOf(HasSubstr("corpus.txt:1: this is not UTF-8: byte 3 is 0xe9"), HasSubstr("iconv -f LATIN1")));
+  auto const said =
+      file("said.yaml", "title: T\nnodes:\n  " + model + "  corpus: {source: text, texts: [\"a\", \"\"]}\n  a: " + probe + "}\n");
+  EXPECT_EQ(count(run_wayfarer({"run", said, "--out", out("s.h5")}).out, "1 of 2 texts is empty"), 1u);
+}
+
 TEST_F(language_cli, ids_are_read_back_from_a_result_file) {
   std::string const rest = "  loss: {probe: language_loss, model: gpt2, source: words}\n";
   auto const first = file("a.yaml", "title: A\nnodes:\n  " + model +

@@ -41,6 +41,44 @@ TEST_F(tokenize, prints_json_and_reads_standard_input) {
   EXPECT_EQ(to_json(v.at("spans")), "[[0,3],[3,5],[5,18]]");
 }
 
+TEST_F(tokenize, takes_two_texts_and_gives_types) {
+  std::filesystem::create_directory(folder / "bert");
+  file("bert/config.json",
+       R"({"model_type": "bert", "vocab_size": 8, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
+           "intermediate_size": 4, "max_position_embeddings": 16})");
+  file("bert/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nlow\n##er\nis\nit\n");
+  std::string const bert = (folder / "bert").string();
+  auto const done = run_wayfarer({"tokenize", "bert", "--path", bert, "--json", "Is it", "--pair", "lower"});
+  ASSERT_EQ(done.code, 0) << done.out;
+  auto const v = wf::parse_json(done.out, "output");
+  EXPECT_EQ(to_json(v.at("ids")), "[2,6,7,3,4,5,3]");
+  EXPECT_EQ(to_json(v.at("types")), "[0,0,0,0,1,1,1]");
+  EXPECT_EQ(to_json(v.at("spans")), "[[0,0],[0,2],[3,5],[5,5],[0,3],[3,5],[5,5]]");
+  EXPECT_NE(run_wayfarer({"tokenize", "bert", "--path", bert, "Is it", "--pair", "lower"}).out.find("second"), std::string::npos);
+  auto const none = run_wayfarer({"tokenize", "gpt2", "--path", folder.string(), "low", "--pair", "lo"});
+  EXPECT_EQ(none.code, 2);
+  EXPECT_NE(none.out.find("has no rule for pairs"), std::string::npos) << none.out;
+}
+
+TEST_F(tokenize, refuses_what_is_not_utf8_and_drops_a_byte_order_mark) {
+  auto const read = [&](std::string const& bytes) {
+    auto const text = file("text", bytes);
+    return run_wayfarer({"tokenize", "gpt2", "--path", folder.string(), "--json", "-"}, [&] {
+      int const from = ::open(text.c_str(), O_RDONLY);
+      dup2(from, 0);
+    });
+  };
+  auto const latin = read("low\xe9"), wide = read(std::string("\xff\xfel\0o\0", 6)), marked = read("\xef\xbb\xbflow");
+  EXPECT_EQ(latin.code, 3);
+  EXPECT_NE(latin.out.find("byte 3 is 0xe9"), std::string::npos) << latin.out;
+  EXPECT_NE(latin.out.find("iconv -f LATIN1 -t UTF-8"), std::string::npos) << latin.out;
+  EXPECT_EQ(wide.code, 3);
+  EXPECT_NE(wide.out.find("iconv -f UTF-16LE -t UTF-8"), std::string::npos) << wide.out;
+  EXPECT_EQ(marked.code, 0);
+  EXPECT_NE(marked.out.find("byte order mark"), std::string::npos) << marked.out;
+  EXPECT_NE(marked.out.find("\"ids\":[4]"), std::string::npos) << marked.out;
+}
+
 TEST_F(tokenize, describes_the_tokenizer) {
   auto const done = run_wayfarer({"tokenize", "gpt2", "--path", folder.string(), "--json"});
   ASSERT_EQ(done.code, 0) << done.out;

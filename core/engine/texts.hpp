@@ -1,0 +1,47 @@
+// What a run and `check` say of the texts that they read: which were cut, which are empty, what a source or tokenizer wants
+// known.
+//
+// Called by the engine while it measures items, from any thread, and by `check` on the main thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <wayfarer/model.hpp>
+#include <wayfarer/source.hpp>
+
+#include "engine/instances.hpp"
+#include "pipeline/plan.hpp"
+
+namespace wayfarer::host {
+
+/// What became of the items of a pass. Counted from several threads.
+class text_counts {
+ public:
+  /// `most`: how many tokens the model reads; 0: nothing counts as cut.
+  explicit text_counts(std::size_t most) noexcept : most_(most) {}
+  void add(item_block const&, batch const&) noexcept;
+  /// An item of `length` tokens.
+  void add_length(std::size_t length) noexcept;
+  void add_text(std::string_view text) noexcept;
+  /// One message each for what was cut and what is empty; none if nothing was. `model` and `among` are put into them: "m (gpt2)",
+  /// "of the first 1,000 items".
+  std::vector<std::string> messages(std::string const& model, std::string const& among) const;
+
+ private:
+  std::size_t most_;
+  std::atomic<std::size_t> items_{0}, texts_{0}, cut_{0}, longest_{0}, empty_{0};
+};
+
+/// The tokens that a model reads, if `max_tokens` does not cut before.
+std::size_t most_tokens(model_info const&, std::size_t max_tokens) noexcept;
+/// A tokenizer's notes; none if there is no tokenizer.
+std::vector<std::string> notes_of(tokenizer const*);
+
+/// What can be said before weights are loaded: notes of sources, and for each pass over texts or tokens the counts of its first
+/// items, by the model's tokenizer. Each once.
+std::vector<file_remark> remarks_of(plan const&, std::vector<instance> const&);
+
+}  // namespace wayfarer::host
