@@ -279,7 +279,7 @@ TEST_F(hellaswag, exports_of_hugging_face_are_read_or_named) {
   ASSERT_EQ(array->info().items, 2u);
   EXPECT_EQ(array->read({0, 2}).truth.at("gold").get({0}), 3);
   EXPECT_EQ(array->read({0, 1}).texts, array->read({1, 2}).texts);
-  EXPECT_THAT(list(array->read({0, 1}).choices[0]), ElementsAre(" a", " b}", " c\"]", " d"));
+  EXPECT_THAT(list(array->read({0, 1}).choices[0]), ElementsAre(" a ", " b}", " c\"]", " d"));
   refusal(file("b", "[" + flat + "0}"), "the file ends within the list");
   refusal(file("b", "[" + flat + "0}] x"), "something follows the end of the list");
   refusal(file("b", "[1, 2]"), "expected a list of objects");
