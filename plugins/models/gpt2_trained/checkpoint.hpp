@@ -28,8 +28,8 @@ void check_save_place(save_place const&, tokenizer const* words);
 void write_checkpoint(save_place const&, net_shape const&, std::vector<std::pair<std::string, tensor>> const& weights,
                       tokenizer const* words, dtype type);
 
-/// Throws usage_error if `train.state` names no folder or one that the run reads, and data_error if the state would take the place
-/// of files that no training wrote.
+/// Throws usage_error if `train.state` names no folder or one that the run reads, and data_error if the state would take the
+/// place of files that no training wrote.
 void check_state_folder(std::string const& folder, std::vector<std::size_t> const& snapshots);
 
 }  // namespace wayfarer::gpt2_training

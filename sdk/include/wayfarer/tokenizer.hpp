@@ -70,7 +70,7 @@ struct WAYFARER_API tokenizer {
   virtual std::vector<std::string> const& files() const noexcept = 0;
 };
 
-/// What `encode` gives, in consecutive parts, so that a long text needs little memory beside itself. A part lives during its call.
+/// What `encode` gives, in consecutive parts: a long text needs little memory beside itself. A part lives during its call.
 WAYFARER_API void encode_in_parts(tokenizer const&, std::string_view text, tokenize_options const&,
                                   std::function<void(encoding const& part)> const&);
 
