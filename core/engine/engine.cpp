@@ -232,8 +232,8 @@ std::optional<item_lengths> run::measure(task const& t, std::vector<member> cons
     plan_node const& front = plan_.nodes[t.nodes.front()];
     wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
     std::string const& model_name = plan_.nodes[over->node].name;
-    // Probes that capture nothing read the texts in their own way, in windows for one.
-    bool const captures = std::any_of(members.begin(), members.end(), [](member const& o) { return !o.hooks->empty(); });
+    bool const captures =
+        std::any_of(members.begin(), members.end(), [](member const& o) { return loses_cut_text(*o.what, *o.hooks); });
     text_counts texts(captures ? most_tokens(m->info(), front.max_tokens) : 0);
     auto const longest = longest_of(p, texts);
     if (data->info().has_texts)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <wayfarer/utf8.hpp>
+#include <wayfarer/whole_texts.hpp>
 
 #include "cli/options.hpp"
 #include "engine/failure.hpp"
@@ -53,6 +54,10 @@ std::size_t most_tokens(model_info const& m, std::size_t max_tokens) noexcept {
   return max_tokens != 0 && (m.longest == 0 || max_tokens <= m.longest) ? 0 : m.longest;
 }
 
+bool loses_cut_text(probe const& what, hook_set const& hooks) noexcept {
+  return !hooks.empty() && !dynamic_cast<reads_whole_texts const*>(&what);
+}
+
 std::vector<std::string> notes_of(tokenizer const* t) {
   auto const* const noted = dynamic_cast<pair_tokenizer const*>(t);
   return noted ? noted->notes() : std::vector<std::string>{};
@@ -87,7 +92,9 @@ std::vector<file_remark> remarks_of(plan const& p, std::vector<instance> const& 
       item_range const some{whole.first, std::min(whole.last, whole.first + looked_at)};
       if (some.size() == 0) return;
       item_block const block = with_place(p.nodes[data].name, [&] { return from.read(some); });
-      bool const captures = std::any_of(t.nodes.begin(), t.nodes.end(), [&](std::size_t i) { return !all[i].hooks.empty(); });
+      bool const captures = std::any_of(t.nodes.begin(), t.nodes.end(), [&](std::size_t i) {
+        return all[i].probe && loses_cut_text(*all[i].probe, all[i].hooks);
+      });
       text_counts counts(captures ? most_tokens(m.info(), front.max_tokens) : 0);
       for (std::size_t i = 0; i < block.count; ++i) {
         if (!block.tokens.empty()) {

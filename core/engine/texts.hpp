@@ -37,6 +37,8 @@ class text_counts {
 
 /// The tokens that a model reads, if `max_tokens` does not cut before.
 std::size_t most_tokens(model_info const&, std::size_t max_tokens) noexcept;
+/// Whether a probe sees nothing of what a text has beyond the model's tokens.
+bool loses_cut_text(probe const&, hook_set const&) noexcept;
 /// A tokenizer's notes; none if there is no tokenizer.
 std::vector<std::string> notes_of(tokenizer const*);
 

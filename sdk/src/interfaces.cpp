@@ -6,6 +6,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/source.hpp>
+#include <wayfarer/whole_texts.hpp>
 
 namespace wayfarer {
 
@@ -17,6 +18,7 @@ continued_run::~continued_run() = default;
 model::~model() = default;
 trainable_model::~trainable_model() = default;
 probe::~probe() = default;
+reads_whole_texts::~reads_whole_texts() = default;
 metric::~metric() = default;
 
 std::unique_ptr<continued_run> model::begin(batch const&, run_request const&, activations*) const {

@@ -8,6 +8,7 @@
 
 #include <wayfarer/generate.hpp>
 #include <wayfarer/ops.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
 
@@ -137,6 +138,7 @@ TEST_P(t5_language, the_command_line_goes_on_as_the_library_does) {
     auto const all = parse_json(r.out, "output", tokenizer_limits);
     sampling how;
     how.max_new_tokens = 6;
+    how.stop = generation_tokens_of(*t5).stop;
     if (!greedy) how.temperature = 1.5, how.top_p = 0.9, how.seed = 11;
     batch b = one({3, 1, 4, 1}, {0, 2});
     b.tokens.push_back(ids{7}), b.decoder_tokens.push_back(ids{0, 2});

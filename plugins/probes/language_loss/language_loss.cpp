@@ -19,6 +19,7 @@
 #include <wayfarer/findings.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
+#include <wayfarer/whole_texts.hpp>
 
 #include "probes/common/language.hpp"
 #include "probes/common/vocabulary.hpp"
@@ -57,7 +58,7 @@ struct score {
 
 }  // namespace
 
-struct language_loss final : wf::probe {
+struct language_loss final : wf::probe, wf::reads_whole_texts {
   explicit language_loss(wf::config const& c)
       : window_(c["window"]), stride_(c["stride"]), prepend_(c["prepend"]), per_token_(c["per_token"]) {
     if (window_ == 1) throw wf::usage_error("a `window` of 1 token predicts nothing; give at least 2");
