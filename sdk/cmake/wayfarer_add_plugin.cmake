@@ -38,17 +38,6 @@ function(wayfarer_add_plugin id)
   target_compile_definitions(${id}_internal PRIVATE WAYFARER_SEPARATE_BUILD_ID)
   set_target_properties(${id}_internal PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
-  if(NOT installed AND TARGET wayfarer_plugin_headers)
-    target_precompile_headers(${id}_internal REUSE_FROM wayfarer_plugin_headers)
-    foreach(file ${arg_SOURCES})
-      get_source_file_property(own_flags ${file} COMPILE_OPTIONS)
-      if(own_flags)
-        set_source_files_properties(${file} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
-      endif()
-    endforeach()
-    set_source_files_properties(${build_id_source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
-  endif()
-
   add_library(${id} MODULE $<TARGET_OBJECTS:${id}_internal>)
   target_link_libraries(${id} PRIVATE ${id}_internal)
   # libasan and libtsan leave symbols to be resolved in the program, which -z defs would refuse.
