@@ -301,7 +301,7 @@ struct topic_transformer final : wf::trainable_model {
         weights_(std::make_shared<tt::weights<float> const>(std::move(w))) {}
 
   void describe() {
-    info_.architecture = "topic_transformer";
+    info_.architecture = "topic_transformer", info_.family = wf::model_family::encoder;
     info_.layers = spec_.layers, info_.heads = spec_.heads, info_.d_model = spec_.d(), info_.d_head = spec_.d_head();
     info_.vocabulary = spec_.vocabulary();
     info_.facts["first_word"] = wf::param_value(static_cast<std::int64_t>(tt::first_word));
