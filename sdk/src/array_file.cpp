@@ -138,6 +138,10 @@ tensor from_safetensors(std::string const& path, std::string const& dataset) {
   auto const file = safetensors_file::open(path);
   auto const names = file.names();
   std::string name = dataset;
+  for (foreign_tensor const& f : file.foreign())
+    if (f.name == name || (name.empty() && names.empty()))
+      throw data_error(path + ": tensor " + in_quotes(f.name) + " is " + f.type +
+                       ", a type that is not read; save it as float32");
   if (name.empty()) {
     if (names.size() != 1)
       throw usage_error(path + ": holds " + std::to_string(names.size()) + " tensors; say which with 'dataset'");

@@ -1,8 +1,10 @@
 // What the program says while people find their way: first mistakes, what check knows before a run, progress, differences of
 // results, findings.
 #include <csignal>
+#include <limits>
 
 #include <gmock/gmock.h>
+#include <wayfarer/safetensors.hpp>
 
 #include "command.hpp"
 
@@ -11,6 +13,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 namespace fs = std::filesystem;
+namespace wf = wayfarer;
 
 namespace {
 
@@ -44,6 +47,50 @@ TEST_F(says, what_people_write_first_works_or_is_answered_with_the_form_to_write
   EXPECT_THAT(says_of("model: gpt2, hooks: logits, edits: [{hook: hook_embed, positions: last, set: zero}]"),
               HasSubstr("write -1"));
   EXPECT_THAT(check("  m: {model: models/gpt2}\n").out, HasSubstr("model: ID, path: models/gpt2"));
+}
+
+TEST_F(says, a_number_that_the_model_spoils_is_no_gap_of_its_item) {
+  std::vector<float> v(32, 1);
+  v[5] = std::numeric_limits<float>::quiet_NaN();
+  std::pair<std::string, wf::tensor> const all[] = {{"v", wf::tensor::of(v, {{"d_model", v.size()}})}};
+  wf::write_safetensors(out("v.safetensors"), all);
+  std::pair<std::string, wf::tensor> const large[] = {{"v", wf::tensor::of(std::vector<float>(32, 1e6f), {{"d_model", 32}})}};
+  wf::write_safetensors(out("large.safetensors"), large);
+  std::string const words = "  s: {source: tokens, ids: [\"1 2 3\", \"4 5\"]}\n";
+  auto const run = [&](std::string const& more) {
+    auto const p = file("p.yaml", "nodes:\n" + std::string(gpt2) + words +
+                                      "  a: {probe: activations, model: gpt2, source: s, hooks: [hook_embed]" + more + "}\n");
+    return run_wayfarer({"run", p.string(), "--out", out("r.h5")});
+  };
+  auto const plain = run("");
+  EXPECT_EQ(plain.code, 0);
+  EXPECT_THAT(plain.out, AllOf(HasSubstr("32 of 192 values are NaN: beyond the item's length"), Not(HasSubstr("warning"))));
+  std::string const edit = ", edits: [{hook: hook_embed, positions: [0], add: {file: v.safetensors}}]";
+  for (std::string const keep : {"", ", positions: [0]", ", keep: mean_per_position", ", storage: float16"}) {
+    auto const r = run(edit + keep);
+    EXPECT_EQ(r.code, 0) << keep;
+    EXPECT_THAT(r.out, AllOf(HasSubstr("warning: a: hook_embed: "), HasSubstr(" within items at hook_embed "),
+                             Not(HasSubstr("beyond the item's length"))))
+        << keep;
+  }
+  EXPECT_THAT(run(", edits: [{hook: hook_embed, positions: [0], add: {file: v.safetensors}, scale: 0}], positions: [-1]").out,
+              Not(HasSubstr("warning: a: hook_embed")))
+      << "only what is kept is told of";
+  // Larger than float16 holds.
+  EXPECT_THAT(run(", edits: [{hook: hook_embed, add: {file: large.safetensors}}], storage: float16").out,
+              HasSubstr("160 values within items at hook_embed are not finite"));
+}
+
+TEST_F(says, the_type_of_a_direction_that_is_not_read) {
+  std::string const header = R"({"v":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}})";
+  file("v.safetensors", std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + std::string(4, '\0'));
+  for (std::string const name : {"", ", dataset: v"})
+    EXPECT_THAT(check(gpt2 +
+                      std::string("  s: {source: tokens, ids: [\"1 2\"]}\n  a: {probe: activations, model: gpt2, source: s, "
+                                  "hooks: [logits], edits: [{hook: hook_embed, add: {file: v.safetensors") +
+                      name + "}}]}\n")
+                    .out,
+                HasSubstr("v.safetensors: tensor \"v\" is F8_E4M3, a type that is not read; save it as float32"));
 }
 
 TEST_F(says, mistakes_in_a_list_are_all_reported_each_where_it_stands) {

@@ -313,6 +313,10 @@ TEST(bert_types, come_from_the_batch_or_from_the_separator) {
   auto const ruled =
       make<model>("bert", {{"path", data_folder("bert-small")}, {"token_types", std::string("sep")}, {"sep", std::int64_t{sep}}});
   ruled->load();
+  EXPECT_THROW(make<model>("bert", {{"path", data_folder("bert-small")},
+                                    {"token_types", std::string("sep")},
+                                    {"sep", static_cast<std::int64_t>(m->info().vocabulary)}}),
+               usage_error);
   auto const by_rule = run_hooks(*ruled, b, {"*"}, dtype::f64);
   for (std::size_t i = 0; i < 2; ++i) {
     expect_same(*m, expected, i, given, i, "given");

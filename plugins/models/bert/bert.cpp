@@ -209,6 +209,9 @@ struct bert final : wf::model, wf::pretrained {
     if (after_sep_ && shape_.types < 2)
       throw wf::usage_error("bert: `token_types: sep` needs two types, but this model has " + std::to_string(shape_.types) +
                             " (type_vocab_size)");
+    if (sep_ >= 0 && static_cast<std::size_t>(sep_) >= shape_.vocabulary)
+      throw wf::usage_error("bert: `sep` is " + std::to_string(sep_) + ", but this model's tokens end at " +
+                            std::to_string(shape_.vocabulary - 1));
     if (!after_sep_ && sep_ >= 0) throw wf::usage_error("bert: `sep` is read only with `token_types: sep`");
   }
 

@@ -77,6 +77,7 @@ struct activations final : wf::probe {
     for (auto const& k : kept(at)) {
       if (keep_ == keeping::all) {
         acc.define_rows(k.info->name, k.shape, storage_);
+        acc.define(k.info->name + " not finite", {});
       } else {
         acc.define(k.info->name, k.shape);
         acc.define(k.info->name + " count", k.counts);
@@ -96,16 +97,16 @@ struct activations final : wf::probe {
   void observe(wf::accumulator& acc, wf::sample const& block, wf::probe_context const& at) const override {
     auto const all = kept(at);
     // Fields are looked up here, since the accumulator is for one thread.
-    std::vector<wf::tensor> to, counts(all.size());
-    for (std::size_t h = 0; h < all.size(); ++h) {
-      to.push_back(acc[all[h].info->name]);
-      if (keep_ != keeping::all) counts[h] = acc[all[h].info->name + " count"];
+    std::vector<wf::tensor> to, counts;
+    for (auto const& k : all) {
+      to.push_back(acc[k.info->name]);
+      counts.push_back(acc[k.info->name + (keep_ == keeping::all ? " not finite" : " count")]);
     }
     wf::parallel_for(all.size(), [&](std::size_t h) {
       for (std::size_t i = 0; i < block.size(); ++i) {
         wf::tensor const x = chosen_heads(all[h], block[i][all[h].info->name]);
         if (keep_ == keeping::all)
-          put(all[h], x, to[h][i]);
+          counts[h]() += static_cast<double>(put(all[h], x, to[h][i]));
         else
           add(all[h], x, to[h], counts[h]);
       }
@@ -129,27 +130,34 @@ struct activations final : wf::probe {
 
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
     auto const all = kept(at);
+    std::string odd;
     for (auto const& k : all) {
       std::string about = k.info->about.empty() ? k.info->name : k.info->about;
       wf::tensor values = acc[k.info->name];
+      std::size_t bad = 0;
       if (keep_ == keeping::all) {
+        bad = static_cast<std::size_t>(acc[k.info->name + " not finite"]());
         about += "; NaN where an item has no such position";
       } else {
-        values = mean(values, acc[k.info->name + " count"]);
+        values = mean(values, acc[k.info->name + " count"], k.info->per_pair, bad);
         about = "mean over items" + std::string(keep_ == keeping::mean ? " and positions" : "") + ": " + about;
       }
       auto& set = out.add(k.info->name, values).about(about);
       set.compress(keep_ == keeping::all && gzip_);
-      set.missing(keep_ == keeping::all ? k.info->per_pair ? "beyond the item's length, or a key that the query does not see"
-                                                           : "beyond the item's length"
-                                        : "no item has this position");
+      // Where the model itself gave such values, no reason holds for all of them, and the run warns.
+      if (bad == 0)
+        set.missing(keep_ == keeping::all ? k.info->per_pair ? "beyond the item's length, or a key that the query does not see"
+                                                             : "beyond the item's length"
+                                          : "no item has this position");
+      else if (odd.empty())
+        odd = "; " + wf::counted(bad, "value") + " within items at " + k.info->name + (bad == 1 ? " is" : " are") + " not finite";
       if (auto const where = positions_.coordinate(); where.defined() && keep_ == keeping::all)
         set.coordinate(k.shape[k.info->per_pair ? 1 : 0].name, where);
       if (!heads_.empty() && k.head_axis) set.coordinate("head", wf::tensor::of(heads_, {{"head", heads_.size()}}));
     }
     if (keep_ != keeping::all) {
       out.add("items", acc["items"]()).about("items in the means");
-      summarise(out, all, static_cast<std::size_t>(acc["items"]()));
+      summarise(out, all, static_cast<std::size_t>(acc["items"]()), odd);
       return;
     }
     auto const add_tokens = [&](std::string const& prefix, std::string const& of) {
@@ -159,7 +167,7 @@ struct activations final : wf::probe {
     };
     add_tokens("", "tokens");
     if (at.longest_decoder() != 0) add_tokens("decoder_", "decoder tokens");
-    summarise(out, all, acc["length"].count());
+    summarise(out, all, acc["length"].count(), odd);
   }
 
  private:
@@ -171,8 +179,8 @@ struct activations final : wf::probe {
     std::optional<std::size_t> head_axis;  ///< of the captured tensor, where heads can be chosen
   };
 
-  /// How large the numbers of the first and of the last hook are, where there are any.
-  static void summarise(wf::results& out, std::vector<kept_hook> const& all, std::size_t items) {
+  /// How large the numbers of the first and of the last hook are, where there are any, and which values are `odd`.
+  static void summarise(wf::results& out, std::vector<kept_hook> const& all, std::size_t items, std::string const& odd) {
     auto const size_of_numbers = [&](kept_hook const& k) {
       wf::tensor const wide = out.at(k.info->name).values().to(wf::dtype::f64);
       double squares = 0, n = 0;
@@ -184,7 +192,7 @@ struct activations final : wf::probe {
     std::string line = wf::counted(all.size(), "hook") + " of " + wf::counted(items, "item");
     if (!all.empty()) line += ": " + size_of_numbers(all.front());
     if (all.size() > 1) line += ", " + size_of_numbers(all.back());
-    out.summarise(line);
+    out.summarise(line + odd);
   }
 
   std::vector<kept_hook> kept(wf::probe_context const& at) const {
@@ -232,8 +240,9 @@ struct activations final : wf::probe {
     return out;
   }
 
-  /// Writes one item's activation to its row and NaN to the rest of it.
-  void put(kept_hook const& k, wf::tensor const& x, wf::tensor const& row) const {
+  /// Writes one item's activation to its row and NaN to the rest of it. How many of the activation's own values are not finite
+  /// as they are stored, but for the masked scores of pairs.
+  std::size_t put(kept_hook const& k, wf::tensor const& x, wf::tensor const& row) const {
     std::size_t const axis = k.info->per_pair ? k.info->row.size() : 0, length = x.size(axis);
     auto const keys = [&](wf::tensor const& t, std::size_t first, std::size_t last) {
       return k.info->per_pair ? t.slice(axis + 1, first, last) : t;
@@ -243,15 +252,34 @@ struct activations final : wf::probe {
     if (positions_.all()) {
       wf::copy_into(keys(row.slice(axis, 0, length), 0, keys_here), x);
       fill_nan(row.slice(axis, length, row.size(axis)));
-      return;
+      return not_finite(x, k.info->per_pair);
     }
+    std::size_t bad = 0;
     for (std::size_t place = 0; place < row.size(axis); ++place) {
       wf::tensor const to = row.slice(axis, place, place + 1);
-      if (auto const p = positions_.position(place, length))
+      if (auto const p = positions_.position(place, length)) {
         wf::copy_into(keys(to, 0, keys_here), x.slice(axis, *p, *p + 1));
-      else
+        bad += not_finite(x.slice(axis, *p, *p + 1), k.info->per_pair);
+      } else {
         fill_nan(to);
+      }
     }
+    return bad;
+  }
+
+  static bool is_odd(double v, bool masked) noexcept {
+    return !std::isfinite(v) && !(masked && v == -std::numeric_limits<double>::infinity());
+  }
+
+  std::size_t not_finite(wf::tensor const& x, bool masked) const {
+    wf::tensor t = (x.contiguous() ? x : x.clone()).to(storage_);  // what is too large for it becomes infinite
+    if (storage_ == wf::dtype::f16) t = t.to(wf::dtype::f32);
+    auto const count = [masked](auto const& values) {
+      std::size_t bad = 0;
+      for (auto const v : values) bad += is_odd(static_cast<double>(v), masked) ? 1 : 0;
+      return bad;
+    };
+    return t.type() == wf::dtype::f64 ? count(t.values<double const>()) : count(t.values<float const>());
   }
 
   static void fill_nan(wf::tensor const& to) {
@@ -294,14 +322,18 @@ struct activations final : wf::probe {
     }
   }
 
-  /// Sum over count, NaN where nothing was counted.
-  static wf::tensor mean(wf::tensor const& sum, wf::tensor const& count) {
+  /// Sum over count, NaN where nothing was counted. `bad`: how many of the others are not finite, but for masked scores.
+  static wf::tensor mean(wf::tensor const& sum, wf::tensor const& count, bool masked, std::size_t& bad) {
     wf::tensor const out(wf::dtype::f64, sum.shape());
     auto const s = sum.values<double const>(), n = count.values<double const>();
     auto const m = out.values<double>();
     bool const counts_last = count.rank() == 2;  // of pairs: [query, key], the last dimensions
     std::size_t const each = n.empty() ? 1 : s.size() / n.size();
-    for (std::size_t i = 0; i < s.size(); ++i) m[i] = s[i] / n[counts_last ? i % n.size() : i / each];
+    for (std::size_t i = 0; i < s.size(); ++i) {
+      double const of = n[counts_last ? i % n.size() : i / each];
+      m[i] = s[i] / of;
+      if (of != 0 && is_odd(m[i], masked)) ++bad;
+    }
     return out;
   }
 
