@@ -123,6 +123,15 @@ TEST_F(facts, of_a_file_are_what_it_says) {
   EXPECT_EQ(read("structure", "value_blocks").values().size("topic"), 2u) << "words stand where the model has them";
 }
 
+TEST_F(facts, of_one_topic_leave_nothing_to_compare) {
+  auto const r =
+      run("nodes:\n  documents: {source: lda, documents: 5, topics: 1}\n"
+          "  learner: {model: topic_transformer, regime: R2, train: {source: documents, updates: 1}}\n"
+          "  structure: {probe: topic_blocks, model: learner, source: documents}\n");
+  EXPECT_EQ(r.code, 2);
+  EXPECT_THAT(r.out, HasSubstr("here is only one topic; give the source two `topics` or more"));
+}
+
 // Three settings: no model beats the floor, and a trained one comes near it.
 TEST_F(facts, give_a_floor_that_models_approach_and_do_not_pass) {
   struct setting {

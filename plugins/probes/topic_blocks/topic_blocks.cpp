@@ -68,6 +68,10 @@ struct topic_blocks final : wf::probe {
     if (topic.size() > most_tokens)
       throw wf::usage_error("topic_blocks keeps whole token-by-token matrices, of at most " + std::to_string(most_tokens) +
                             " tokens; this model has " + std::to_string(topic.size()));
+    if (std::all_of(topic.begin(), topic.end(), [](auto t) { return t < 1; }))
+      throw wf::usage_error(
+          "topic_blocks compares words of one topic with those of others, and here is only one topic; give the "
+          "source two `topics` or more");
     auto const w_e = weight(at, "embed.W_E"), w_v = attention(at, "W_V");
 
     auto const embedding = wf::gram(w_e).named({"token", "other_token"});   // W_E^T W_E of the paper
