@@ -137,11 +137,12 @@ hf_config hf_config::open(std::string const& path, std::initializer_list<std::st
 }
 
 std::string hf_config::type_without_key(std::string const& path, std::initializer_list<std::string_view> among) const {
-  std::string found, from;
+  std::string found, from, unknown;
   if (auto const classes = find("architectures"); classes && classes->kind() == json_kind::array && classes->size() != 0) {
     std::string const& name = classes->at(std::size_t{0}).as_string();
     for (auto const& c : class_names)
       if (name.starts_with(c.begin)) found = c.model_type, from = "as \"architectures\" says";
+    if (found.empty()) unknown = name;
   }
   if (found.empty()) {
     found = named_by_tensors(path, among);
@@ -151,6 +152,7 @@ std::string hf_config::type_without_key(std::string const& path, std::initialize
     found = *among.begin();
     from = "as the plugin's name says";
   }
+  if (!unknown.empty()) from += ", though \"architectures\" names " + in_quotes(unknown) + ", which is not known here";
   reading_->remarks.push_back(path_ + ": has no model_type; read as " + in_quotes(found) + ", " + from);
   return found;
 }
