@@ -70,6 +70,28 @@ generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabul
       if (!empty) out.forced.push_back(std::string(key) + " in " + name);
       break;
     }
+  if (files.size() > 1) {
+    // Each with the value that changes nothing.
+    constexpr std::pair<char const*, double> shaping[] = {{"repetition_penalty", 1},
+                                                          {"encoder_repetition_penalty", 1},
+                                                          {"no_repeat_ngram_size", 0},
+                                                          {"encoder_no_repeat_ngram_size", 0},
+                                                          {"min_length", 0},
+                                                          {"min_new_tokens", 0},
+                                                          {"num_beams", 1},
+                                                          {"length_penalty", 1},
+                                                          {"typical_p", 1},
+                                                          {"diversity_penalty", 0},
+                                                          {"penalty_alpha", 0},
+                                                          {"guidance_scale", 1}};
+    std::string unused;
+    for (auto const& [key, neutral] : shaping)
+      if (auto const v = files.front().second.find_set(key); v && v->as_number() != neutral)
+        unused += (unused.empty() ? "" : ", ") + std::string(key);
+    if (!unused.empty())
+      out.remarks.push_back(files.front().first + ": " + unused +
+                            " would change what is generated elsewhere and is not used here");
+  }
   return out;
 }
 

@@ -194,6 +194,10 @@ TEST_F(checkpoints, generation_begins_and_ends_with_the_tokens_of_the_files) {
   auto const ended = new_ids({});
   auto const stop = std::min(first, static_cast<std::size_t>(std::find(from_0.begin(), from_0.end(), 30) - from_0.begin()));
   EXPECT_EQ(ended, std::vector<std::int64_t>(from_0.begin(), from_0.begin() + static_cast<std::ptrdiff_t>(stop) + 1));
+  std::ofstream(model / "generation_config.json") << R"({"repetition_penalty": 1.3, "num_beams": 1, "min_length": 0})";
+  outcome const told = wayfarer({"generate", "t5", "--path", "model", "--ids", "4,5,6"});
+  EXPECT_EQ(told.code, 0);
+  EXPECT_THAT(told.out, HasSubstr("repetition_penalty would change what is generated elsewhere and is not used here"));
   std::ofstream(model / "generation_config.json") << R"({"forced_bos_token_id": 4})";
   outcome const r = wayfarer({"generate", "t5", "--path", "model", "--ids", "4,5,6"});
   EXPECT_EQ(r.code, 2);

@@ -357,6 +357,15 @@ TEST(lda_fit, loses_no_word_where_products_vanish) {
   for (double const prior : {1e-3, 1e-10}) EXPECT_NEAR(check(0.0f, 4, prior, 20), check(0.0, 4, prior, 20), 2e-3) << prior;
 }
 
+TEST(lda_fit, refuses_priors_that_float32_cannot_follow) {
+  auto const make = [](double alpha, char const* precision) {
+    wf::testing::make_plugin<wf::probe>({{"alpha", alpha}, {"precision", std::string(precision)}}, 1);
+  };
+  EXPECT_THAT([&] { make(1e-20, "float32"); }, ThrowsMessage<wf::usage_error>(HasSubstr("precision: float64")));
+  EXPECT_NO_THROW(make(1e-15, "float32"));
+  EXPECT_NO_THROW(make(1e-20, "float64"));
+}
+
 TEST(lda_fit, batch_forgets_at_once) {
   auto const c = random_corpus(40, 25, 8);
   lda::settings s;

@@ -20,6 +20,10 @@
 
 namespace wf = wayfarer;
 
+namespace {
+constexpr double smallest_in_float32 = 1e-15;
+}
+
 struct lda_fit final : wf::probe {
   explicit lda_fit(wf::config const& c)
       : passes_(c["passes"]),
@@ -36,6 +40,9 @@ struct lda_fit final : wf::probe {
     fit_.gamma_threshold = c["gamma_threshold"];
     fit_.alpha = c["alpha"];
     fit_.eta = c["eta"];
+    for (double const prior : {fit_.alpha, fit_.eta})
+      if (!double_ && prior > 0 && prior < smallest_in_float32)
+        throw wf::usage_error("float32 can't tell words apart with a prior below 1e-15; set precision: float64");
     fit_.seed = c.seed();
     words_.min_documents = c["min_documents"];
     words_.max_share = c["max_share"];
@@ -129,8 +136,8 @@ WAYFARER_PROBE(lda_fit, "1.0.0", "Topics of a corpus by online variational Bayes
                          "than topics / 4 words it "
                          "is the change over 4 times its words")
                    .at_least(0),
-               wf::param("alpha", 0.0, "prior of a document's topics, symmetric; 0: 1 / topics").at_least(0),
-               wf::param("eta", 0.0, "prior of a topic's words, symmetric; 0: 1 / topics").at_least(0),
+               wf::param("alpha", 0.0, "prior of a document's topics, symmetric; 0: 1 / topics").between(0, 1e6),
+               wf::param("eta", 0.0, "prior of a topic's words, symmetric; 0: 1 / topics").between(0, 1e6),
                wf::param("weights", "counts", "what a word in a document counts: occurrences, or these times its rarity")
                    .one_of("counts|tf_idf"),
                wf::param("min_documents", 20, "of texts: leave out words in fewer documents").in("document").at_least(1),
