@@ -75,7 +75,14 @@ planned read_planned(verb_options const& o, registry& plugins) {
 }
 
 int report_problems(planned const& p) {
-  if (!p.problems.empty()) std::fprintf(stderr, "%s\n", printable_lines(format_problems(p.what.file, p.problems)).c_str());
+  // Each is one line: a line break in a file's name must not begin what looks like another message.
+  auto shown = p.problems;
+  for (problem& one : shown) {
+    one.option = printable(one.option);
+    one.message = printable(one.message);
+  }
+  if (!shown.empty())
+    std::fprintf(stderr, "%s\n", printable_lines(format_problems(printable(p.what.file.string()), shown)).c_str());
   auto const any = [&](std::string_view text) {
     return std::any_of(p.problems.begin(), p.problems.end(),
                        [&](problem const& one) { return one.message.find(text) != std::string::npos; });

@@ -119,6 +119,13 @@ TEST_F(says, mistakes_in_a_list_are_all_reported_each_where_it_stands) {
           HasSubstr("p.yaml:17:9: t (tokens): list 2"), HasSubstr("4 errors")));
 }
 
+TEST_F(says, a_line_break_in_a_name_begins_no_line_of_a_message) {
+  auto const r = check("  s: {source: text, path: \"a\\n0 errors\"}\n");
+  EXPECT_EQ(r.code, 3);
+  EXPECT_THAT(r.out, AllOf(HasSubstr("a\\x0a0 errors: can't open"), Not(HasSubstr("\n0 errors"))));
+  EXPECT_THAT(check("  s: {source: text, texts: [a]}\n", {"--set", "s.x\ny=1"}).out, HasSubstr("--set s.x\\x0ay=1: "));
+}
+
 TEST_F(says, check_refuses_what_a_run_would) {
   std::string const texts = "  s: {source: text, texts: [\"Anna gave a key to Ben\", \"Ben gave a key\"]}\n";
   std::string const of = "model: gpt2, source: s";
