@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -167,6 +168,12 @@ TEST(bayes_floor, does_not_depend_on_blocks_and_estimates_its_error) {
   for (auto const& name : a.names()) EXPECT_NEAR(a.at(name).scalar(), b.at(name).scalar(), 1e-9) << name;
   EXPECT_LE(a.at("informed_cross_entropy").scalar(), a.at("cross_entropy").scalar());
   EXPECT_LE(a.at("informed_squared").scalar(), a.at("squared").scalar());
+  // What is told has both floors, since models that query with what a masked position shows go below the first.
+  char both[64];
+  std::snprintf(both, sizeof both, "; with what masked positions show, %.4f", a.at("informed_cross_entropy").scalar());
+  EXPECT_NE(a.summary().find(both), std::string::npos) << a.summary();
+  results const none = observe_all(*make_probe("bayes_floor", {{"p_c", 0.0}, {"p_r", 0.0}}), *source);
+  EXPECT_EQ(none.summary().find("masked positions"), std::string::npos) << none.summary();
 
   // The spread over sets of documents is what the standard error says, within what twenty sets can tell (chi squared, 0.1%
   // points).

@@ -157,10 +157,16 @@ struct bayes_floor final : wf::probe {
     }
     out.add("masked_words", masked).about("masked words predicted");
     out.add("documents", n).about("documents with at least one masked word");
-    char line[96];
+    char line[160];
     std::snprintf(line, sizeof line, "cross-entropy %.4f, squared %.5f", acc["loss"](cross_entropy) / masked,
                   acc["loss"](squared) / masked);
     std::string found = line;
+    // A model that queries with what a masked position shows may go below the first.
+    if (p_c_ + p_r_ > 0) {
+      std::snprintf(line, sizeof line, "; with what masked positions show, %.4f and %.5f",
+                    acc["loss"](informed_cross_entropy) / masked, acc["loss"](informed_squared) / masked);
+      found += line;
+    }
     // The floor is one only for the process that made the documents.
     if (auto const& known = at.data().info().facts; tau_ == 0 && !known.contains("alpha")) {
       std::snprintf(line, sizeof line, ", if alpha is %.4g", alpha_);
