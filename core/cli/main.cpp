@@ -94,7 +94,8 @@ int main(int count, char** words) {
     return 128 + SIGPIPE;
   } catch (wayfarer::error const& e) {
     std::fprintf(stderr, "wayfarer: %s\n", printable_lines(e.what()).c_str());
-    return e.exit_code();
+    // The limit of a file's size is a signal and the error of a write in one.
+    return signal_that_ends() == SIGXFSZ ? 128 + SIGXFSZ : e.exit_code();
   } catch (std::bad_alloc const&) {
     std::fprintf(stderr, "wayfarer: memory ran out; use fewer --threads or a smaller --memory-budget\n");
     return 5;

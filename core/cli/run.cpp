@@ -24,7 +24,7 @@ int run_verb(words const& arguments) {
       "memory-budget", po::value<std::string>()->value_name("SIZE"),
       "most memory for activations in flight, such as 512M or 2G; default: a quarter of the machine's")(
       "resume", "keep finished blocks in OUT.blocks until the result is whole, and go on from those that are there")(
-      "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress");
+      "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress; warnings are shown");
   if (!o.parse(arguments)) return 0;
   int const threads = o.get<int>("threads");
   if (threads < 0 || threads > 1024) throw usage_error("--threads must be from 0 to 1024");
@@ -59,6 +59,10 @@ int run_verb(words const& arguments) {
     std::printf("%zu dataset%s values that are not finite, and nothing says why: see the warnings\n", outcome.unexplained,
                 outcome.unexplained == 1 ? " holds" : "s hold");
   std::printf("%s: %zu datasets, %s\n", printable(to.given).c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
+  std::string wrong;
+  for (auto const& v : outcome.verdicts)
+    if (!v.problem.empty()) wrong += (wrong.empty() ? "" : "\n") + v.problem;
+  if (!wrong.empty()) throw usage_error(wrong + "\nthe result is written: " + to.given);
   if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
   return missed != 0 && o.has("strict") ? 1 : 0;
 }

@@ -139,10 +139,15 @@ void on_end(int signal, siginfo_t*, void*) {
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     double const since =
         static_cast<double>(now.tv_sec - first_time.tv_sec) + static_cast<double>(now.tv_nsec - first_time.tv_nsec) / 1e9;
-    // The kernel says SIGXCPU again each second.
-    if (signal != SIGXCPU && since > seconds_of_one_wish) end_now(first_signal);
+    // The kernel sends SIGXCPU again each second, and SIGXFSZ at each write.
+    if (signal != SIGXCPU && signal != SIGXFSZ && since > seconds_of_one_wish) end_now(first_signal);
   }
   errno = error;
+}
+
+/// Nobody reads our output any more: that write fails, and the run goes on. Somebody else's signal ends it like any other.
+void on_pipe(int signal, siginfo_t* info, void* context) {
+  if (info->si_pid != ::getpid()) on_end(signal, info, context);
 }
 
 /// Of a crash: what comes after is as it would be without us.
@@ -164,9 +169,8 @@ void install_signal_handlers() {
       if (::sigaction(s, nullptr, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL) handle(s, with);
     }
   };
-  if_default({SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2}, on_end);
-  if_default({SIGQUIT, SIGABRT, SIGSEGV, SIGILL, SIGFPE}, on_crash);
-  ::signal(SIGXFSZ, SIG_IGN);
+  if_default({SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF}, on_end);
+  if_default({SIGQUIT, SIGABRT, SIGSEGV, SIGILL, SIGFPE, SIGPIPE}, on_crash);
 }
 
 void say_when_ended(std::string_view text) {
@@ -177,8 +181,14 @@ void say_when_ended(std::string_view text) {
   kept_length = n;
 }
 
+int signal_that_ends() noexcept {
+  return first_signal;
+}
+
 void outlive_readers() {
-  ::signal(SIGPIPE, SIG_IGN);
+  struct sigaction now {};
+  if (::sigaction(SIGPIPE, nullptr, &now) == 0 && ((now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_IGN))
+    handle(SIGPIPE, on_pipe);
 }
 
 }  // namespace wayfarer::host

@@ -9,13 +9,16 @@
 
 namespace wayfarer::host {
 
-/// Called once by main, before any thread starts. Signals that were ignored before stay ignored, as under nohup; writing beyond
-/// the limit of a file's size becomes an error of that write. A SIGBUS in a mapped file prints which file and where, removes what
-/// was being written, and ends the process with exit code 3; any other goes to whoever handled it before.
+/// Called once by main, before any thread starts. Signals that were ignored before stay ignored, as under nohup. A SIGBUS in a
+/// mapped file prints which file and where, removes what was being written, and ends the process with exit code 3; any other goes
+/// to whoever handled it before.
 void install_signal_handlers();
 
 /// What to say after "ended by SIGTERM" from now on: what is kept, and how to go on. By the main thread.
 void say_when_ended(std::string_view what);
+
+/// The first signal that asked the program to end; 0: none.
+int signal_that_ends() noexcept;
 
 /// From now on the program goes on when nobody reads its output any more, as in `wayfarer run ... | head`: what it writes into
 /// files matters more.

@@ -100,7 +100,7 @@ void console::line(std::string_view text) {
   std::lock_guard const lock(mutex_);
   if (quiet_) return;
   clear();
-  std::fprintf(stderr, "%s\n", printable_lines(text).c_str());
+  std::fprintf(stderr, "%s\n", printable(text).c_str());
 }
 
 void console::warn(std::string_view node, std::string_view message) {
@@ -109,9 +109,8 @@ void console::warn(std::string_view node, std::string_view message) {
   // Two passes over the same texts have the same to say.
   if (std::find(warnings_.begin(), warnings_.end(), text) != warnings_.end()) return;
   warnings_.push_back(std::move(text));
-  if (quiet_) return;
   clear();
-  std::fprintf(stderr, "warning: %s\n", printable_lines(warnings_.back()).c_str());
+  std::fprintf(stderr, "warning: %s\n", printable(warnings_.back()).c_str());
 }
 
 std::vector<std::string> console::warnings() const {

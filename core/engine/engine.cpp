@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -588,7 +589,10 @@ run_outcome run::operator()(std::size_t threads) {
   graph.wait_for_all();
 
   if (int const signal = listening.end())
-    throw stopped("stopped by " + name_of_signal(signal) + kept_when_stopped(plan_, options_), signal);
+    throw stopped("stopped by " + name_of_signal(signal) +
+                      (signal == SIGXFSZ ? ": a file has reached the limit of its size (ulimit -f)" : "") +
+                      kept_when_stopped(plan_, options_),
+                  signal);
   if (auto const failure = first_failure()) std::rethrow_exception(failure);
 
   run_outcome outcome;

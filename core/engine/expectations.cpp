@@ -56,17 +56,15 @@ double measure(expectation const& e, dataset const& d) {
 std::vector<verdict> compare_with_expected(plan const& p, std::function<results const&(std::size_t)> const& of) {
   std::vector<verdict> out;
   for (auto const& e : p.expectations) {
+    verdict v{&e, std::numeric_limits<double>::quiet_NaN(), false};
     results const& node = of(e.node);
-    auto const* d = node.find(e.dataset);
-    if (!d)
-      throw usage_error(
-          located(p.file.string(), e.at.line, e.at.column,
-                  p.nodes[e.node].name + " has no dataset '" + e.dataset + "'" + did_you_mean(e.dataset, node.names())));
-    verdict v{&e, 0, true};
     try {
+      auto const* d = node.find(e.dataset);
+      if (!d)
+        throw usage_error(p.nodes[e.node].name + " has no dataset '" + e.dataset + "'" + did_you_mean(e.dataset, node.names()));
       v.measured = measure(e, *d);
     } catch (usage_error const& wrong) {
-      throw usage_error(located(p.file.string(), e.at.line, e.at.column, wrong.what()));
+      v.problem = located(p.file.string(), e.at.line, e.at.column, wrong.what());
     }
     v.within = std::isfinite(v.measured);
     if (e.at_least) v.within = v.within && v.measured >= *e.at_least;
@@ -95,6 +93,7 @@ std::string what_of(expectation const& e) {
 }
 
 char const* word_of(verdict const& v) {
+  if (!v.problem.empty()) return "not measured";
   if (v.wanted->recalled) return v.within ? "yes (recalled)" : "no (recalled)";
   return v.within ? "yes" : "NO";
 }
@@ -114,7 +113,9 @@ results tabulate(std::vector<verdict> const& all) {
   results out;
   if (all.empty()) return out;
   out.add("what", what).dims("expectation").about("node/dataset that was compared");
-  out.add("measured", tensor::of(measured, {{"expectation", measured.size()}})).about("what this run measured");
+  out.add("measured", tensor::of(measured, {{"expectation", measured.size()}}))
+      .about("what this run measured")
+      .missing("there is no such number in this run");
   out.add("expected", expected).dims("expectation").about("published or derived figure");
   out.add("source", source).dims("expectation").about("where the figure is from");
   out.add("within", within).dims("expectation").about("whether the measured figure is within the expectation");
@@ -126,7 +127,7 @@ std::string format_verdicts(std::vector<verdict> const& all) {
   for (auto const& v : all) {
     std::string figure = describe(*v.wanted);
     if (!v.wanted->source.empty()) figure += "  (" + v.wanted->source + ")";
-    rows.push_back({what_of(*v.wanted), number(v.measured), figure, word_of(v)});
+    rows.push_back({what_of(*v.wanted), v.problem.empty() ? number(v.measured) : "none", figure, word_of(v)});
   }
   return format_table({"expectation", "measured", "published or derived", "within"}, rows);
 }

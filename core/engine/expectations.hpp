@@ -15,9 +15,10 @@ struct verdict {
   expectation const* wanted = nullptr;
   double measured = 0;
   bool within = false;
+  std::string problem{};  ///< why there is nothing to compare; then `measured` is NaN
 };
 
-/// `of(node)` gives a node's results. Throws usage_error if an expectation names no single number.
+/// `of(node)` gives a node's results. An expectation that names no single number has a `problem`, with its place.
 std::vector<verdict> compare_with_expected(plan const&, std::function<results const&(std::size_t node)> const& of);
 
 /// "5.58 +- 0.1", "at least 1.5".

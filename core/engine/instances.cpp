@@ -108,6 +108,9 @@ void check_sweep(plan_node const& node, instance const& mine, model const* m, so
 void check_readers(plan_node const& node, instance const& mine, model const* m, source const* data) {
   if (!data) return;
   source_info const& info = data->info();
+  if (node.items && node.items->size() != 0 && info.items <= node.items->first)
+    throw usage_error("'items' " + std::to_string(node.items->first) + ":" + std::to_string(node.items->last) +
+                      " names none of the " + std::to_string(info.items) + " items of its source; they count from 0");
   item_range const items = items_of(node, info);
   item_lengths const longest = m ? bound_of(node, info, m->info()) : item_lengths{};
   for (std::size_t c = 0; c < node.combinations(); ++c)

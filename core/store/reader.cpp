@@ -259,6 +259,8 @@ struct result_reader::state {
     std::vector<std::string> names;
     for (unsigned axis = 0; axis < rank; ++axis) {
       names.push_back(foreign ? std::to_string(axis) : h5::get_label(d, axis));
+      // A scale is the coordinate of the dimension that it is named after.
+      if (names.back().empty() && h5::is_scale(d)) names.back() = where.substr(where.rfind('/') + 1);
       if (names.back().empty()) fail(where, "has a dimension without a name");
     }
     return names;

@@ -139,6 +139,17 @@ TEST_F(says, check_refuses_what_a_run_would) {
   EXPECT_EQ(sweep.code, 2);
   EXPECT_THAT(sweep.out, HasSubstr("'sweep' changes the shape of 'hook_embed'"));
   EXPECT_EQ(check(gpt2 + texts + "  a: {probe: logit_lens, " + of + ", sweep: {positions: [[last], [0]]}}\n").code, 0);
+  auto const none = check(gpt2 + texts + "  a: {probe: logit_lens, " + of + ", items: 2:9}\n");
+  EXPECT_EQ(none.code, 2);
+  EXPECT_THAT(none.out, HasSubstr("'items' 2:9 names none of the 2 items of its source"));
+}
+
+TEST_F(says, an_expectation_of_what_is_not_there_loses_no_result) {
+  auto const p = file("p.yaml", "nodes:\n  f: {probe: layer_norm_figure}\nexpect:\n  f/nope: {at_least: 1}\n");
+  auto const r = run_wayfarer({"run", p, "--out", out("r.h5")});
+  EXPECT_EQ(r.code, 2);
+  EXPECT_THAT(r.out, AllOf(HasSubstr("p.yaml:4:3: f has no dataset 'nope'"), HasSubstr("the result is written")));
+  EXPECT_EQ(run_wayfarer({"show", out("r.h5"), "_run/node"}).code, 0);
 }
 
 TEST_F(says, a_pipeline_that_is_not_there_has_a_near_name) {

@@ -473,6 +473,11 @@ TEST(gpt2_trained, a_checkpoint_is_saved_over_its_own_kind_only) {
   EXPECT_EQ(bytes_of(here / "blob"), "precious");
   EXPECT_FALSE(fs::is_symlink(out + "/model.safetensors"));
 
+  // What somebody changed after it was saved is theirs.
+  std::ofstream(out + "/config.json", std::ios::app) << "\n";
+  expect_error<usage_error>([&] { make<model>("gpt2_trained", plain); }, HasSubstr("changed after they were saved"));
+  train(with(plain, {{"train.overwrite", true}}), story());
+
   std::ofstream(here / "file") << "x";
   expect_error<usage_error>(
       [&] {

@@ -322,12 +322,20 @@ TEST_F(expectation_case, takes_the_last_step_unless_told_otherwise) {
   EXPECT_EQ(check(e).measured, 2);
   e.select = {{"topic", 1}, {"step", 100}};
   EXPECT_EQ(check(e).measured, -1);
+  // No single number: never within, and the problem is told.
+  auto const refused = [&](std::string const& problem) {
+    verdict const v = check(e);
+    EXPECT_THAT(v.problem, testing::HasSubstr(problem));
+    EXPECT_TRUE(std::isnan(v.measured) && !v.within);
+  };
   e.select = {{"topic", 1}, {"step", 150}};
-  EXPECT_THROW(check(e), wf::usage_error);
+  refused("has no step 150");
   e.select = {};
-  EXPECT_THROW(check(e), wf::usage_error);
+  refused("is not one number");
   e.select = {{"topic", 1}, {"stop", 100}};
-  EXPECT_THROW(check(e), wf::usage_error);
+  refused("has no dimension 'stop'");
+  e.dataset = "maen";
+  refused("has no dataset 'maen'; did you mean 'mean'?");
 }
 
 TEST_F(expectation_case, a_number_that_is_none_is_never_within) {

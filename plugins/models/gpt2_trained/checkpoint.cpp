@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <set>
 
+#include <wayfarer/digest.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
 #include <wayfarer/json.hpp>
@@ -74,11 +76,26 @@ names listed(std::string const& folder) {
   return out;
 }
 
-void write_list(std::string const& folder, names const& files) {
-  auto all = json_value::array();
+/// `digests`: of the files as they were written; without them a save is under way.
+void write_list(std::string const& folder, names const& files, std::map<std::string, std::string> const& digests = {}) {
+  auto all = json_value::array(), sums = json_value::object();
   for (auto const& name : files) all.push_back(name);
-  write_file_atomically((fs::path(folder) / list_name).string(),
-                        to_json(json_value::object({{"format", list_format}, {"files", std::move(all)}}), 1) + "\n");
+  for (auto const& [name, digest] : digests) sums.set(name, digest);
+  auto list = json_value::object({{"format", list_format}, {"files", std::move(all)}});
+  if (!digests.empty()) list.set("sha256", std::move(sums));
+  write_file_atomically((fs::path(folder) / list_name).string(), to_json(list, 1) + "\n");
+}
+
+/// Whether somebody changed a file that an earlier save wrote.
+bool is_changed(std::string const& folder, std::string const& name) {
+  try {
+    auto const list = read_json((fs::path(folder) / list_name).string(), list_limits);
+    auto const sums = list.find_set("sha256");
+    auto const digest = sums ? sums->find_set(name) : std::nullopt;
+    return digest && digest->as_string() != sha256_file((fs::path(folder) / name).string());
+  } catch (error const&) {
+    return true;
+  }
 }
 
 names files_to_write(tokenizer const* words) {
@@ -89,14 +106,15 @@ names files_to_write(tokenizer const* words) {
   return out;
 }
 
-/// Files of a model that no save of ours wrote. The state of a training may lie in the same folder.
+/// Files of a model that no save of ours wrote, or that were changed since. The state of a training may lie in the same folder.
 names foreign_files(std::string const& folder) {
   names out;
   names const own = listed(folder);
   std::error_code none;
   for (fs::directory_iterator at(folder, none), end; at != end; at.increment(none)) {
     std::string const name = at->path().filename().string();
-    if (is_model_file(name) && !own.contains(name) && !at->is_directory(none) && !is_state(at->path().string())) out.insert(name);
+    if (!is_model_file(name) || at->is_directory(none)) continue;
+    if (own.contains(name) ? is_changed(folder, name) : !is_state(at->path().string())) out.insert(name);
   }
   return out;
 }
@@ -141,8 +159,9 @@ void check_save_place(save_place const& to, tokenizer const* words) {
   if (!foreign.empty() && !to.overwrite) {
     std::string all;
     for (auto const& name : foreign) all += (all.empty() ? "" : ", ") + name;
-    throw usage_error("train.save " + to.folder + ": holds files of another model: " + all + "; name another folder, or say " +
-                      rule.force + " to replace that model (what would contradict the new one is removed)");
+    throw usage_error("train.save " + to.folder + ": holds files that were changed after they were saved, or of another model: " + all +
+                      "; name another folder, or say " + rule.force +
+                      " to replace that model (what would contradict the new one is removed)");
   }
   if (std::error_code none; !fs::exists(to.folder, none)) return;
   for (auto const& name : files_to_write(words)) check_output((fs::path(to.folder) / name).string(), rule);
@@ -228,7 +247,9 @@ void write_checkpoint(save_place const& place, net_shape const& s, std::vector<s
                                     {"torch_dtype", type == dtype::f16 ? "float16" : "float32"}});
   if (words && words->special().eos) config.set("bos_token_id", *words->special().eos).set("eos_token_id", *words->special().eos);
   write_file_atomically((to / config_name).string(), to_json(config, 1) + "\n");
-  write_list(folder, files);
+  std::map<std::string, std::string> digests;
+  for (auto const& name : files) digests[name] = sha256_file(target(name));
+  write_list(folder, files, digests);
 }
 
 }  // namespace wayfarer::gpt2_training
