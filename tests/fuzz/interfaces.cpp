@@ -4,5 +4,6 @@
 namespace wayfarer {
 
 tokenizer::~tokenizer() = default;
+pair_tokenizer::~pair_tokenizer() = default;
 
 }  // namespace wayfarer

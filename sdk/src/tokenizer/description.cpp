@@ -269,7 +269,8 @@ void read_added(description& d, folder& from, json_value const& config) {
     if (known) continue;
     added_token t{id, text, false};
     t.normalized = true;
-    auto const named = [&](added_token const& u) { return u.text == text; };
+    std::string_view const wanted = text;
+    auto const named = [&](added_token const& u) { return u.text == wanted; };
     if (std::any_of(d.more_special.begin(), d.more_special.end(), named) ||
         std::any_of(d.roles.begin(), d.roles.end(), [&](auto const& r) { return named(r.second); }))
       t.special = true, t.normalized = false;
