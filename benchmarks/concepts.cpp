@@ -100,7 +100,8 @@ void settings(benchmark::State& state, std::string const& folder) {
   plan.items = {0, std::min(items, questions->info().items)};
   plan.model_name = "gpt2", plan.data_name = "hellaswag", plan.scratch = fs::temp_directory_path().string();
   plan.block = 16;
-  plan.longest = host::longest_of(plan);
+  host::text_counts texts(0);
+  plan.longest = host::longest_of(plan, texts);
   auto const seconds = [&](std::size_t count) {
     std::vector<host::observer> observers;
     for (std::size_t i = 0; i < count; ++i) observers.push_back({probes[i].get(), "setting " + std::to_string(i), {}});
