@@ -21,6 +21,7 @@
 #include <vector>
 
 #include <engine/sweep.hpp>
+#include <engine/texts.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
