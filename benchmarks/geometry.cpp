@@ -45,7 +45,7 @@ using namespace wayfarer;
 std::size_t threads = 2;
 std::string folder;
 
-constexpr std::size_t d = 768, heads = 12, layers = 12, vocabulary = 50257;
+constexpr std::size_t d = 768, layers = 12, vocabulary = 50257;
 
 host::plugin const& plugin(std::string const& id) {
   static std::map<std::string, host::plugin> loaded;

@@ -139,13 +139,15 @@ std::vector<step> metric_steps(std::shared_ptr<workbench> bench, reporter& start
                        if (!name.empty())
                          throw violation("steps_agree", "'" + name + "' is not always there, or changes its shape");
                      }});
-    for (auto const& [value, name] :
+    for (auto const& [number, name] :
          {std::pair{std::nan(""), "NaN"}, std::pair{std::numeric_limits<double>::infinity(), "infinity"},
-          std::pair{1e300, "the largest numbers"}, std::pair{0.0, "zeros"}})
+          std::pair{1e300, "the largest numbers"}, std::pair{0.0, "zeros"}}) {
+      double const value = number;
       steps.push_back({"odd_numbers", std::string("every number ") + name, [=](reporter&) {
                          auto const [other, keep] = changed([value](double, std::size_t) { return value; });
                          refusal_of([&, &other = other] { measure(*what, other); });
                        }});
+    }
   }
   add_parameter_steps(steps, *bench, [=](config const& c) { return digest_of(measure(*bench->make<metric>(c), wires)); });
   for (auto& s : steps) {

@@ -521,15 +521,17 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
                            for (std::size_t const n : {1, 3}) on->measure(*what, n, guard);
                          }});
       }
-      for (auto const& [value, name] :
+      for (auto const& [number, name] :
            {std::pair{std::nan(""), "NaN"}, std::pair{std::numeric_limits<double>::infinity(), "infinity"},
             std::pair{-std::numeric_limits<double>::infinity(), "minus infinity"}, std::pair{3.4e38, "the largest numbers"},
-            std::pair{1e-45, "the smallest numbers"}, std::pair{0.0, "zeros"}})
+            std::pair{1e-45, "the smallest numbers"}, std::pair{0.0, "zeros"}}) {
+        auto const value = number;
         steps.push_back({"odd_numbers", std::string("every activation ") + name, [=](reporter& out) {
                            std::string const refusal = refusal_of([&] { on->measure(*what, 2, filled(value)); });
                            if (!refusal.empty() && value == 0.0)
                              out.note("odd_numbers", "activations that are all zero are refused: " + refusal);
                          }});
+      }
     }
     steps.push_back({"writes_results", "every field of the accumulator", [=](reporter& out) {
                        std::map<std::string, bool> written;

@@ -184,7 +184,8 @@ void check_results(workbench const& bench, results const& r, std::size_t items, 
                                          std::to_string(x.size) + " in '" + name + "'; give them two names");
     }
     for (auto const& [dimension, labels] : d.label_map())
-      if (auto const at = std::find_if(d.shape().begin(), d.shape().end(), [&](dim const& x) { return x.name == dimension; });
+      if (auto const at =
+              std::find_if(d.shape().begin(), d.shape().end(), [&wanted = dimension](dim const& x) { return x.name == wanted; });
           at == d.shape().end() || at->size != labels.size())
         bad("has " + std::to_string(labels.size()) + " labels for '" + dimension + "', which it lacks or which is not that long");
     if (!d.is_text() && d.values().count() != 0) {

@@ -139,7 +139,7 @@ TEST_F(verbs, generates_what_the_full_model_says) {
     for (double const temperature : {0.0, 1.0}) {
       wf::sampling how;
       how.max_new_tokens = 6, how.temperature = temperature, how.seed = 9, how.top_p = 0.9;
-      auto const batch_of = [&](std::size_t i, std::vector<std::int32_t> const& fresh, wf::batch& b) {
+      auto const batch_of = [&, start = start](std::size_t i, std::vector<std::int32_t> const& fresh, wf::batch& b) {
         auto tokens = prompts[i];
         std::vector<std::int32_t> decoder{start};
         (two ? decoder : tokens).insert((two ? decoder : tokens).end(), fresh.begin(), fresh.end());

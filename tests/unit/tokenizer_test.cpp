@@ -796,7 +796,7 @@ TEST(tokenizer_files, cut_short_or_changed_they_are_read_or_refused) {
   for (files const& sound : {low_newer, few_spiece, mapped, few_words}) {
     for (auto const& [name, text] : sound) {
       scratch const folder(sound);
-      auto const attempt = [&](std::string const& changed) {
+      auto const attempt = [&, &name = name](std::string const& changed) {
         folder.write(name, changed);
         try {
           auto const t = wf::open_tokenizer(folder.path());

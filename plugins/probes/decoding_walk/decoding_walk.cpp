@@ -297,7 +297,10 @@ struct decoding_walk final : wf::probe {
     std::string found;
     auto const say = [&](char const* format, auto... numbers) {
       char part[128];
-      std::snprintf(part, sizeof part, format, numbers...);
+      if constexpr (sizeof...(numbers) == 0)
+        std::snprintf(part, sizeof part, "%s", format);
+      else
+        std::snprintf(part, sizeof part, format, numbers...);
       found += (found.empty() ? "" : "; ") + std::string(part);
     };
     if (std::isnan(entropy))

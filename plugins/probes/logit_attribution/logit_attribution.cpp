@@ -255,7 +255,9 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
       return vector_of(unembedding.slice(1, i, i + 1));
     };
     auto const [factor, biases] = scale_and_biases(m, column(places[0].token), places[0].token);
-    auto const bias_of = [&](std::int32_t t) { return biases.empty() ? 0.0 : biases[static_cast<std::size_t>(t)]; };
+    auto const bias_of = [&biases = biases](std::int32_t t) {
+      return biases.empty() ? 0.0 : biases[static_cast<std::size_t>(t)];
+    };
     std::vector<double> weight(d, 1.0), offset(d, 0.0);
     if (normed) {
       weight = vector_of(m.weight(top.final_norm + "w"));
