@@ -159,9 +159,9 @@ void check_save_place(save_place const& to, tokenizer const* words) {
   if (!foreign.empty() && !to.overwrite) {
     std::string all;
     for (auto const& name : foreign) all += (all.empty() ? "" : ", ") + name;
-    throw usage_error("train.save " + to.folder + ": holds files that were changed after they were saved, or of another model: " + all +
-                      "; name another folder, or say " + rule.force +
-                      " to replace that model (what would contradict the new one is removed)");
+    throw usage_error(
+        "train.save " + to.folder + ": holds files that were changed after they were saved, or of another model: " + all +
+        "; name another folder, or say " + rule.force + " to replace that model (what would contradict the new one is removed)");
   }
   if (std::error_code none; !fs::exists(to.folder, none)) return;
   for (auto const& name : files_to_write(words)) check_output((fs::path(to.folder) / name).string(), rule);
