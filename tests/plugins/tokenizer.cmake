@@ -10,6 +10,6 @@ wayfarer_test(tokenizer_vectors_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer
 wayfarer_test(tokenizer_random_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_random_test.cpp LABEL slow TIMEOUT 900)
 wayfarer_test(tokenizer_parts_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_parts_test.cpp)
 wayfarer_test(tokenizer_cli_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_cli_test.cpp)
-add_dependencies(tokenizer_cli_test wayfarer gpt2)
+add_dependencies(tokenizer_cli_test wayfarer gpt2 t5 bert)
 
 include(${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz.cmake)

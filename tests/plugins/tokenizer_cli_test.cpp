@@ -1,4 +1,8 @@
 // `wayfarer tokenize` as a user runs it.
+#include <cstdlib>
+
+#include <sys/resource.h>
+
 #include <gtest/gtest.h>
 
 #include <wayfarer/json.hpp>
@@ -99,4 +103,21 @@ TEST_F(tokenize, says_what_is_wrong) {
   auto const bad = run_wayfarer({"tokenize", "gpt2", "--path", folder.string(), "low"});
   EXPECT_EQ(bad.code, 3) << bad.out;
   EXPECT_NE(bad.out.find("merges.txt:1: merge 0 joins \"x\""), std::string::npos) << bad.out;
+}
+
+TEST_F(tokenize, reads_a_long_line_in_little_memory) {
+  // Ten million bytes without a space: the window that settles them is small, whatever they are.
+  std::string const line = file("line", std::string(10'000'000, 'a')).string();
+  for (auto const& [plugin, model] : {std::pair("t5", "tiny-t5"), std::pair("bert", "tiny-bert")}) {
+    std::string const command = std::string(WAYFARER_BINARY " tokenize ") + plugin +
+                                " --path " WAYFARER_SOURCE_DIR "/runs/data/" + model + " - < '" + line + "' > '" +
+                                (folder / "out").string() + "'";
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+    EXPECT_GT(std::filesystem::file_size(folder / "out"), 50u);
+    rusage use{};
+    getrusage(RUSAGE_CHILDREN, &use);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    EXPECT_LT(use.ru_maxrss, (10'000'000 + (std::int64_t{100} << 20)) / 1024) << plugin << ", KiB";
+#endif
+  }
 }

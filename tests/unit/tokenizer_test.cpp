@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -378,6 +379,94 @@ TEST(unigram, falls_back_to_bytes) {
   EXPECT_EQ(t->token_text(first + 0xc3), "\\xc3");
 }
 
+/// The best cut found over the whole text at once: its pieces, with unknown characters joined. Sums are rounded as the reader
+/// does.
+template <class Sum>
+words best_cut(std::string const& text, std::vector<piece> const& pieces) {
+  struct way {
+    Sum score = 0;
+    std::size_t begin = std::string::npos;
+    bool unknown = false;
+  };
+  float lowest = 0;
+  for (auto const& p : pieces)
+    if (p.type == 1) lowest = std::min(lowest, p.score);
+  std::vector<way> to(text.size() + 1);
+  for (std::size_t begin = 0; begin < text.size(); ++begin) {
+    if (begin != 0 && to[begin].begin == std::string::npos) continue;
+    auto const offer = [&](std::size_t n, double score, bool unknown) {
+      way& w = to[begin + n];
+      if (w.begin == std::string::npos || score > static_cast<double>(w.score)) w = {static_cast<Sum>(score), begin, unknown};
+    };
+    std::size_t const one = static_cast<unsigned char>(text[begin]) < 0x80 ? 1 : 3;
+    bool single = false;
+    for (std::size_t n = 1; n <= 8; ++n)
+      for (auto const& p : pieces)
+        if (p.type == 1 && p.text.size() == n && text.compare(begin, n, p.text) == 0) {
+          offer(n, static_cast<double>(p.score) + static_cast<double>(to[begin].score), false);
+          single = single || n == one;
+        }
+    if (!single) offer(one, static_cast<double>(static_cast<Sum>(static_cast<Sum>(lowest) - Sum(10) + to[begin].score)), true);
+  }
+  words out;
+  bool joins = false;
+  for (std::size_t end = text.size(); end > 0; end = to[end].begin) {
+    std::string const part = text.substr(to[end].begin, end - to[end].begin);
+    if (joins && to[end].unknown)
+      out.back() = part + out.back();
+    else
+      out.push_back(part);
+    joins = to[end].unknown;
+  }
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+TEST(unigram, a_long_text_is_cut_as_if_it_were_read_at_once) {
+  std::mt19937 draw(5);
+  for (int round = 0; round < 8; ++round) {
+    // In the first round the ways to even and to odd places never meet.
+    std::vector<piece> pieces = {{"<pad>", 0, 3}, {"</s>", 0, 3}, {"<unk>", 0, 2}, {mark, -2}};
+    std::set<std::string> texts;
+    if (round == 0) texts = {"aa"};
+    for (int k = 0; round != 0 && k < 30; ++k) {
+      std::string text;
+      for (std::size_t n = 1 + draw() % 6; n > 0; --n) text += static_cast<char>('a' + draw() % 3);
+      texts.insert(text);
+    }
+    for (auto const& text : texts) pieces.push_back({text, -1.0f - static_cast<float>(draw() % 1000) / 100.0f});
+    if (round == 0) pieces.push_back({"a", -30});
+    std::string json =
+        R"({"added_tokens": [], "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"},
+      "model": {"type": "Unigram", "unk_id": 2, "vocab": [)";
+    for (auto const& p : pieces) {
+      char score[32];
+      std::snprintf(score, sizeof score, "%.9g", static_cast<double>(p.score));
+      json += (p.text == "<pad>" ? "[\"" : ", [\"") + p.text + "\", " + score + "]";
+    }
+    auto const library = open({{"spiece.model", spiece(pieces, t5_trainer)}}),
+               hugging_face = open({{"tokenizer.json", json + "]}}"}});
+    std::string text;
+    for (std::size_t const n : {1u, 1500u, 70'000u}) {
+      while (text.size() < n) text += round == 0 ? 'a' : static_cast<char>('a' + draw() % (draw() % 50 == 0 ? 5 : 3));
+      auto const expect = [&](wf::tokenizer const& t, words wanted) {
+        auto const got = t.encode(text, {.ends = false});
+        ASSERT_EQ(got.ids.size(), wanted.size()) << round << ", " << n << " bytes";
+        std::size_t at = 0;
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+          std::size_t const length = wanted[i].size() - (i == 0 ? 3 : 0);  // the mark before the text is no byte of it
+          ASSERT_EQ(got.spans[i].begin, at) << i;
+          ASSERT_EQ(got.spans[i].end, at += length) << i;
+          auto const known = t.find(wanted[i] == mark ? " " : wanted[i]);
+          ASSERT_EQ(got.ids[i], known ? *known : 2) << i;
+        }
+      };
+      expect(*library, best_cut<float>(mark + text, pieces));
+      expect(*hugging_face, best_cut<double>(mark + text, pieces));
+    }
+  }
+}
+
 TEST(unigram, tokenizer_json_cuts_word_by_word) {
   auto const t =
       open({{"tokenizer.json",
@@ -415,6 +504,43 @@ TEST(wordpiece, splits_words_as_bert_does) {
   EXPECT_EQ(t->token_text(*t->find("er")), "##er");
   EXPECT_EQ(t->special().cls, 2);
   EXPECT_EQ(t->special().mask, 4);
+}
+
+TEST(wordpiece, a_long_text_is_cut_as_its_words_are) {
+  auto const t = open(few_words);
+  // Without spaces, with a word longer than any that is cut, with accents that two characters make, and with Chinese.
+  std::string const bits[] = {"low",
+                              "LOWER",
+                              "!",
+                              ",",
+                              "a",
+                              "\xe4\xbd\xa0",
+                              " ",
+                              "u\xcc\x88"
+                              "bering",
+                              "\xc3\xbc"
+                              "ber",
+                              "zzz",
+                              std::string(300, 'a')};
+  std::mt19937 draw(7);
+  std::string text;
+  while (text.size() < 200'000) text += bits[draw() % std::size(bits)];
+  wf::encoding all;
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t const end = std::min(text.find(' ', at), text.size());
+    auto const part = t->encode(text.substr(at, end - at), {.ends = false});
+    all.ids.insert(all.ids.end(), part.ids.begin(), part.ids.end());
+    for (auto const s : part.spans) all.spans.push_back({s.begin + at, s.end + at});
+    at = end + 1;
+  }
+  auto const got = t->encode(text, {.ends = false});
+  ASSERT_EQ(got.ids, all.ids);
+  for (std::size_t i = 0; i < got.spans.size(); ++i)
+    ASSERT_TRUE(got.spans[i].begin == all.spans[i].begin && got.spans[i].end == all.spans[i].end) << i;
+  // One word from end to end, which meets the end of many slices.
+  auto const one = t->encode(std::string(300'000, 'a'), {.ends = false});
+  ASSERT_EQ(one.ids, ids{1});
+  EXPECT_EQ(one.spans[0].end, 300'000u);
 }
 
 TEST(wordpiece, case_is_kept_where_the_configuration_says_so) {

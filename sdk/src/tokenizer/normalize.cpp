@@ -39,10 +39,25 @@ void for_characters(std::string_view text, Each&& each) {
   }
 }
 
+normalizer local(normalizer step) {
+  step.local = true;
+  return step;
+}
+
+/// What stays a character of its own whatever plain one is beside it.
+bool is_plain(character const& c) {
+  if (c.value < 0x80) return c.value > ' ' && c.value < 0x7f;
+  if (!c.valid) return false;
+  auto const u = static_cast<UChar32>(c.value);
+  if ((U_GET_GC_MASK(u) & U_GC_L_MASK) == 0 || u_getIntPropertyValue(u, UCHAR_NFKC_QUICK_CHECK) != UNORM_YES) return false;
+  auto const cluster = u_getIntPropertyValue(u, UCHAR_GRAPHEME_CLUSTER_BREAK);
+  return cluster == U_GCB_OTHER || cluster == U_GCB_LV || cluster == U_GCB_LVT;
+}
+
 /// A step that maps each character to text of its own; `map` returns false to leave it as it is.
 template <class Map>
 normalizer by_character(Map map) {
-  return [map](aligned_text const& in, aligned_text& out) {
+  return local([map](aligned_text const& in, aligned_text& out) {
     std::string with;
     for_characters(in.text, [&](character const& c, std::size_t at) {
       with.clear();
@@ -51,7 +66,7 @@ normalizer by_character(Map map) {
       else
         out.put(std::string_view(in.text).substr(at, c.length), span_of(in, at, c.length));
     });
-  };
+  });
 }
 
 /// Clusters of characters that people take for one.
@@ -166,8 +181,25 @@ character_map::replacement character_map::search(std::string_view text, bool fir
   return found;
 }
 
+bool all_local(std::vector<normalizer> const& steps) noexcept {
+  return std::all_of(steps.begin(), steps.end(), [](normalizer const& n) { return n.local; });
+}
+
+std::size_t end_of_slice(std::string_view text, std::size_t begin, std::size_t end, std::size_t enough) {
+  if (end - begin <= enough) return end;
+  bool after_plain = false;
+  for (std::size_t at = begin + enough; at < end;) {
+    character const c = read_character(text.substr(0, end), at);
+    bool const plain = is_plain(c);
+    if (plain && after_plain) return at;
+    after_plain = plain;
+    at += c.length;
+  }
+  return end;
+}
+
 normalizer by_character_map(std::shared_ptr<character_map const> map) {
-  return [map](aligned_text const& in, aligned_text& out) {
+  return local([map](aligned_text const& in, aligned_text& out) {
     // A text longer than that is no prefix of the map, by Hugging Face's rule.
     constexpr std::size_t longest_cluster = 5;
     std::string_view const text = in.text;
@@ -201,7 +233,7 @@ normalizer by_character_map(std::shared_ptr<character_map const> map) {
       find.of(text.substr(i, end - i), [&](std::size_t from, std::size_t to) { cluster(i + from, i + to); });
       i = end;
     }
-  };
+  });
 }
 
 normalizer by_unicode_form(unicode_form form) {
@@ -211,7 +243,7 @@ normalizer by_unicode_form(unicode_form form) {
                                 : form == unicode_form::nfkc ? unorm2_getNFKCInstance(&code)
                                                              : unorm2_getNFKDInstance(&code);
   check(code, "normalise");
-  return [n](aligned_text const& in, aligned_text& out) {
+  return local([n](aligned_text const& in, aligned_text& out) {
     std::string_view const text = in.text;
     std::u16string wide, done;
     std::string back;
@@ -248,7 +280,7 @@ normalizer by_unicode_form(unicode_form form) {
       out.put(back, span_of(in, i, end - i));
       i = end;
     }
-  };
+  });
 }
 
 normalizer lower_case() {
@@ -320,7 +352,7 @@ normalizer replaced(std::string what, std::string with) {
 }
 
 normalizer runs_of_spaces_replaced(std::string with) {
-  return [with = std::move(with)](aligned_text const& in, aligned_text& out) {
+  return local([with = std::move(with)](aligned_text const& in, aligned_text& out) {
     std::string_view const text = in.text;
     for (std::size_t i = 0; i < text.size();) {
       std::size_t end = i;
@@ -333,7 +365,7 @@ normalizer runs_of_spaces_replaced(std::string with) {
         ++i;
       }
     }
-  };
+  });
 }
 
 normalizer with_prefix(std::string prefix) {

@@ -24,7 +24,7 @@ struct aligned_text {
 
   void put(std::string_view more, origin o) {
     text.append(more);
-    from.insert(from.end(), more.size(), o);
+    for (std::size_t i = 0; i < more.size(); ++i) from.push_back(o);  // mostly one
   }
   void clear() {
     text.clear();
@@ -36,10 +36,19 @@ struct aligned_text {
 aligned_text align(std::string_view text, std::size_t begin, std::size_t end);
 
 /// One step: reads one text, fills another, which comes empty.
-using normalizer = std::function<void(aligned_text const& in, aligned_text& out)>;
+struct normalizer : std::function<void(aligned_text const& in, aligned_text& out)> {
+  using function::function;
+  bool local = false;  ///< gives the same for two halves of a text as for the whole, if they meet at a border (`end_of_slice`)
+};
 
 /// Applies the steps in order.
 aligned_text normalized(aligned_text, std::vector<normalizer> const&);
+
+/// Whether all of them are local.
+bool all_local(std::vector<normalizer> const&) noexcept;
+/// Where a part of text[begin, end) may end that is normalised by itself: the first border behind `enough` bytes, or `end`. A
+/// border lies between two plain characters, which no form of Unicode, no cluster and no run of spaces joins.
+std::size_t end_of_slice(std::string_view text, std::size_t begin, std::size_t end, std::size_t enough);
 
 /// SentencePiece's compiled character map: a double array of prefixes, each with its replacement. Every step through it is
 /// bounded.

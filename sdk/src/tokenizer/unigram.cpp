@@ -1,6 +1,8 @@
 #include "unigram.hpp"
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <limits>
 
 namespace wayfarer::tokenizing {
@@ -10,29 +12,72 @@ namespace {
 /// A character without a piece costs this much more than the worst piece.
 constexpr double unknown_penalty = 10;
 
-struct piece {
-  std::int32_t id = 0;
-  std::uint32_t begin = 0, end = 0;  // in the normalised text
-};
-
-/// The best cut of `text`; neighbouring unknown characters are one piece. Sum is the type that sums of scores are kept in: ties
-/// and nearly equal sums fall as they do in the library that keeps them so.
+/// The best cut of a text that comes bit by bit; neighbouring unknown characters are pieces of their own here. Sum is the type
+/// that sums of scores are kept in: ties and nearly equal sums fall as they do in the library that keeps them so.
+///
+/// Held are the text that is not settled and, for each of its bytes, the length of the piece that ends there on the best way to
+/// it; scores of the bytes that a piece can still reach. Where all ways meet, what lies before is settled.
 template <class Sum>
 class lattice {
  public:
-  /// `before` is the sum of what stands before the text; the answer is the sum at its end.
-  Sum cut(std::string_view text, unigram_pieces const& p, std::vector<piece>& out, Sum before = 0) {
-    auto const size = static_cast<std::uint32_t>(text.size());
-    best_.assign(size + 1, {});
-    best_[0].score = before;
+  /// `before` is the sum of what stands before the text.
+  void start(Sum before = 0) {
+    text_.clear();
+    back_.assign(1, 0);
+    begin_ = dropped_ = 0;
+    check_at_ = first_check;
+    score(0) = before;
+  }
+  void add(std::string_view more) { text_.append(more); }
+  std::size_t waiting() const noexcept { return text_.size() - begin_; }
+  /// Of the whole text, once it is settled.
+  Sum sum() const noexcept { return scores_[dropped_ & mask]; }
+
+  /// Reads on, and calls `put(text, id)` for pieces that no later text can change; for all if the text is `whole`.
+  template <class Put>
+  void settle(unigram_pieces const& p, bool whole, Put&& put) {
+    read(p, whole);
+    std::size_t const to = whole ? text_.size() : begin_ < check_at_ ? 0 : where_ways_meet();
+    // The way back becomes the way on, in its own place.
+    std::uint16_t length = back_[to];
+    for (std::size_t end = to; end > 0;) {
+      end -= length;
+      std::swap(length, back_[end]);
+    }
+    for (std::size_t at = 0; at < to;) {
+      std::size_t const n = back_[at];
+      auto node = byte_trie::root();
+      for (std::size_t i = at; i < at + n && node != byte_trie::none; ++i)
+        node = p.trie.step(node, static_cast<unsigned char>(text_[i]));
+      std::int32_t const id = node == byte_trie::none ? -1 : p.trie.token(node);
+      put(std::string_view(text_).substr(at, n), id < 0 ? p.unknown : id);
+      at += n;
+    }
+    text_.erase(0, to);
+    back_.erase(back_.begin(), back_.begin() + static_cast<std::ptrdiff_t>(to));
+    begin_ -= to, dropped_ += to;
+    // Ways that never meet are asked for ever more rarely.
+    if (begin_ >= check_at_ || to > 0) check_at_ = std::max(first_check, 2 * begin_);
+  }
+
+ private:
+  static constexpr std::size_t first_check = 1 << 14, mask = 2 * longest_token - 1;
+  static_assert((longest_token & (longest_token - 1)) == 0);
+
+  Sum& score(std::size_t at) noexcept { return scores_[(dropped_ + at) & mask]; }
+
+  void read(unigram_pieces const& p, bool whole) {
+    std::size_t const size = text_.size();
+    back_.resize(size + 1);
     Sum const unknown = static_cast<Sum>(static_cast<Sum>(p.lowest) - static_cast<Sum>(unknown_penalty));
-    for (std::uint32_t begin = 0; begin < size;) {
-      Sum const here = best_[begin].score;
-      std::uint32_t const one = begin + std::min<std::uint32_t>(read_character(text, begin).length, size - begin);
+    while (begin_ < size && (whole || size - begin_ > longest_token)) {
+      std::size_t const begin = begin_;
+      Sum const here = score(begin);
+      std::size_t const one = begin + std::min<std::size_t>(read_character(text_, begin).length, size - begin);
       bool single = false;
       auto at = byte_trie::root();
-      for (std::uint32_t i = begin; i < size;) {
-        at = p.trie.step(at, static_cast<unsigned char>(text[i]));
+      for (std::size_t i = begin; i < size;) {
+        at = p.trie.step(at, static_cast<unsigned char>(text_[i]));
         if (at == byte_trie::none) break;
         ++i;
         std::int32_t const id = p.trie.token(at);
@@ -40,38 +85,162 @@ class lattice {
         double const score = p.defined[static_cast<std::size_t>(id)]
                                  ? static_cast<double>(static_cast<Sum>(i - begin) * static_cast<Sum>(p.highest)) - 0.1
                                  : p.scores[static_cast<std::size_t>(id)];
-        offer(i, begin, id, score + here);
+        offer(i, begin, score + here);
         single = single || i == one;
       }
-      if (!single) offer(one, begin, p.unknown, static_cast<Sum>(unknown + here));
-      begin = one;
+      if (!single) offer(one, begin, static_cast<Sum>(unknown + here));
+      begin_ = one;
     }
-    std::size_t const from = out.size();
-    for (std::uint32_t end = size; end > 0; end = best_[end].begin) {
-      auto const& b = best_[end];
-      if (b.id == p.unknown && out.size() > from && out.back().id == p.unknown)
-        out.back().begin = b.begin;
-      else
-        out.push_back({b.id, b.begin, end});
+  }
+
+  // The library compares before it rounds to its own type.
+  template <class Wide>
+  void offer(std::size_t end, std::size_t begin, Wide sum) {
+    if (back_[end] != 0 && !(sum > score(end))) return;
+    back_[end] = static_cast<std::uint16_t>(end - begin);
+    score(end) = static_cast<Sum>(sum);
+  }
+
+  /// The last place that the best ways to all places that may still matter have in common.
+  std::size_t where_ways_meet() {
+    std::vector<std::size_t> ends;  // a heap
+    for (std::size_t i = begin_; i < back_.size() && i <= begin_ + longest_token; ++i)
+      if (i == begin_ || back_[i] != 0) ends.push_back(i);
+    std::make_heap(ends.begin(), ends.end());
+    while (ends.size() > 1) {
+      std::pop_heap(ends.begin(), ends.end());
+      std::size_t const last = ends.back();
+      if (ends.front() == last) {
+        ends.pop_back();
+        continue;
+      }
+      ends.back() = last - back_[last];
+      std::push_heap(ends.begin(), ends.end());
     }
-    std::reverse(out.begin() + static_cast<std::ptrdiff_t>(from), out.end());
-    return best_[size].score;
+    return ends.front();
+  }
+
+  std::string text_;
+  std::vector<std::uint16_t> back_;  // by end; 0: no way leads there yet
+  std::size_t begin_ = 0, dropped_ = 0, check_at_ = first_check;
+  std::array<Sum, mask + 1> scores_{};
+};
+
+/// Where the bytes of a text come from, first in, first out: two bytes for each that comes close behind the one before.
+class origin_queue {
+ public:
+  using origin = aligned_text::origin;
+
+  void clear() {
+    codes_.clear(), far_.clear();
+    next_ = next_far_ = 0;
+    last_in_ = last_out_ = 0;
+  }
+  void add(origin o) {
+    std::uint32_t const ahead = o.begin - last_in_, length = o.end - o.begin;  // what goes back wraps around, and is far
+    if (ahead < 255 && length < 256) {
+      codes_.push_back(static_cast<std::uint16_t>(ahead << 8 | length));
+    } else {
+      codes_.push_back(is_far);
+      far_.push_back(o);
+    }
+    last_in_ = o.begin;
+  }
+  origin take() {
+    std::uint16_t const code = codes_[next_++];
+    origin const o = code == is_far ? far_[next_far_++] : origin{last_out_ + (code >> 8), last_out_ + (code >> 8) + (code & 255)};
+    last_out_ = o.begin;
+    if (next_ == codes_.size()) {
+      codes_.clear(), far_.clear();
+      next_ = next_far_ = 0;
+    }
+    return o;
+  }
+  /// Gives room back, now and then.
+  void compact() {
+    if (next_ < 4096 || next_ < codes_.size() / 2) return;
+    codes_.erase(codes_.begin(), codes_.begin() + static_cast<std::ptrdiff_t>(next_));
+    far_.erase(far_.begin(), far_.begin() + static_cast<std::ptrdiff_t>(next_far_));
+    next_ = next_far_ = 0;
   }
 
  private:
-  struct node {
-    std::int32_t id = -1;
-    std::uint32_t begin = 0xffffffff;
-    Sum score = 0;
-  };
-  // The library compares before it rounds to its own type.
-  template <class Wide>
-  void offer(std::uint32_t end, std::uint32_t begin, std::int32_t id, Wide score) {
-    node& n = best_[end];
-    if (n.begin == 0xffffffff || score > n.score) n = {id, begin, static_cast<Sum>(score)};
-  }
-  std::vector<node> best_;
+  static constexpr std::uint16_t is_far = 0xffff;
+  std::vector<std::uint16_t> codes_;
+  std::vector<origin> far_;
+  std::size_t next_ = 0, next_far_ = 0;
+  std::uint32_t last_in_ = 0, last_out_ = 0;
 };
+
+/// What is put out for pieces, with neighbouring unknown characters made one.
+class piece_writer {
+ public:
+  using origin = aligned_text::origin;
+  piece_writer(unigram_pieces const& p, std::function<void()> const* give, encoding& out) : pieces_(p), give_(give), out_(out) {}
+
+  bool falls_back(std::int32_t id) const noexcept { return id == pieces_.unknown && !pieces_.byte_tokens.empty(); }
+  void byte(unsigned char b, origin o) { put(pieces_.byte_tokens[b], o.begin, o.end); }
+  void piece(std::int32_t id, std::uint32_t begin, std::uint32_t end) {
+    bool const unknown = id == pieces_.unknown;
+    if (unknown && after_unknown_) {
+      out_.spans.back().end = end;
+      return;
+    }
+    put(id, begin, end);
+    after_unknown_ = unknown;
+  }
+  /// The next piece is none of the same text.
+  void apart() noexcept { after_unknown_ = false; }
+
+ private:
+  void put(std::int32_t id, std::uint32_t begin, std::uint32_t end) {
+    // What follows ends an unknown piece, so that all before is as it will be.
+    if (give_ && out_.ids.size() % 1024 == 0) (*give_)();
+    out_.ids.push_back(id);
+    out_.spans.push_back({begin, end});
+    after_unknown_ = false;
+  }
+  unigram_pieces const& pieces_;
+  std::function<void()> const* give_;
+  encoding& out_;
+  bool after_unknown_ = false;
+};
+
+/// A lattice with the places of its text.
+template <class Sum>
+class placed_lattice {
+ public:
+  void start(Sum before = 0) {
+    lattice_.start(before);
+    from_.clear();
+  }
+  void add(std::string_view text, aligned_text::origin const* from) {
+    lattice_.add(text);
+    for (std::size_t i = 0; i < text.size(); ++i) from_.add(from[i]);
+  }
+  Sum sum() const noexcept { return lattice_.sum(); }
+  /// See lattice::settle.
+  void settle(unigram_pieces const& p, bool whole, piece_writer& out) {
+    lattice_.settle(p, whole, [&](std::string_view text, std::int32_t id) {
+      bool const bytes = out.falls_back(id);
+      auto const first = from_.take();
+      auto last = first;
+      for (std::size_t i = 0; i < text.size(); ++i) {
+        if (i > 0) last = from_.take();
+        if (bytes) out.byte(static_cast<unsigned char>(text[i]), last);
+      }
+      if (!bytes) out.piece(id, first.begin, last.end);
+    });
+    from_.compact();
+  }
+
+ private:
+  lattice<Sum> lattice_;
+  origin_queue from_;
+};
+
+/// Bytes of a text between two looks at what is settled.
+constexpr std::size_t bytes_at_once = 1 << 14;
 
 class unigram : public base {
  public:
@@ -105,19 +274,6 @@ class unigram : public base {
  protected:
   unigram_pieces const& pieces() const noexcept { return pieces_; }
 
-  void put(piece const& p, aligned_text const& t, std::uint32_t shift, encoding& out) const {
-    std::size_t const begin = p.begin + shift, end = p.end + shift;
-    if (p.id == pieces_.unknown && !pieces_.byte_tokens.empty()) {
-      for (std::size_t i = begin; i < end; ++i) {
-        out.ids.push_back(pieces_.byte_tokens[static_cast<unsigned char>(t.text[i])]);
-        out.spans.push_back({t.from[i].begin, t.from[i].end});
-      }
-      return;
-    }
-    out.ids.push_back(p.id);
-    out.spans.push_back({t.from[begin].begin, t.from[end - 1].end});
-  }
-
  private:
   unigram_pieces pieces_;
   bool strip_first_;
@@ -138,13 +294,16 @@ class sentencepiece_unigram final : public unigram {
   bool parts_at_spaces() const noexcept override { return parts_; }
 
   void cut(stretch const& s, encoding& out) const override {
-    aligned_text const text = normalise(s);
-    lattice<float> l;
-    std::vector<piece> cut;
+    placed_lattice<float> l;
+    piece_writer to(pieces(), s.give, out);
     // Sums go on from part to part: as they grow they are rounded more coarsely, which may decide.
-    float const sum = l.cut(text.text, pieces(), cut, s.goes_on && s.score ? static_cast<float>(*s.score) : 0.0f);
-    if (s.score) *s.score = sum;
-    for (piece const& p : cut) put(p, text, 0, out);
+    l.start(s.goes_on && s.score ? static_cast<float>(*s.score) : 0.0f);
+    normalise(s, [&](std::string_view text, aligned_text::origin const* from) {
+      l.add(text, from);
+      l.settle(pieces(), false, to);
+    });
+    l.settle(pieces(), true, to);
+    if (s.score) *s.score = l.sum();
   }
 
   struct prefix {
@@ -165,20 +324,31 @@ class sentencepiece_unigram final : public unigram {
     return c.valid ? prefix{text.substr(0, c.length), c.length} : prefix{"\xef\xbf\xbd", 1};
   }
 
-  aligned_text normalise(stretch const& s) const {
+  /// Calls `put(text, origins)` for one bit of the normalised text after another.
+  template <class Put>
+  void normalise(stretch const& s, Put&& put) const {
     aligned_text out;
     std::string_view const text = s.text.substr(0, s.end);
     std::size_t at = s.begin;
-    out.text.reserve(s.end - s.begin + 3);
-    out.from.reserve(s.end - s.begin + 3);
     std::string_view const space = rules_.escape_spaces ? space_mark : " ";
+    std::size_t enough = bytes_at_once;
+    // Spaces at the end wait for what follows, and go if nothing does.
+    auto const pass_on = [&](bool last) {
+      std::size_t n = out.text.size();
+      if (rules_.squeeze_spaces)
+        while (std::string_view(out.text).substr(0, n).ends_with(space)) n -= space.size();
+      put(std::string_view(out.text).substr(0, n), out.from.data());
+      if (last) return;
+      out.text.erase(0, n);
+      out.from.erase(out.from.begin(), out.from.begin() + static_cast<std::ptrdiff_t>(n));
+    };
     if (rules_.squeeze_spaces && !s.goes_on)
       while (at < s.end) {
         prefix const p = next(text.substr(at));
         if (p.text != " ") break;
         at += p.length;
       }
-    if (at == s.end) return out;
+    if (at == s.end) return;
     // Behind an added token T5's later rule keeps a space that is there, and puts none.
     bool const put_prefix = rules_.prefix_once && s.begin != 0
                                 ? text[s.begin] == ' ' || text.substr(s.begin).starts_with(space_mark)
@@ -202,13 +372,11 @@ class sentencepiece_unigram final : public unigram {
       if (!with.empty()) after_space = with.ends_with(' ');
       if (!rules_.squeeze_spaces) after_space = false;
       at += p.length;
+      if (out.text.size() < enough) continue;
+      pass_on(false);
+      enough = bytes_at_once + 2 * out.text.size();
     }
-    if (rules_.squeeze_spaces)
-      while (out.text.ends_with(space)) {
-        out.text.resize(out.text.size() - space.size());
-        out.from.resize(out.text.size());
-      }
-    return out;
+    pass_on(true);
   }
 
   sentencepiece_rules rules_;
@@ -221,90 +389,120 @@ class metaspace_unigram final : public unigram {
       : unigram(std::move(s), std::move(p), r.prepend != metaspace_rules::prefix::never), rules_(std::move(r)) {}
 
  private:
-  /// Words that were cut before in the same call, and their pieces in a common list.
+  /// Words that were cut before in the same call.
   struct seen {
     std::uint64_t hash = 0;
-    std::uint32_t begin = 0, length = 0, first = 0, pieces = 0;
+    std::string word;
+    std::vector<std::pair<std::int32_t, std::uint32_t>> pieces;  // id and length
   };
-  struct state {
-    aligned_text text;
-    std::vector<seen> cache;
-    std::vector<piece> known, once;
-    lattice<double> cutter;
+  static constexpr std::size_t cache_slots = 8192, longest_cached = 64, worth_a_cache = 512;
+
+  /// Cuts a normalised text that comes bit by bit, each bit whole characters.
+  class cutter {
+   public:
+    cutter(metaspace_unigram const& of, std::size_t bytes, std::function<void()> const* give, encoding& out)
+        : of_(of), out_(of.pieces(), give, out), cache_(bytes > worth_a_cache ? cache_slots : 0) {}
+
+    void add(aligned_text const& t, std::size_t begin, std::size_t end) {
+      std::string_view const all = std::string_view(t.text).substr(0, end);
+      auto const& rules = of_.rules_;
+      using prefix = metaspace_rules::prefix;
+      for (std::size_t i = begin; i < end;) {
+        character const c = read_character(all, i);
+        if (rules.split_at_white_space && class_of(c) == char_class::space) {
+          end_word();
+          at_first_ = false;
+          i += c.length;
+          continue;
+        }
+        std::string_view const as_it_is = all.substr(i, c.length);
+        bool const space = as_it_is == " ", mark = space || as_it_is == space_mark;
+        if (!in_word_) {
+          // Only a word with which the text itself begins is the first.
+          bool const first = at_first_ && t.from[i].begin == 0;
+          in_word_ = true, at_first_ = false;
+          if (!mark && (rules.prepend == prefix::always || (rules.prepend == prefix::first && first)))
+            put(space_mark, {t.from[i].begin, t.from[i].begin});
+        } else if (mark && rules.split) {
+          end_part();
+        }
+        if (space)
+          put(space_mark, t.from[i]);
+        else
+          for (std::size_t k = 0; k < c.length; ++k) put(as_it_is.substr(k, 1), t.from[i + k]);
+        i += c.length;
+        if (part_.text.size() >= bytes_at_once) pass_on(false);
+      }
+    }
+    void end_word() {
+      end_part();
+      in_word_ = false;
+    }
+
+   private:
+    void put(std::string_view text, aligned_text::origin o) { part_.put(text, o); }
+    void pass_on(bool last) {
+      if (!under_way_) lattice_.start();
+      under_way_ = !last;
+      lattice_.add(part_.text, part_.from.data());
+      part_.clear();
+      lattice_.settle(of_.pieces(), last, out_);
+    }
+    void end_part() {
+      if (part_.text.empty() && !under_way_) return;
+      std::string_view const word = part_.text;
+      if (under_way_ || cache_.empty() || word.size() > longest_cached) {
+        pass_on(true);
+      } else {
+        std::uint64_t const hash = hash_bytes(word.data(), word.size());
+        seen& k = cache_[hash >> 8 & (cache_slots - 1)];
+        if (k.hash != hash || k.word != word) {
+          k.hash = hash, k.word = word;
+          k.pieces.clear();
+          words_.start();
+          words_.add(word);
+          words_.settle(of_.pieces(), true, [&](std::string_view text, std::int32_t id) {
+            k.pieces.emplace_back(id, static_cast<std::uint32_t>(text.size()));
+          });
+        }
+        std::size_t at = 0;
+        for (auto const& [id, length] : k.pieces) {
+          if (out_.falls_back(id))
+            for (std::size_t i = at; i < at + length; ++i) out_.byte(static_cast<unsigned char>(word[i]), part_.from[i]);
+          else
+            out_.piece(id, part_.from[at].begin, part_.from[at + length - 1].end);
+          at += length;
+        }
+        part_.clear();
+      }
+      out_.apart();
+    }
+
+    metaspace_unigram const& of_;
+    piece_writer out_;
+    std::vector<seen> cache_;
+    aligned_text part_;  // of the word, not yet given to the lattice
+    placed_lattice<double> lattice_;
+    lattice<double> words_;
+    bool in_word_ = false, at_first_ = true, under_way_ = false;
   };
-  static constexpr std::size_t cache_slots = 8192, longest_cached = 64;
 
   void cut(stretch const& s, encoding& out) const override {
-    aligned_text const text = normalized(align(s.text, s.begin, s.end), steps());
-    cut_normalized(text, 0, text.text.size(), out);
+    cutter c(*this, s.end - s.begin, s.give, out);
+    bool const in_slices = all_local(steps());
+    for (std::size_t at = s.begin; at < s.end;) {
+      std::size_t const end = in_slices ? end_of_slice(s.text, at, s.end, bytes_at_once) : s.end;
+      aligned_text const text = normalized(align(s.text, at, end), steps());
+      c.add(text, 0, text.text.size());
+      at = end;
+    }
+    c.end_word();
   }
 
   void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, encoding& out) const override {
-    if (begin == to) return;
-    std::string_view const all = std::string_view(text.text).substr(0, to);
-    state now;
-    now.text.text.reserve((to - begin) + (to - begin) / 4);
-    now.text.from.reserve((to - begin) + (to - begin) / 4);
-    if (to - begin > 512) now.cache.resize(cache_slots);
-    bool const first = text.from[begin].begin == 0;
-    if (!rules_.split_at_white_space) {
-      word(text, begin, to, first, now, out);
-      return;
-    }
-    for (std::size_t i = begin; i < to;) {
-      std::size_t end = i;
-      character c{};
-      while (end < to) {
-        c = read_character(all, end);
-        if (class_of(c) == char_class::space) break;
-        end += c.length;
-      }
-      if (end > i) word(text, i, end, first && i == begin, now, out);
-      i = end < to ? end + c.length : end;
-    }
-  }
-
-  /// text[begin, end): marks its spaces and cuts it before them.
-  void word(aligned_text const& text, std::size_t begin, std::size_t end, bool first, state& now, encoding& out) const {
-    if (begin == end) return;
-    auto& marked = now.text;
-    std::size_t const from = marked.text.size();
-    std::string_view const all = text.text;
-    using prefix = metaspace_rules::prefix;
-    bool const prepend = rules_.prepend == prefix::always || (rules_.prepend == prefix::first && first);
-    if (prepend && all[begin] != ' ' && !all.substr(begin, end - begin).starts_with(space_mark))
-      marked.put(space_mark, {text.from[begin].begin, text.from[begin].begin});
-    for (std::size_t i = begin; i < end; ++i) {
-      if (all[i] == ' ')
-        marked.put(space_mark, text.from[i]);
-      else
-        marked.put(all.substr(i, 1), text.from[i]);
-    }
-    if (!rules_.split) return pieces_of(from, marked.text.size(), now, out);
-    for (std::size_t i = from; i < marked.text.size();) {
-      std::size_t const next = std::min(marked.text.find(space_mark, i + 1), marked.text.size());
-      pieces_of(i, next, now, out);
-      i = next;
-    }
-  }
-
-  void pieces_of(std::size_t begin, std::size_t end, state& now, encoding& out) const {
-    std::string_view const word = std::string_view(now.text.text).substr(begin, end - begin);
-    auto const shift = static_cast<std::uint32_t>(begin);
-    if (now.cache.empty() || word.size() > longest_cached) {
-      now.once.clear();
-      now.cutter.cut(word, pieces(), now.once);
-      for (piece const& p : now.once) put(p, now.text, shift, out);
-      return;
-    }
-    std::uint64_t const hash = hash_bytes(word.data(), word.size());
-    seen& k = now.cache[hash >> 8 & (cache_slots - 1)];
-    if (k.hash != hash || k.length != word.size() || std::string_view(now.text.text).substr(k.begin, k.length) != word) {
-      auto const first = static_cast<std::uint32_t>(now.known.size());
-      now.cutter.cut(word, pieces(), now.known);
-      k = {hash, shift, static_cast<std::uint32_t>(word.size()), first, static_cast<std::uint32_t>(now.known.size() - first)};
-    }
-    for (std::uint32_t i = 0; i < k.pieces; ++i) put(now.known[k.first + i], now.text, shift, out);
+    cutter c(*this, to - begin, nullptr, out);
+    c.add(text, begin, to);
+    c.end_word();
   }
 
   metaspace_rules rules_;

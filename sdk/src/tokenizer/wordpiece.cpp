@@ -1,6 +1,7 @@
 #include "wordpiece.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -58,54 +59,90 @@ class wordpiece final : public base {
 
   bool parts_at_spaces() const noexcept override { return true; }
 
+  /// Cuts a normalised text that comes bit by bit, each bit whole characters.
+  class cutter {
+   public:
+    cutter(wordpiece_rules const& rules, std::function<void()> const* give, encoding& out)
+        : rules_(rules), give_(give), out_(out) {}
+
+    void add(aligned_text const& t, std::size_t begin, std::size_t end) {
+      std::string_view const all = std::string_view(t.text).substr(0, end);
+      for (std::size_t i = begin; i < end;) {
+        character const c = read_character(all, i);
+        bool const space = class_of(c) == char_class::space, alone = !space && is_punctuation(c.value);
+        if (space || alone) end_word();
+        if (!space) put(t, i, c.length);
+        if (alone) end_word();
+        i += c.length;
+      }
+    }
+    void end_word() {
+      if (characters_ == 0) return;
+      if (give_ && out_.ids.size() % 1024 == 0) (*give_)();
+      if (characters_ > rules_.longest || !pieces()) {
+        out_.ids.push_back(rules_.unknown);
+        out_.spans.push_back({begin_, end_});
+      }
+      word_.clear();
+      characters_ = 0;
+    }
+
+   private:
+    /// Of a word that is too long to be cut, only where it stands is kept.
+    void put(aligned_text const& t, std::size_t at, std::size_t length) {
+      if (characters_ == 0) begin_ = t.from[at].begin;
+      end_ = t.from[at + length - 1].end;
+      if (++characters_ > rules_.longest) return;
+      for (std::size_t i = at; i < at + length; ++i) word_.put(std::string_view(t.text).substr(i, 1), t.from[i]);
+    }
+    bool pieces() {
+      std::size_t const before = out_.ids.size(), end = word_.text.size();
+      for (std::size_t i = 0; i < end;) {
+        byte_trie const& trie = i == 0 ? rules_.first : rules_.later;
+        auto at = byte_trie::root();
+        std::int32_t id = -1;
+        std::size_t to = i;
+        for (std::size_t k = i; k < end; ++k) {
+          at = trie.step(at, static_cast<unsigned char>(word_.text[k]));
+          if (at == byte_trie::none) break;
+          if (trie.token(at) >= 0) id = trie.token(at), to = k + 1;
+        }
+        if (id < 0) {
+          out_.ids.resize(before), out_.spans.resize(before);
+          return false;
+        }
+        out_.ids.push_back(id);
+        out_.spans.push_back({word_.from[i].begin, word_.from[to - 1].end});
+        i = to;
+      }
+      return true;
+    }
+
+    wordpiece_rules const& rules_;
+    std::function<void()> const* give_;
+    encoding& out_;
+    aligned_text word_;
+    std::size_t characters_ = 0;
+    std::uint32_t begin_ = 0, end_ = 0;
+  };
+
   void cut(stretch const& s, encoding& out) const override {
-    aligned_text const text = normalized(align(s.text, s.begin, s.end), steps());
-    cut_normalized(text, 0, text.text.size(), out);
+    cutter c(rules_, s.give, out);
+    bool const in_slices = all_local(steps());
+    for (std::size_t at = s.begin; at < s.end;) {
+      std::size_t const end = in_slices ? end_of_slice(s.text, at, s.end, slice_bytes) : s.end;
+      aligned_text const text = normalized(align(s.text, at, end), steps());
+      c.add(text, 0, text.text.size());
+      at = end;
+    }
+    c.end_word();
   }
+  static constexpr std::size_t slice_bytes = 1 << 14;
 
   void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, encoding& out) const override {
-    std::string_view const all = std::string_view(text.text).substr(0, to);
-    for (std::size_t i = begin; i < all.size();) {
-      character c = read_character(all, i);
-      std::size_t end = i + c.length, characters = 1;
-      if (class_of(c) == char_class::space) {
-        i = end;
-        continue;
-      }
-      if (!is_punctuation(c.value)) {
-        while (end < all.size()) {
-          c = read_character(all, end);
-          if (class_of(c) == char_class::space || is_punctuation(c.value)) break;
-          end += c.length;
-          ++characters;
-        }
-      }
-      word(text, i, end, characters, out);
-      i = end;
-    }
-  }
-
-  void word(aligned_text const& text, std::size_t begin, std::size_t end, std::size_t characters, encoding& out) const {
-    std::size_t const before = out.ids.size();
-    for (std::size_t i = begin; i < end && characters <= rules_.longest;) {
-      byte_trie const& trie = i == begin ? rules_.first : rules_.later;
-      auto at = byte_trie::root();
-      std::int32_t id = -1;
-      std::size_t to = i;
-      for (std::size_t k = i; k < end; ++k) {
-        at = trie.step(at, static_cast<unsigned char>(text.text[k]));
-        if (at == byte_trie::none) break;
-        if (trie.token(at) >= 0) id = trie.token(at), to = k + 1;
-      }
-      if (id < 0) break;
-      out.ids.push_back(id);
-      out.spans.push_back({text.from[i].begin, text.from[to - 1].end});
-      i = to;
-      if (i == end) return;
-    }
-    out.ids.resize(before), out.spans.resize(before);
-    out.ids.push_back(rules_.unknown);
-    out.spans.push_back({text.from[begin].begin, text.from[end - 1].end});
+    cutter c(rules_, nullptr, out);
+    c.add(text, begin, to);
+    c.end_word();
   }
 
   wordpiece_rules rules_;
