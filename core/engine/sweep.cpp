@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include <oneapi/tbb/parallel_pipeline.h>
 
@@ -146,28 +148,36 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
   if (plan.edits) plan.edits->define_counts(*edited);
   steps_done steps(report, plan.items.size(), observers.size());
   report.at(0, plan.items.size(), "items");
-  std::size_t next = plan.items.first, done = 0;
+  // Blocks in flight. The pipeline hands on their places alone: what it holds itself when an error ends it, it never frees.
+  std::vector<block_result> flying(plan.in_flight);
+  std::size_t next = plan.items.first, begun = 0, done = 0;
   auto take = [&](tbb::flow_control& control) {
-    item_range r{next, std::min(next + plan.block, plan.items.last)};
-    if (r.size() == 0) control.stop();
+    std::size_t const place = begun++ % flying.size();
+    item_range const r{next, std::min(next + plan.block, plan.items.last)};
+    if (r.size() == 0)
+      control.stop();
+    else
+      flying[place].items = r;
     next = r.last;
-    return r;
+    return place;
   };
-  auto work = [&](item_range r) {
-    return std::make_shared<block_result>(with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep, steps); }));
+  auto work = [&](std::size_t place) {
+    item_range const r = flying[place].items;
+    flying[place] = with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep, steps); });
+    return place;
   };
-  auto collect = [&](std::shared_ptr<block_result> const& b) {
+  auto collect = [&](std::size_t place) {
+    block_result b = std::exchange(flying[place], {});
     for (std::size_t i = 0; i < observers.size(); ++i) {
-      with_place(observers[i].name, [&] { merge(*observers[i].what, observers[i].sums, std::move(b->sums[i]), done == 0); });
+      with_place(observers[i].name, [&] { merge(*observers[i].what, observers[i].sums, std::move(b.sums[i]), done == 0); });
       if (done == 0) observers[i].sums.keep_rows_in(plan.scratch, plan.items.size(), most_row_bytes);
     }
-    if (plan.edits) edited->append(b->sums.back());
-    done += b->items.size();
+    if (plan.edits) edited->append(b.sums.back());
+    done += b.items.size();
   };
-  tbb::parallel_pipeline(plan.in_flight,
-                         tbb::make_filter<void, item_range>(tbb::filter_mode::serial_in_order, take) &
-                             tbb::make_filter<item_range, std::shared_ptr<block_result>>(tbb::filter_mode::parallel, work) &
-                             tbb::make_filter<std::shared_ptr<block_result>, void>(tbb::filter_mode::serial_in_order, collect));
+  tbb::parallel_pipeline(plan.in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
+                                             tbb::make_filter<std::size_t, std::size_t>(tbb::filter_mode::parallel, work) &
+                                             tbb::make_filter<std::size_t, void>(tbb::filter_mode::serial_in_order, collect));
 }
 
 }  // namespace wayfarer::host
