@@ -54,9 +54,9 @@ int run_verb(words const& arguments) {
   for (std::size_t i = 0; i < std::min(outcome.missing.size(), most_lines); ++i)
     std::printf("missing: %s\n", printable(outcome.missing[i]).c_str());
   if (outcome.missing.size() > most_lines)
-    std::printf("missing: %zu more datasets; 'wayfarer show' tells why\n", outcome.missing.size() - most_lines);
+    std::printf("missing: %zu more nodes and reasons; 'wayfarer show' tells them\n", outcome.missing.size() - most_lines);
   if (outcome.unexplained != 0)
-    std::printf("%zu dataset%s values that are not finite, and nothing says why: see the warnings\n", outcome.unexplained,
+    std::printf("%zu dataset%s values that are not finite and that no plugin explains: see the warnings\n", outcome.unexplained,
                 outcome.unexplained == 1 ? " holds" : "s hold");
   std::printf("%s: %zu datasets, %s\n", printable(to.given).c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
   std::string wrong;

@@ -8,10 +8,12 @@
 
 #include <wayfarer/array_file.hpp>
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
 
 #include "cli/options.hpp"
+#include "engine/spoiled.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -287,7 +289,7 @@ std::shared_ptr<activations const> edit_set::run_unedited(item_range items, hook
 }
 
 void edit_set::define_counts(accumulator& counts) const {
-  counts.define("edited", {{"edit", edits_.size()}, {"what", 3}});
+  counts.define("edited", {{"edit", edits_.size()}, {"what", 4}});
 }
 
 std::vector<std::string> edit_set::misses(tensor const& counts) const {
@@ -318,11 +320,21 @@ std::vector<std::string> edit_set::misses(tensor const& counts) const {
   return all;
 }
 
-/// Which items of a block each edit came to and changed; written from the block's threads, each item's flag alone.
+std::string edit_set::spoils(tensor const& counts) const {
+  auto const n = counts.view<double const>();
+  for (std::size_t k = 0; k < edits_.size(); ++k)
+    if (n(k, 3) != 0)
+      return "edit " + std::to_string(k) + " (" + edits_[k].what.hook +
+             ") leaves values that are not finite, or beyond 1e18, in " + format_count(static_cast<std::uint64_t>(n(k, 3))) +
+             " of " + counted(static_cast<std::size_t>(n(k, 0)), "item");
+  return "";
+}
+
+/// Which items of a block each edit came to, changed and spoiled; written from the block's threads, each item's flag alone.
 struct edit_set::block_counts {
-  block_counts(std::size_t edits, std::size_t n) : items(n), seen(edits * n), applied(edits * n) {}
+  block_counts(std::size_t edits, std::size_t n) : items(n), seen(edits * n), applied(edits * n), spoiled(edits * n) {}
   std::size_t items;
-  std::vector<std::atomic<bool>> seen, applied;
+  std::vector<std::atomic<bool>> seen, applied, spoiled;
 };
 
 void edit_set::count(block_counts const& block, item_range items, accumulator& counts) const {
@@ -332,6 +344,7 @@ void edit_set::count(block_counts const& block, item_range items, accumulator& c
     for (std::size_t i = 0; i < block.items; ++i) {
       to(k, 1) += block.seen[k * block.items + i].load(std::memory_order_relaxed);
       to(k, 2) += block.applied[k * block.items + i].load(std::memory_order_relaxed);
+      to(k, 3) += block.spoiled[k * block.items + i].load(std::memory_order_relaxed);
     }
   }
 }
@@ -379,8 +392,9 @@ std::vector<hook_edit> edit_set::for_block(item_range block, std::shared_ptr<blo
                            !others ? value : others->at(h->name, e->from == edit_spec::value_kind::pair ? item - first_other : 0);
                        std::size_t const flag = k * counts->items + site.item;
                        counts->seen[flag].store(true, std::memory_order_relaxed);
-                       if (change(*e, *h, v, site.first_position, activation))
-                         counts->applied[flag].store(true, std::memory_order_relaxed);
+                       if (!change(*e, *h, v, site.first_position, activation)) return;
+                       counts->applied[flag].store(true, std::memory_order_relaxed);
+                       if (oddity_of(activation, h->per_pair).any()) counts->spoiled[flag].store(true, std::memory_order_relaxed);
                      }});
   }
   return out;

@@ -51,6 +51,8 @@ class edit_set {
   void count(block_counts const&, item_range, accumulator& counts) const;
   /// A line for each edit that never applied, or whose positions some items lack. `counts`: the field over all items.
   std::vector<std::string> misses(tensor const& counts) const;
+  /// "edit 0 (hook_embed) leaves values that are not finite in 2 of 2 items", of the first that does so; "" if none does.
+  std::string spoils(tensor const& counts) const;
 
  private:
   struct bound {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <wayfarer/digest.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/stopping.hpp>
 
@@ -23,6 +24,7 @@
 #include "engine/edits.hpp"
 #include "engine/failure.hpp"
 #include "engine/provenance.hpp"
+#include "engine/spoiled.hpp"
 #include "engine/stack.hpp"
 #include "engine/sweep.hpp"
 #include "engine/texts.hpp"
@@ -42,6 +44,8 @@ struct node_state {
   std::vector<std::size_t> steps;                                 ///< of a trained model
   std::vector<std::shared_ptr<wayfarer::model const>> snapshots;  ///< of a trained model
   std::vector<not_finite> gaps;                                   ///< known once written
+  std::string spoiled;        ///< what the model or an edit gave that is not finite; "" for nothing
+  std::string why_no_reason;  ///< stands in the datasets for the node's own reasons, which such values make untrue
   std::exception_ptr failure;
   bool skipped = false;  ///< something that it needs failed
   double seconds = 0;
@@ -71,7 +75,7 @@ class run {
   struct member;
   std::vector<member> members_of(task const&) const;
   std::vector<results> finish_step(task const&, std::vector<member> const&, wayfarer::model const*, source const*,
-                                   std::size_t step, item_lengths, metric_input const*, edit_set const*, accumulator& edited,
+                                   std::size_t step, item_lengths, metric_input const*, edit_set const*, accumulator& counts,
                                    progress&);
   std::optional<item_lengths> measure(task const&, std::vector<member> const&, wayfarer::model const*, source const*) const;
   edit_set edits_of(task const&, wayfarer::model const&, source const&, fixed_axes const&) const;
@@ -248,7 +252,7 @@ std::optional<item_lengths> run::measure(task const& t, std::vector<member> cons
 
 std::vector<results> run::finish_step(task const& t, std::vector<member> const& members, wayfarer::model const* m,
                                       source const* data, std::size_t step, item_lengths longest, metric_input const* inputs,
-                                      edit_set const* edits, accumulator& edited, progress& report) {
+                                      edit_set const* edits, accumulator& counts, progress& report) {
   plan_node const& front = plan_.nodes[t.nodes.front()];
   sweep_plan p = plan_of_sweep(t, m, data);
   p.step = step, p.longest = longest, p.inputs = inputs, p.edits = edits;
@@ -273,12 +277,12 @@ std::vector<results> run::finish_step(task const& t, std::vector<member> const& 
     p.in_flight = with_place(members.front().name, [&] { return blocks_in_flight(block, each * block); });
     std::optional<block_store> const kept = blocks_of(t, step);
     if (kept) p.blocks = &*kept;
-    accumulator counts;
-    sweep(p, watching, report, &counts);
-    if (edits && edited.fields().empty())
-      edited = std::move(counts);
-    else if (edits)
-      edited.append(counts);
+    accumulator of_step;
+    sweep(p, watching, report, of_step);
+    if (counts.fields().empty())
+      counts = std::move(of_step);
+    else
+      counts.append(of_step);
   }
   std::vector<results> out;
   std::size_t next = 0;
@@ -328,8 +332,9 @@ void run::execute_probes(task const& t, console::part& report) {
   // Of each node the parts of all steps, its combinations fastest.
   std::map<std::size_t, std::vector<results>> parts;
   std::optional<item_lengths> longest;
-  accumulator edited;  // what edits did, over all steps
+  accumulator counts;  // what edits did and what the model gave, over all steps
   std::vector<std::string> misses;
+  std::string spoils;
   std::size_t const steps = learner ? learner->steps.size() : 1;
   for (std::size_t s = 0; s < steps; ++s) {
     stop_if_asked();
@@ -342,15 +347,28 @@ void run::execute_probes(task const& t, console::part& report) {
     gathered const inputs = with_place(title(front), [&] { return inputs_of(front, at); });
     edit_set const edits = with_place(title(front), [&] { return m && data ? edits_of(t, *m, *data, at) : edit_set(); });
     auto made = finish_step(t, members, m, data, learner ? learner->steps[s] : 0, longest.value_or(item_lengths{}),
-                            has_inputs ? &inputs.ports : nullptr, edits.empty() ? nullptr : &edits, edited, report);
-    if (s + 1 == steps && !edited.fields().empty()) misses = edits.misses(edited["edited"]);
+                            has_inputs ? &inputs.ports : nullptr, edits.empty() ? nullptr : &edits, counts, report);
+    if (s + 1 == steps && !edits.empty() && !counts.fields().empty()) {
+      misses = edits.misses(counts["edited"]);
+      spoils = edits.spoils(counts["edited"]);
+    }
     for (std::size_t k = 0; k < members.size(); ++k) parts[members[k].node].push_back(std::move(made[k]));
   }
   for (auto const& miss : misses) report.warn(miss);
+  hook_set captured;
+  for (auto const& one : members) captured.add(*one.hooks);
+  spoiled_values const spoiled(counts, captured, data ? steps * plan_of_sweep(t, nullptr, data).items.size() : 0, spoils);
   for (std::size_t const i : t.nodes) {
     std::vector<axis> axes = axes_of_sweep(plan_.nodes[i]);
     if (learner) axes.insert(axes.begin(), step_axis(learner->steps));
     with_place(title(i), [&] { put_together(i, std::move(axes), std::move(parts[i])); });
+    hook_set needed;
+    for (auto const& one : members)
+      if (one.node == i) needed.add(*one.hooks);
+    states_[i].spoiled = spoiled.reason(needed, true);
+    if (!spoiled.reached(needed)) continue;
+    states_[i].why_no_reason = spoiled.reason(needed, false);
+    states_[i].out = spoiled.explain(std::move(states_[i].out), needed);
   }
 }
 
@@ -433,6 +451,14 @@ void run::execute_metric(std::size_t i) {
   }
   axes.insert(axes.end(), own.begin(), own.end());
   with_place(title(i), [&] { put_together(i, std::move(axes), std::move(parts)); });
+  for (auto const& w : plan_.nodes[i].wires) {
+    node_state const& from = states_[w.node];
+    auto const* const read = from.out.find(w.dataset);
+    if (from.why_no_reason.empty() || (read && read->missing() != from.why_no_reason)) continue;
+    states_[i].why_no_reason = "'" + plan_.nodes[w.node].name + "' is what it reads, where " + from.why_no_reason;
+    states_[i].out = with_reason(std::move(states_[i].out), states_[i].why_no_reason, [](std::string const&) { return true; });
+    break;
+  }
 }
 
 void run::execute(task const& t) {
@@ -520,18 +546,50 @@ std::exception_ptr run::first_failure() const {
   return to_blame(write_failure_) ? write_failure_ : heard;
 }
 
-/// What is not finite in the result: explained by its dataset or warned of. In plan order, after everything else.
+/// "hook_embed", or "7 datasets (mean_entropy, entropy, divergence and 4 more)".
+std::string describe_datasets(std::vector<std::string> const& names) {
+  constexpr std::size_t most = 4;
+  if (names.size() == 1) return names[0];
+  std::string text = counted(names.size(), "dataset") + " (" + names[0];
+  std::size_t const told = names.size() <= most ? names.size() : most - 1;
+  for (std::size_t k = 1; k < told; ++k) text += (k + 1 == names.size() ? " and " : ", ") + names[k];
+  return text + (told == names.size() ? ")" : " and " + std::to_string(names.size() - told) + " more)");
+}
+
+/// What is not finite in the result: explained by its dataset or warned of. In plan order, after everything else. Datasets of a
+/// node that have one reason share a line.
 void run::tell_gaps(run_outcome& outcome) {
-  for (std::size_t i = 0; i < states_.size(); ++i)
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    std::string const& node = plan_.nodes[i].name;
+    std::string const& spoiled = states_[i].why_no_reason;
+    // What came to nothing in the results is told of all the same.
+    if (states_[i].gaps.empty() && !states_[i].spoiled.empty()) talk_.warn(node, states_[i].spoiled);
+    struct shared_reason {
+      not_finite sum;
+      std::vector<std::string> names{};
+    };
+    std::vector<shared_reason> reasons;
     for (auto const& g : states_[i].gaps) {
-      std::string const many = describe(g);
       if (g.missing.empty()) {
         ++outcome.unexplained;
-        talk_.warn(plan_.nodes[i].name, g.dataset + ": " + many + ", and the plugin does not say why");
+        talk_.warn(node, g.dataset + ": " + describe(g) + ", and the plugin does not say why");
+        continue;
+      }
+      auto at = std::find_if(reasons.begin(), reasons.end(), [&](auto const& r) { return r.sum.missing == g.missing; });
+      if (at == reasons.end()) at = reasons.insert(at, shared_reason{not_finite{"", 0, 0, 0, g.missing}});
+      at->sum.nan += g.nan, at->sum.infinite += g.infinite, at->sum.of += g.of;
+      at->names.push_back(g.dataset);
+    }
+    for (auto const& r : reasons) {
+      std::string const what = describe_datasets(r.names), text = ": " + describe(r.sum) + ": " + r.sum.missing;
+      if (!spoiled.empty() && r.sum.missing == spoiled) {
+        outcome.unexplained += r.names.size();
+        talk_.warn(node, what + text);
       } else {
-        outcome.missing.push_back(plan_.nodes[i].name + "/" + g.dataset + ": " + many + ": " + g.missing);
+        outcome.missing.push_back(node + (r.names.size() == 1 ? "/" : ": ") + what + text);
       }
     }
+  }
 }
 
 run_outcome run::operator()(std::size_t threads) {

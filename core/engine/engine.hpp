@@ -30,7 +30,7 @@ std::string describe(not_finite const&);
 /// What a run leaves for its last lines.
 struct run_outcome {
   std::vector<verdict> verdicts;
-  std::vector<std::string> missing;  ///< a line for each dataset with values that are not finite, for which it gives a reason
+  std::vector<std::string> missing;  ///< a line for each node and reason that its datasets give for values that are not finite
   std::size_t unexplained = 0;       ///< datasets with such values and no reason: each has a warning
   std::size_t datasets = 0;
   std::uint64_t bytes = 0;

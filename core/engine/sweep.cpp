@@ -12,6 +12,7 @@
 #include <wayfarer/stopping.hpp>
 
 #include "engine/failure.hpp"
+#include "engine/spoiled.hpp"
 #include "engine/texts.hpp"
 
 namespace wayfarer::host {
@@ -60,6 +61,11 @@ class steps_done {
   std::atomic<std::size_t> done_{0};
 };
 
+void define_counts(sweep_plan const& plan, hook_set const& captured, accumulator& counts) {
+  if (plan.edits) plan.edits->define_counts(counts);
+  if (plan.over && !captured.empty()) define_spoiled(counts, captured);
+}
+
 block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep,
                      steps_done& report) {
   stop_if_asked();
@@ -70,8 +76,9 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
     with_place(o.name, [&] { o.what->shape(sums, context); });
     out.sums.push_back(std::move(sums));
   }
-  // What edits did travels with the probes' sums, so that a run that goes on knows it of the blocks that are there.
-  if (plan.edits) plan.edits->define_counts(out.sums.emplace_back(items.size()));
+  // What edits did, and what the model gave, travels with the probes' sums, so that a run that goes on knows it of the blocks
+  // that are there.
+  define_counts(plan, captured_by(observers), out.sums.emplace_back(items.size()));
   if (plan.blocks) {
     auto const there = plan.blocks->load(items, out.sums);
     if (there == block_store::found::whole) {
@@ -87,7 +94,7 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
   request.precision = plan.precision;
   std::shared_ptr<edit_set::block_counts> edited;
   if (plan.over) {
-    for (auto const& o : observers) request.capture.add(o.hooks);
+    request.capture = captured_by(observers);
     with_place(plan.model_name, [&] {
       tokens = plan.over->encode(block, {plan.max_tokens});
       if (plan.edits) request.edits = plan.edits->for_block(items, edited);
@@ -95,6 +102,7 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
       for (auto const& name : request.capture.names())
         if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
     });
+    if (!request.capture.empty()) count_spoiled(captured, request.capture, plan.over->info(), items.size(), out.sums.back());
   }
   report.add(items.size());
   shared_values of_block;
@@ -137,7 +145,13 @@ item_lengths longest_of(sweep_plan const& plan, text_counts& texts) {
   return {tokens, decoder};
 }
 
-void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& report, accumulator* edited) {
+hook_set captured_by(std::vector<observer> const& observers) {
+  hook_set all;
+  for (auto const& o : observers) all.add(o.hooks);
+  return all;
+}
+
+void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& report, accumulator& counts) {
   probe_context const context = context_of(plan);
   for (auto& o : observers) {
     o.sums = accumulator(0);
@@ -145,7 +159,7 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
   }
   shared_values of_sweep;
   for (auto const& o : observers) with_place(o.name, [&] { o.what->announce(of_sweep, context); });
-  if (plan.edits) plan.edits->define_counts(*edited);
+  define_counts(plan, captured_by(observers), counts);
   steps_done steps(report, plan.items.size(), observers.size());
   report.at(0, plan.items.size(), "items");
   // Blocks in flight. The pipeline hands on their places alone: what it holds itself when an error ends it, it never frees.
@@ -172,7 +186,7 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
       with_place(observers[i].name, [&] { merge(*observers[i].what, observers[i].sums, std::move(b.sums[i]), done == 0); });
       if (done == 0) observers[i].sums.keep_rows_in(plan.scratch, plan.items.size(), most_row_bytes);
     }
-    if (plan.edits) edited->append(b.sums.back());
+    counts.append(b.sums.back());
     done += b.items.size();
   };
   tbb::parallel_pipeline(plan.in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &

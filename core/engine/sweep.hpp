@@ -52,8 +52,11 @@ struct sweep_plan {
 /// Counts the texts that were cut or are empty, too.
 item_lengths longest_of(sweep_plan const&, class text_counts&);
 
-/// Observes every item once. Errors carry the range of items in which they arose. `edited`, with edits: gets their counts, see
-/// `edit_set::misses`.
-void sweep(sweep_plan const&, std::vector<observer>&, progress&, accumulator* edited = nullptr);
+/// The hooks that any of them needs.
+hook_set captured_by(std::vector<observer> const&);
+
+/// Observes every item once. Errors carry the range of items in which they arose. `counts` gets what edits did
+/// (`edit_set::misses`) and which captured values are spoiled (spoiled.hpp).
+void sweep(sweep_plan const&, std::vector<observer>&, progress&, accumulator& counts);
 
 }  // namespace wayfarer::host

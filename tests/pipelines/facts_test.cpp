@@ -207,8 +207,12 @@ TEST_F(gaps, of_bundled_probes_have_a_reason) {
           "  contrast: {metric: group_contrast, of: attention, same: topic_average, different: non_topic_average}\n");
   ASSERT_EQ(r.code, 0) << r.out;
   EXPECT_THAT(warnings(), IsEmpty());
-  EXPECT_THAT(r.out, AllOf(HasSubstr("missing: counts/same_word_probability: 1 of 1 value is NaN: no document has two words"),
-                           HasSubstr("missing: attention/topic_average: 1 of 1 value is NaN: no document has such a pair")));
+  EXPECT_THAT(
+      r.out,
+      AllOf(HasSubstr("missing: counts: 2 datasets (same_word_probability and same_topic_probability): 2 of 2 values are NaN: "
+                      "no document has two words"),
+            HasSubstr("missing: attention: 2 datasets (topic_average and topic_relative): 2 of 2 values are NaN: no document "
+                      "has such a pair")));
 }
 
 }  // namespace

@@ -81,6 +81,66 @@ TEST_F(says, a_number_that_the_model_spoils_is_no_gap_of_its_item) {
               HasSubstr("160 values within items at hook_embed are not finite"));
 }
 
+TEST_F(says, no_probe_calls_a_number_that_an_edit_spoiled_a_gap) {
+  auto const direction = [&](std::string const& name, float all, float one) {
+    std::vector<float> v(32, all);
+    v[5] = one;
+    std::pair<std::string, wf::tensor> const tensors[] = {{"v", wf::tensor::of(v, {{"d_model", v.size()}})}};
+    wf::write_safetensors(out(name), tensors);
+  };
+  direction("nan.safetensors", 1, std::numeric_limits<float>::quiet_NaN());
+  direction("huge.safetensors", 1e38f, -1e38f);
+  direction("one.safetensors", 1, 2);
+  std::string const words = "  s: {source: tokens, ids: [\"1 2 3\", \"4 5\"]}\n";
+  auto const run = [&](std::string const& probe, std::string const& edit) {
+    auto const p =
+        file("p.yaml", "nodes:\n" + std::string(gpt2) + words + "  a: {" + probe + ", model: gpt2, source: s" + edit + "}\n");
+    return run_wayfarer({"run", p.string(), "--out", out("r.h5"), "--force"});
+  };
+  std::pair<std::string, std::string> const probes[] = {
+      {"probe: next_token_ratio, window: 2", "no item has a next token"},
+      {"probe: logit_lens", "no next token"},
+      {"probe: attention_examples", "beyond the item's length"},
+      {"probe: encoding_walk", "beyond an item's length"},
+      {"probe: language_loss, per_token: true", "not predicted, or beyond the item's length"},
+      {"probe: language_loss, per_token: true, window: 2, stride: 1", "not predicted, or beyond the item's length"},
+      {"probe: trajectory", "beyond the item's length"}};
+  for (auto const& [probe, reason] : probes) {
+    for (std::string const value :
+         {"add: {file: nan.safetensors}", "set: {file: huge.safetensors}", "add: {file: one.safetensors}, scale: 1e300"}) {
+      auto const r = run(probe, ", edits: [{hook: hook_embed, " + value + "}]");
+      EXPECT_EQ(r.code, 0) << r.out;
+      EXPECT_THAT(r.out,
+                  AllOf(HasSubstr("warning: a: "), Not(HasSubstr("missing: ")), Not(HasSubstr(reason)),
+                        HasSubstr("edit 0 (hook_embed) leaves values that are not finite, or beyond 1e18, in 2 of 2 items")))
+          << probe << ", " << value;
+      EXPECT_THAT(run_wayfarer({"show", out("r.h5"), "_run/warnings"}).out, HasSubstr("edit 0 (hook_embed)"));
+    }
+    // Without such an edit the reasons stand.
+    auto const sound = run(probe, ", edits: [{hook: hook_embed, add: {file: one.safetensors}}]");
+    EXPECT_THAT(sound.out, AllOf(HasSubstr("missing: a"), HasSubstr(reason), Not(HasSubstr("warning")))) << probe;
+  }
+  // Weights may do the same, and a metric reads it.
+  std::filesystem::copy(WAYFARER_SOURCE_DIR "/runs/data/tiny-gpt2", folder / "odd");
+  fs::path const weights = folder / "odd" / "model.safetensors";
+  auto const whole = wf::safetensors_file::open(weights.string());
+  std::vector<std::pair<std::string, wf::tensor>> all;
+  for (auto const& name : whole.names()) {
+    wf::tensor t = whole.tensor(name).to(wf::dtype::f32).clone();
+    if (name.ends_with("h.1.mlp.c_proj.bias")) t.values<float>()[0] = std::numeric_limits<float>::infinity();
+    all.emplace_back(name, std::move(t));
+  }
+  wf::write_safetensors(out("odd/new.safetensors"), all);
+  fs::rename(folder / "odd" / "new.safetensors", weights);
+  auto const p = file("w.yaml", "nodes:\n  m: {model: gpt2, path: odd}\n" + words +
+                                    "  a: {probe: next_token_ratio, window: 2, model: m, source: s}\n");
+  auto const r = run_wayfarer({"run", p.string(), "--out", out("w.h5")});
+  EXPECT_EQ(r.code, 0) << r.out;
+  EXPECT_THAT(r.out,
+              AllOf(HasSubstr("warning: a: "), HasSubstr("values of blocks.1.hook_resid_post are not finite in 2 of 2 items"),
+                    Not(HasSubstr("no item has a next token"))));
+}
+
 TEST_F(says, the_type_of_a_direction_that_is_not_read) {
   std::string const header = R"({"v":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}})";
   file("v.safetensors", std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + std::string(4, '\0'));

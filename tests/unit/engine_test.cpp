@@ -68,7 +68,8 @@ observer swept(std::size_t items, std::size_t block, int threads, std::size_t in
   sweep_plan p;
   p.data = &data, p.items = {0, items}, p.data_name = "source", p.block = block, p.in_flight = in_flight;
   p.scratch = testing::TempDir();
-  arena.execute([&] { sweep(p, all, quiet); });
+  wf::accumulator counts;
+  arena.execute([&] { sweep(p, all, quiet, counts); });
   return all[0];
 }
 
@@ -103,7 +104,8 @@ TEST(sweep, says_which_items_a_plugin_failed_on) {
   try {
     sweep_plan p;
     p.data = &data, p.items = {0, 100}, p.data_name = "source", p.block = 16, p.in_flight = 1;
-    sweep(p, all, quiet);
+    wf::accumulator counts;
+    sweep(p, all, quiet, counts);
     FAIL() << "the plugin's exception must come out";
   } catch (wf::plugin_error const& e) {
     EXPECT_THAT(e.what(), HasSubstr("items 32 to 47: probe: the plugin failed: odd item"));
@@ -138,7 +140,8 @@ TEST(sweep, takes_finished_blocks_as_they_are_and_makes_the_others_again) {
     std::vector<observer> all{{&what, "probe", {}, 5}};
     sweep_plan p;
     p.data = &from, p.items = {0, 100}, p.data_name = "source", p.block = 16, p.blocks = kept;
-    sweep(p, all, quiet);
+    wf::accumulator counts;
+    sweep(p, all, quiet, counts);
     return all[0];
   };
   auto const wanted = run(data, nullptr), first = run(data, &blocks), second = run(none, &blocks);

@@ -173,10 +173,11 @@ struct language_loss final : wf::probe, wf::reads_whole_texts {
         .units("nat")
         .about("log probability of each item's predicted tokens together");
     if (per_token_) {
-      out.add("log_probability", acc["log_probability"])
-          .units("nat")
-          .about("of each token, given those before it; NaN for what is not predicted and beyond an item's length")
-          .missing("not predicted, or beyond the item's length");
+      auto& each = out.add("log_probability", acc["log_probability"])
+                       .units("nat")
+                       .about("of each token, given those before it; NaN for what is not predicted and beyond an item's length");
+      // Where the model itself gave such values, no reason holds for all of them, and the run warns.
+      if (std::isfinite(likelihood)) each.missing("not predicted, or beyond the item's length");
       out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length");
       add_token_texts(out, "tokens", acc["token_ids"], at.model());
     }
