@@ -9,6 +9,7 @@
 #include <wayfarer/json.hpp>
 
 #include "cli/options.hpp"
+#include "export/slice.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host {
@@ -84,6 +85,28 @@ class comparison {
  public:
   comparison(result_reader const& a, result_reader const& b, tolerance t, bool all) : a_(a), b_(b), tolerance_(t), all_(all) {}
 
+  /// Two nodes, whatever they are called: what they are, and their datasets.
+  int nodes(std::string const& first, std::string const& second) {
+    node_record const x = a_.node(first), y = b_.node(second);
+    std::string const where = first == second ? first : first + ", " + second;
+    text(where, "plugin", x.plugin, y.plugin);
+    text(where, "kind", x.kind, y.kind);
+    text(where, "plugin_version", x.plugin_version, y.plugin_version);
+    json(where, "parameters", x.parameters, y.parameters);
+    group(first, second);
+    return told("names, keys and inputs of the nodes left aside");
+  }
+
+  /// Two datasets, or slices of them.
+  int datasets(dataset_name const& first, dataset_name const& second) {
+    ++compared_;
+    std::string const x = first.node + "/" + first.dataset, y = second.node + "/" + second.dataset;
+    std::string const where = x == y ? x : x + ", " + y;
+    compare(where, read_slice(a_, first).part, read_slice(b_, second).part);
+    if (all_ && differences_ == 0) findings_.push_back({where, "same" + note_});
+    return told("");
+  }
+
   int run() {
     text("", "title", a_.title(), b_.title());
     text("", "seed", std::to_string(a_.seed()), std::to_string(b_.seed()));
@@ -100,16 +123,21 @@ class comparison {
     inputs();
     versions();
     group("_run");
-    if (findings_.empty())
-      std::cout << "no difference in " << compared_ << " datasets";
-    else
-      std::cout << format_table({}, findings_) << differences_ << (differences_ == 1 ? " difference" : " differences") << ", "
-                << compared_ << " datasets compared";
-    std::cout << " (times, threads, memory and environment of the runs left aside)\n";
-    return differences_ == 0 ? 0 : 1;
+    return told("times, threads, memory and environment of the runs left aside");
   }
 
  private:
+  int told(std::string const& left_aside) const {
+    std::string const datasets = std::to_string(compared_) + (compared_ == 1 ? " dataset" : " datasets");
+    if (findings_.empty())
+      std::cout << "no difference in " << datasets;
+    else
+      std::cout << format_table({}, findings_) << differences_ << (differences_ == 1 ? " difference" : " differences") << ", "
+                << datasets << " compared";
+    std::cout << (left_aside.empty() ? "" : " (" + left_aside + ")") << '\n';
+    return differences_ == 0 ? 0 : 1;
+  }
+
   void differs(std::string const& where, std::string const& what) {
     ++differences_;
     findings_.push_back({where, what});
@@ -223,11 +251,12 @@ class comparison {
     return out;
   }
 
-  void group(std::string const& node) {
-    for (auto const& name : in_both(node, a_.datasets(node), b_.datasets(node), "dataset")) {
+  void group(std::string const& node) { group(node, node); }
+  void group(std::string const& node, std::string const& second) {
+    for (auto const& name : in_both(node, a_.datasets(node), b_.datasets(second), "dataset")) {
       ++compared_;
       std::size_t const before = differences_;
-      compare(node + "/" + name, a_.read(node, name), b_.read(node, name));
+      compare(node + "/" + name, a_.read(node, name), b_.read(second, name));
       if (all_ && differences_ == before) findings_.push_back({node + "/" + name, "same" + note_});
       note_.clear();
     }
@@ -285,16 +314,34 @@ class comparison {
   std::string note_;
 };
 
+/// A result file, and what is meant in it: "a.h5/maps/cosine[0]" is maps/cosine[0] of a.h5.
+struct side {
+  std::filesystem::path file;
+  std::string inside;
+};
+
+side side_of(std::string const& given) {
+  std::error_code none;
+  if (std::filesystem::is_regular_file(given, none)) return {given, ""};
+  for (auto slash = given.rfind('/', given.find('[')); slash != given.npos && slash > 0; slash = given.rfind('/', slash - 1))
+    if (std::string const file = given.substr(0, slash); std::filesystem::is_regular_file(file, none))
+      return {file, given.substr(slash + 1)};
+  return {given, ""};
+}
+
 }  // namespace
 
 int compare_verb(words const& arguments) {
   verb_options o(
-      "compare A.h5 B.h5 [OPTIONS]",
+      "compare A.h5[/NODE] B.h5[/NODE] [OPTIONS]",
       "Tells how two result files differ: nodes, datasets, shapes, coordinates and values, and the largest difference of each\n"
       "dataset. What differs between runs by its nature (times, threads, memory, environment) is left aside.\n"
+      "Two nodes, datasets or slices of datasets can be compared, also of one file: A.h5/NODE/DATASET[SLICE].\n"
       "Exit code 0 if nothing differs beyond the tolerance, 1 if something does, 3 if a file can't be read.",
       {"wayfarer compare before.h5 after.h5", "wayfarer compare one-thread.h5 two-threads.h5 --all",
-       "wayfarer compare this-machine.h5 that-machine.h5 --rtol 1e-5 --atol 1e-8"});
+       "wayfarer compare this-machine.h5 that-machine.h5 --rtol 1e-5 --atol 1e-8",
+       "wayfarer compare walks.h5/greedy walks.h5/beam",
+       "wayfarer compare 'before.h5/maps/cosine[0]' 'after.h5/maps/cosine[0]'"});
   o.named().add_options()("rtol", po::value<double>()->default_value(0, "0")->value_name("X"),
                           "relative tolerance: of the larger of two values")(
       "atol", po::value<double>()->default_value(0, "0")->value_name("X"), "absolute tolerance, added to the relative one")(
@@ -302,13 +349,18 @@ int compare_verb(words const& arguments) {
   o.positional("A.h5");
   o.positional("B.h5");
   if (!o.parse(arguments)) return 0;
-  std::filesystem::path const first = o.required("A.h5"), second = o.required("B.h5");
+  side const first = side_of(o.required("A.h5")), second = side_of(o.required("B.h5"));
+  dataset_name const x = parse_dataset_name(first.inside), y = parse_dataset_name(second.inside);
+  if (x.node.empty() != y.node.empty() || x.dataset.empty() != y.dataset.empty())
+    throw usage_error(
+        "compare two files, two nodes, or two datasets: A.h5 B.h5, A.h5/NODE B.h5/NODE or A.h5/NODE/DATASET B.h5/NODE/DATASET");
   tolerance const t{o.get<double>("rtol"), o.get<double>("atol")};
   if (!(t.relative >= 0) || !(t.absolute >= 0)) throw usage_error("--rtol and --atol must be at least 0");
   bool const all = o.has("all");
-  return read_in_child({first, second}, [&] {
-    result_reader const a(first), b(second);
-    return comparison(a, b, t, all).run();
+  return read_in_child({first.file, second.file}, [&] {
+    result_reader const a(first.file), b(second.file);
+    comparison c(a, b, t, all);
+    return x.node.empty() ? c.run() : x.dataset.empty() ? c.nodes(x.node, y.node) : c.datasets(x, y);
   });
 }
 

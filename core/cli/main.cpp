@@ -34,6 +34,7 @@ constexpr verb verbs[] = {
     {"bench", "compare the speed of plugins, and of a run with an earlier one", bench_verb},
     {"show", "show what a result file holds", show_verb},
     {"report", "write a result file as a page to look at", report_verb},
+    {"export", "write a node's datasets as files for other programs", export_verb},
     {"compare", "tell how two result files differ", compare_verb},
     {"tokenize", "cut a text into a model's tokens", tokenize_verb},
     {"model", "tell what a model is: sizes, hooks, weights", model_verb},

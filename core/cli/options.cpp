@@ -31,12 +31,6 @@ bool is_unsigned(boost::any const& value) {
   return value.type() == typeid(unsigned) || value.type() == typeid(unsigned long) || value.type() == typeid(unsigned long long);
 }
 
-/// Columns that a terminal gives to UTF-8 text, one for each character.
-std::size_t width(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
 bool looks_numeric(std::string_view cell) {
   if (cell.empty() || cell == "nan" || cell == "inf" || cell == "-inf" || cell == "-") return true;
   std::size_t const start = cell.front() == '-' || cell.front() == '+';
@@ -233,6 +227,11 @@ std::string printable_json(json_value const& value, int indent) {
   return out;
 }
 
+std::size_t columns_of(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
 std::string format_table(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows) {
   std::size_t columns = header.size();
   for (auto const& row : rows) columns = std::max(columns, row.size());
@@ -246,7 +245,7 @@ std::string format_table(std::vector<std::string> const& header, std::vector<std
     lines[r].resize(columns);
     for (std::size_t c = 0; c < columns; ++c) {
       lines[r][c] = printable(lines[r][c]);
-      widths[c] = std::max(widths[c], width(lines[r][c]));
+      widths[c] = std::max(widths[c], columns_of(lines[r][c]));
       if (r >= (titled ? 1 : 0) && !looks_numeric(lines[r][c])) numeric[c] = false;
     }
   }
@@ -254,7 +253,7 @@ std::string format_table(std::vector<std::string> const& header, std::vector<std
   for (auto const& line : lines) {
     std::string text;
     for (std::size_t c = 0; c < columns; ++c) {
-      std::string const pad(widths[c] - width(line[c]), ' ');
+      std::string const pad(widths[c] - columns_of(line[c]), ' ');
       text += (c ? "  " : "") + (numeric[c] ? pad + line[c] : line[c] + pad);
     }
     text.erase(text.find_last_not_of(' ') + 1);

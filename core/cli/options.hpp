@@ -68,6 +68,8 @@ std::string printable_json(json_value const&, int indent = 0);
 /// A number in at most six digits, for people.
 std::string format_number(double);
 
+/// Columns that a terminal gives to UTF-8 text, one for each character.
+std::size_t columns_of(std::string_view text);
 /// A table for people: columns aligned, numbers to the right. Cells are made printable.
 std::string format_table(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows);
 

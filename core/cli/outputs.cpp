@@ -111,6 +111,12 @@ output_place result_place(verb_options const& o, plan const& p) {
   return result_place(o, p.file.stem().concat(".h5").string(), settings_of(p));
 }
 
+output_place foreign_place(std::string const& path, std::string const& option, bool forced) {
+  output_rule rule;
+  rule.option = option, rule.wanted = "a file that may be replaced", rule.force = "--force", rule.forced = forced;
+  return check_output(path, rule);
+}
+
 void say_replaced(output_place const& to) {
   if (to.replaces) std::fprintf(stderr, "%s is there already and will be replaced\n", printable(to.given).c_str());
 }

@@ -16,6 +16,7 @@ int plugins_verb(words const&);
 int bench_verb(words const&);
 int show_verb(words const&);
 int report_verb(words const&);
+int export_verb(words const&);
 int compare_verb(words const&);
 int tokenize_verb(words const&);
 int model_verb(words const&);

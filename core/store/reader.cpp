@@ -281,6 +281,13 @@ struct result_reader::state {
     return out;
   }
 
+  /// Whether two dimensions of one name are cut to equally many, but other indices.
+  static bool in_conflict(std::vector<std::string> const& names, std::vector<hsize_t> const& sizes,
+                          std::vector<index_range> const& part, std::size_t a, std::size_t b) {
+    return names[a] == names[b] && sizes[a] == sizes[b] && part[a] != part[b] &&
+           part[a].last - part[a].first == part[b].last - part[b].first;
+  }
+
   /// `part`: empty for all of it.
   wayfarer::dataset read(std::string const& where, std::vector<index_range> const& part = {}) const {
     auto const d = open_dataset(where);
@@ -293,11 +300,10 @@ struct result_reader::state {
         if (part[a].first > part[a].last || part[a].last > sizes[a])
           fail(where, "has " + std::to_string(sizes[a]) + " of '" + names[a] + "': " + std::to_string(part[a].first) + ":" +
                           std::to_string(part[a].last) + " is outside");
-      // Both would share the labels of one.
+      // Both would share the labels of one; single indices have none then.
       for (std::size_t a = 0; a < part.size(); ++a)
         for (std::size_t b = 0; b < a; ++b)
-          if (names[a] == names[b] && sizes[a] == sizes[b] && part[a] != part[b] &&
-              part[a].last - part[a].first == part[b].last - part[b].first)
+          if (in_conflict(names, sizes, part, a, b) && part[a].last - part[a].first != 1)
             fail(where, "has two dimensions '" + names[a] + "': choose the same range of both, or ranges of different lengths");
     }
     auto out = read_plain(d.get(), where, names, part);
@@ -309,6 +315,9 @@ struct result_reader::state {
       auto const scale = h5::attached_scale(d.get(), axis);
       if (!scale || !h5::is_dataset(scale.get()) || text_attribute(scale.get(), schema::role, where) == schema::role_index)
         continue;
+      bool conflict = false;
+      for (unsigned other = 0; other < part.size(); ++other) conflict = conflict || in_conflict(names, sizes, part, axis, other);
+      if (conflict) continue;
       std::string const about = where + ": coordinate of '" + names[axis] + "'";
       auto const whole = check_layout(scale.get(), about);
       if (whole.size() != 1 || whole[0] != sizes[axis]) fail(about, "has another size than the dimension");

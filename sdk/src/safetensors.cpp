@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -410,8 +411,12 @@ std::map<std::string, std::string> const& checkpoint::metadata() const noexcept 
 
 // ---- writing ----
 
-void write_safetensors(std::string const& path, std::span<std::pair<std::string, tensor> const> tensors,
-                       std::map<std::string, std::string> const& metadata) {
+namespace {
+
+/// Gives a file's bytes to `put`, piece by piece, once all is found in order.
+void put_safetensors(std::string const& path, std::span<std::pair<std::string, tensor> const> tensors,
+                     std::map<std::string, std::string> const& metadata,
+                     std::function<void(std::span<std::byte const>)> const& put) {
   auto const fail = [&](std::string const& why) { throw data_error(path + ": can't write: " + why); };
   if (tensors.size() > max_tensors) fail("more than " + std::to_string(max_tensors) + " tensors");
 
@@ -453,15 +458,34 @@ void write_safetensors(std::string const& path, std::span<std::pair<std::string,
   header.append((8 - header.size() % 8) % 8, ' ');
   if (header.size() > max_header) fail("its header would have " + std::to_string(header.size()) + " bytes");
 
-  atomic_file file(path);
   std::uint64_t const length = header.size();
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(header);
+  put(std::as_bytes(std::span(&length, 1)));
+  put(std::as_bytes(std::span(header)));
   for (std::size_t i : layout) {
     tensor const whole = tensors[i].second.contiguous() ? tensors[i].second : tensors[i].second.clone();
-    file.write(std::span(static_cast<std::byte const*>(whole.raw()), whole.bytes()));
+    put(std::span(static_cast<std::byte const*>(whole.raw()), whole.bytes()));
   }
-  file.commit();
+}
+
+}  // namespace
+
+void write_safetensors(std::string const& path, std::span<std::pair<std::string, tensor> const> tensors,
+                       std::map<std::string, std::string> const& metadata) {
+  std::optional<atomic_file> file;
+  put_safetensors(path, tensors, metadata, [&](std::span<std::byte const> bytes) {
+    if (!file) file.emplace(path);
+    file->write(bytes);
+  });
+  file->commit();
+}
+
+std::string safetensors_bytes(std::string const& name, std::span<std::pair<std::string, tensor> const> tensors,
+                              std::map<std::string, std::string> const& metadata) {
+  std::string out;
+  put_safetensors(name, tensors, metadata, [&](std::span<std::byte const> bytes) {
+    out.append(reinterpret_cast<char const*>(bytes.data()), bytes.size());
+  });
+  return out;
 }
 
 }  // namespace wayfarer

@@ -92,5 +92,8 @@ WAYFARER_API checkpoint open_checkpoint(std::string const& path);
 /// file, only once the new one is complete and on the disk. The same input gives the same bytes.
 WAYFARER_API void write_safetensors(std::string const& path, std::span<std::pair<std::string, tensor> const> tensors,
                                     std::map<std::string, std::string> const& metadata = {});
+/// The bytes that such a file would have; `name` is for messages.
+WAYFARER_API std::string safetensors_bytes(std::string const& name, std::span<std::pair<std::string, tensor> const> tensors,
+                                           std::map<std::string, std::string> const& metadata = {});
 
 }  // namespace wayfarer

@@ -1,0 +1,27 @@
+// What a terminal can show: tables in blocks of columns that fit it, and small pictures in colour. Main thread, or the child that
+// reads a result and prints.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace wayfarer::host {
+
+/// Columns of the terminal: COLUMNS, else what the terminal says, else 100.
+std::size_t terminal_columns();
+/// Whether pictures can be shown: colours, and characters beyond ASCII.
+bool pictures();
+
+/// As format_table, in blocks of columns of which none is wider than `width`, the first `keys` columns before each block.
+std::string format_blocks(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows,
+                          std::size_t width, std::size_t keys = 1);
+
+/// Values in row-major order as a map of at most `width` columns and 16 lines, with its limits: cividis, or blue to orange where
+/// values have both signs. Larger matrices are averaged. "" if fewer than 2 values are finite.
+std::string heat_map(std::span<double const> values, std::size_t rows, std::size_t columns, std::size_t width);
+/// Values along one axis as a line of bars of at most `width` columns.
+std::string sparkline(std::span<double const> values, std::size_t width);
+
+}  // namespace wayfarer::host
