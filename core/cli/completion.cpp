@@ -8,6 +8,7 @@
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
+#include "export/export.hpp"
 #include "registry/registry.hpp"
 
 namespace wayfarer::host {
@@ -28,12 +29,17 @@ _wayfarer() {
   fi
   case $before in
     --plugin-path | --path | --dir) _wayfarer_files ''; return ;;
-    --out | --against) _wayfarer_files '*'; return ;;
+    --out | --against | --npy) _wayfarer_files '*'; return ;;
     --model | --source)
       mapfile -t words < <("$program" completion "${before#--}s" 2>/dev/null)
       mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$word")
       return ;;
   esac
+  if [ "$verb $before" = 'export --to' ]; then
+    mapfile -t words < <("$program" completion forms 2>/dev/null)
+    mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$word")
+    return
+  fi
   if [ "$verb $before" = 'bench --capture' ]; then
     mapfile -t COMPREPLY < <(compgen -W 'none logits residuals patterns all' -- "$word")
     return
@@ -88,6 +94,8 @@ int completion_verb(words const& arguments) {
     std::cout << bash;
   } else if (what == "ids") {  // this and the following: what the script asks for
     for (auto const& id : registry().ids()) std::cout << id << '\n';
+  } else if (what == "forms") {
+    for (auto const& form : export_forms()) std::cout << form.name << '\n';
   } else if (what == "sources" || what == "models" || what == "probes" || what == "metrics") {
     registry plugins;
     for (auto const& id : plugins.ids()) {

@@ -18,12 +18,12 @@ if [ -z "${WAYFARER_PACKAGES:-}" ]; then
   (cd "$work/build" && cpack -B "$deb")
 fi
 mkdir -p "$work"
-runtime=$(echo "$deb"/wayfarer_*.deb) dev=$(echo "$deb"/wayfarer-dev_*.deb)
-dpkg-deb --info "$runtime" && dpkg-deb --info "$dev"
+runtime=$(echo "$deb"/wayfarer_*.deb) dev=$(echo "$deb"/wayfarer-dev_*.deb) python=$(echo "$deb"/python3-wayfarer_*.deb)
+dpkg-deb --info "$runtime" && dpkg-deb --info "$dev" && dpkg-deb --info "$python"
 rm -rf "$work/unpacked" && dpkg-deb -x "$runtime" "$work/unpacked"
 "$source/tests/consumer/search_paths.sh" "$work/unpacked"
 if command -v lintian >/dev/null; then
-  lintian --allow-root --fail-on error "$runtime" "$dev"
+  lintian --allow-root --fail-on error "$runtime" "$dev" "$python"
 else
   echo "lintian is not installed: the packages were not checked"
   exit 1
@@ -44,7 +44,7 @@ else
 fi
 mount -t proc proc "$root/proc" 2>/dev/null || true
 cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
-cp "$runtime" "$dev" "$root/tmp/"
+cp "$runtime" "$dev" "$python" "$root/tmp/"
 within() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -euc "$1"; }
 within 'find / -xdev -path /proc -prune -o -path "*wayfarer*" -print | sort' | grep -v '^/tmp/' > "$work/before.txt" || true
 
@@ -52,13 +52,15 @@ within 'apt-get update -qq && apt-get install -y -qq --no-install-recommends /tm
 within 'wayfarer --version && wayfarer doctor && wayfarer plugins list'
 within 'wayfarer run /usr/share/wayfarer/runs/topic-theory.yaml --strict --quiet --out /tmp/theory.h5 && wayfarer show /tmp/theory.h5 | head -20'
 within 'wayfarer run /usr/share/wayfarer/runs/gpt2-logit-lens.yaml --strict --quiet --out /tmp/lens.h5'
+within 'apt-get install -y -qq --no-install-recommends /tmp/python3-wayfarer_*.deb python3-xarray >/dev/null'
+within 'cd /tmp && python3 -B -c "import wayfarer; r = wayfarer.open(\"lens.h5\"); print(r, r[\"lens\"])"'
 within 'gzip -t /usr/share/man/man1/wayfarer.1.gz && test -s /usr/share/bash-completion/completions/wayfarer && test -s /usr/share/doc/wayfarer/plugins/index.md'
 
 within 'apt-get install -y -qq --no-install-recommends /tmp/wayfarer-dev_*.deb g++ make cmake libgtest-dev libgmock-dev >/dev/null'
 within 'cd /tmp && wayfarer new probe strange >new.txt && sed -n "/^Build it/,\$s/^  //p" new.txt >new.sh && sh -eux new.sh >/dev/null'
 within 'wayfarer show /tmp/strange.h5 lengths | head'
 
-within 'apt-get purge -y -qq wayfarer wayfarer-dev >/dev/null; ! command -v wayfarer'
+within 'apt-get purge -y -qq wayfarer wayfarer-dev python3-wayfarer >/dev/null; ! command -v wayfarer'
 within 'find / -xdev -path /proc -prune -o -path "*wayfarer*" -print | sort' | grep -v '^/tmp/' > "$work/after.txt" || true
 diff "$work/before.txt" "$work/after.txt"
 echo "installed, run and removed on a clean Debian"

@@ -362,6 +362,8 @@ TEST_F(verbs, bash_completes_verbs_options_and_plugins) {
   EXPECT_THAT(complete("wayfarer bench models ''", 3), AllOf(HasSubstr("gpt2\n"), Not(HasSubstr("lda\n"))));
   EXPECT_THAT(complete("wayfarer bench probes lda_fit --source l", 5), AllOf(HasSubstr("lda\n"), Not(HasSubstr("lda_fit\n"))));
   EXPECT_THAT(complete("wayfarer bench models gpt2 --capture r", 5), StartsWith("residuals\n"));
+  EXPECT_THAT(complete("wayfarer export r.h5 lens --to be", 5), StartsWith("bertviz\n"));
+  EXPECT_THAT(complete("wayfarer export --", 2), AllOf(HasSubstr("--to\n"), HasSubstr("--item\n")));
   EXPECT_THAT(complete("wayfarer bench kernels --", 3),
               AllOf(HasSubstr("--against\n"), HasSubstr("--worse-than\n"), HasSubstr("--benchmark_repetitions=\n")));
   file("mine.yaml", ""), file("mine.txt", "");

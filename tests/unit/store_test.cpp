@@ -217,7 +217,8 @@ TEST_F(store, parts_and_headers_cost_no_more_than_they_show) {
       .about("what")
       .units("nat");
   r.add("texts", {"p", "q", "r", "s", "t", "u"}, {{"row", 6}});
-  r.add("square", tensor::of(std::vector<double>{1, 2, 3, 4}, {{"topic", 2}, {"topic", 2}})).labels("topic", {"x", "y"});
+  r.add("square", tensor::of(std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8, 9}, {{"topic", 3}, {"topic", 3}}))
+      .labels("topic", {"x", "y", "z"});
   r.summarise("6 rows of nothing");
   write_sample(file, r);
   result_reader const in(file);
@@ -242,9 +243,12 @@ TEST_F(store, parts_and_headers_cost_no_more_than_they_show) {
               HasSubstr("6 of 'row': 0:7 is outside"));
   EXPECT_THAT(message_of<data_error>([&] { in.read("structure", "map", {{0, 1}}); }), HasSubstr("has 2 dimensions, not 1"));
   EXPECT_THAT(message_of<data_error>([&] {
-                in.read("structure", "square", {{0, 1}, {1, 2}});
+                in.read("structure", "square", {{0, 2}, {1, 3}});
               }),
               HasSubstr("choose the same range"));
+  auto const one = in.read("structure", "square", {{0, 1}, {1, 2}});
+  EXPECT_THAT(one.values().values<double const>(), ElementsAre(2));
+  EXPECT_EQ(one.find_labels("topic"), nullptr) << "the label of one of two different topics";
 }
 
 TEST_F(store, datasets_share_coordinates_and_name_clashes_are_resolved) {
