@@ -4,10 +4,7 @@ file(GLOB faults CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/../fixtures/faults/
 set(fault_plugins "")
 foreach(fault ${faults})
   cmake_path(GET fault STEM id)
-  add_library(planted_${id} MODULE ${fault})
-  target_link_libraries(planted_${id} PRIVATE wayfarer::sdk)
-  set_target_properties(planted_${id} PROPERTIES PREFIX "wayfarer_" OUTPUT_NAME ${id}
-    LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/faults)
+  wayfarer_test_plugin(planted_${id} ${id} faults ${fault})
   list(APPEND fault_plugins planted_${id})
 endforeach()
 wayfarer_test(conformance_tests SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance_test.cpp TIMEOUT 300)

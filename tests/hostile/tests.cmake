@@ -4,10 +4,7 @@ file(GLOB fixtures CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/fixtures/*.cpp)
 set(hostile_plugins "")
 foreach(fixture ${fixtures})
   cmake_path(GET fixture STEM id)
-  add_library(hostile_${id} MODULE ${fixture})
-  target_link_libraries(hostile_${id} PRIVATE wayfarer::sdk)
-  set_target_properties(hostile_${id} PROPERTIES PREFIX "wayfarer_" OUTPUT_NAME ${id}
-    LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/hostile_plugins)
+  wayfarer_test_plugin(hostile_${id} ${id} hostile_plugins ${fixture})
   list(APPEND hostile_plugins hostile_${id})
 endforeach()
 # Has the symbol only through a library that it links to.
