@@ -100,11 +100,19 @@ int main(int count, char** words) {
       add(name, open(files), wikitext);
       add_opening(name, [files = files] { return open(files); });
     }
+    // Each published pattern, with small vocabularies, whose words are many tokens; and two of today's whole.
+    std::string const decoders = at + "tokenizers-decoders/";
+    add("gpt-neox 20B", open({{"tokenizer.json", decoders + "20B_tokenizer.json"}}), wikitext);
+    add("llama2 tokenizer.model", open({{"tokenizer.model", decoders + "llama2-tokenizer.model"}}), wikitext);
+    for (char const* name : {"split_cl100k", "split_qwen2", "split_o200k", "split_qwen35", "split_deepseek", "falcon_seq", "digits_bytelevel", "metaspace",
+                             "metaspace_pretok", "bytelevel_noregex"})
+      add(name, open({{"tokenizer.json", decoders + "tiny_bpe_" + name + "_tokenizer.json"}}), wikitext);
     // No spaces: one piece of a million bytes.
     std::mt19937 draw(2);
     auto letters = std::make_shared<std::string>(1'000'000, 'a');
     for (auto& c : *letters) c = static_cast<char>('a' + draw() % 26);
     add("gpt2, 1 MB without spaces", open(gpt2), letters);
+    add("llama2, 1 MB without spaces", open({{"tokenizer.model", decoders + "llama2-tokenizer.model"}}), letters);
   }
   benchmark::Initialize(&count, words);
   benchmark::RunSpecifiedBenchmarks();

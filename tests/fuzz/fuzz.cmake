@@ -48,7 +48,7 @@ foreach(target safetensors tokenizer config)
   add_custom_command(OUTPUT ${program}
     COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/fuzz
     COMMAND ${WAYFARER_CLANG} ${fuzz_flags} -MD -MF ${program}.d -MT ${program} ${source} ${fuzz_objects}
-      -o ${program} ${icu_LINK_LIBRARIES}
+      -o ${program} ${icu_LINK_LIBRARIES} ${pcre2_LINK_LIBRARIES}
     DEPENDS ${source} ${fuzz_objects} DEPFILE ${program}.d VERBATIM)
   add_custom_target(fuzz_${target} ALL DEPENDS ${program})
   add_dependencies(fuzz fuzz_${target})

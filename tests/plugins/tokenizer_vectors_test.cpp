@@ -190,6 +190,43 @@ TEST(tokenizer_vectors, sentencepiece_models) {
   check("spm_bytefallback", "spiece.model", "tiny_spm_bytefallback.model", 8);
 }
 
+// What Hugging Face's library makes of texts through 17 kinds of files: each pre-tokenizer's published pattern, and three kinds of
+// SentencePiece models.
+TEST(tokenizer_vectors, all_kinds_of_todays_tokenizers) {
+  NEED_DATA();
+  auto const all = wf::read_json(data("tokenizers-decoders/hf_tokenizer_cases.json"), limits);
+  std::size_t kinds = 0, cases = 0;
+  for (auto const& [name, kind] : all.members()) {
+    std::string const& file = kind.at("tokenizer").as_string();
+    bool const here = std::filesystem::exists(data("tokenizers-decoders/" + file));
+    std::string const at = (here ? "tokenizers-decoders/" : oracles) + file;
+    if (!std::filesystem::exists(data(at))) continue;
+    SCOPED_TRACE(name);
+    auto const t = open({{file.ends_with(".model") ? (name == "spm_bpe_model" ? "tokenizer.model" : "spiece.model")
+                                                   : "tokenizer.json",
+                          at}});
+    ASSERT_TRUE(t);
+    ++kinds;
+    for (wf::json_value const c : kind.at("cases").elements()) {
+      same_ids(*t, c.at("text").as_string(), ids_of(c.at("ids")), {.ends = false});
+      auto const decoded = c.find("decoded");
+      if (!decoded) continue;
+      // Special tokens are left out there. Unknown pieces read back as "<unk>" here, as nothing or as a sign of their own there.
+      auto inner = ids_of(c.at("ids"));
+      std::erase_if(inner, [&](std::int32_t id) {
+        std::string const text = t->token_text(id);
+        return text == "<s>" || text == "</s>" || text == "<unk>" || text == "[UNK]" || text == "<|endoftext|>" || text == "<|im_end|>";
+      });
+      std::string ours = t->decode(inner), theirs = decoded->as_string();
+      replace_all(theirs, " \xe2\x81\x87 ", "");
+      EXPECT_EQ(ours, theirs) << c.at("text").as_string();
+      ++cases;
+    }
+  }
+  EXPECT_EQ(kinds, 17u);
+  EXPECT_EQ(cases, 272u);
+}
+
 TEST(tokenizer_pieces, are_those_of_gpt2s_pattern) {
   std::string_view const pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
   int error = 0;

@@ -833,11 +833,11 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
                                         model + "}}"}};
   };
   says(bpe(""), "accepted");
-  says(bpe("", R"(, "end_of_word_suffix": "</w>")"), "model: end_of_word_suffix: is not supported");
-  says(bpe("", R"(, "byte_fallback": true)"), "model: byte_fallback: is not supported");
-  says(bpe("", R"(, "dropout": 0.1)"), "model: dropout: dropout is not supported");
+  says(bpe("", R"(, "dropout": 0.1)"), "model: dropout: dropout: cuts at random, which this build does not");
   says(bpe("", R"(, "unk_token": "x")"), "model: unk_token: is no token");
-  says(bpe(R"("normalizer": {"type": "NFC"}, )"), "normalizer: normalizer \"NFC\" is not supported");
+  says(bpe(R"("normalizer": {"type": "NFX"}, )"), "normalizer: normalizer NFX: this build reads NFC, NFD");
+  says(bpe(R"("decoder": {"type": "CTC"}, )"), "decoder: decoder CTC: this build reads ByteLevel, Metaspace");
+  says(bpe(R"("post_processor": {"type": "Wrap"}, )"), "post_processor: post_processor Wrap: this build reads ByteLevel, Template");
   says(bpe(R"("post_processor": {"type": "RobertaProcessing", "cls": ["<s>", 9], "sep": ["</s>", 0]}, )"),
        "post_processor: no token has the id 9");
   says(bpe(R"("added_tokens": [{"id": 1, "content": "x"}], )"),
@@ -847,15 +847,15 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
   says(bpe("", R"(, "alpha": 0.1)"), "model: alpha: this setting is not known here");
   says(bpe(R"("added_tokens": [{"id": 5, "content": "x"}, {"id": 5, "content": "y"}], )"), "has the id 5");
   says(bpe(R"("added_tokens": [{"id": 5, "content": ""}], )"), "an added token is empty");
-  says({{"tokenizer.json", R"({"pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"}},
-       "pre_tokenizer: pre-tokenizer \"Whitespace\" is not supported");
+  says({{"tokenizer.json", R"({"pre_tokenizer": {"type": "UnicodeScripts"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"}},
+       "pre_tokenizer: pre_tokenizer UnicodeScripts: this build reads ByteLevel, Split");
 
   auto const model = [](std::string const& bytes) { return files{{"spiece.model", bytes}}; };
   says(model(""), "has no pieces");
   says(model("\x0a\x03\x0a\x09x"), "spiece.model: byte 2: field 1 is 9 bytes long, but only 1 are left");
   says(model("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), "byte 0: a number is longer than 64 bits");
   says(model("\x0b"), "unsupported wire type 3");
-  says(model(spiece(few_pieces, varint_field(3, 2))), "SentencePiece model of the type BPE; only unigram");
+  says(model(spiece(few_pieces, varint_field(3, 3))), "SentencePiece model of the type word; unigram and BPE models are read");
   says(model(spiece({{"a", -1}})), "has no piece for what is unknown");
   says(model(spiece({{"<unk>", 0, 2}, {"a", -1}, {"a", -2}})), "pieces 1 and 2 are both \"a\"");
   says(model(spiece({{"<unk>", 0, 2}, {"a", std::numeric_limits<float>::quiet_NaN()}})), "is not a finite number");

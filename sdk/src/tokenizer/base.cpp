@@ -4,24 +4,12 @@
 #include <cstring>
 #include <set>
 
-#include <unicode/uchar.h>
-
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 
 namespace wayfarer::tokenizing {
 
 namespace {
-
-/// What regular expressions call a word's character (\w).
-bool in_word(character const& c) noexcept {
-  if (c.value < 0x80)
-    return c.value == '_' || ascii_classes[c.value] == char_class::letter || ascii_classes[c.value] == char_class::number;
-  if (!c.valid) return false;
-  auto const u = static_cast<UChar32>(c.value);
-  return u_hasBinaryProperty(u, UCHAR_ALPHABETIC) || u_hasBinaryProperty(u, UCHAR_JOIN_CONTROL) ||
-         (U_GET_GC_MASK(u) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0;
-}
 
 /// Where the character that ends at `end` begins; at least `from`, which is below `end`.
 std::size_t begin_of_last(std::string_view text, std::size_t from, std::size_t end) noexcept {
@@ -196,7 +184,7 @@ void base::rest(std::string_view text, std::size_t begin, std::size_t end, bool 
       at = m.end;
     }
   };
-  if (set_.steps.empty()) {
+  if (untouched(text.substr(begin, end - begin), set_.steps)) {
     walk(
         text.substr(begin, end - begin),
         [&](std::size_t from, std::size_t to) {
@@ -208,7 +196,7 @@ void base::rest(std::string_view text, std::size_t begin, std::size_t end, bool 
         });
     return;
   }
-  aligned_text const all = normalized(align(text, begin, end), set_.steps);
+  aligned_text const all = normalized(align(text, begin, end, broken()), set_.steps);
   walk(
       all.text, [&](std::size_t from, std::size_t to) { cut_normalized(all, from, to, out); },
       [&](added_token const& t, std::size_t from, std::size_t to) {

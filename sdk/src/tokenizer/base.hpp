@@ -112,6 +112,8 @@ class base : public tokenizer, public pair_tokenizer {
   virtual void cut(stretch const&, encoding& out) const = 0;
   /// The same of bytes [begin, end) of a normalised text; called only for kinds that have steps of normalisation.
   virtual void cut_normalized(aligned_text const&, std::size_t begin, std::size_t end, encoding& out) const;
+  /// What its normalisation does with bytes that are no UTF-8.
+  virtual broken_bytes broken() const noexcept { return broken_bytes::replaced; }
   std::vector<normalizer> const& steps() const noexcept { return set_.steps; }
   /// Throws usage_error if there is no such token.
   void check(std::int32_t id) const;

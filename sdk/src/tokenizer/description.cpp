@@ -125,10 +125,12 @@ bool rests(json_value const& v) {
   }
 }
 
-constexpr std::string_view byte_level_json[] = {
-    "GPT2Tokenizer",   "RobertaTokenizer", "BartTokenizer",       "BlenderbotTokenizer", "BloomTokenizer", "CodeGenTokenizer",
-    "CohereTokenizer", "DebertaTokenizer", "GPTNeoXTokenizer",    "LEDTokenizer",        "LlamaTokenizer", "LongformerTokenizer",
-    "MvpTokenizer",    "Qwen2Tokenizer",   "PreTrainedTokenizer", "TokenizersBackend"};
+constexpr std::string_view bpe_json[] = {"GPT2Tokenizer",      "RobertaTokenizer",   "BartTokenizer",    "BlenderbotTokenizer",
+                                         "BloomTokenizer",     "CLIPTokenizer",      "CodeGenTokenizer", "CodeLlamaTokenizer",
+                                         "CohereTokenizer",    "DebertaTokenizer",   "GPTNeoXTokenizer", "GemmaTokenizer",
+                                         "InternLM2Tokenizer", "LEDTokenizer",       "LlamaTokenizer",   "LongformerTokenizer",
+                                         "MvpTokenizer",       "OpenAIGPTTokenizer", "Qwen2Tokenizer",   "PreTrainedTokenizer",
+                                         "TokenizersBackend"};
 constexpr std::string_view byte_level_pair[] = {"GPT2Tokenizer", "RobertaTokenizer",    "BartTokenizer", "CodeGenTokenizer",
                                                 "LEDTokenizer",  "LongformerTokenizer", "MvpTokenizer",  "PreTrainedTokenizer"};
 constexpr std::string_view unigram_json[] = {
@@ -136,7 +138,10 @@ constexpr std::string_view unigram_json[] = {
     "CamembertTokenizer",  "DebertaV2Tokenizer", "FNetTokenizer",    "GemmaTokenizer",      "LlamaTokenizer",
     "PegasusTokenizer",    "ReformerTokenizer",  "RemBertTokenizer", "XLMRobertaTokenizer", "XLNetTokenizer",
     "PreTrainedTokenizer", "TokenizersBackend"};
-constexpr std::string_view unigram_spiece[] = {"T5Tokenizer", "MT5Tokenizer"};
+constexpr std::string_view unigram_spiece[] = {"T5Tokenizer", "MT5Tokenizer", "LlamaTokenizer", "PreTrainedTokenizer"};
+constexpr std::string_view bpe_spiece[] = {"LlamaTokenizer",      "CodeLlamaTokenizer", "GemmaTokenizer",
+                                           "InternLMTokenizer",   "InternLM2Tokenizer", "BaichuanTokenizer",
+                                           "PreTrainedTokenizer", "TokenizersBackend"};
 constexpr std::string_view wordpiece_list[] = {"BertTokenizer",
                                                "ConvBertTokenizer",
                                                "DPRContextEncoderTokenizer",
@@ -172,8 +177,10 @@ constexpr std::string_view bytes_alone[] = {"ByT5Tokenizer"};
 
 names classes_of(cutting how, vocabulary_files from) {
   switch (how) {
-    case cutting::byte_level:
-      return from == vocabulary_files::tokenizer_json ? names(byte_level_json) : names(byte_level_pair);
+    case cutting::bpe:
+      return from == vocabulary_files::tokenizer_json  ? names(bpe_json)
+             : from == vocabulary_files::sentencepiece ? names(bpe_spiece)
+                                                       : names(byte_level_pair);
     case cutting::unigram:
       return from == vocabulary_files::tokenizer_json ? names(unigram_json) : names(unigram_spiece);
     case cutting::wordpiece:
@@ -187,13 +194,13 @@ names classes_of(cutting how, vocabulary_files from) {
 std::string what_they_are(cutting how, vocabulary_files from) {
   switch (from) {
     case vocabulary_files::tokenizer_json:
-      return how == cutting::byte_level ? "a tokenizer.json with byte-level BPE"
-             : how == cutting::unigram  ? "a tokenizer.json with Unigram"
-                                        : "a tokenizer.json with WordPiece";
+      return how == cutting::bpe       ? "a tokenizer.json with BPE"
+             : how == cutting::unigram ? "a tokenizer.json with Unigram"
+                                       : "a tokenizer.json with WordPiece";
     case vocabulary_files::vocab_and_merges:
       return "vocab.json and merges.txt";
     case vocabulary_files::sentencepiece:
-      return "a SentencePiece model";
+      return how == cutting::bpe ? "a SentencePiece model of the type BPE" : "a SentencePiece model of the type unigram";
     case vocabulary_files::vocab_text:
       return "vocab.txt";
     case vocabulary_files::none:
@@ -298,8 +305,8 @@ void unread(json_value const& at, std::string const& why) {
 }
 
 bool description::known_class() const noexcept {
-  return tokenizer_class.empty() || among(tokenizer_class, byte_level_json) || among(tokenizer_class, unigram_json) ||
-         among(tokenizer_class, wordpiece_json) || among(tokenizer_class, bytes_alone);
+  return tokenizer_class.empty() || among(tokenizer_class, bpe_json) || among(tokenizer_class, unigram_json) ||
+         among(tokenizer_class, bpe_spiece) || among(tokenizer_class, wordpiece_json) || among(tokenizer_class, bytes_alone);
 }
 
 void description::require(cutting how, vocabulary_files from) const {

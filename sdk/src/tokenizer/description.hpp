@@ -19,7 +19,7 @@ namespace wayfarer::tokenizing {
 enum class vocabulary_files { tokenizer_json, vocab_and_merges, sentencepiece, vocab_text, none };
 
 /// How tokens are cut, for the classes that fit.
-enum class cutting { byte_level, unigram, wordpiece, bytes };
+enum class cutting { bpe, unigram, wordpiece, bytes };
 
 struct description {
   std::string tokenizer_class;  ///< "T5Tokenizer", without "Fast"; "" if nothing says

@@ -100,12 +100,13 @@ std::shared_ptr<tokenizer const> open(std::string const& path) {
   if (from.has("encoder.json") && from.has("vocab.bpe"))
     return read_vocab_and_merges(from, std::move(about), "encoder.json", "vocab.bpe");
   if (from.has("spiece.model")) return read_sentencepiece(from, std::move(about), "spiece.model");
+  if (from.has("tokenizer.model")) return read_sentencepiece(from, std::move(about), "tokenizer.model");
   if (from.has("vocab.txt")) return read_vocab_text(from, std::move(about), "vocab.txt");
   constexpr std::string_view readable =
-      "this build reads tokenizer.json, vocab.json with merges.txt, encoder.json with vocab.bpe, spiece.model, vocab.txt, and "
-      "ByT5Tokenizer, which needs no file";
-  for (char const* name : {"sentencepiece.bpe.model", "tokenizer.model", "spm.model", "sentencepiece.model", "bpe.codes",
-                           "vocab.model", "source.spm", "tokenizer.tiktoken", "qwen.tiktoken", "tekken.json"})
+      "this build reads tokenizer.json, vocab.json with merges.txt, encoder.json with vocab.bpe, spiece.model, tokenizer.model, "
+      "vocab.txt, and ByT5Tokenizer, which needs no file";
+  for (char const* name : {"sentencepiece.bpe.model", "spm.model", "sentencepiece.model", "bpe.codes", "vocab.model",
+                           "source.spm", "tokenizer.tiktoken", "qwen.tiktoken", "tekken.json"})
     if (from.has(name))
       throw unread_tokenizer(from.path(name) + ": tokenizers in such files are not read; " + std::string(readable));
   // Some classes need no files, and others' files are missing.

@@ -11,6 +11,8 @@
 
 #include <wayfarer/error.hpp>
 
+#include "text.hpp"
+
 namespace wayfarer::tokenizing {
 
 namespace {
@@ -61,10 +63,10 @@ normalizer by_character(Map map) {
     std::string with;
     for_characters(in.text, [&](character const& c, std::size_t at) {
       with.clear();
-      if (map(c.value, with))
+      if (c.valid && map(c.value, with))
         out.put(with, span_of(in, at, c.length));
       else
-        out.put(std::string_view(in.text).substr(at, c.length), span_of(in, at, c.length));
+        out.put(in, at, c.length);
     });
   });
 }
@@ -110,18 +112,29 @@ bool is_chinese(char32_t c) noexcept {
 
 }  // namespace
 
-aligned_text align(std::string_view text, std::size_t begin, std::size_t end) {
+aligned_text align(std::string_view text, std::size_t begin, std::size_t end, broken_bytes broken) {
   aligned_text out;
   out.text.reserve(end - begin);
   out.from.reserve(end - begin);
   std::string_view const part = text.substr(0, end);
   for (std::size_t i = begin; i < end;) {
-    character const c = read_character(part, i);
     auto const at = static_cast<std::uint32_t>(i);
-    out.put(c.valid ? part.substr(i, c.length) : replacement_character, {at, at + c.length});
+    if (is_ascii(part[i])) {
+      std::size_t run = i + 1;
+      while (run < end && is_ascii(part[run])) ++run;
+      out.text.append(part, i, run - i);
+      for (; i < run; ++i) out.from.push_back({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i + 1)});
+      continue;
+    }
+    character const c = read_character(part, i);
+    out.put(c.valid || broken == broken_bytes::kept ? part.substr(i, c.length) : replacement_character, {at, at + c.length});
     i += c.length;
   }
   return out;
+}
+
+bool untouched(std::string_view text, std::vector<normalizer> const& steps) {
+  return std::all_of(steps.begin(), steps.end(), [&](normalizer const& step) { return step.leaves(text); });
 }
 
 aligned_text normalized(aligned_text text, std::vector<normalizer> const& steps) {
@@ -161,7 +174,6 @@ character_map::character_map(std::string blob, refusal const& refuse) {
 character_map::replacement character_map::search(std::string_view text, bool first) const noexcept {
   replacement found;
   if (units_.empty()) return found;
-  auto const offset = [](std::uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); };
   std::size_t at = offset(units_[0]);
   for (std::size_t i = 0; i < text.size(); ++i) {
     auto const byte = static_cast<unsigned char>(text[i]);
@@ -243,20 +255,36 @@ normalizer by_unicode_form(unicode_form form) {
                                 : form == unicode_form::nfkc ? unorm2_getNFKCInstance(&code)
                                                              : unorm2_getNFKDInstance(&code);
   check(code, "normalise");
-  return local([n](aligned_text const& in, aligned_text& out) {
+  // Below these nothing changes, unless a mark follows; all marks are above.
+  char32_t const plain = form == unicode_form::nfc ? 0x300 : 0x80;
+  auto const step = [n, plain](aligned_text const& in, aligned_text& out) {
     std::string_view const text = in.text;
     std::u16string wide, done;
     std::string back;
     for (std::size_t i = 0; i < text.size();) {
+      // A run of plain characters, but for the last one if something else follows.
+      std::size_t last = i, run = i;
+      while (run < text.size()) {
+        character const c = read_character(text, run);
+        if (c.value >= plain && c.valid) break;
+        last = run, run += c.length;
+      }
+      std::size_t const sure = run == text.size() ? run : last;
+      if (sure > i) {
+        out.put(in, i, sure - i);
+        i = sure;
+        continue;
+      }
       // What lies between two borders is normalised by itself.
-      std::size_t end = i + read_character(text, i).length;
-      while (end < text.size()) {
+      character const first = read_character(text, i);
+      std::size_t end = i + first.length;
+      while (end < text.size() && first.valid) {
         character const c = read_character(text, end);
-        if (c.value < 0x80 || unorm2_hasBoundaryBefore(n, static_cast<UChar32>(c.value))) break;
+        if (c.value < 0x80 || !c.valid || unorm2_hasBoundaryBefore(n, static_cast<UChar32>(c.value))) break;
         end += c.length;
       }
       if (end == i + 1) {
-        out.put(text.substr(i, 1), in.from[i]);
+        out.put(in, i, 1);
         i = end;
         continue;
       }
@@ -277,10 +305,29 @@ normalizer by_unicode_form(unicode_form form) {
         U16_NEXT(done.data(), k, length, c);
         append_utf8(back, static_cast<char32_t>(c));
       }
-      out.put(back, span_of(in, i, end - i));
+      // Characters that stay as they are keep their own places.
+      if (back == text.substr(i, end - i))
+        out.put(in, i, end - i);
+      else
+        out.put(back, span_of(in, i, end - i));
       i = end;
     }
-  });
+  };
+  return local(normalizer(step, [n, plain](std::string_view text) {
+    for (std::size_t i = 0; i < text.size();) {
+      if (std::uint64_t word; text.size() - i >= sizeof word) {
+        std::memcpy(&word, text.data() + i, sizeof word);
+        if ((word & 0x8080808080808080) == 0) {
+          i += sizeof word;
+          continue;
+        }
+      }
+      character const c = read_character(text, i);
+      if (c.valid && c.value >= plain && !unorm2_isInert(n, static_cast<UChar32>(c.value))) return false;
+      i += c.length;
+    }
+    return true;
+  }));
 }
 
 normalizer lower_case() {
@@ -299,6 +346,21 @@ normalizer lower_case() {
 normalizer without_marks() {
   return by_character(
       [](char32_t c, std::string&) { return c >= 0x300 && u_charType(static_cast<UChar32>(c)) == U_NON_SPACING_MARK; });
+}
+
+normalizer without_all_marks() {
+  return by_character(
+      [](char32_t c, std::string&) { return c >= 0x300 && (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0; });
+}
+
+normalizer nmt() {
+  return by_character([](char32_t c, std::string& with) {
+    if ((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f) return true;
+    bool const space = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 || (c >= 0x200b && c <= 0x200f) || c == 0x2028 ||
+                       c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
+    if (space) with = " ";
+    return space;
+  });
 }
 
 normalizer cleaned() {
@@ -337,42 +399,71 @@ normalizer stripped(bool left, bool right) {
 }
 
 normalizer replaced(std::string what, std::string with) {
-  return [what = std::move(what), with = std::move(with)](aligned_text const& in, aligned_text& out) {
-    std::string_view const text = in.text;
+  auto const step = [what, with = std::move(with)](aligned_text const& in, aligned_text& out) {
+    std::string const& text = in.text;
     for (std::size_t i = 0; i < text.size();) {
-      if (text.substr(i, what.size()) == what) {
-        out.put(with, span_of(in, i, what.size()));
-        i += what.size();
-      } else {
-        out.put(text.substr(i, 1), in.from[i]);
-        ++i;
-      }
+      std::size_t const at = std::min(text.find(what, i), text.size());
+      out.put(in, i, at - i);
+      if (at == text.size()) break;
+      out.put(with, span_of(in, at, what.size()));
+      i = at + what.size();
     }
   };
+  normalizer made(step, [what](std::string_view text) { return text.find(what) == text.npos; });
+  made.local = read_character(what, 0).length == what.size();
+  return made;
 }
 
-normalizer runs_of_spaces_replaced(std::string with) {
-  return local([with = std::move(with)](aligned_text const& in, aligned_text& out) {
-    std::string_view const text = in.text;
-    for (std::size_t i = 0; i < text.size();) {
-      std::size_t end = i;
-      while (end < text.size() && text[end] == ' ') ++end;
-      if (end - i >= 2) {
-        out.put(with, span_of(in, i, end - i));
-        i = end;
-      } else {
-        out.put(text.substr(i, 1), in.from[i]);
-        ++i;
+normalizer replaced(std::shared_ptr<pattern const> what, std::string with) {
+  auto const step = [what, with = std::move(with)](aligned_text const& in, aligned_text& out) {
+    std::string_view const whole = in.text;
+    pattern_search search(*what);
+    std::size_t done = 0;
+    for (std::size_t begin = 0; begin < whole.size();) {
+      std::size_t const end = first_broken(whole, begin);
+      std::string_view const text = whole.substr(begin, end - begin);
+      std::size_t last = std::string_view::npos;
+      for (std::size_t at = 0; at <= text.size() && !text.empty() && search.next(text, at);) {
+        std::size_t const from = search.begin(), to = search.end();
+        if (from == to && to == last) {
+          at = to < text.size() ? to + read_character(text, to).length : to + 1;
+          continue;
+        }
+        out.put(in, done, begin + from - done);
+        // What stands for nothing stands where it was put.
+        std::uint32_t const place = begin + from < whole.size() ? in.from[begin + from].begin : in.from.back().end;
+        out.put(with, to > from ? span_of(in, begin + from, to - from) : aligned_text::origin{place, place});
+        done = begin + to, at = to, last = to;
       }
+      begin = end < whole.size() ? end + 1 : end;
     }
+    out.put(in, done, whole.size() - done);
+  };
+  normalizer made(step, [what](std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [&](char c) { return what->never_begins(static_cast<unsigned char>(c)); });
   });
+  // T5's: runs of spaces.
+  made.local = what->text() == " {2,}";
+  return made;
 }
 
 normalizer with_prefix(std::string prefix) {
   return [prefix = std::move(prefix)](aligned_text const& in, aligned_text& out) {
     if (!in.text.empty()) out.put(prefix, {in.from[0].begin, in.from[0].begin});
-    out.text += in.text;
-    out.from.insert(out.from.end(), in.from.begin(), in.from.end());
+    out.put(in, 0, in.text.size());
+  };
+}
+
+normalizer with_suffix(std::string suffix) {
+  return [suffix = std::move(suffix)](aligned_text const& in, aligned_text& out) {
+    out.put(in, 0, in.text.size());
+    if (!in.text.empty()) out.put(suffix, {in.from.back().end, in.from.back().end});
+  };
+}
+
+normalizer as_byte_letters() {
+  return [](aligned_text const& in, aligned_text& out) {
+    for (std::size_t i = 0; i < in.text.size(); ++i) out.put(letter_of_byte(static_cast<unsigned char>(in.text[i])), in.from[i]);
   };
 }
 

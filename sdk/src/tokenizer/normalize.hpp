@@ -2,6 +2,7 @@
 // made; any thread, each aligned_text from one thread.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,11 +11,12 @@
 #include <string_view>
 #include <vector>
 
+#include "pattern.hpp"
 #include "vocabulary.hpp"
 
 namespace wayfarer::tokenizing {
 
-/// Valid UTF-8, and for each byte the bytes [begin, end) of the original text that it stands for.
+/// A text, and for each byte the bytes [begin, end) of the original text that it stands for.
 struct aligned_text {
   struct origin {
     std::uint32_t begin = 0, end = 0;
@@ -26,20 +28,39 @@ struct aligned_text {
     text.append(more);
     for (std::size_t i = 0; i < more.size(); ++i) from.push_back(o);  // mostly one
   }
+  /// Bytes [at, at + n) of another.
+  void put(aligned_text const& other, std::size_t at, std::size_t n) {
+    auto const first = other.from.begin() + static_cast<std::ptrdiff_t>(at);
+    text.append(other.text, at, n);
+    from.insert(from.end(), first, first + static_cast<std::ptrdiff_t>(n));
+  }
   void clear() {
     text.clear();
     from.clear();
   }
 };
 
-/// text[begin, end) with U+FFFD for each byte that is no UTF-8.
-aligned_text align(std::string_view text, std::size_t begin, std::size_t end);
+/// text[begin, end) with U+FFFD for each byte that is no UTF-8, or with these bytes as they are.
+enum class broken_bytes { replaced, kept };
+aligned_text align(std::string_view text, std::size_t begin, std::size_t end, broken_bytes = broken_bytes::replaced);
 
-/// One step: reads one text, fills another, which comes empty.
-struct normalizer : std::function<void(aligned_text const& in, aligned_text& out)> {
-  using function::function;
+/// One step: reads one text, fills another, which comes empty. Bytes that are no UTF-8 stay as they are.
+class normalizer {
+ public:
+  /// `same`: texts that the step leaves as they are, as far as that is quickly told; none: it is never told.
+  template <std::invocable<aligned_text const&, aligned_text&> Step>
+  normalizer(Step step, std::function<bool(std::string_view)> same = {}) : step_(std::move(step)), same_(std::move(same)) {}
+  void operator()(aligned_text const& in, aligned_text& out) const { step_(in, out); }
+  bool leaves(std::string_view text) const { return same_ && same_(text); }
   bool local = false;  ///< gives the same for two halves of a text as for the whole, if they meet at a border (`end_of_slice`)
+
+ private:
+  std::function<void(aligned_text const&, aligned_text&)> step_;
+  std::function<bool(std::string_view)> same_;
 };
+
+/// Whether all steps leave the text as it is, as far as that is quickly told.
+bool untouched(std::string_view text, std::vector<normalizer> const&);
 
 /// Applies the steps in order.
 aligned_text normalized(aligned_text, std::vector<normalizer> const&);
@@ -58,6 +79,12 @@ class character_map {
   /// `blob`: the bytes of precompiled_charsmap. Refuses one whose parts don't fit.
   character_map(std::string blob, refusal const&);
   bool empty() const noexcept { return units_.empty(); }
+  /// Whether anything that begins with this byte may be replaced.
+  bool begins(unsigned char byte) const noexcept {
+    if (units_.empty()) return false;
+    std::size_t const at = offset(units_[0]) ^ byte;
+    return at < units_.size() && (units_[at] & (1u << 31 | 0xffu)) == byte;
+  }
   struct replacement {
     std::string_view text;
     std::size_t length = 0;  ///< bytes replaced, 0 if nothing fits
@@ -68,6 +95,7 @@ class character_map {
   replacement shortest(std::string_view text) const noexcept { return search(text, true); }
 
  private:
+  static std::uint32_t offset(std::uint32_t unit) noexcept { return (unit >> 10) << ((unit & (1u << 9)) >> 6); }
   replacement search(std::string_view text, bool first) const noexcept;
   std::vector<std::uint32_t> units_;
   std::string texts_;
@@ -80,16 +108,22 @@ enum class unicode_form { nfc, nfd, nfkc, nfkd };
 normalizer by_unicode_form(unicode_form);
 /// Each character by itself, so a final sigma is as any.
 normalizer lower_case();
-/// Drops marks that take no space (Mn).
+/// Drops marks that take no space (Mn), as BERT does; or all marks (M).
 normalizer without_marks();
+normalizer without_all_marks();
+/// What SentencePiece's "nmt" does: control characters go, other spaces become a space.
+normalizer nmt();
 /// BERT's first step: control characters go, white space becomes a space.
 normalizer cleaned();
 /// Spaces around Chinese characters.
 normalizer chinese_apart();
 normalizer stripped(bool left, bool right);
 normalizer replaced(std::string what, std::string with);
-/// Runs of at least two spaces.
-normalizer runs_of_spaces_replaced(std::string with);
+normalizer replaced(std::shared_ptr<pattern const> what, std::string with);
+/// In front of, or behind, a text that is not empty.
 normalizer with_prefix(std::string prefix);
+normalizer with_suffix(std::string suffix);
+/// Each byte as the letter that byte-level vocabularies write for it.
+normalizer as_byte_letters();
 
 }  // namespace wayfarer::tokenizing

@@ -1,5 +1,6 @@
 // Reads SentencePiece's .model files, which are protocol buffers: the few fields that matter, each bounded by the message that
 // holds it. The library itself must not see files from strangers; version 0.1.97 crashes on crafted ones.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -10,7 +11,9 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 
+#include "bpe.hpp"
 #include "folder.hpp"
+#include "text.hpp"
 #include "unigram.hpp"
 
 namespace wayfarer::tokenizing {
@@ -198,10 +201,10 @@ model_file read_model(std::string_view bytes, std::string const& file) {
     throw data_error(file + ": ends without the settings of its " + (trainer ? "normalizer" : "trainer") +
                      "; it is cut short, so fetch it again");
   char const* const types[] = {"", "unigram", "BPE", "word", "character"};
-  if (f.model_type != 1)
+  if (f.model_type != 1 && f.model_type != 2)
     throw data_error(file + ": is a SentencePiece model of the type " +
                      (f.model_type >= 2 && f.model_type <= 4 ? types[f.model_type] : std::to_string(f.model_type)) +
-                     "; only unigram models are supported");
+                     "; unigram and BPE models are read");
   if (f.white_space_suffix) throw data_error(file + ": treats white space as a suffix, which is not supported");
   return f;
 }
@@ -212,16 +215,189 @@ std::size_t sentinels_of(description const& about) {
   return about.extra_ids ? about.extra_ids->as_unsigned(10'000) : t5 ? 100 : 0;
 }
 
+/// tiktoken's own files bear the name of SentencePiece's: lines of base64 text and a number.
+bool is_tiktoken(std::string_view bytes) noexcept {
+  std::string_view const line = bytes.substr(0, std::min(bytes.find('\n'), bytes.size()));
+  std::size_t const space = line.find(' ');
+  return space != line.npos && space > 0 && space + 1 < line.size() &&
+         line.substr(0, space).find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") ==
+             line.npos &&
+         line.substr(space + 1).find_first_not_of("0123456789") == line.npos;
+}
+
+/// Whether texts begin with bos unless told otherwise, as LlamaTokenizer has it.
+bool begins_with_bos(description const& about, model_file const& f) {
+  if (about.tokenizer_class.empty()) return f.model_type == 2;
+  return !about.is_class({"T5Tokenizer", "MT5Tokenizer"});
+}
+
+void read_roles_and_ends(description const& about, model_file const& f, std::int32_t unknown, setting& s) {
+  auto const role = [&](std::optional<std::int32_t>& to, std::int64_t id) {
+    if (id >= 0 && static_cast<std::uint64_t>(id) < f.pieces.size() &&
+        f.pieces[static_cast<std::size_t>(id)].type == piece_type::control)
+      to = static_cast<std::int32_t>(id);
+  };
+  role(s.roles.bos, f.bos), role(s.roles.eos, f.eos), role(s.roles.pad, f.pad);
+  s.roles.unk = unknown;
+  if (!begins_with_bos(about, f)) {
+    if (auto const eos = s.roles.eos) {
+      s.around.after = {*eos};
+      s.around.both = ends::pair{{}, {*eos}, {*eos}};
+    }
+    return;
+  }
+  auto const token = [&](char const* name, std::optional<std::int32_t> otherwise, std::optional<json_value> const& said) {
+    auto const* const t = about.role(name);
+    auto const id = t ? s.tokens.find(t->text) : -1;
+    if (id >= 0) return std::vector<std::int32_t>{id};
+    if (!otherwise && said) said->fail("is true, but the tokenizer has no " + std::string(name));
+    return otherwise ? std::vector<std::int32_t>{*otherwise} : std::vector<std::int32_t>();
+  };
+  bool const bos = !about.add_bos || about.add_bos->as_bool(), eos = about.add_eos && about.add_eos->as_bool();
+  if (bos) s.around.before = token("bos_token", s.roles.bos, about.add_bos);
+  if (eos) s.around.after = token("eos_token", s.roles.eos, about.add_eos);
+  ends::pair both{s.around.before, s.around.after, s.around.after};
+  both.between.insert(both.between.end(), s.around.before.begin(), s.around.before.end());
+  both.type_between = eos ? 0 : 1, both.type_second = both.type_after = 1;
+  s.around.both = std::move(both);
+}
+
+/// Merges by the score of what they make, and single characters that are no pieces and yet merge.
+merge_table merges_of(model_file const& f, vocabulary& pieces, std::int32_t& next_id, refusal const& refuse) {
+  // In BPE a piece of the user's is never made of others, and never joined with them.
+  auto const merges = [](model_piece const& p) { return p.type == piece_type::normal || p.type == piece_type::unused; };
+  std::map<std::string_view, std::int32_t> ids;
+  std::vector<float> scores;
+  for (std::size_t i = 0; i < f.pieces.size(); ++i)
+    if (merges(f.pieces[i])) ids.emplace(f.pieces[i].text, static_cast<std::int32_t>(i)), scores.push_back(f.pieces[i].score);
+  std::sort(scores.begin(), scores.end(), std::greater<>());
+  scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
+  merge_table table(4 * f.pieces.size());
+  std::vector<std::string_view> characters;
+  for (auto const& p : f.pieces) {
+    if (!merges(p)) continue;
+    for (std::size_t i = 0; i < p.text.size();) {
+      std::size_t const length = read_character(p.text, i).length;
+      characters.push_back(p.text.substr(i, length));
+      i += length;
+    }
+  }
+  for (auto const c : characters)
+    if (!ids.contains(c)) {
+      pieces.add(next_id, c, refuse);
+      ids.emplace(c, next_id++);
+    }
+  for (std::size_t i = 0; i < f.pieces.size(); ++i) {
+    auto const& p = f.pieces[i];
+    if (!merges(p)) continue;
+    auto const rank =
+        static_cast<std::uint32_t>(std::lower_bound(scores.begin(), scores.end(), p.score, std::greater<>()) - scores.begin());
+    for (std::size_t at = read_character(p.text, 0).length; at < p.text.size(); at += read_character(p.text, at).length) {
+      auto const left = ids.find(p.text.substr(0, at)), right = ids.find(p.text.substr(at));
+      if (left == ids.end() || right == ids.end()) continue;
+      if (p.type == piece_type::unused)
+        refuse("piece " + std::to_string(i) + ", " + in_quotes(p.text) +
+               ", is unused and yet merges; such BPE models are not supported");
+      table.add(left->second, right->second, {rank, static_cast<std::int32_t>(i)});
+    }
+  }
+  return table;
+}
+
+std::shared_ptr<tokenizer const> read_bpe_model(folder& from, description about, model_file const& f, refusal const& refuse) {
+  about.require(cutting::bpe, vocabulary_files::sentencepiece);
+  about.refuse(about.extra_ids, "which only T5's tokenizers read");
+  setting s;
+  bpe_rules rules;
+  character_rules more;
+  std::size_t const n = f.pieces.size();
+  s.tokens.expect(n + about.added.size());
+  more.as_written.expect(2 * n + about.added.size());
+  std::map<std::string_view, std::size_t> seen;
+  std::vector<std::pair<std::string_view, std::int32_t>> defined;
+  std::vector<added_token> added;
+  std::set<std::int32_t> apart;
+  for (auto const& t : about.added) apart.insert(t.id);
+  if (f.byte_fallback) more.byte_tokens.assign(256, -1);
+  for (std::size_t i = 0; i < n; ++i) {
+    auto const& piece = f.pieces[i];
+    auto const id = static_cast<std::int32_t>(i);
+    if (auto const [at, fresh] = seen.emplace(piece.text, i); !fresh)
+      refuse("pieces " + std::to_string(at->second) + " and " + std::to_string(i) + " are both " + in_quotes(piece.text));
+    bool const in_text = piece.type == piece_type::normal || piece.type == piece_type::unused;
+    more.as_written.add(id, piece.text, refuse, !in_text);
+    if (piece.type == piece_type::byte) {
+      int const byte = byte_of_token(piece.text);
+      if (byte < 0) refuse("piece " + std::to_string(i) + " is of the type byte, but is " + in_quotes(piece.text));
+      if (f.byte_fallback) more.byte_tokens[static_cast<std::size_t>(byte)] = id;
+      char const c = static_cast<char>(byte);
+      s.tokens.add(id, {&c, 1}, refuse, true);
+      continue;
+    }
+    if (piece.type == piece_type::defined) defined.emplace_back(piece.text, id);
+    if (piece.type == piece_type::control) added.push_back({id, std::string(piece.text)});
+    if (piece.type == piece_type::unknown) {
+      if (rules.unknown >= 0)
+        refuse("pieces " + std::to_string(rules.unknown) + " and " + std::to_string(i) + " are both for what is unknown");
+      rules.unknown = id;
+      added.push_back({id, std::string(piece.text)});
+    }
+    s.tokens.add(id, apart.contains(id) ? std::string(piece.text) : with_spaces(piece.text), refuse);
+  }
+  if (rules.unknown < 0) refuse("has no piece for what is unknown");
+  if (f.byte_fallback)
+    for (unsigned b = 0; b < 256; ++b)
+      if (more.byte_tokens[b] < 0) refuse("falls back to bytes, but has no piece for byte " + std::to_string(b));
+  add_described(
+      added, about,
+      [&](std::string_view text) {
+        auto const at = seen.find(text);
+        return at == seen.end() ? -1 : static_cast<std::int32_t>(at->second);
+      },
+      refuse);
+  for (auto& t : added) t.normalized = false;
+  for (auto const& t : added)
+    if (!more.as_written.has(t.id)) more.as_written.add(t.id, t.text, refuse, true);
+  add_tokens(s, added, refuse);
+  s.tokens.index();
+  more.first_without_token = static_cast<std::int32_t>(more.as_written.size());
+  std::int32_t next_id = more.first_without_token;
+  merge_table merges = merges_of(f, more.as_written, next_id, refuse);
+  more.as_written.index();
+
+  sentencepiece_rules spaces;
+  spaces.defined = byte_trie(std::move(defined));
+  spaces.map = std::make_shared<character_map const>(std::string(f.character_map), refuse);
+  spaces.dummy_prefix = f.dummy_prefix, spaces.squeeze_spaces = f.squeeze_spaces, spaces.escape_spaces = f.escape_spaces;
+  spaces.prefix_once = about.legacy && !about.legacy->as_bool();
+  // Then they come back.
+  spaces.broken = f.byte_fallback ? broken_bytes::kept : broken_bytes::replaced;
+  more.spaces.emplace(std::move(spaces));
+  rules.fuse_unknown = true;
+  std::size_t const strips = f.squeeze_spaces ? std::size_t{1} << 30 : f.dummy_prefix ? 1 : 0;
+  more.back = decoding(
+      {decode_replace{std::string(space_mark), nullptr, " "}, decode_bytes{}, decode_fuse{}, decode_strip{" ", strips, 0}});
+  read_roles_and_ends(about, f, rules.unknown, s);
+  finish(s, about, from);
+  return make_character_bpe(std::move(s), std::move(merges), std::move(rules), std::move(more));
+}
+
 }  // namespace
 
 std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, description about, std::string_view name) {
   std::string const file = from.path(name);
-  about.require(cutting::unigram, vocabulary_files::sentencepiece);
-  for (auto const* setting : {&about.lower_case, &about.accents}) about.refuse(*setting, "which T5's tokenizer does not read");
-  if (about.prefix_space && !about.prefix_space->as_bool())
-    unread(*about.prefix_space, "is false, which is not supported with a SentencePiece model");
+  for (auto const* setting : {&about.lower_case, &about.accents})
+    about.refuse(*setting, "which is not followed with a SentencePiece model");
   std::string const bytes = from.text(name);
+  if (is_tiktoken(bytes))
+    throw unread_tokenizer(
+        file + ": is a vocabulary of tiktoken's, which this build does not read; put the model's tokenizer.json " + "beside it");
   model_file const f = read_model(bytes, file);
+  if (about.prefix_space && about.prefix_space->as_bool() != f.dummy_prefix)
+    unread(*about.prefix_space, "is " + to_json(*about.prefix_space) + ", but " + std::string(name) + " puts " +
+                                    (f.dummy_prefix ? "a" : "no") + " space before a text; make them agree");
+  if (f.model_type == 2) return read_bpe_model(from, std::move(about), f, refusal_at(file));
+  about.require(cutting::unigram, vocabulary_files::sentencepiece);
   std::size_t const sentinels = sentinels_of(about);
   auto const refuse = refusal_at(file);
 
@@ -308,16 +484,7 @@ std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, description ab
   rules.dummy_prefix = f.dummy_prefix, rules.squeeze_spaces = f.squeeze_spaces, rules.escape_spaces = f.escape_spaces;
   rules.prefix_once = !legacy;
 
-  auto const role = [&](std::optional<std::int32_t>& to, std::int64_t id) {
-    if (id >= 0 && static_cast<std::uint64_t>(id) < n && f.pieces[static_cast<std::size_t>(id)].type == piece_type::control)
-      to = static_cast<std::int32_t>(id);
-  };
-  role(s.roles.bos, f.bos), role(s.roles.eos, f.eos), role(s.roles.pad, f.pad);
-  s.roles.unk = p.unknown;
-  if (auto const eos = s.roles.eos) {
-    s.around.after = {*eos};
-    s.around.both = ends::pair{{}, {*eos}, {*eos}};
-  }
+  read_roles_and_ends(about, f, p.unknown, s);
   finish(s, about, from);
   return make_unigram(std::move(s), std::move(p), std::move(rules));
 }

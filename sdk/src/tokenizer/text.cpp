@@ -1,5 +1,6 @@
 #include "text.hpp"
 
+#include <cstring>
 #include <vector>
 
 #include <unicode/uchar.h>
@@ -63,6 +64,23 @@ struct letter_table {
 };
 constexpr letter_table letters_;
 
+/// The other way round: letters by byte.
+struct byte_table {
+  std::array<std::array<char, 2>, 256> text{};
+  std::array<std::uint8_t, 256> length{};
+  constexpr byte_table() {
+    for (unsigned c = 0; c < letters_.byte_of.size(); ++c) {
+      if (letters_.byte_of[c] < 0) continue;
+      auto const b = static_cast<std::size_t>(letters_.byte_of[c]);
+      if (c < 0x80)
+        text[b] = {static_cast<char>(c), 0}, length[b] = 1;
+      else
+        text[b] = {static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 0x3f))}, length[b] = 2;
+    }
+  }
+};
+constexpr byte_table bytes_;
+
 }  // namespace
 
 std::array<char_class, 128> const ascii_classes = make_ascii_classes();
@@ -83,6 +101,36 @@ void append_utf8(std::string& out, char32_t c) {
   } else {
     put(0xf0 | c >> 18), put(0x80 | (c >> 12 & 0x3f)), put(0x80 | (c >> 6 & 0x3f)), put(0x80 | (c & 0x3f));
   }
+}
+
+bool is_punctuation(char32_t c) noexcept {
+  if (c < 0x80) return c > ' ' && c < 0x7f && ascii_classes[c] == char_class::other;
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0;
+}
+
+bool in_word(character const& c) noexcept {
+  if (c.value < 0x80)
+    return c.value == '_' || ascii_classes[c.value] == char_class::letter || ascii_classes[c.value] == char_class::number;
+  if (!c.valid) return false;
+  auto const u = static_cast<UChar32>(c.value);
+  return u_hasBinaryProperty(u, UCHAR_ALPHABETIC) || u_hasBinaryProperty(u, UCHAR_JOIN_CONTROL) ||
+         (U_GET_GC_MASK(u) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0;
+}
+
+std::size_t first_broken(std::string_view text, std::size_t from) noexcept {
+  for (std::size_t i = from; i < text.size();) {
+    if (std::uint64_t word; text.size() - i >= sizeof word) {
+      std::memcpy(&word, text.data() + i, sizeof word);
+      if ((word & 0x8080808080808080) == 0) {
+        i += sizeof word;
+        continue;
+      }
+    }
+    character const c = read_character(text, i);
+    if (!c.valid) return i;
+    i += c.length;
+  }
+  return text.size();
 }
 
 std::size_t end_of_piece(std::string_view text, std::size_t at) noexcept {
@@ -137,6 +185,14 @@ std::optional<std::string> bytes_of_byte_letters(std::string_view letters) {
     i += c.length;
   }
   return out;
+}
+
+std::string_view letter_of_byte(unsigned char b) noexcept {
+  return {bytes_.text[b].data(), bytes_.length[b]};
+}
+
+int byte_of_letter(char32_t c) noexcept {
+  return c < letters_.byte_of.size() ? letters_.byte_of[c] : -1;
 }
 
 std::string readable(std::string_view bytes) {

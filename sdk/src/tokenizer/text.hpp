@@ -50,6 +50,17 @@ inline char_class class_of(character const& c) noexcept {
   return c.valid ? class_of(c.value) : char_class::other;
 }
 
+/// Numbers as Rust's is_numeric has them; punctuation as BERT and Hugging Face's Punctuation have it; what regular expressions
+/// call a word's character (\w).
+inline bool is_number(character const& c) noexcept {
+  return class_of(c) == char_class::number;
+}
+bool is_punctuation(char32_t) noexcept;
+bool in_word(character const&) noexcept;
+
+/// The first byte at or after `from` that belongs to no UTF-8 character; text.size() if there is none.
+std::size_t first_broken(std::string_view text, std::size_t from) noexcept;
+
 /// How far the piece that begins at `at` reaches under GPT-2's pattern,
 /// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ ; `at` is below text.size().
 std::size_t end_of_piece(std::string_view text, std::size_t at) noexcept;
@@ -57,6 +68,9 @@ std::size_t end_of_piece(std::string_view text, std::size_t at) noexcept;
 /// Text of a byte-level vocabulary, in which each byte is one visible character, as the bytes that it stands for; nothing if it
 /// holds other characters.
 std::optional<std::string> bytes_of_byte_letters(std::string_view letters);
+/// The letter of a byte; and the byte of a letter, -1 if it is none.
+std::string_view letter_of_byte(unsigned char) noexcept;
+int byte_of_letter(char32_t) noexcept;
 
 /// For people: what is valid UTF-8 as it is, control characters and other bytes escaped ("\n", "\x96").
 std::string readable(std::string_view bytes);

@@ -1,12 +1,14 @@
 // Hugging Face's tokenizer.json. Whatever it asks for that we don't do exactly is refused, with the place in the file.
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <set>
 
 #include <wayfarer/error.hpp>
 
-#include "byte_level_files.hpp"
+#include "bpe_files.hpp"
 #include "folder.hpp"
+#include "text.hpp"
 #include "unigram.hpp"
 #include "wordpiece.hpp"
 
@@ -30,21 +32,28 @@ bool flag(json_value const& part, std::string_view name, bool otherwise) {
   return set ? set->as_bool() : otherwise;
 }
 
-/// The parts of a component that may be one, several in a Sequence, or null.
+void add_parts(json_value const& part, std::string_view list, std::vector<json_value>& all) {
+  if (type_of(part) != "Sequence") return all.push_back(part);
+  expect_only(part, {list});
+  for (json_value const one : part.at(list).elements()) add_parts(one, list, all);
+}
+/// The parts of a component that may be one, several in a Sequence, sequences among them, or null.
 std::vector<json_value> parts_of(json_value const& whole, std::string_view name, std::string_view list) {
-  auto const part = whole.find_set(name);
-  if (!part) return {};
-  if (type_of(*part) != "Sequence") return {*part};
   std::vector<json_value> all;
-  for (json_value one : part->at(list).elements()) {
-    if (type_of(one) == "Sequence") one.fail("a sequence in a sequence is not supported");
-    all.push_back(std::move(one));
-  }
+  if (auto const part = whole.find_set(name)) add_parts(*part, list, all);
   return all;
 }
 
-[[noreturn]] void unsupported(json_value const& part, std::string_view what) {
-  part.fail(std::string(what) + " " + in_quotes(type_of(part)) + " is not supported here");
+constexpr std::string_view read_normalizers =
+    "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, Append, Nmt, ByteLevel, BertNormalizer, Precompiled";
+constexpr std::string_view read_pre_tokenizers =
+    "ByteLevel, Split, Digits, Metaspace, Whitespace, WhitespaceSplit, Punctuation, BertPreTokenizer, CharDelimiterSplit";
+constexpr std::string_view read_processors = "ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing";
+constexpr std::string_view read_decoders = "ByteLevel, Metaspace, WordPiece, BPEDecoder, Replace, ByteFallback, Fuse, Strip";
+
+/// `what` is the file's own name for such a part, `readable` what of the kind is read here.
+[[noreturn]] void unsupported(json_value const& part, std::string_view what, std::string_view readable) {
+  part.fail(std::string(what) + " " + type_of(part) + ": this build reads " + std::string(readable) + ", and Sequence");
 }
 
 std::vector<added_token> read_added(json_value const& whole) {
@@ -151,7 +160,7 @@ void read_ends(json_value const& whole, setting& s) {
       if (!seen) part.fail("a template without the text is not supported");
       if (part.find_set("pair")) around.both = pair_of(read_template(part, "pair", s));
     } else {
-      unsupported(part, "post-processor");
+      unsupported(part, "post_processor", read_processors);
     }
   }
 }
@@ -169,65 +178,6 @@ std::function<std::int32_t(std::string_view)> ids_of(json_value const& vocab) {
     auto const id = vocab.find(text);
     return id ? static_cast<std::int32_t>(id->as_integer(0, 0x7fffffff)) : -1;
   };
-}
-
-std::shared_ptr<tokenizer const> read_bpe(folder& from, description about, json_value const& whole, json_value const& model) {
-  about.require(cutting::byte_level, vocabulary_files::tokenizer_json);
-  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
-    about.refuse(*setting, "which byte-level BPE does not read");
-  expect_only(model, {"vocab", "merges", "continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback",
-                      "unk_token", "fuse_unk", "ignore_merges"});
-  for (char const* name : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (auto const set = model.find_set(name); set && !set->as_string().empty()) set->fail("is not supported");
-  if (auto const dropout = model.find_set("dropout"); dropout && dropout->as_number() != 0)
-    dropout->fail("dropout is not supported");
-  if (flag(model, "byte_fallback", false)) model.at("byte_fallback").fail("is not supported with BPE; only byte-level BPE is");
-  if (auto const parts = parts_of(whole, "normalizer", "normalizers"); !parts.empty()) unsupported(parts[0], "normalizer");
-
-  byte_level_rules rules;
-  auto const parts = parts_of(whole, "pre_tokenizer", "pretokenizers");
-  if (parts.size() != 1 || type_of(parts[0]) != "ByteLevel") {
-    for (auto const& p : parts)
-      if (type_of(p) != "ByteLevel") unsupported(p, "pre-tokenizer");
-    whole.fail("pre_tokenizer: BPE is supported with the pre-tokenizer ByteLevel alone");
-  }
-  expect_only(parts[0], {"add_prefix_space", "trim_offsets", "use_regex"});
-  rules.prefix_space = flag(parts[0], "add_prefix_space", true);
-  // Hugging Face rewrites the file's setting by tokenizer_config.json's.
-  if (about.prefix_space) rules.prefix_space = about.prefix_space->as_bool();
-  rules.split = flag(parts[0], "use_regex", true);
-  rules.whole_words = flag(model, "ignore_merges", false);
-
-  setting s;
-  json_value const vocab = model.at("vocab");
-  auto const added = all_added(whole, about, ids_of(vocab));
-  read_byte_letters(vocab, added, s.tokens);
-  add_tokens(s, added, refusal_at(whole.find("added_tokens").value_or(whole)));
-  s.tokens.index();
-
-  json_value const merges = model.at("merges");
-  merge_reader reader(s.tokens, merges.size());
-  for (json_value const m : merges.elements()) {
-    auto const refuse = refusal_at(m);
-    if (m.kind() == json_kind::array) {
-      if (m.size() != 2) refuse("expected two tokens");
-      reader.add(m.at(0).as_string(), m.at(1).as_string(), refuse);
-      continue;
-    }
-    std::string_view const both = m.as_string();
-    std::size_t const space = both.find(' ');
-    if (space == 0 || space == both.npos || both.find(' ', space + 1) != both.npos)
-      refuse("expected two tokens with a space between");
-    reader.add(both.substr(0, space), both.substr(space + 1), refuse);
-  }
-  if (auto const unknown = model.find_set("unk_token")) {
-    rules.unknown = s.tokens.find(unknown->as_string());
-    if (rules.unknown < 0) unknown->fail("is no token");
-  }
-  rules.fuse_unknown = flag(model, "fuse_unk", false);
-  read_ends(whole, s);
-  finish(s, about, from);
-  return make_byte_level(std::move(s), reader.take(), rules);
 }
 
 /// The bytes that base64 text stands for.
@@ -281,11 +231,28 @@ void add_bert_steps(json_value const& part, description const& about, std::vecto
     steps.push_back(std::move(step));
 }
 
+/// {"String": "..."} or {"Regex": "..."}.
+struct text_or_pattern {
+  std::string text;
+  std::shared_ptr<pattern const> matches;
+};
+text_or_pattern read_pattern(json_value const& part) {
+  json_value const at = part.at("pattern");
+  // Early files have the text alone.
+  if (at.kind() == json_kind::string) return {at.as_string(), nullptr};
+  expect_only(at, {"String", "Regex"});
+  if (auto const regex = at.find("Regex")) return {"", std::make_shared<pattern const>(regex->as_string(), refusal_at(*regex))};
+  std::string text = short_text(at, "String");
+  if (text.empty()) at.fail("is empty");
+  return {std::move(text), nullptr};
+}
+
 std::vector<normalizer> read_steps(json_value const& whole, description const& about) {
   std::vector<normalizer> steps;
   for (json_value const& part : parts_of(whole, "normalizer", "normalizers")) {
     std::string const type = type_of(part);
     if (type == "Precompiled") {
+      expect_only(part, {"precompiled_charsmap"});
       auto const blob = part.find_set("precompiled_charsmap");
       if (!blob) continue;
       auto map = std::make_shared<character_map const>(from_base64(*blob), refusal_at(*blob));
@@ -293,30 +260,42 @@ std::vector<normalizer> read_steps(json_value const& whole, description const& a
     } else if (type == "BertNormalizer") {
       add_bert_steps(part, about, steps);
     } else if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") {
+      expect_only(part, {});
       steps.push_back(by_unicode_form(type == "NFC"    ? unicode_form::nfc
                                       : type == "NFD"  ? unicode_form::nfd
                                       : type == "NFKC" ? unicode_form::nfkc
                                                        : unicode_form::nfkd));
     } else if (type == "Lowercase") {
+      expect_only(part, {});
       steps.push_back(lower_case());
     } else if (type == "StripAccents") {
-      steps.push_back(without_marks());
+      expect_only(part, {});
+      steps.push_back(without_all_marks());
+    } else if (type == "Nmt") {
+      expect_only(part, {});
+      steps.push_back(nmt());
+    } else if (type == "ByteLevel") {
+      expect_only(part, {});
+      steps.push_back(as_byte_letters());
     } else if (type == "Strip") {
+      expect_only(part, {"strip_left", "strip_right"});
       steps.push_back(stripped(flag(part, "strip_left", true), flag(part, "strip_right", true)));
     } else if (type == "Prepend") {
+      expect_only(part, {"prepend"});
       steps.push_back(with_prefix(short_text(part, "prepend")));
+    } else if (type == "Append") {
+      expect_only(part, {"append"});
+      steps.push_back(with_suffix(short_text(part, "append")));
     } else if (type == "Replace") {
-      json_value const pattern = part.at("pattern");
-      if (auto const regex = pattern.find("Regex")) {
-        if (regex->as_string() != " {2,}") regex->fail("of regular expressions only \" {2,}\" is supported");
-        steps.push_back(runs_of_spaces_replaced(short_text(part, "content")));
-      } else {
-        std::string what = short_text(pattern, "String");
-        if (what.empty()) pattern.fail("is empty");
-        steps.push_back(replaced(std::move(what), short_text(part, "content")));
-      }
+      expect_only(part, {"pattern", "content"});
+      auto what = read_pattern(part);
+      std::string with = short_text(part, "content");
+      if (what.matches)
+        steps.push_back(replaced(std::move(what.matches), std::move(with)));
+      else
+        steps.push_back(replaced(std::move(what.text), std::move(with)));
     } else {
-      unsupported(part, "normalizer");
+      unsupported(part, "normalizer", read_normalizers);
     }
   }
   return steps;
@@ -334,6 +313,301 @@ metaspace_rules::prefix read_prefix(json_value const& part) {
     scheme->fail("expected always, first or never");
   }
   return flag(part, "add_prefix_space", true) ? prefix::always : prefix::never;
+}
+
+delimiter read_behavior(json_value const& part, std::string_view otherwise = "") {
+  auto const said = part.find_set("behavior");
+  if (!said && otherwise.empty()) part.fail("\"behavior\" is missing");
+  std::string const name = said ? said->as_string() : std::string(otherwise);
+  if (name == "Removed") return delimiter::removed;
+  if (name == "Isolated") return delimiter::isolated;
+  if (name == "MergedWithPrevious") return delimiter::merged_with_previous;
+  if (name == "MergedWithNext") return delimiter::merged_with_next;
+  if (name == "Contiguous") return delimiter::contiguous;
+  said->fail("expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous, got " + in_quotes(name));
+}
+
+/// One character.
+std::string read_mark(json_value const& part) {
+  auto const said = part.find_set("replacement");
+  if (!said) return std::string(space_mark);
+  std::string const& mark = said->as_string();
+  if (mark.empty() || read_character(mark, 0).length != mark.size()) said->fail("expected one character");
+  return mark;
+}
+
+mark_step read_metaspace(json_value const& part) {
+  expect_only(part, {"replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
+  mark_step m;
+  m.mark = read_mark(part), m.split = flag(part, "split", true);
+  using prefix = mark_step::prefix;
+  m.prepend = flag(part, "add_prefix_space", true) ? prefix::always : prefix::never;
+  if (auto const scheme = part.find_set("prepend_scheme")) {
+    std::string const& text = scheme->as_string();
+    if (text != "always" && text != "first" && text != "never") scheme->fail("expected always, first or never");
+    m.prepend = text == "always" ? prefix::always : text == "first" ? prefix::first : prefix::never;
+  }
+  return m;
+}
+
+split_step of_kind(split_step::kind kind, delimiter what) {
+  split_step s;
+  s.of = kind, s.what = what;
+  return s;
+}
+
+/// GPT-2's own pattern.
+constexpr std::string_view gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+/// The steps of the file, where bytes become letters among them.
+std::vector<pre_tokenizer> read_words(json_value const& whole, description const& about) {
+  std::vector<pre_tokenizer> words;
+  auto const parts = parts_of(whole, "pre_tokenizer", "pretokenizers");
+  bool letters = false;
+  for (json_value const& part : parts) {
+    std::string const type = type_of(part);
+    if (type == "ByteLevel") {
+      expect_only(part, {"add_prefix_space", "trim_offsets", "use_regex"});
+      if (letters) part.fail("pre_tokenizer ByteLevel: comes twice, which is not supported");
+      letters = true;
+      bool space = flag(part, "add_prefix_space", true);
+      // Hugging Face rewrites the file's setting by tokenizer_config.json's, if it stands alone.
+      if (about.prefix_space && parts.size() == 1) space = about.prefix_space->as_bool();
+      if (space) words.emplace_back(std::in_place_type<prefix_step>);
+      if (flag(part, "use_regex", true)) words.emplace_back(std::in_place_type<gpt2_step>);
+      words.emplace_back(std::in_place_type<letters_step>);
+    } else if (type == "Split") {
+      expect_only(part, {"pattern", "behavior", "invert"});
+      auto what = read_pattern(part);
+      split_step s;
+      s.how = what.matches ? split_step::looked_for::by_pattern : split_step::looked_for::by_text;
+      s.what = read_behavior(part), s.inverted = flag(part, "invert", false);
+      // It matches everywhere, so that nothing lies between.
+      if (what.matches && what.matches->text() == gpt2_pattern && s.what == delimiter::isolated) {
+        words.emplace_back(std::in_place_type<gpt2_step>);
+        continue;
+      }
+      s.matches = std::move(what.matches), s.text = std::move(what.text);
+      words.push_back(std::move(s));
+    } else if (type == "Digits") {
+      expect_only(part, {"individual_digits"});
+      words.push_back(of_kind(split_step::kind::number,
+                              flag(part, "individual_digits", false) ? delimiter::isolated : delimiter::contiguous));
+    } else if (type == "Punctuation") {
+      expect_only(part, {"behavior"});
+      words.push_back(of_kind(split_step::kind::punctuation, read_behavior(part, "Isolated")));
+    } else if (type == "WhitespaceSplit") {
+      expect_only(part, {});
+      words.push_back(of_kind(split_step::kind::space, delimiter::removed));
+    } else if (type == "BertPreTokenizer") {
+      expect_only(part, {});
+      words.push_back(of_kind(split_step::kind::space, delimiter::removed));
+      words.push_back(of_kind(split_step::kind::punctuation, delimiter::isolated));
+    } else if (type == "Whitespace") {
+      expect_only(part, {});
+      split_step s;
+      s.how = split_step::looked_for::by_words, s.what = delimiter::removed, s.inverted = true;
+      words.push_back(std::move(s));
+    } else if (type == "CharDelimiterSplit") {
+      expect_only(part, {"delimiter"});
+      json_value const said = part.at("delimiter");
+      std::string const& text = said.as_string();
+      if (text.empty() || read_character(text, 0).length != text.size()) said.fail("expected one character");
+      split_step s = of_kind(split_step::kind::character, delimiter::removed);
+      s.character = read_character(text, 0).value;
+      words.push_back(std::move(s));
+    } else if (type == "Metaspace") {
+      if (letters) part.fail("pre_tokenizer Metaspace: is not supported behind ByteLevel");
+      words.push_back(read_metaspace(part));
+    } else {
+      unsupported(part, "pre_tokenizer", read_pre_tokenizers);
+    }
+  }
+  return words;
+}
+
+decoding read_decoding(json_value const& whole) {
+  std::vector<decoder> steps;
+  for (json_value const& part : parts_of(whole, "decoder", "decoders")) {
+    std::string const type = type_of(part);
+    if (type == "ByteLevel") {
+      expect_only(part, {"add_prefix_space", "trim_offsets", "use_regex"});
+      steps.push_back(decode_letters{});
+    } else if (type == "Metaspace") {
+      auto const m = read_metaspace(part);
+      steps.push_back(decode_marks{m.mark, m.prepend != mark_step::prefix::never});
+    } else if (type == "WordPiece") {
+      expect_only(part, {"prefix", "cleanup"});
+      steps.push_back(decode_wordpiece{part.find_set("prefix") ? short_text(part, "prefix") : "##", flag(part, "cleanup", true)});
+    } else if (type == "BPEDecoder") {
+      expect_only(part, {"suffix"});
+      std::string suffix = part.find_set("suffix") ? short_text(part, "suffix") : "</w>";
+      if (suffix.empty()) part.fail("suffix: is empty");
+      steps.push_back(decode_suffix{std::move(suffix)});
+    } else if (type == "Replace") {
+      expect_only(part, {"pattern", "content"});
+      auto what = read_pattern(part);
+      steps.push_back(decode_replace{std::move(what.text), std::move(what.matches), short_text(part, "content")});
+    } else if (type == "ByteFallback") {
+      expect_only(part, {});
+      steps.push_back(decode_bytes{});
+    } else if (type == "Fuse") {
+      expect_only(part, {});
+      steps.push_back(decode_fuse{});
+    } else if (type == "Strip") {
+      expect_only(part, {"content", "start", "stop"});
+      std::string content = short_text(part, "content");
+      if (content.empty() || read_character(content, 0).length != content.size()) part.fail("content: expected one character");
+      steps.push_back(
+          decode_strip{std::move(content), part.at("start").as_unsigned(1'000'000), part.at("stop").as_unsigned(1'000'000)});
+    } else {
+      unsupported(part, "decoder", read_decoders);
+    }
+  }
+  return decoding(std::move(steps));
+}
+
+/// Classes that put the begin and the end of a text by their own settings, whatever template the file has.
+void follow_class(description const& about, setting& s) {
+  bool const begins = about.is_class({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer"});
+  if (!begins && !about.is_class({"GPTNeoXTokenizer"})) return;
+  bool const bos = about.add_bos ? about.add_bos->as_bool() : begins, eos = about.add_eos && about.add_eos->as_bool();
+  auto const id_of = [&](char const* role, char const* usual) {
+    auto const* const said = about.role(role);
+    auto const id = s.tokens.find(said ? std::string_view(said->text) : usual);
+    if (id < 0)
+      about.class_at.fail("puts the " + std::string(role) + " around a text, and the vocabulary has none; name it in " +
+                          "tokenizer_config.json, or say there that none is added");
+    return id;
+  };
+  ends now;
+  ends::pair both;
+  if (bos) now.before = {id_of("bos_token", "<s>")};
+  if (eos) now.after = {id_of("eos_token", "</s>")};
+  both.before = now.before, both.after = now.after, both.between = now.after;
+  both.between.insert(both.between.end(), now.before.begin(), now.before.end());
+  both.type_between = eos ? 0 : 1, both.type_second = both.type_after = 1;
+  now.both = std::move(both);
+  s.around = std::move(now);
+}
+
+void read_merges(json_value const& model, merge_reader& reader) {
+  for (json_value const m : model.at("merges").elements()) {
+    auto const refuse = refusal_at(m);
+    if (m.kind() == json_kind::array) {
+      if (m.size() != 2) refuse("expected two tokens");
+      reader.add(m.at(0).as_string(), m.at(1).as_string(), refuse);
+      continue;
+    }
+    std::string_view const both = m.as_string();
+    std::size_t const space = both.find(' ');
+    if (space == 0 || space == both.npos || both.find(' ', space + 1) != both.npos)
+      refuse("expected two tokens with a space between");
+    reader.add(both.substr(0, space), both.substr(space + 1), refuse);
+  }
+}
+
+/// Vocabularies in characters: what each token stands for goes to the setting, its text to the rules.
+void read_characters(json_value const& vocab, std::vector<added_token> const& added, setting& s, character_rules& rules) {
+  s.tokens.expect(vocab.size() + added.size());
+  rules.as_written.expect(vocab.size() + added.size());
+  std::map<std::int32_t, std::string const*> apart;
+  for (auto const& t : added) apart.emplace(t.id, &t.text);
+  for (auto const& [text, value] : vocab.members()) {
+    auto const id = static_cast<std::int32_t>(value.as_integer(0, 0x7fffffff));
+    auto const refuse = refusal_at(value);
+    if (text.size() > longest_token) refuse("the token is longer than " + std::to_string(longest_token) + " bytes");
+    rules.as_written.add(id, text, refuse);
+    bool const itself = apart.contains(id) && *apart.at(id) == text;
+    // Bytes are found by the tokens that are nothing else.
+    s.tokens.add(id, itself ? text : rules.back.alone(text), refuse, !itself && byte_of_token(text) >= 0);
+  }
+}
+
+std::shared_ptr<tokenizer const> read_bpe(folder& from, description about, json_value const& whole, json_value const& model) {
+  about.require(cutting::bpe, vocabulary_files::tokenizer_json);
+  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
+    about.refuse(*setting, "which BPE does not read");
+  expect_only(model, {"vocab", "merges", "continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback",
+                      "unk_token", "fuse_unk", "ignore_merges"});
+  if (auto const dropout = model.find_set("dropout"); dropout && dropout->as_number() != 0)
+    dropout->fail("dropout: cuts at random, which this build does not; set it to null");
+
+  setting s;
+  bpe_rules rules;
+  character_rules more;
+  auto const affix = [&](char const* name) { return model.find_set(name) ? short_text(model, name) : std::string(); };
+  more.prefix = affix("continuing_subword_prefix"), more.suffix = affix("end_of_word_suffix");
+  s.steps = read_steps(whole, about);
+  auto words = read_words(whole, about);
+  more.back = read_decoding(whole);
+  rules.whole_words = flag(model, "ignore_merges", false);
+  rules.fuse_unknown = flag(model, "fuse_unk", false);
+  bool const fall_back = flag(model, "byte_fallback", false);
+  auto const letters =
+      std::find_if(words.begin(), words.end(), [](auto const& w) { return std::holds_alternative<letters_step>(w); });
+  // Then a token is bytes; otherwise it is characters, of the letters that bytes are written with, too.
+  bool const bytes = letters != words.end() && more.prefix.empty() && more.suffix.empty() && !fall_back;
+  if (bytes) {
+    if (letters + 1 == words.end())
+      words.erase(letters);
+    else
+      std::get<letters_step>(*letters).back = true;
+    auto const& back = more.back.steps();
+    if (back.size() > 1 || (back.size() == 1 && !std::holds_alternative<decode_letters>(back[0])))
+      whole.at("decoder").fail("decoder " + type_of(whole.at("decoder")) +
+                               ": with byte-level BPE this build reads ByteLevel alone");
+  } else if (about.prefix_space && about.is_class({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"})) {
+    bool puts = false;
+    for (json_value const& part : parts_of(whole, "normalizer", "normalizers")) puts = puts || type_of(part) == "Prepend";
+    for (auto const& w : words)
+      if (auto const* m = std::get_if<mark_step>(&w)) puts = puts || m->prepend != mark_step::prefix::never;
+    if (about.prefix_space->as_bool() != puts)
+      about.prefix_space->fail("is " + to_json(*about.prefix_space) + ", but tokenizer.json puts " + (puts ? "a" : "no") +
+                               " space before a text; make them agree");
+  }
+  rules.words = pre_tokenization(std::move(words));
+
+  json_value const vocab = model.at("vocab");
+  auto const added = all_added(whole, about, ids_of(vocab));
+  auto const refuse_added = refusal_at(whole.find("added_tokens").value_or(whole));
+  auto const unknown = model.find_set("unk_token");
+  auto const find_unknown = [&](vocabulary const& in) {
+    if (!unknown) return;
+    rules.unknown = in.find(unknown->as_string());
+    if (rules.unknown < 0) unknown->fail("is no token");
+  };
+  std::size_t const expected = model.at("merges").size();
+  if (bytes) {
+    read_byte_letters(vocab, added, s.tokens);
+    add_tokens(s, added, refuse_added);
+    s.tokens.index();
+    merge_reader reader(s.tokens, true, expected);
+    read_merges(model, reader);
+    find_unknown(s.tokens);
+    read_ends(whole, s);
+    follow_class(about, s);
+    finish(s, about, from);
+    return make_byte_level(std::move(s), reader.take(), std::move(rules));
+  }
+  read_characters(vocab, added, s, more);
+  for (auto const& t : added)
+    if (!more.as_written.has(t.id)) more.as_written.add(t.id, t.text, refuse_added, true);
+  add_tokens(s, added, refuse_added);
+  s.tokens.index(), more.as_written.index();
+  if (fall_back) {
+    more.byte_tokens.assign(256, -1);
+    constexpr char hex[] = "0123456789ABCDEF";
+    for (unsigned b = 0; b < 256; ++b)
+      more.byte_tokens[b] = more.as_written.find(std::string("<0x") + hex[b >> 4] + hex[b & 15] + ">");
+  }
+  merge_reader reader(more.as_written, false, expected, more.prefix);
+  read_merges(model, reader);
+  find_unknown(more.as_written);
+  read_ends(whole, s);
+  follow_class(about, s);
+  finish(s, about, from);
+  return make_character_bpe(std::move(s), reader.take(), std::move(rules), std::move(more));
 }
 
 std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, json_value const& whole, json_value const& model) {
@@ -358,12 +632,12 @@ std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, j
                                  ", but tokenizer.json's pre_tokenizer says otherwise; make them agree");
       rules.split = flag(part, "split", true);
     } else {
-      unsupported(part, "pre-tokenizer");
+      unsupported(part, "with Unigram pre_tokenizer", "WhitespaceSplit, Metaspace");
     }
   }
   if (!marks) whole.fail("pre_tokenizer: Unigram is supported with the pre-tokenizer Metaspace alone");
   for (json_value const& part : parts_of(whole, "decoder", "decoders")) {
-    if (type_of(part) != "Metaspace") unsupported(part, "decoder");
+    if (type_of(part) != "Metaspace") unsupported(part, "with Unigram decoder", "Metaspace");
     read_prefix(part);
   }
 
@@ -444,10 +718,10 @@ std::shared_ptr<tokenizer const> read_wordpiece(folder& from, description about,
   s.steps = read_steps(whole, about);
   auto const parts = parts_of(whole, "pre_tokenizer", "pretokenizers");
   for (json_value const& part : parts)
-    if (type_of(part) != "BertPreTokenizer") unsupported(part, "pre-tokenizer");
+    if (type_of(part) != "BertPreTokenizer") unsupported(part, "with WordPiece pre_tokenizer", "BertPreTokenizer");
   if (parts.size() != 1) whole.fail("pre_tokenizer: WordPiece is supported with the pre-tokenizer BertPreTokenizer alone");
   for (json_value const& part : parts_of(whole, "decoder", "decoders")) {
-    if (type_of(part) != "WordPiece") unsupported(part, "decoder");
+    if (type_of(part) != "WordPiece") unsupported(part, "with WordPiece decoder", "WordPiece");
     rules.tidy = flag(part, "cleanup", true);
   }
   if (auto const prefix = model.find_set("continuing_subword_prefix"))

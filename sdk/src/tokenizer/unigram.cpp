@@ -284,7 +284,7 @@ class sentencepiece_unigram final : public unigram {
   sentencepiece_unigram(setting s, unigram_pieces p, sentencepiece_rules r)
       : unigram(std::move(s), std::move(p), r.dummy_prefix), rules_(std::move(r)) {
     // Then every cut of a text has a border before each space.
-    parts_ = rules_.escape_spaces && tokens().find(" ") >= 0;
+    parts_ = rules_.rules().escape_spaces && tokens().find(" ") >= 0;
     for (std::size_t i = 0; parts_ && i < tokens().size(); ++i)
       if (auto const id = static_cast<std::int32_t>(i); tokens().has(id))
         parts_ = tokens().bytes(id).find(' ', 1) == std::string_view::npos;
@@ -298,7 +298,7 @@ class sentencepiece_unigram final : public unigram {
     piece_writer to(pieces(), s.give, out);
     // Sums go on from part to part: as they grow they are rounded more coarsely, which may decide.
     l.start(s.goes_on && s.score ? static_cast<float>(*s.score) : 0.0f);
-    normalise(s, [&](std::string_view text, aligned_text::origin const* from) {
+    rules_.normalise(s.text, s.begin, s.end, s.goes_on, [&](std::string_view text, aligned_text::origin const* from) {
       l.add(text, from);
       l.settle(pieces(), false, to);
     });
@@ -306,80 +306,7 @@ class sentencepiece_unigram final : public unigram {
     if (s.score) *s.score = l.sum();
   }
 
-  struct prefix {
-    std::string_view text;
-    std::size_t length;
-  };
-  prefix next(std::string_view text) const {
-    auto at = byte_trie::root();
-    std::size_t longest = 0;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-      at = rules_.defined.step(at, static_cast<unsigned char>(text[i]));
-      if (at == byte_trie::none) break;
-      if (rules_.defined.token(at) >= 0) longest = i + 1;
-    }
-    if (longest > 0) return {text.substr(0, longest), longest};
-    if (auto const with = rules_.map->longest(text); with.length > 0) return {with.text, with.length};
-    character const c = read_character(text, 0);
-    return c.valid ? prefix{text.substr(0, c.length), c.length} : prefix{"\xef\xbf\xbd", 1};
-  }
-
-  /// Calls `put(text, origins)` for one bit of the normalised text after another.
-  template <class Put>
-  void normalise(stretch const& s, Put&& put) const {
-    aligned_text out;
-    std::string_view const text = s.text.substr(0, s.end);
-    std::size_t at = s.begin;
-    std::string_view const space = rules_.escape_spaces ? space_mark : " ";
-    std::size_t enough = bytes_at_once;
-    // Spaces at the end wait for what follows, and go if nothing does.
-    auto const pass_on = [&](bool last) {
-      std::size_t n = out.text.size();
-      if (rules_.squeeze_spaces)
-        while (std::string_view(out.text).substr(0, n).ends_with(space)) n -= space.size();
-      put(std::string_view(out.text).substr(0, n), out.from.data());
-      if (last) return;
-      out.text.erase(0, n);
-      out.from.erase(out.from.begin(), out.from.begin() + static_cast<std::ptrdiff_t>(n));
-    };
-    if (rules_.squeeze_spaces && !s.goes_on)
-      while (at < s.end) {
-        prefix const p = next(text.substr(at));
-        if (p.text != " ") break;
-        at += p.length;
-      }
-    if (at == s.end) return;
-    // Behind an added token T5's later rule keeps a space that is there, and puts none.
-    bool const put_prefix = rules_.prefix_once && s.begin != 0
-                                ? text[s.begin] == ' ' || text.substr(s.begin).starts_with(space_mark)
-                                : rules_.dummy_prefix;
-    auto const origin = [](std::size_t begin, std::size_t end) {
-      return aligned_text::origin{static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end)};
-    };
-    if (put_prefix && !s.goes_on) out.put(space, origin(at, at));
-    bool after_space = rules_.squeeze_spaces && !s.goes_on;
-    while (at < s.end) {
-      prefix const p = next(text.substr(at));
-      std::string_view with = p.text;
-      while (after_space && with.starts_with(' ')) with.remove_prefix(1);
-      auto const from = origin(at, at + p.length);
-      for (char const c : with) {
-        if (c == ' ')
-          out.put(space, from);
-        else
-          out.put({&c, 1}, from);
-      }
-      if (!with.empty()) after_space = with.ends_with(' ');
-      if (!rules_.squeeze_spaces) after_space = false;
-      at += p.length;
-      if (out.text.size() < enough) continue;
-      pass_on(false);
-      enough = bytes_at_once + 2 * out.text.size();
-    }
-    pass_on(true);
-  }
-
-  sentencepiece_rules rules_;
+  sentencepiece_text rules_;
   bool parts_ = false;
 };
 
@@ -509,19 +436,6 @@ class metaspace_unigram final : public unigram {
 };
 
 }  // namespace
-
-std::string with_spaces(std::string_view piece) {
-  std::string out;
-  for (std::size_t i = 0; i < piece.size();) {
-    if (piece.substr(i).starts_with(space_mark)) {
-      out += ' ';
-      i += space_mark.size();
-    } else {
-      out += piece[i++];
-    }
-  }
-  return out;
-}
 
 std::shared_ptr<tokenizer const> make_unigram(setting s, unigram_pieces p, sentencepiece_rules r) {
   return std::make_shared<sentencepiece_unigram const>(std::move(s), std::move(p), std::move(r));

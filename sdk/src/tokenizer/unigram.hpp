@@ -9,14 +9,10 @@
 
 #include "base.hpp"
 #include "normalize.hpp"
+#include "sentencepiece_text.hpp"
 #include "trie.hpp"
 
 namespace wayfarer::tokenizing {
-
-/// U+2581, which stands for a space in pieces.
-inline constexpr std::string_view space_mark = "\xe2\x96\x81";
-/// A piece's text with spaces for the marks.
-std::string with_spaces(std::string_view piece);
 
 struct unigram_pieces {
   byte_trie trie;              ///< of the pieces as they are in the file
@@ -26,14 +22,6 @@ struct unigram_pieces {
   double lowest = 0, highest = 0;
   std::int32_t unknown = -1;
   std::vector<std::int32_t> byte_tokens;  ///< 256 ids for bytes of unknown characters; empty: there are none
-};
-
-/// How spaces are treated by SentencePiece itself.
-struct sentencepiece_rules {
-  std::shared_ptr<character_map const> map;
-  byte_trie defined;  ///< symbols that are not normalised
-  bool dummy_prefix = true, squeeze_spaces = true, escape_spaces = true;
-  bool prefix_once = false;  ///< only at the start of a text, not behind each added token (T5's "legacy": false)
 };
 
 /// How Hugging Face composes the same.

@@ -5,8 +5,6 @@
 #include <map>
 #include <set>
 
-#include <unicode/uchar.h>
-
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 
@@ -15,11 +13,6 @@
 namespace wayfarer::tokenizing {
 
 namespace {
-
-bool is_punctuation(char32_t c) noexcept {
-  if (c < 0x80) return c > ' ' && c < 0x7f && ascii_classes[c] == char_class::other;
-  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0;
-}
 
 class wordpiece final : public base {
  public:

@@ -1,4 +1,4 @@
-// Parts of reading a byte-level vocabulary that tokenizer.json and the older pairs of files share.
+// Parts of reading a BPE vocabulary that tokenizer.json and the older pairs of files share.
 #pragma once
 
 #include <string_view>
@@ -7,7 +7,7 @@
 
 #include <wayfarer/json.hpp>
 
-#include "byte_level.hpp"
+#include "bpe.hpp"
 
 namespace wayfarer::tokenizing {
 
@@ -17,13 +17,17 @@ void read_byte_letters(json_value const& vocab, std::vector<added_token> const& 
 /// Collects merges in the order of their rank. The vocabulary must be indexed.
 class merge_reader {
  public:
-  merge_reader(vocabulary const& tokens, std::size_t expected) : tokens_(tokens), merges_(expected) {}
-  /// Both in byte letters. Refuses what is no token.
+  /// `prefix`: of tokens that go on with a word, which what a merge makes has once.
+  merge_reader(vocabulary const& tokens, bool byte_letters, std::size_t expected, std::string_view prefix = "")
+      : tokens_(tokens), byte_letters_(byte_letters), prefix_(prefix), merges_(expected) {}
+  /// Both as the file has them. Refuses what is no token.
   void add(std::string_view left, std::string_view right, refusal const&);
   merge_table take() { return std::move(merges_); }
 
  private:
   vocabulary const& tokens_;
+  bool byte_letters_;
+  std::string_view prefix_;
   merge_table merges_;
   std::uint32_t rank_ = 0;
 };

@@ -4,9 +4,9 @@
 
 #include <wayfarer/error.hpp>
 
-#include "byte_level.hpp"
-#include "byte_level_files.hpp"
+#include "bpe_files.hpp"
 #include "folder.hpp"
+#include "text.hpp"
 
 namespace wayfarer::tokenizing {
 
@@ -29,21 +29,22 @@ void read_byte_letters(json_value const& vocab, std::vector<added_token> const& 
 
 void merge_reader::add(std::string_view left, std::string_view right, refusal const& refuse) {
   auto const token = [&](std::string_view letters, std::string_view what) {
-    auto const bytes = bytes_of_byte_letters(letters);
+    auto const bytes = byte_letters_ ? bytes_of_byte_letters(letters) : std::optional(std::string(letters));
     std::int32_t const id = bytes ? tokens_.find(*bytes) : -1;
     if (id < 0)
       refuse("merge " + std::to_string(rank_) + " " + std::string(what) + " " + in_quotes(letters) + ", which is no token");
     return id;
   };
   std::int32_t const a = token(left, "joins"), b = token(right, "joins");
-  std::int32_t const both = token(std::string(left) + std::string(right), "makes");
+  std::string_view const more = right.starts_with(prefix_) ? right.substr(prefix_.size()) : right;
+  std::int32_t const both = token(std::string(left) + std::string(more), "makes");
   merges_.add(a, b, {rank_++, both});
 }
 
 namespace {
 
 merge_table read_merges(std::string const& file, std::string_view text, vocabulary const& tokens) {
-  merge_reader reader(tokens, static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
+  merge_reader reader(tokens, true, static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
   std::size_t line = 0;
   while (!text.empty()) {
     ++line;
@@ -65,7 +66,7 @@ merge_table read_merges(std::string const& file, std::string_view text, vocabula
 
 std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, description about, std::string_view vocab_name,
                                                        std::string_view merges_name) {
-  about.require(cutting::byte_level, vocabulary_files::vocab_and_merges);
+  about.require(cutting::bpe, vocabulary_files::vocab_and_merges);
   for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
     about.refuse(*setting, "which byte-level BPE does not read");
   json_value const vocab = from.json(vocab_name);
@@ -108,8 +109,11 @@ std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, description
   s.tokens.index();
   merge_table table = read_merges(from.path(merges_name), merges, s.tokens);
 
-  byte_level_rules rules;
-  if (about.prefix_space) rules.prefix_space = about.prefix_space->as_bool();
+  bpe_rules rules;
+  std::vector<pre_tokenizer> words;
+  if (about.prefix_space && about.prefix_space->as_bool()) words.emplace_back(std::in_place_type<prefix_step>);
+  words.emplace_back(std::in_place_type<gpt2_step>);
+  rules.words = pre_tokenization(std::move(words));
   if (roberta) {
     auto const token = [&](char const* role, char const* text) {
       auto const* const said = about.role(role);
@@ -130,7 +134,7 @@ std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, description
   }
   finish(s, about, from);
   if (s.roles.unk) rules.unknown = *s.roles.unk;
-  return make_byte_level(std::move(s), std::move(table), rules);
+  return make_byte_level(std::move(s), std::move(table), std::move(rules));
 }
 
 }  // namespace wayfarer::tokenizing
