@@ -104,8 +104,8 @@ int main(int count, char** words) {
     std::string const decoders = at + "tokenizers-decoders/";
     add("gpt-neox 20B", open({{"tokenizer.json", decoders + "20B_tokenizer.json"}}), wikitext);
     add("llama2 tokenizer.model", open({{"tokenizer.model", decoders + "llama2-tokenizer.model"}}), wikitext);
-    for (char const* name : {"split_cl100k", "split_qwen2", "split_o200k", "split_qwen35", "split_deepseek", "falcon_seq", "digits_bytelevel", "metaspace",
-                             "metaspace_pretok", "bytelevel_noregex"})
+    for (char const* name : {"split_cl100k", "split_qwen2", "split_o200k", "split_qwen35", "split_deepseek", "falcon_seq",
+                             "digits_bytelevel", "metaspace", "metaspace_pretok", "bytelevel_noregex"})
       add(name, open({{"tokenizer.json", decoders + "tiny_bpe_" + name + "_tokenizer.json"}}), wikitext);
     // No spaces: one piece of a million bytes.
     std::mt19937 draw(2);

@@ -190,8 +190,8 @@ TEST(tokenizer_vectors, sentencepiece_models) {
   check("spm_bytefallback", "spiece.model", "tiny_spm_bytefallback.model", 8);
 }
 
-// What Hugging Face's library makes of texts through 17 kinds of files: each pre-tokenizer's published pattern, and three kinds of
-// SentencePiece models.
+// What Hugging Face's library makes of texts through 17 kinds of files: each pre-tokenizer's published pattern, and three kinds
+// of SentencePiece models.
 TEST(tokenizer_vectors, all_kinds_of_todays_tokenizers) {
   NEED_DATA();
   auto const all = wf::read_json(data("tokenizers-decoders/hf_tokenizer_cases.json"), limits);
@@ -202,9 +202,8 @@ TEST(tokenizer_vectors, all_kinds_of_todays_tokenizers) {
     std::string const at = (here ? "tokenizers-decoders/" : oracles) + file;
     if (!std::filesystem::exists(data(at))) continue;
     SCOPED_TRACE(name);
-    auto const t = open({{file.ends_with(".model") ? (name == "spm_bpe_model" ? "tokenizer.model" : "spiece.model")
-                                                   : "tokenizer.json",
-                          at}});
+    auto const t = open(
+        {{file.ends_with(".model") ? (name == "spm_bpe_model" ? "tokenizer.model" : "spiece.model") : "tokenizer.json", at}});
     ASSERT_TRUE(t);
     ++kinds;
     for (wf::json_value const c : kind.at("cases").elements()) {
@@ -215,7 +214,8 @@ TEST(tokenizer_vectors, all_kinds_of_todays_tokenizers) {
       auto inner = ids_of(c.at("ids"));
       std::erase_if(inner, [&](std::int32_t id) {
         std::string const text = t->token_text(id);
-        return text == "<s>" || text == "</s>" || text == "<unk>" || text == "[UNK]" || text == "<|endoftext|>" || text == "<|im_end|>";
+        return text == "<s>" || text == "</s>" || text == "<unk>" || text == "[UNK]" || text == "<|endoftext|>" ||
+               text == "<|im_end|>";
       });
       std::string ours = t->decode(inner), theirs = decoded->as_string();
       replace_all(theirs, " \xe2\x81\x87 ", "");

@@ -837,7 +837,8 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
   says(bpe("", R"(, "unk_token": "x")"), "model: unk_token: is no token");
   says(bpe(R"("normalizer": {"type": "NFX"}, )"), "normalizer: normalizer NFX: this build reads NFC, NFD");
   says(bpe(R"("decoder": {"type": "CTC"}, )"), "decoder: decoder CTC: this build reads ByteLevel, Metaspace");
-  says(bpe(R"("post_processor": {"type": "Wrap"}, )"), "post_processor: post_processor Wrap: this build reads ByteLevel, Template");
+  says(bpe(R"("post_processor": {"type": "Wrap"}, )"),
+       "post_processor: post_processor Wrap: this build reads ByteLevel, Template");
   says(bpe(R"("post_processor": {"type": "RobertaProcessing", "cls": ["<s>", 9], "sep": ["</s>", 0]}, )"),
        "post_processor: no token has the id 9");
   says(bpe(R"("added_tokens": [{"id": 1, "content": "x"}], )"),
@@ -847,7 +848,8 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
   says(bpe("", R"(, "alpha": 0.1)"), "model: alpha: this setting is not known here");
   says(bpe(R"("added_tokens": [{"id": 5, "content": "x"}, {"id": 5, "content": "y"}], )"), "has the id 5");
   says(bpe(R"("added_tokens": [{"id": 5, "content": ""}], )"), "an added token is empty");
-  says({{"tokenizer.json", R"({"pre_tokenizer": {"type": "UnicodeScripts"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"}},
+  says({{"tokenizer.json",
+         R"({"pre_tokenizer": {"type": "UnicodeScripts"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"}},
        "pre_tokenizer: pre_tokenizer UnicodeScripts: this build reads ByteLevel, Split");
 
   auto const model = [](std::string const& bytes) { return files{{"spiece.model", bytes}}; };

@@ -50,7 +50,7 @@ struct special_tokens {
 
 struct WAYFARER_API tokenizer {
   virtual ~tokenizer();
-  /// "byte_level_bpe", "unigram", "wordpiece" or "bytes".
+  /// "byte_level_bpe", "bpe" (over characters), "unigram", "wordpiece" or "bytes".
   virtual std::string_view kind() const noexcept = 0;
   virtual encoding encode(std::string_view text, tokenize_options const& = {}) const = 0;
   /// The text of these tokens together. For byte-level tokenizers decode(encode(x)) = x for all bytes x. An id outside the
@@ -85,9 +85,9 @@ struct WAYFARER_API pair_tokenizer {
   virtual std::vector<std::string> const& notes() const noexcept = 0;
 };
 
-/// The tokenizer of a folder: tokenizer.json; vocab.json with merges.txt; encoder.json with vocab.bpe; spiece.model; vocab.txt;
-/// whichever is there, in this order; ByT5's needs no file. tokenizer_config.json and its like are read with it. Null if there is
-/// nothing of a tokenizer in the folder; data_error if there is one that this build does not read.
+/// The tokenizer of a folder: tokenizer.json; vocab.json with merges.txt; encoder.json with vocab.bpe; spiece.model;
+/// tokenizer.model; vocab.txt; whichever is there, in this order; ByT5's needs no file. tokenizer_config.json and its like are
+/// read with it. Null if there is nothing of a tokenizer in the folder; data_error if there is one that this build does not read.
 WAYFARER_API std::shared_ptr<tokenizer const> open_tokenizer(std::string const& folder);
 
 }  // namespace wayfarer
