@@ -59,6 +59,7 @@ int run_verb(words const& arguments) {
     std::printf("%zu dataset%s values that are not finite and that no plugin explains: see the warnings\n", outcome.unexplained,
                 outcome.unexplained == 1 ? " holds" : "s hold");
   std::printf("%s: %zu datasets, %s\n", printable(to.given).c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
+  if (outcome.failure) std::rethrow_exception(outcome.failure);
   std::string wrong;
   for (auto const& v : outcome.verdicts)
     if (!v.problem.empty()) wrong += (wrong.empty() ? "" : "\n") + v.problem;

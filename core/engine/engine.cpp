@@ -89,6 +89,7 @@ class run {
   void write(std::size_t i);
   static void failed(std::exception_ptr& into);
   std::exception_ptr first_failure() const;
+  std::exception_ptr failure_of_metrics_alone() const;
   void tell_gaps(run_outcome&);
   std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
 
@@ -506,6 +507,25 @@ void run::execute(task const& t) {
   }
 }
 
+/// The first failure, if metrics alone failed, which does no harm to what the other nodes left; else null.
+std::exception_ptr run::failure_of_metrics_alone() const {
+  std::exception_ptr first;
+  for (std::size_t i = 0; i < states_.size() && !write_failure_; ++i) {
+    if (!states_[i].failure) continue;
+    if (plan_.nodes[i].kind != plugin_kind::metric) return nullptr;
+    try {
+      std::rethrow_exception(states_[i].failure);
+    } catch (resource_error const&) {
+      return nullptr;
+    } catch (stopped const&) {
+      return nullptr;
+    } catch (...) {
+      if (!first) first = states_[i].failure;
+    }
+  }
+  return first;
+}
+
 /// Called in plan order, by one task at a time.
 void run::write(std::size_t i) {
   if (states_[i].failure || states_[i].skipped || write_failure_) return;
@@ -651,9 +671,13 @@ run_outcome run::operator()(std::size_t threads) {
                       (signal == SIGXFSZ ? ": a file has reached the limit of its size (ulimit -f)" : "") +
                       kept_when_stopped(plan_, options_),
                   signal);
-  if (auto const failure = first_failure()) std::rethrow_exception(failure);
-
   run_outcome outcome;
+  outcome.failure = failure_of_metrics_alone();
+  if (auto const failure = first_failure(); failure && !outcome.failure) std::rethrow_exception(failure);
+  for (std::size_t i = 0; i < states_.size(); ++i)
+    if (states_[i].failure || states_[i].skipped)
+      talk_.warn(plan_.nodes[i].name, states_[i].failure ? "failed, and is left out of the result"
+                                                         : "needs a node that failed, and is left out of the result");
   tell_gaps(outcome);
   outcome.verdicts = compare_with_expected(plan_, [&](std::size_t i) -> results const& { return states_[i].out; });
   run_record record;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <vector>
 
@@ -34,14 +35,16 @@ struct run_outcome {
   std::size_t unexplained = 0;       ///< datasets with such values and no reason: each has a warning
   std::size_t datasets = 0;
   std::uint64_t bytes = 0;
+  std::exception_ptr failure;  ///< of the first metric that failed; it and what needs it are left out of the file
 };
 
 /// What to say after "stopped by SIGINT": what a run leaves that is not ended by itself, and how to go on.
 std::string kept_when_stopped(plan const&, run_options const&);
 
 /// Runs all nodes and writes the result file. Throws the first error in plan order, after everything has come to rest; no file is
-/// left then, and an older one of that name stays as it was. Once something has run out (disk, memory) the rest is stopped, and
-/// `stopped` comes out when a signal asked for it (wayfarer/stopping.hpp).
+/// left then, and an older one of that name stays as it was. Where metrics alone fail, all else is written
+/// (run_outcome::failure). Once something has run out (disk, memory) the rest is stopped, and `stopped` comes out when a signal
+/// asked for it (wayfarer/stopping.hpp).
 run_outcome run_plan(plan const&, std::vector<instance>&, run_options const&, console&);
 
 }  // namespace wayfarer::host

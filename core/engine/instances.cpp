@@ -113,9 +113,27 @@ void check_readers(plan_node const& node, instance const& mine, model const* m, 
                       " names none of the " + std::to_string(info.items) + " items of its source; they count from 0");
   item_range const items = items_of(node, info);
   item_lengths const longest = m ? bound_of(node, info, m->info()) : item_lengths{};
+  probe_context const context(m, data, items, 0, longest.tokens, longest.decoder);
+  for (std::size_t c = 0; c < node.combinations(); ++c) {
+    probe const& one = *mine.at(c).probe;
+    if (auto const* checker = dynamic_cast<plan_checker const*>(&one)) checker->check_plan(context);
+    accumulator fields(0);
+    one.shape(fields, context);
+  }
+}
+
+/// What a model that learns can tell of the items that it learns from, before it does.
+void check_training(plan_node const& node, instance const& mine, source const* data) {
+  if (!mine.trains || !data || data->info().items == 0) return;
   for (std::size_t c = 0; c < node.combinations(); ++c)
-    if (auto const* checker = dynamic_cast<plan_checker const*>(mine.at(c).probe.get()))
-      checker->check_plan(probe_context(m, data, items, 0, longest.tokens, longest.decoder));
+    if (auto const* checker = dynamic_cast<plan_checker const*>(mine.at(c).model.get()))
+      checker->check_plan(probe_context(mine.at(c).model.get(), data, {0, data->info().items}, 0, 0, 0));
+}
+
+source const* taught_by(plan_node const& node, std::vector<instance> const& all) {
+  for (auto const& w : node.wires)
+    if (w.port == "train.source") return all[w.node].source.get();
+  return nullptr;
 }
 
 /// Tokens that one block is to hold: enough for the matrix products, few enough for memory.
@@ -167,6 +185,7 @@ std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
       }
       facts[i] = facts_of(p, i, facts, own_facts(all[i]));
       if (all[i].probe) check_readers(node, all[i], m, data);
+      check_training(node, all[i], taught_by(node, all));
       check_sweep(node, all[i], m, data);
     } catch (parameter_error const& e) {
       for (auto const& one : e.all()) {

@@ -12,7 +12,7 @@ namespace wayfarer::host {
 namespace {
 
 /// `check` looks at this many items of a pass.
-constexpr std::size_t looked_at = 1000;
+constexpr std::size_t looked_at = 1000, looked_at_once = 50;
 
 void raise(std::atomic<std::size_t>& most, std::size_t n) noexcept {
   for (std::size_t seen = most.load(); seen < n && !most.compare_exchange_weak(seen, n);) {
@@ -63,7 +63,7 @@ std::vector<std::string> notes_of(tokenizer const* t) {
   return noted ? noted->notes() : std::vector<std::string>{};
 }
 
-std::vector<file_remark> remarks_of(plan const& p, std::vector<instance> const& all) {
+std::vector<file_remark> remarks_of(plan const& p, std::vector<instance> const& all, std::vector<problem>& problems) {
   std::vector<file_remark> out;
   auto const say = [&](std::size_t node, std::string text) {
     auto const same = [&](file_remark const& r) { return r.node == node && r.text == text; };
@@ -85,34 +85,27 @@ std::vector<file_remark> remarks_of(plan const& p, std::vector<instance> const& 
     source const& from = *all[data].source;
     model const& m = *all[over].model;
     if (!from.info().has_texts && !from.info().has_tokens) continue;
-    with_place(p.nodes[over].name, [&] {
+    try {
       tokenizer const* const cutter = from.info().has_tokens ? nullptr : m.text_tokenizer();
       for (auto const& note : notes_of(cutter)) say(over, note);
       item_range const whole = items_of(front, from.info());
       item_range const some{whole.first, std::min(whole.last, whole.first + looked_at)};
-      if (some.size() == 0) return;
-      item_block const block = with_place(p.nodes[data].name, [&] { return from.read(some); });
+      if (some.size() == 0) continue;
       bool const captures = std::any_of(t.nodes.begin(), t.nodes.end(), [&](std::size_t i) {
         return all[i].probe && loses_cut_text(*all[i].probe, all[i].hooks);
       });
       text_counts counts(captures ? most_tokens(m.info(), front.max_tokens) : 0);
-      for (std::size_t i = 0; i < block.count; ++i) {
-        if (!block.tokens.empty()) {
-          counts.add_length(block.tokens[i].size());
-          continue;
-        }
-        if (block.texts.empty()) break;
-        counts.add_text(block.texts[i]);
-        require_utf8(block.texts[i], p.nodes[data].name + ": item " + std::to_string(block.first + i));
-        if (!cutter) continue;
-        auto const* const pairs = block.seconds.empty() ? nullptr : dynamic_cast<pair_tokenizer const*>(cutter);
-        counts.add_length(pairs ? pairs->encode_pair(block.texts[i], block.seconds[i]).uncut
-                                : cutter->encode(block.texts[i]).ids.size());
+      for (std::size_t first = some.first; first < some.last; first += looked_at_once) {
+        item_range const r{first, std::min(some.last, first + looked_at_once)};
+        item_block const block = with_place(p.nodes[data].name, [&] { return from.read(r); });
+        counts.add(block, with_place(p.nodes[over].name, [&] { return m.encode(block, {front.max_tokens}); }));
       }
       std::string const among = some == whole ? "" : ", of the first " + format_count(some.size()) + " items,";
       for (auto& text : counts.messages(p.nodes[over].name + " (" + m.info().architecture + ")", among))
         say(data, std::move(text));
-    });
+    } catch (error const& e) {
+      problems.push_back({front.at, front.name + " (" + std::string(front.what->id()) + "): " + e.what(), e.exit_code()});
+    }
   }
   return out;
 }

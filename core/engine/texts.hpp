@@ -43,7 +43,7 @@ bool loses_cut_text(probe const&, hook_set const&) noexcept;
 std::vector<std::string> notes_of(tokenizer const*);
 
 /// What can be said before weights are loaded: notes of sources, and for each pass over texts or tokens the counts of its first
-/// items, by the model's tokenizer. Each once.
-std::vector<file_remark> remarks_of(plan const&, std::vector<instance> const&);
+/// items, as the model reads them. Each once. Items that it refuses are added to the problems.
+std::vector<file_remark> remarks_of(plan const&, std::vector<instance> const&, std::vector<problem>&);
 
 }  // namespace wayfarer::host

@@ -238,8 +238,14 @@ std::optional<param_value> convert(param_descriptor const& p, yaml_value const& 
     if (one.kind == yaml_kind::list && p.type == param_type::text_list && choices_of(p).empty())
       if (auto text = as_text(one)) return void(all.emplace_back(std::move(*text)));
     if (add_scalar(p, element_of(p.type), one, all, hint)) return;
-    say(one, expected(p), hint);
     good = false;
+    if (one.kind == yaml_kind::list && p.type == param_type::text_list && choices_of(p).empty() && !one.items.empty()) {
+      for (auto const& inner : one.items)
+        if (inner.kind != yaml_kind::scalar || inner.quoted || !integer_of(inner.text))
+          return void(problems.push_back({inner.from, "a list within " + single_quoted(p.name) +
+                                                          " holds whole numbers, such as [1, 2], got " + found(inner)}));
+    }
+    say(one, expected(p), hint);
   };
   if (v.kind == yaml_kind::list) {
     for (auto const& one : v.items) add(one);

@@ -153,6 +153,13 @@ batch encode_items(item_block const& items, encode_options const& options, model
   if (info.longest) most = std::min(most, info.longest);
   auto const cut = [&](std::span<std::int32_t const> ids) { return ids.first(std::min(most, ids.size())); };
   auto const place = [&](std::size_t i) { return "item " + std::to_string(items.first + i); };
+  auto const check = [&](std::vector<std::int32_t> const& ids, std::size_t i) {
+    for (auto const token : ids)
+      if (token < 0 || static_cast<std::size_t>(token) >= info.vocabulary)
+        throw data_error(place(i) + " has the token " + in_quotes(words->token_text(token)) + ", " + std::to_string(token) +
+                         ", which is outside " + info.architecture + "'s vocabulary of " + std::to_string(info.vocabulary) +
+                         ": the tokenizer knows tokens that the weights lack");
+  };
   batch out;
   for (std::size_t i = 0; i < items.count; ++i) {
     if (!items.tokens.empty()) {
@@ -179,6 +186,7 @@ batch encode_items(item_block const& items, encode_options const& options, model
       require_utf8(items.texts[i], place(i));
       require_utf8(items.seconds[i], place(i) + ", its second text");
       auto const both = pairs->encode_pair(items.texts[i], items.seconds[i], most == SIZE_MAX ? 0 : most);
+      check(both.ids, i);
       out.uncut.push_back(both.uncut);
       out.tokens.push_back(cut(both.ids));
       out.token_types.push_back(cut(both.types));
@@ -186,6 +194,7 @@ batch encode_items(item_block const& items, encode_options const& options, model
       require_tokenizer(info, words);
       require_utf8(items.texts[i], place(i));
       auto ids = words->encode(items.texts[i]).ids;
+      check(ids, i);
       out.uncut.push_back(ids.size());
       if (ids.size() > most && most > 0) {
         std::int32_t const last = ids.back();

@@ -141,6 +141,73 @@ TEST_F(says, no_probe_calls_a_number_that_an_edit_spoiled_a_gap) {
                     Not(HasSubstr("no item has a next token"))));
 }
 
+TEST_F(says, check_says_what_a_run_would_refuse_of_items_positions_and_training) {
+  std::string const data = WAYFARER_SOURCE_DIR "/runs/data/", plain = "  s: {source: tokens, ids: [[2, 3]]}\n",
+                    probe = "  a: {probe: activations, model: m, source: s, hooks: [hook_embed]}\n";
+  auto const model = [&](std::string const& plugin, std::string const& path, std::string const& more = "") {
+    return "  m: {model: " + plugin + ", path: " + path + more + "}\n";
+  };
+  auto const refused = [&](std::string const& nodes, int code, std::string const& why) {
+    for (char const* verb : {"check", "run"}) {
+      std::vector<std::string> words = {verb, file("p.yaml", "nodes:\n" + nodes).string()};
+      if (verb == std::string("run")) words.insert(words.end(), {"--out", out("r.h5")});
+      auto const r = run_wayfarer(words);
+      EXPECT_EQ(r.code, code) << verb << ": " << r.out;
+      EXPECT_THAT(r.out, HasSubstr(why)) << verb;
+      EXPECT_FALSE(fs::exists(out("r.h5"))) << why;
+    }
+  };
+  std::string const gpt = model("gpt2", data + "tiny-gpt2"), bert = model("bert", data + "tiny-bert"),
+                    t5 = model("t5", data + "tiny-t5");
+  refused(gpt + "  s: {source: tokens, ids: [[2, 3], [2, 999999]]}\n" + probe, 3,
+          "token 999999 of item 1 is outside gpt2's vocabulary of 369");
+  refused(gpt + "  s: {source: tokens, ids: [[2, 3]], token_types: [[0, 0]]}\n" + probe, 2, "gpt2 looks up no token types");
+  refused(bert + "  s: {source: tokens, ids: [[2, 3]], token_types: [[0, 7]]}\n" + probe, 3,
+          "item 0 has the token type 7; this model has 2");
+  // A token that was added to the tokenizer and not to the weights, and no tokenizer that says what [SEP] is.
+  fs::copy(data + "tiny-bert", folder / "more"), fs::copy(data + "tiny-bert", folder / "bare");
+  file("more/added_tokens.json", R"({"<zz>": 164})");
+  fs::remove(folder / "bare" / "vocab.txt");
+  refused(model("bert", "more") + "  s: {source: text, texts: [\"a\", \"a <zz> b\"]}\n" + probe, 3,
+          "item 1 has the token \"<zz>\", 164, which is outside bert's vocabulary of 164");
+  refused(model("bert", "bare", ", token_types: sep") + plain + probe, 2, "needs the id of [SEP]");
+  refused(t5 + "  a: {probe: head_spectra, model: m}\n", 2, "head_spectra reads models of one stack");
+  refused(t5 + "  s: {source: text, texts: [\"a b\"]}\n  a: {probe: language_loss, model: m, source: s}\n", 2,
+          "give `decoder_ids`");
+  for (std::string const one : {"activations, hooks: [hook_embed]", "logit_lens", "logit_attribution"})
+    for (std::string const at : {"70", "-3"})
+      refused(gpt + plain + "  a: {probe: " + one + ", model: m, source: s, positions: [" + at + "]}\n", 2,
+              "no item has position " + at + ": they have at most 2 tokens");
+  refused("  s: {source: tokens, ids: [[1, 2, x]]}\n", 2,
+          "2:36: a list within 'ids' holds whole numbers, such as [1, 2], got 'x'");
+
+  std::string const learns =
+      "  m: {model: gpt2_trained, vocabulary: 8, context: 8, layers: 1, heads: 1, d_model: 8, d_mlp: 8, train: {source: s, "
+      "updates: 2";
+  refused("  s: {source: tokens, ids: [[1, 2, 3]]}\n" + learns + "}}\n", 3,
+          "the source gives 3 tokens, and a context of 8 needs more");
+  refused("  s: {source: tokens, ids: [[1, 2, 3, 4, 5, 6, 7, 1, 2, 3]]}\n" + learns + ", snapshots: [5]}}\n", 2,
+          "train.snapshots names update 5, but the last one is train.updates, 2");
+  std::string const documents = "  s: {source: lda, documents: 100}\n  m: {model: topic_transformer, train: {source: s, ";
+  refused(documents + "updates: 2, snapshots: [0, 5]}}\n", 2,
+          "train.snapshots names update 5, but the last one is 2, by train.updates");
+  refused(documents + "epochs: 1, snapshots: [0, 500]}}\n", 2, ", by train.epochs");
+}
+
+TEST_F(says, a_metric_that_fails_loses_nobody_elses_results) {
+  std::string const nodes =
+      "nodes:\n" + std::string(gpt2) +
+      "  s: {source: tokens, ids: [[2, 3]]}\n  a: {probe: activations, model: gpt2, source: s, hooks: [hook_embed]}\n"
+      "  c: {metric: group_contrast, of: a/nope}\n";
+  auto const r = run_wayfarer({"run", file("p.yaml", nodes).string(), "--out", out("r.h5")});
+  EXPECT_EQ(r.code, 2) << r.out;
+  EXPECT_THAT(r.out, AllOf(HasSubstr("'a' has no dataset 'nope'"), HasSubstr("warning: c: failed, and is left out of the result"),
+                           HasSubstr("r.h5: 4 datasets")));
+  EXPECT_EQ(run_wayfarer({"show", out("r.h5"), "a/hook_embed"}).code, 0);
+  EXPECT_THAT(run_wayfarer({"show", out("r.h5"), "_run/warnings"}).out, HasSubstr("c: failed"));
+  EXPECT_NE(run_wayfarer({"show", out("r.h5"), "c"}).code, 0);
+}
+
 TEST_F(says, the_type_of_a_direction_that_is_not_read) {
   std::string const header = R"({"v":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}})";
   file("v.safetensors", std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + std::string(4, '\0'));

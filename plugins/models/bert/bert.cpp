@@ -220,7 +220,9 @@ struct bert final : wf::model, wf::pretrained {
   wf::tokenizer const* text_tokenizer() const override { return tokenizer_.get(); }
   std::string token_text(std::int32_t token) const override { return tokenizer_.text(token); }
   wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override {
-    return wf::encode_items(items, options, info_, items.texts.empty() ? nullptr : tokenizer_.get());
+    auto out = wf::encode_items(items, options, info_, items.texts.empty() ? nullptr : tokenizer_.get());
+    for (std::size_t i = 0; i < out.token_types.size(); ++i) check_types(out.token_types[i], items.first + i);
+    return out;
   }
 
   wf::generation_tokens const& generation() const override { return generation_; }
@@ -239,6 +241,7 @@ struct bert final : wf::model, wf::pretrained {
   }
 
   void look(wf::hook_set const& needed) override {
+    if (after_sep_) separator();
     weights_.look(path_);
     refuse_the_other_kind();
     auto const& hooks = needed.names();
@@ -313,10 +316,7 @@ struct bert final : wf::model, wf::pretrained {
           throw wf::usage_error("bert: item " + std::to_string(i) + " has " + std::to_string(row.size()) + " tokens and " +
                                 std::to_string(batch.token_types[i].size()) + " token types");
         std::copy(batch.token_types[i].begin(), batch.token_types[i].end(), row.begin());
-        for (auto const t : row)
-          if (t < 0 || static_cast<std::size_t>(t) >= shape_.types)
-            throw wf::data_error("bert: item " + std::to_string(i) + " has the token type " + std::to_string(t) +
-                                 "; this model has " + std::to_string(shape_.types) + " (type_vocab_size)");
+        check_types(row, i);
       } else if (by_rule) {
         // The first separator ends the first text and is of its type.
         auto const first = std::find(tokens.begin(), tokens.end(), sep);
@@ -325,6 +325,13 @@ struct bert final : wf::model, wf::pretrained {
       types.push_back(row);
     }
     return types;
+  }
+
+  void check_types(std::span<std::int32_t const> types, std::size_t item) const {
+    for (auto const t : types)
+      if (t < 0 || static_cast<std::size_t>(t) >= shape_.types)
+        throw wf::data_error("bert: item " + std::to_string(item) + " has the token type " + std::to_string(t) +
+                             "; this model has " + std::to_string(shape_.types) + " (type_vocab_size)");
   }
 
   std::int32_t separator() const {

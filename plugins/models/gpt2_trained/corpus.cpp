@@ -22,8 +22,14 @@ std::size_t characters_of(std::string_view text) {
 
 }  // namespace
 
+void require_window(token_stream const& data, std::size_t context) {
+  if (data.tokens.size() <= context)
+    throw data_error("gpt2_trained: the source gives " + std::to_string(data.tokens.size()) + " tokens, and a context of " +
+                     std::to_string(context) + " needs more than that; choose a smaller `context`");
+}
+
 token_stream read_stream(source const& from, tokenizer const* words, std::size_t vocabulary, std::optional<std::int32_t> between,
-                         std::string const& what) {
+                         std::string const& what, std::size_t enough) {
   constexpr std::size_t at_once = 64;
   token_stream out;
   auto const append = [&](std::span<std::int32_t const> ids, std::size_t item) {
@@ -35,10 +41,10 @@ token_stream read_stream(source const& from, tokenizer const* words, std::size_t
     if (between && !ids.empty()) out.tokens.push_back(*between);
   };
   std::size_t const items = from.info().items;
-  for (std::size_t first = 0; first < items; first += at_once) {
+  for (std::size_t first = 0; first < items && out.tokens.size() < enough; first += at_once) {
     stop_if_asked();
     item_block const block = from.read({first, std::min(items, first + at_once)});
-    for (std::size_t i = 0; i < block.count; ++i) {
+    for (std::size_t i = 0; i < block.count && out.tokens.size() < enough; ++i) {
       if (!block.tokens.empty()) {
         append(block.tokens[i], first + i);
       } else if (!block.texts.empty()) {

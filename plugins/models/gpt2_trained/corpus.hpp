@@ -24,9 +24,12 @@ struct token_stream {
 
 /// The items end to end, with `between` after each if it is given. Texts go through the tokenizer; tokens and word numbers are
 /// taken as they are. Throws usage_error if the source gives none of them, or texts without a tokenizer, and data_error, naming
-/// the item, for a token outside the vocabulary.
+/// the item, for a token outside the vocabulary. Stops once there are `enough` tokens.
 token_stream read_stream(source const&, tokenizer const*, std::size_t vocabulary, std::optional<std::int32_t> between,
-                         std::string const& what);
+                         std::string const& what, std::size_t enough = SIZE_MAX);
+
+/// Throws data_error unless a window of `context` tokens and the one behind it is there.
+void require_window(token_stream const&, std::size_t context);
 
 /// Inputs and the tokens that follow each, [sequence * length].
 struct token_batch {

@@ -18,6 +18,8 @@
 #include <wayfarer/digest.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/parameter_error.hpp>
+#include <wayfarer/probe.hpp>
 
 #include "checkpoint.hpp"
 #include "corpus.hpp"
@@ -99,7 +101,7 @@ struct state final : wf::gpt2_model {
   }
 };
 
-struct gpt2_trained final : wf::trainable_model {
+struct gpt2_trained final : wf::trainable_model, wf::plan_checker {
   explicit gpt2_trained(wf::config const& c)
       : words_(std::make_shared<vocabulary>(c["tokenizer"].text(), c["vocabulary"])),
         shape_(read_shape(c, words_->size)),
@@ -125,6 +127,9 @@ struct gpt2_trained final : wf::trainable_model {
     }
     std::sort(p.snapshots.begin(), p.snapshots.end());
     p.snapshots.erase(std::unique(p.snapshots.begin(), p.snapshots.end()), p.snapshots.end());
+    if (!p.snapshots.empty() && p.snapshots.back() > p.updates)
+      throw wf::usage_error("gpt2_trained: train.snapshots names update " + std::to_string(p.snapshots.back()) +
+                            ", but the last one is train.updates, " + std::to_string(p.updates));
     if (!save_.folder.empty()) gt::check_save_place(save_, words_->words);
     if (!p.state.empty()) gt::check_state_folder(p.state, p.snapshots);
     for (double const x : {p.rate.peak, p.rate.least, p.clip, p.adam.decay, p.adam.epsilon})
@@ -150,6 +155,14 @@ struct gpt2_trained final : wf::trainable_model {
   wf::tensor weight(std::string_view name) const override { return now_.weight(name); }
   wf::tensor final_norm(wf::tensor const& x) const override { return now_.final_norm(x); }
   wf::tensor unembed(wf::tensor const& x) const override { return now_.unembed(x); }
+
+  /// Whether there is a window to learn from; the first items tell.
+  void check_plan(wf::probe_context const& at) const override {
+    auto const* const words = words_->words;
+    auto const between = ends_ && words ? words->special().eos : std::nullopt;
+    gt::require_window(gt::read_stream(at.data(), words, shape_.vocabulary, between, "train.source", plan_.context + 1),
+                       plan_.context);
+  }
 
   void train(wf::training const& t) const override {
     if (exact_)
@@ -189,13 +202,11 @@ struct gpt2_trained final : wf::trainable_model {
     auto const* const words = words_->words;
     auto const between = ends_ && words ? words->special().eos : std::nullopt;
     auto const data = gt::read_stream(t.data, words, shape_.vocabulary, between, "train.source");
+    gt::require_window(data, plan_.context);
     std::optional<gt::token_stream> held_out;
     if (t.held_out) held_out = gt::read_stream(*t.held_out, words, shape_.vocabulary, between, "train.held_out");
     gt::training_plan plan = plan_;
     plan.key = key_of(data, held_out ? &*held_out : nullptr);
-    for (auto const at : plan.snapshots)
-      if (at > plan.updates)
-        t.report.warn("snapshot " + std::to_string(at) + " lies beyond the last update, " + std::to_string(plan.updates));
     std::erase_if(plan.snapshots, [&](std::size_t at) { return at >= plan.updates; });  // the last comes anyway
 
     auto const keep = [&](std::size_t at, std::vector<std::pair<std::string, wf::tensor>> const& weights) {

@@ -246,9 +246,6 @@ struct loop {
 
   void run() {
     m.resize(learner.values().size()), v.resize(m.size());
-    if (data.tokens.size() <= plan.context)
-      throw data_error("gpt2_trained: the source gives " + std::to_string(data.tokens.size()) + " tokens, and a context of " +
-                       std::to_string(plan.context) + " needs more than that; choose a smaller `context`");
     if (held_out && held_out->tokens.size() < 2)
       throw data_error("gpt2_trained: the held-out source gives fewer than two tokens");
     named_tensors start;

@@ -14,6 +14,8 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/parameter_error.hpp>
+#include <wayfarer/probe.hpp>
 #include <wayfarer/run_files.hpp>
 #include <wayfarer/safetensors.hpp>
 
@@ -203,7 +205,7 @@ std::string four_digits(double loss) {
 
 }  // namespace
 
-struct topic_transformer final : wf::trainable_model {
+struct topic_transformer final : wf::trainable_model, wf::plan_checker {
   explicit topic_transformer(wf::config const& c)
       : spec_(read_spec(c)),
         layout_(spec_),
@@ -225,7 +227,19 @@ struct topic_transformer final : wf::trainable_model {
       plan_.snapshots.push_back(static_cast<std::size_t>(update));
     }
     std::sort(plan_.snapshots.begin(), plan_.snapshots.end());
+    if (epochs_ == 0) check_snapshots(spec_.updates, "train.updates");
     describe();
+  }
+
+  void check_snapshots(std::size_t updates, std::string const& by) const {
+    if (!plan_.snapshots.empty() && plan_.snapshots.back() > updates)
+      throw wf::usage_error("topic_transformer: train.snapshots names update " + std::to_string(plan_.snapshots.back()) +
+                            ", but the last one is " + std::to_string(updates) + ", by " + by);
+  }
+  /// The updates of epochs show with the documents.
+  void check_plan(wf::probe_context const& at) const override {
+    std::size_t const documents = at.items().size();
+    if (epochs_ != 0) check_snapshots(epochs_ * ((documents + spec_.batch - 1) / spec_.batch), "train.epochs");
   }
 
   wf::model_info const& info() const override { return info_; }
@@ -505,9 +519,6 @@ void topic_transformer::train(wf::training const& t) const {
     throw wf::usage_error("topic_transformer: train.keep_best and train.patience need held-out documents; wire train.held_out");
   if (has_fast_path(s) && plan_.method != tt::method_kind::plain && !data.cached())
     t.report.warn("the documents' counts do not fit into train.cache_mib and are made anew for every batch");
-  for (auto const update : plan_.snapshots)
-    if (update > s.updates)
-      t.report.warn("snapshot " + std::to_string(update) + " lies beyond the last update, " + std::to_string(s.updates));
 
   auto w = *start();
   std::vector<std::int64_t> logged, held_out_at;

@@ -210,6 +210,7 @@ struct activations final : wf::probe {
           k.head_axis = k.info->per_pair ? a : a + 1;
           if (!heads_.empty()) row[a].size = heads_.size();
         }
+      positions_.check(longest(k.info->along));
       std::size_t const places = positions_.places(longest(k.info->along));
       if (keep_ == keeping::mean) {
         k.shape = row;

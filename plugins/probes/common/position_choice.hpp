@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/tensor.hpp>
 
@@ -32,6 +33,13 @@ class position_choice {
       }
       wanted_.push_back(n);
     }
+  }
+
+  /// Throws usage_error for a position that no item has. `longest`: no item has more tokens; 0: that is not known.
+  void check(std::size_t longest) const {
+    for (auto const n : wanted_)
+      if (auto const most = static_cast<std::int64_t>(longest); most != 0 && (n >= most || n < -most))
+        throw usage_error("no item has position " + std::to_string(n) + ": they have at most " + counted(longest, "token"));
   }
 
   bool all() const noexcept { return all_; }

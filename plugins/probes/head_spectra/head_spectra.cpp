@@ -87,11 +87,17 @@ struct head_spectra final : wf::probe {
         composition_(c["composition"]),
         vectors_(c["vectors"]) {}
 
+  /// No hook; but what its weights can't give is said before they are read.
+  wf::hook_set needs(wf::model_info const& info) const override {
+    if (info.family == wf::model_family::encoder_decoder)
+      throw wf::usage_error("head_spectra reads models of one stack; " + info.architecture + " has an encoder and a decoder");
+    chosen(info);
+    return {};
+  }
+
   void finish(wf::accumulator const&, wf::results& out, wf::probe_context const& at) const override {
     auto const& model = at.model();
     auto const& info = model.info();
-    if (info.family == wf::model_family::encoder_decoder)
-      throw wf::usage_error("head_spectra reads models of one stack; " + info.architecture + " has an encoder and a decoder");
     auto const blocks = chosen(info);
     std::vector<block_weights> weights;
     for (auto const b : blocks) weights.push_back(read(model, b));

@@ -73,7 +73,11 @@ struct language_loss final : wf::probe, wf::reads_whole_texts {
   }
 
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
-    stack_of(at.model().info());
+    stack const top = stack_of(at.model().info());
+    // A text is the encoder's, and the decoder then starts with one token and predicts nothing.
+    if (auto const& given = at.data().info(); top.decoder && given.has_texts && !given.has_tokens && prepend_ < 0)
+      throw wf::usage_error("language_loss scores the decoder's tokens, and " + at.model().info().architecture +
+                            " puts texts into its encoder; give `decoder_ids` with a source of tokens");
     for (auto const* name : {"length", "predicted", "correct", "log_likelihood", "bytes", "characters"})
       acc.define_rows(name, {});
     if (!per_token_) return;

@@ -86,6 +86,7 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
     auto const& model = at.model().info();
     stack const top = stack_of(model);
     wf::dim const pos = places_of(at, top), layer{"layer", top.layers};
+    positions_.check(top.longest(at));
     for (auto const& a : attentions(top)) {
       acc.define_rows(a.field, {pos, layer, {"head", model.heads}});
       if (has(model.weights, top.block(0, a.hooks + "b_O"))) acc.define_rows(a.field + "_bias", {pos, layer});

@@ -61,6 +61,7 @@ struct logit_lens final : wf::probe {
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
     stack const top = stack_of(at.model().info());
     std::size_t const k = std::min(k_, at.model().info().vocabulary);
+    positions_.check(top.longest(at));
     for (auto const& v : views(top)) {
       wf::dim const states{v.dimension, v.hooks.size()}, pos{positions_.dimension(top.pos()), positions_.places(top.longest(at))};
       acc.define(v.prefix + "sums", {states, {"figure", figures}});

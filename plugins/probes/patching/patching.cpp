@@ -108,6 +108,7 @@ struct patching final : wf::probe, wf::plan_checker {
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {
     auto const& model = at.model().info();
     stack const top = stack_of(model);
+    positions_.check(top.longest(at));
     pairs(at);
     for (auto const& kind : kinds_) {
       wf::dims const shape = shape_of(kind, model, top, at);
