@@ -417,23 +417,21 @@ class character_bpe final : public bpe {
   }
 
   void put(symbol const& s, std::size_t begin, passage const& word, encoding& out) const override {
-    if (s.id < more_.first_without_token) return bpe::put(s, begin, word, out);
-    // A character that merges with others, and met none of them.
+    bool const is_unknown = s.id == rules_.unknown || s.id >= more_.first_without_token;
+    if (!is_unknown) return bpe::put(s, begin, word, out);
+    // A character that merges with others may have met none of them.
     std::string_view const text = word.text.substr(begin, s.end - begin);
-    if (falls_back(text)) {
+    if (s.id != rules_.unknown && falls_back(text)) {
       for (std::size_t k = 0; k < text.size(); ++k) {
         out.ids.push_back(more_.byte_tokens[static_cast<unsigned char>(text[k])]);
         out.spans.push_back(word.span(begin + k, begin + k + 1));
       }
-      return;
-    }
-    bool const joins = rules_.fuse_unknown && begin > 0 && !out.ids.empty() && out.ids.back() == rules_.unknown;
-    if (joins) {
+    } else if (rules_.fuse_unknown && begin > 0 && !out.ids.empty() && out.ids.back() == rules_.unknown) {
       out.spans.back().end = word.span(begin, s.end).end;
-      return;
+    } else {
+      out.ids.push_back(rules_.unknown);
+      out.spans.push_back(word.span(begin, s.end));
     }
-    out.ids.push_back(rules_.unknown);
-    out.spans.push_back(word.span(begin, s.end));
   }
 
   void cut(stretch const& s, encoding& out) const override {
