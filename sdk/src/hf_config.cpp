@@ -12,23 +12,86 @@
 namespace wayfarer {
 namespace {
 
-constexpr std::array types = {readable_type{"gpt2", "gpt2"},     readable_type{"t5", "t5"},
-                              readable_type{"mt5", "t5"},        readable_type{"bert", "bert"},
-                              readable_type{"roberta", "bert"},  readable_type{"xlm-roberta", "bert"},
-                              readable_type{"camembert", "bert"}};
+constexpr std::array types = {readable_type{"gpt2", "gpt2"},
+                              readable_type{"t5", "t5"},
+                              readable_type{"mt5", "t5"},
+                              readable_type{"bert", "bert"},
+                              readable_type{"roberta", "bert"},
+                              readable_type{"xlm-roberta", "bert"},
+                              readable_type{"camembert", "bert"},
+                              readable_type{"gpt_neo", "decoder"},
+                              readable_type{"gptj", "decoder"},
+                              readable_type{"gpt_neox", "decoder"},
+                              readable_type{"falcon", "decoder"},
+                              readable_type{"RefinedWebModel", "decoder"},
+                              readable_type{"RefinedWeb", "decoder"},
+                              readable_type{"bloom", "decoder"},
+                              readable_type{"opt", "decoder"},
+                              readable_type{"llama", "decoder"},
+                              readable_type{"mistral", "decoder"},
+                              readable_type{"qwen2", "decoder"},
+                              readable_type{"qwen3", "decoder"},
+                              readable_type{"gemma", "decoder"},
+                              readable_type{"gemma2", "decoder"},
+                              readable_type{"gemma3_text", "decoder"},
+                              readable_type{"phi", "decoder"},
+                              readable_type{"phi3", "decoder"},
+                              readable_type{"olmo2", "decoder"},
+                              readable_type{"starcoder2", "decoder"},
+                              readable_type{"gpt_bigcode", "decoder"},
+                              readable_type{"stablelm", "decoder"},
+                              readable_type{"granite", "decoder"},
+                              readable_type{"cohere", "decoder"},
+                              readable_type{"glm4", "decoder"},
+                              readable_type{"internlm2", "decoder"},
+                              readable_type{"smollm3", "decoder"}};
 
 /// What transformers calls the classes of a model_type: "GPT2LMHeadModel".
 struct class_name {
   std::string_view begin, model_type;
 };
-constexpr std::array class_names = {
-    class_name{"GPT2", "gpt2"},          class_name{"T5", "t5"},           class_name{"MT5", "mt5"},
-    class_name{"Bert", "bert"},          class_name{"Roberta", "roberta"}, class_name{"XLMRoberta", "xlm-roberta"},
-    class_name{"Camembert", "camembert"}};
+constexpr std::array class_names = {class_name{"GPTNeoX", "gpt_neox"},
+                                    class_name{"GPTNeo", "gpt_neo"},
+                                    class_name{"GPTJ", "gptj"},
+                                    class_name{"GPTBigCode", "gpt_bigcode"},
+                                    class_name{"Falcon", "falcon"},
+                                    class_name{"RWForCausalLM", "falcon"},
+                                    class_name{"Bloom", "bloom"},
+                                    class_name{"OPTFor", "opt"},
+                                    class_name{"LlamaFor", "llama"},
+                                    class_name{"LLaMAFor", "llama"},
+                                    class_name{"MistralFor", "mistral"},
+                                    class_name{"Qwen2For", "qwen2"},
+                                    class_name{"Qwen3For", "qwen3"},
+                                    class_name{"GemmaFor", "gemma"},
+                                    class_name{"Gemma2For", "gemma2"},
+                                    class_name{"Gemma3ForCausalLM", "gemma3_text"},
+                                    class_name{"PhiFor", "phi"},
+                                    class_name{"Phi3For", "phi3"},
+                                    class_name{"Olmo2", "olmo2"},
+                                    class_name{"Starcoder2", "starcoder2"},
+                                    class_name{"StableLm", "stablelm"},
+                                    class_name{"GraniteFor", "granite"},
+                                    class_name{"CohereFor", "cohere"},
+                                    class_name{"Glm4For", "glm4"},
+                                    class_name{"InternLM2", "internlm2"},
+                                    class_name{"SmolLM3", "smollm3"},
+                                    class_name{"GPT2", "gpt2"},
+                                    class_name{"T5", "t5"},
+                                    class_name{"MT5", "mt5"},
+                                    class_name{"Bert", "bert"},
+                                    class_name{"Roberta", "roberta"},
+                                    class_name{"XLMRoberta", "xlm-roberta"},
+                                    class_name{"Camembert", "camembert"}};
 
 /// Keys of a configuration that change no number of a forward pass: training, other tasks' heads, housekeeping, defaults of
 /// generation (`generation_tokens` reads those that matter).
 constexpr std::string_view harmless_keys =
+    " activation_dropout attention_softmax_in_fp32 auto_map bias_dropout_fusion cache_implementation embed_dropout"
+    " embed_pdrop embedding_dropout ffn_dropout inference_runner init_std masked_softmax_fusion max_batch_size"
+    " max_sequence_length offset_alibi pad_key_length pre_allocate_kv_cache pretraining_tp resid_dropout"
+    " residual_dropout scale_attention_softmax_in_fp32 skip_bias_add skip_bias_add_qkv slow_but_exact"
+    " validate_runner_input"
     " _attn_implementation _attn_implementation_autoset _name_or_path _num_labels architectures"
     " attention_dropout attention_probs_dropout_prob attn_implementation attn_pdrop bad_words_ids"
     " begin_suppress_tokens bos_token_id chunk_size_feed_forward classifier_activation classifier_dropout"
@@ -52,7 +115,45 @@ constexpr std::string_view harmless_keys =
 struct neutral {
   std::string_view key, value;
 };
-constexpr std::array number_keys = {neutral{"add_cross_attention", "false"},
+constexpr std::array number_keys = {neutral{"apply_residual_connection_post_layernorm", "false"},
+                                    neutral{"attention_bias", "false"},
+                                    neutral{"attention_chunk_size", ""},
+                                    neutral{"attention_layers", ""},
+                                    neutral{"attention_multiplier", ""},
+                                    neutral{"attention_types", ""},
+                                    neutral{"attn_temperature_tuning", "false"},
+                                    neutral{"clip_qkv", ""},
+                                    neutral{"dim_model_base", ""},
+                                    neutral{"embedding_multiplier", "1"},
+                                    neutral{"hidden_activation", ""},
+                                    neutral{"kv_lora_rank", ""},
+                                    neutral{"layer_types", ""},
+                                    neutral{"logits_scaling", "1"},
+                                    neutral{"mlp_bias", "false"},
+                                    neutral{"n_routed_experts", ""},
+                                    neutral{"new_decoder_architecture", "false"},
+                                    neutral{"no_rope_layers", ""},
+                                    neutral{"norm_type", "\"layer_norm\""},
+                                    neutral{"num_experts", "0"},
+                                    neutral{"num_experts_per_tok", "0"},
+                                    neutral{"num_local_experts", "0"},
+                                    neutral{"partial_rotary_factor", "1"},
+                                    neutral{"qk_layernorm", "false"},
+                                    neutral{"quantization_config", ""},
+                                    neutral{"query_pre_attn_scalar", ""},
+                                    neutral{"residual_multiplier", "1"},
+                                    neutral{"rope_local_base_freq", ""},
+                                    neutral{"rope_parameters", ""},
+                                    neutral{"rotary_emb_base", ""},
+                                    neutral{"scale_depth", ""},
+                                    neutral{"scale_emb", "1"},
+                                    neutral{"scale_embedding", "false"},
+                                    neutral{"sliding_window_pattern", ""},
+                                    neutral{"use_qk_norm", "false"},
+                                    neutral{"use_sliding_window", "false"},
+                                    neutral{"vision_config", ""},
+                                    neutral{"window_size", ""},
+                                    neutral{"add_cross_attention", "false"},
                                     neutral{"alibi", "false"},
                                     neutral{"attn_logit_softcapping", ""},
                                     neutral{"final_logit_softcapping", ""},
@@ -79,8 +180,26 @@ std::string list_of_types() {
   return all;
 }
 
+/// Why a family that is well known is not read: "" if nothing is known of it.
+std::string_view reason_against(std::string_view model_type) {
+  constexpr std::string_view experts =
+      " mixtral qwen2_moe qwen3_moe qwen3_next olmoe phimoe dbrx deepseek_v2 deepseek_v3 deepseek gpt_oss llama4 llama4_text"
+      " granitemoe granitemoeshared granitemoehybrid jamba arctic jetmoe minimax glm4_moe ernie4_5_moe hunyuan_v1_moe grok-1"
+      " switch_transformers ";
+  constexpr std::string_view towers =
+      " gemma3 gemma3n paligemma llava llava_next llava_onevision mllama qwen2_vl qwen2_5_vl qwen3_vl idefics idefics2 idefics3"
+      " smolvlm internvl internvl_chat phi3_v phi4_multimodal mistral3 pixtral aya_vision cohere2_vision glm4v blip-2 kosmos-2"
+      " fuyu chameleon ";
+  constexpr std::string_view recurrent = " rwkv mamba mamba2 falcon_mamba recurrent_gemma zamba zamba2 bamba falcon_h1 xlstm ";
+  auto const in = [&](std::string_view list) { return list.find(" " + std::string(model_type) + " ") != std::string_view::npos; };
+  if (in(experts)) return "it is a mixture of experts, which no model here computes";
+  if (in(towers)) return "it has an encoder of images beside the language model, which no model here computes";
+  if (in(recurrent)) return "it has layers without attention, which no model here computes";
+  return {};
+}
+
 /// The model_type whose name stands in front of the checkpoint's tensors ("roberta.encoder..."), or nothing.
-std::string named_by_tensors(std::string const& path, std::initializer_list<std::string_view> among) {
+std::string named_by_tensors(std::string const& path, std::span<std::string_view const> among) {
   try {
     for (auto const& name : open_checkpoint(path).names())
       for (auto const& t : among)
@@ -107,6 +226,18 @@ hf_config::hf_config(std::string path, json_value json)
     : path_(std::move(path)), json_(std::move(json)), reading_(std::make_shared<reading>()) {}
 
 hf_config hf_config::open(std::string const& path, std::initializer_list<std::string_view> model_types) {
+  hf_config c = open_one_of(path, {model_types.begin(), model_types.size()}, true);
+  if (auto const map = c.json_.find_set("auto_map"))
+    map->fail("this model brings its own code, which is never run; convert it to a plain " + c.model_type_ + " checkpoint");
+  c.refuse_unread();
+  return c;
+}
+
+hf_config hf_config::open_family(std::string const& path, std::span<std::string_view const> model_types) {
+  return open_one_of(path, model_types, false);
+}
+
+hf_config hf_config::open_one_of(std::string const& path, std::span<std::string_view const> model_types, bool guess) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   fs::path const at(path);
@@ -120,36 +251,42 @@ hf_config hf_config::open(std::string const& path, std::initializer_list<std::st
   if (auto const given = c.find("model_type"))
     c.model_type_ = given->as_string();
   else
-    c.model_type_ = c.type_without_key(path, model_types);
+    c.model_type_ = c.type_without_key(path, model_types, guess);
   if (std::find(model_types.begin(), model_types.end(), c.model_type_) == model_types.end()) {
     std::string wanted;
-    for (auto const& t : model_types) wanted += (wanted.empty() ? "" : " or ") + in_quotes(t);
+    if (model_types.size() <= 4)
+      for (auto const& t : model_types) wanted += (wanted.empty() ? "" : " or ") + in_quotes(t);
+    else
+      wanted = "a family that this plugin reads";
     auto const other = std::find_if(types.begin(), types.end(), [&](readable_type t) { return t.model_type == c.model_type_; });
-    std::string const advice =
-        other != types.end() ? "'model: " + std::string(other->plugin) + "' reads it" : "this build reads: " + list_of_types();
+    std::string const reason(reason_against(c.model_type_));
+    std::string const advice = other != types.end()
+                                   ? "'model: " + std::string(other->plugin) + "' reads it"
+                                   : reason + (reason.empty() ? "" : "; ") + "this build reads: " + list_of_types();
     (c.json_.find_set("model_type") ? c.json_.at("model_type") : c.json_)
         .fail("expected " + wanted + ", got " + in_quotes(c.model_type_) + "; " + advice);
   }
-  if (auto const map = c.json_.find_set("auto_map"))
-    map->fail("this model brings its own code, which is never run; convert it to a plain " + c.model_type_ + " checkpoint");
-  c.refuse_what_changes_numbers();
   return c;
 }
 
-std::string hf_config::type_without_key(std::string const& path, std::initializer_list<std::string_view> among) const {
+std::string hf_config::type_without_key(std::string const& path, std::span<std::string_view const> among, bool guess) const {
   std::string found, from, unknown;
   if (auto const classes = find("architectures"); classes && classes->kind() == json_kind::array && classes->size() != 0) {
     std::string const& name = classes->at(std::size_t{0}).as_string();
     for (auto const& c : class_names)
-      if (name.starts_with(c.begin)) found = c.model_type, from = "as \"architectures\" says";
+      if (found.empty() && name.starts_with(c.begin)) found = c.model_type, from = "as \"architectures\" says";
     if (found.empty()) unknown = name;
   }
   if (found.empty()) {
     found = named_by_tensors(path, among);
     from = "as the names of its tensors say";
   }
+  if (found.empty() && !guess)
+    json_.fail("has no model_type, and neither \"architectures\" nor the names of the tensors tell the family" +
+               (unknown.empty() ? std::string() : " (" + in_quotes(unknown) + " is not known)") +
+               "; this build reads: " + list_of_types());
   if (found.empty()) {
-    found = *among.begin();
+    found = among.front();
     from = "as the plugin's name says";
   }
   if (!unknown.empty()) from += ", though \"architectures\" names " + in_quotes(unknown) + ", which is not known here";
@@ -157,12 +294,27 @@ std::string hf_config::type_without_key(std::string const& path, std::initialize
   return found;
 }
 
-void hf_config::refuse_what_changes_numbers() const {
-  for (auto const& [key, value] : number_keys) {
-    auto const given = json_.find_set(key);
-    if (!given || to_json(*given) == value || to_json(*given) == std::string(value) + ".0") continue;
-    given->fail("is " + to_json(*given) + ", which changes what the model computes, and no model here follows it");
+void hf_config::refuse_unread() const {
+  std::string read;
+  std::optional<json_value> against;
+  {
+    std::lock_guard const lock(reading_->mutex);
+    for (auto const& [key, value] : number_keys) {
+      if (reading_->keys.contains(key)) {
+        read += (read.empty() ? "" : ", ") + std::string(key);
+        continue;
+      }
+      auto const given = json_.find_set(key);
+      bool const idle = given && given->kind() == json_kind::array && given->size() == 0;
+      if (!given || idle || to_json(*given) == value || to_json(*given) == std::string(value) + ".0") continue;
+      if (!against) against = given;
+    }
   }
+  if (!against) return;
+  std::string shown = to_json(*against);
+  if (shown.size() > 120) shown = shown.substr(0, 120) + "...";
+  against->fail("is " + shown + ", which changes what the model computes, and no model here follows it for " +
+                in_quotes(model_type_) + (read.empty() ? std::string() : "; of such keys it follows " + read));
 }
 
 std::string hf_config::folder() const {

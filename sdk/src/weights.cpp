@@ -27,8 +27,8 @@ tensor strided(tensor const& t, std::size_t offset, dims shape, std::vector<std:
 /// What training and saving put in front of a model's own names: torch.compile, DataParallel and DDP, Lightning, PEFT, the model
 /// classes of transformers.
 constexpr std::string_view wrappers[] = {"_orig_mod", "_fsdp_wrapped_module", "auto_model", "base_model",
-                                         "bert",      "language_model",       "model",      "module",
-                                         "roberta",   "transformer"};
+                                         "bert",      "gpt_neox",             "language_model", "model",
+                                         "module",    "roberta",              "transformer"};
 
 /// Bytes of the wrappers in front of a name.
 std::size_t wrapped(std::string_view name) {
@@ -48,6 +48,12 @@ std::size_t wrapped(std::string_view name) {
 constexpr std::string_view harmless_tensors[] = {"h.*.attn.bias",
                                                  "h.*.attn.masked_bias",
                                                  "h.*.crossattention.masked_bias",
+                                                 "h.*.attn.attention.bias",
+                                                 "h.*.attn.attention.masked_bias",
+                                                 "layers.*.attention.bias",
+                                                 "layers.*.attention.masked_bias",
+                                                 "layers.*.rotary_emb.inv_freq",
+                                                 "h.*.rotary_emb.inv_freq",
                                                  "embeddings.position_ids",
                                                  "embeddings.token_type_ids",
                                                  "pooler.dense.weight",

@@ -6,6 +6,8 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/pretrained.hpp>
 
+#include "cached_run.hpp"
+
 namespace wayfarer {
 
 gpt2_shape gpt2_shape::read(hf_config const& c) {
@@ -243,60 +245,11 @@ void gpt2_model::forward(batch const& items, run_request const& request, taps& a
   if (at.wants("logits")) at("logits", wayfarer::linear(request.last_logits_only ? x.last() : x, unembed_));
 }
 
-namespace {
-
-/// A run whose keys and values stay.
-struct going_on final : continued_run {
-  going_on(gpt2_model const& of, std::vector<key_values> read, std::vector<std::size_t> started)
-      : model_(of), read_(std::move(read)), first_(std::move(started)) {}
-
-  std::size_t items() const noexcept override { return first_.size(); }
-  std::size_t length(std::size_t item) const noexcept override { return read_.front().length(item); }
-
-  activations extend(batch const& more, run_request const& request) override {
-    if (!more.first_position.empty()) throw plugin_error("a run goes on where it stands; it takes no first positions");
-    if (more.items() != items())
-      throw plugin_error("a run of " + std::to_string(items()) + " items can't go on with " + std::to_string(more.items()));
-    batch next = more;
-    for (std::size_t i = 0; i < items(); ++i) next.first_position.push_back(first_[i] + length(i));
-    taps at(model_.info(), request);
-    std::vector<std::size_t> before;
-    for (std::size_t i = 0; i < items(); ++i) before.push_back(length(i));
-    try {
-      model_.forward(next, request, at, &read_);
-      return at.take();
-    } catch (...) {  // as if nothing had been read
-      for (auto& layer : read_)
-        for (std::size_t i = 0; i < items(); ++i) layer.shorten(i, before[i]);
-      throw;
-    }
-  }
-
-  std::unique_ptr<continued_run> branch(std::span<std::size_t const> of) const override {
-    std::vector<key_values> read;
-    for (auto const& layer : read_) read.push_back(layer.branch(of));
-    std::vector<std::size_t> first;
-    for (auto const i : of) first.push_back(first_.at(i));
-    return std::make_unique<going_on>(model_, std::move(read), std::move(first));
-  }
-
- private:
-  gpt2_model const& model_;
-  std::vector<key_values> read_;    // a layer each
-  std::vector<std::size_t> first_;  // position of each item's first token
-};
-
-}  // namespace
-
 std::unique_ptr<continued_run> gpt2_model::begin(batch const& items, run_request const& request, activations* captured) const {
-  auto first = items.first_position;
-  first.resize(items.items());
-  std::vector<key_values> read(shape_.layers, key_values(items.items(), shape_.d_model, request.precision));
-  taps at(info_, request);
-  forward(items, request, at, &read);
-  auto out = at.take();
-  if (captured) *captured = std::move(out);
-  return std::make_unique<going_on>(*this, std::move(read), std::move(first));
+  auto const pass = [this](batch const& some, run_request const& wanted, taps& at, std::vector<key_values>* past) {
+    forward(some, wanted, at, past);
+  };
+  return begin_cached(info_, pass, shape_.layers, shape_.d_model, items, request, captured);
 }
 
 }  // namespace wayfarer

@@ -1,1 +1,1 @@
-set(libraries gpt2_model)
+set(libraries model_common)

@@ -38,6 +38,13 @@ class WAYFARER_API hf_config {
   /// `remarks` tells. "auto_map" (code that comes with a model) is refused, since nothing here would run it, and so is a key that
   /// would change numbers in a way that no model here follows.
   static hf_config open(std::string const& path, std::initializer_list<std::string_view> model_types);
+  /// The same for a plugin that reads many families by their own rules: it runs no code of "auto_map" and passes it over, and
+  /// asks for the keys that change numbers before `refuse_unread` counts what is left of them. A missing model_type that nothing
+  /// else tells is an error.
+  static hf_config open_family(std::string const& path, std::span<std::string_view const> model_types);
+  /// Throws data_error for a key that changes numbers in some family, is not at the value that changes nothing, and that nobody
+  /// has asked for.
+  void refuse_unread() const;
 
   std::string const& path() const noexcept { return path_; }  ///< of config.json
   std::string folder() const;                                 ///< that it lies in, and the tokenizer's files with it
@@ -61,8 +68,8 @@ class WAYFARER_API hf_config {
  private:
   struct reading;
   hf_config(std::string path, json_value json);
-  std::string type_without_key(std::string const& path, std::initializer_list<std::string_view> among) const;
-  void refuse_what_changes_numbers() const;
+  std::string type_without_key(std::string const& path, std::span<std::string_view const> among, bool guess) const;
+  static hf_config open_one_of(std::string const& path, std::span<std::string_view const> model_types, bool guess);
   json_value required(std::string_view key) const;
 
   std::string path_, model_type_;

@@ -46,17 +46,25 @@ WAYFARER_API rows rows_from(tensor const&, std::shared_ptr<row_packing const> co
                             std::string_view what);
 /// x times a number.
 WAYFARER_API rows scaled(rows x, double by);
+/// limit tanh(x / limit): a soft cap.
+WAYFARER_API rows capped(rows x, double limit);
+/// Runs of columns side by side: [first[i], first[i] + width) for each i. Takes queries out of a projection that holds keys and
+/// values too.
+WAYFARER_API rows columns(rows const& x, std::size_t width, std::span<std::size_t const> first);
 
 struct norm_weights {
   tensor w, b{};  ///< [width]; undefined: 1 and 0
   double epsilon = 1e-5;
+  bool plus_one = false;  ///< the weight is 1 + w
+  /// A row is so many vectors side by side, each normed alone, as the heads of queries. w and b are of one of them, or of all.
+  std::size_t groups = 1;
 };
 /// (x - mean) / hook_scale = hook_normalized; times w plus b = hook_out.
 WAYFARER_API rows layer_norm(rows const& x, norm_weights const&, tap_scope const& at);
-/// The same without the mean: T5's norm.
+/// The same without the mean: the norm of T5, Llama and most since.
 WAYFARER_API rows rms_norm(rows const& x, norm_weights const&, tap_scope const& at);
 
-enum class activation { relu, gelu_tanh, gelu_erf, silu, tanh, identity };
+enum class activation { relu, gelu_tanh, gelu_erf, silu, tanh, identity, gelu_quick, relu_squared };
 /// Of Hugging Face's names ("gelu_new", "gelu", "relu", ...). Throws usage_error for one that is not known.
 WAYFARER_API activation activation_of(std::string_view name);
 WAYFARER_API rows activate(rows x, activation);
@@ -106,7 +114,9 @@ struct position_bias {
   std::size_t origin = 0;
   /// Or for every pair of every item; takes precedence.
   pairs full{};
-  bool any() const noexcept { return by_distance.defined() || full.defined(); }
+  /// Or [head, position of the key], the same for all queries: ALiBi.
+  tensor by_key{};
+  bool any() const noexcept { return by_distance.defined() || full.defined() || by_key.defined(); }
 };
 /// The bias of every pair, so that it can be tapped: `keys[i]` of item i.
 WAYFARER_API pairs expand(position_bias const&, std::shared_ptr<row_packing const> const& queries, std::vector<std::size_t> keys,
@@ -117,9 +127,13 @@ struct attend_options {
   double scale = 1;     ///< scores are scale q.k + bias
   bool causal = false;  ///< a query sees the keys up to its own; the last query of an item stands at its last key
   position_bias const* bias = nullptr;
+  /// Of keys and values: each serves heads / kv_heads neighbouring heads of the queries; 0: as many as heads.
+  std::size_t kv_heads = 0;
+  std::size_t window = 0;  ///< where causal: a query sees itself and the window - 1 keys before it; 0: all before it
+  double cap = 0;          ///< scores are cap tanh(score / cap), bias included; 0: no cap
 };
 /// Scores before bias and mask (hook_qk) and after (hook_attn_scores), their softmax (hook_pattern) and the values weighted by it
-/// (hook_z). q: [row, head * d_head]; keys and values of the same items, in their own packing.
+/// (hook_z). q: [row, head * d_head]; keys and values [row, kv_head * d_head] of the same items, in their own packing.
 WAYFARER_API rows attend(rows const& q, rows const& keys, rows const& values, attend_options const&, tap_scope const& at);
 /// The same over all that has been read.
 WAYFARER_API rows attend(rows const& q, key_values const&, attend_options const&, tap_scope const& at);

@@ -45,6 +45,8 @@ struct WAYFARER_API model_info {
   std::string activation;                  ///< of the MLPs (of the gate, if they have one), by Hugging Face's name; "": not known
   fact_map facts;                          ///< what others need not be told again, as source_info::facts
   std::vector<double> attention_scales{};  ///< of each layer where they differ; empty: attention_scale everywhere
+  /// Of keys and values: head h of the queries reads head h / (heads / kv_heads) of them. 0: as many as heads.
+  std::size_t kv_heads = 0;
 
   /// What that layer's scores q.k are multiplied by: what a probe of weights reads.
   double attention_scale_of(std::size_t layer) const noexcept {

@@ -101,11 +101,13 @@ struct attention_job {
   rows const& q;
   attention_keys const& kv;
   attend_options const& how;
-  tensor by_distance;  // in T
+  tensor by_distance, by_key;  // in T
   attention_pass pass;
   T* z;
 
   std::size_t d_head() const { return q.width() / how.heads; }
+  /// First column of the keys and values that a head of the queries reads.
+  std::size_t kv_column(std::size_t head) const { return (how.kv_heads ? head / (how.heads / how.kv_heads) : head) * d_head(); }
   /// Position of an item's first query among its keys.
   std::size_t first_query(std::size_t item) const { return how.causal ? kv.length(item) - q.packing().length(item) : 0; }
   /// How many keys a query sees: the first so many.
@@ -113,39 +115,54 @@ struct attention_job {
     return how.causal ? first_query(item) + query + 1 : kv.length(item);
   }
 
+  /// The first key that a query sees.
+  std::size_t first_key(std::size_t item, std::size_t query) const {
+    std::size_t const end = visible_keys(item, query);
+    return how.window && end > how.window ? end - how.window : 0;
+  }
+  /// Where the sums over keys begin: only whole blocks are left out, so that the order of a sum is the same for every tile.
+  std::size_t first_block(std::size_t item, std::size_t query) const { return first_key(item, query) / block_k * block_k; }
+
   T const* bias_row(std::size_t item, std::size_t head, std::size_t query) const {
     if (!how.bias) return nullptr;
     if (how.bias->full.defined()) return how.bias->full.head<T>(item, head) + query * kv.length(item);
+    if (by_key.defined()) return by_key.view<T const>().row(head).data() + (q.packing().first_position[item] - first_query(item));
     if (!by_distance.defined()) return nullptr;
     return by_distance.view<T const>().row(head).data() + (how.bias->origin - (first_query(item) + query));
   }
 
-  /// Scores of queries [q0, q1) of an item, [q1 - q0, ld], to softmaxed patterns; `seen` keys are there.
+  /// A query's scaled products with the keys that it sees, to scores.
+  void finish_scores(T* row, T by, std::size_t item, std::size_t head, std::size_t query) const {
+    std::size_t const from = first_key(item, query), n = visible_keys(item, query) - from;
+    T const* const bias = bias_row(item, head, query);
+    kernels<T>().scores(row + from, by, bias ? bias + from : nullptr, n);
+    if (how.cap > 0) kernels<T>().cap(row + from, static_cast<T>(how.cap), n);
+  }
+
+  /// Scores of queries [q0, q1) of an item, [q1 - q0, ld], to softmaxed patterns; keys [begin, seen) are there.
   void scores_to_pattern(T* s, std::size_t ld, std::size_t item, std::size_t head, std::size_t q0, std::size_t q1,
-                         std::size_t seen) const {
+                         std::size_t begin, std::size_t seen) const {
     auto const& k = kernels<T>();
     std::size_t const n_keys = kv.length(item);
     for (std::size_t i = q0; i < q1; ++i) {
       T* const row = s + (i - q0) * ld;
-      std::size_t const visible = visible_keys(item, i);
-      if (pass.scores_in) {
-        std::memcpy(row, pass.scores_in->head<T>(item, head) + i * n_keys, visible * sizeof(T));
-      } else {
-        k.scores(row, static_cast<T>(how.scale), bias_row(item, head, i), visible);
-      }
-      if (pass.scores_out) {
-        T* const out = pass.scores_out->head<T>(item, head) + i * n_keys;
-        std::memcpy(out, row, visible * sizeof(T));
-        std::fill(out + visible, out + n_keys, -std::numeric_limits<T>::infinity());
-      }
+      std::size_t const from = first_key(item, i), visible = visible_keys(item, i), n = visible - from;
+      auto const copy_out = [&](pairs const& to, T outside) {
+        T* const out = to.head<T>(item, head) + i * n_keys;
+        std::fill(out, out + from, outside);
+        std::memcpy(out + from, row + from, n * sizeof(T));
+        std::fill(out + visible, out + n_keys, outside);
+      };
+      if (pass.scores_in)
+        std::memcpy(row + from, pass.scores_in->head<T>(item, head) + i * n_keys + from, n * sizeof(T));
+      else
+        finish_scores(row, static_cast<T>(how.scale), item, head, i);
+      if (pass.scores_out) copy_out(*pass.scores_out, -std::numeric_limits<T>::infinity());
       if (!pass.pattern_out && !pass.values) continue;
-      k.softmax(row, visible);
+      k.softmax(row + from, n);
+      std::fill(row + begin, row + from, T(0));
       std::fill(row + visible, row + seen, T(0));
-      if (pass.pattern_out) {
-        T* const out = pass.pattern_out->head<T>(item, head) + i * n_keys;
-        std::memcpy(out, row, visible * sizeof(T));
-        std::fill(out + visible, out + n_keys, T(0));
-      }
+      if (pass.pattern_out) copy_out(*pass.pattern_out, T(0));
     }
   }
 
@@ -153,31 +170,33 @@ struct attention_job {
   void one_query(std::size_t item, std::size_t head) const {
     auto const& k = kernels<T>();
     std::size_t const n_keys = kv.length(item), dh = d_head(), ld = kv.width(), row = q.packing().offsets[item];
+    std::size_t const column = kv_column(head), begin = first_block(item, 0);
     T const* const query = q.data<T>() + row * q.width() + head * dh;
     T* const s = scratch<T>(n_keys + page + dh, 3);
     T* const part = s + n_keys;
     if (pass.pattern_in) {
       std::memcpy(s, pass.pattern_in->head<T>(item, head), n_keys * sizeof(T));
+      std::fill(s, s + first_key(item, 0), T(0));
     } else {
       if (!pass.scores_in)
-        for (std::size_t j = 0; j < n_keys; j += page) {
-          matrix const w{kv.page<T>(item, j / page, false) + head * dh, number_of(dtype_of<T>()), ld, false};
+        for (std::size_t j = begin; j < n_keys; j += page) {
+          matrix const w{kv.page<T>(item, j / page, false) + column, number_of(dtype_of<T>()), ld, false};
           std::size_t const n = std::min(page, n_keys - j);
           for (std::size_t b = 0; b < dh; b += block_k) {
             k.row_product(b ? part : s + j, query + b, w, b, std::min(block_k, dh - b), 0, n, false);
             if (b) k.add(s + j, s + j, part, n);
           }
         }
-      scores_to_pattern(s, n_keys, item, head, 0, 1, n_keys);
+      scores_to_pattern(s, n_keys, item, head, 0, 1, begin, n_keys);
     }
     if (!pass.values) return;
     T* const out = z + row * q.width() + head * dh;
     T* const sum = part + page;
-    for (std::size_t j = 0; j < n_keys; j += page) {
-      matrix const w{kv.page<T>(item, j / page, true) + head * dh, number_of(dtype_of<T>()), ld, true};
-      bool const begins = j % block_k == 0;
-      k.row_product(j < block_k ? out : sum, s + j, w, 0, std::min(page, n_keys - j), 0, dh, !begins);
-      if (j >= block_k && (j + page >= n_keys || (j + page) % block_k == 0)) k.add(out, out, sum, dh);
+    for (std::size_t j = begin; j < n_keys; j += page) {
+      matrix const w{kv.page<T>(item, j / page, true) + column, number_of(dtype_of<T>()), ld, true};
+      bool const begins = j % block_k == 0, first = j < begin + block_k;
+      k.row_product(first ? out : sum, s + j, w, 0, std::min(page, n_keys - j), 0, dh, !begins);
+      if (!first && (j + page >= n_keys || (j + page) % block_k == 0)) k.add(out, out, sum, dh);
     }
   }
 
@@ -186,21 +205,22 @@ struct attention_job {
     auto const& k = kernels<T>();
     std::size_t const n_keys = kv.length(item), dh = d_head(), ld = kv.width(), base = q.packing().offsets[item];
     std::size_t const reach = how.causal ? first_query(item) + last : n_keys, P = k.panel;
+    std::size_t const column = kv_column(head), begin = first_block(item, first);
     auto const type = number_of(dtype_of<T>());
     bool const need_scores = !pass.pattern_in && !pass.scores_in;
     std::size_t const key_panels = (reach + P - 1) / P, value_panels = (dh + P - 1) / P;
     T* const keys = need_scores ? scratch<T>(key_panels * P * dh, 0) : nullptr;
     if (need_scores)
-      for (std::size_t j = 0; j < key_panels; ++j) {
+      for (std::size_t j = begin / P; j < key_panels; ++j) {
         std::size_t const at = j * P % page, n = std::min(P, reach - j * P);
-        matrix const w{kv.page<T>(item, j * P / page, false) + at * ld + head * dh, type, ld, false};
+        matrix const w{kv.page<T>(item, j * P / page, false) + at * ld + column, type, ld, false};
         k.pack(keys + j * P * dh, w, 0, dh, 0, n);
       }
     T* const values = pass.values ? scratch<T>(value_panels * P * reach, 1) : nullptr;
     if (pass.values)
       for (std::size_t c = 0; c < value_panels; ++c)
-        for (std::size_t j = 0; j < reach; j += page) {
-          matrix const w{kv.page<T>(item, j / page, true) + head * dh, type, ld, true};
+        for (std::size_t j = begin; j < reach; j += page) {
+          matrix const w{kv.page<T>(item, j / page, true) + column, type, ld, true};
           k.pack(values + (c * reach + j) * P, w, 0, std::min(page, reach - j), c * P, std::min(P, dh - c * P));
         }
     std::size_t const ld_s = (reach + P - 1) / P * P + P;
@@ -208,29 +228,31 @@ struct attention_job {
     T* const s = scratch<T>(tile * ld_s, 2);
     for (std::size_t q0 = first; q0 < last; q0 += tile) {
       std::size_t const q1 = std::min(q0 + tile, last), seen = how.causal ? first_query(item) + q1 : n_keys;
+      std::size_t const block = first_block(item, q0);
       T const* const query = q.data<T>() + (base + q0) * q.width() + head * dh;
       if (pass.pattern_in) {
-        // Whatever somebody wrote for later keys is not read.
+        // Whatever somebody wrote for keys that a query does not see is not read.
         for (std::size_t i = q0; i < q1; ++i) {
           T* const row = s + (i - q0) * ld_s;
-          std::size_t const visible = visible_keys(item, i);
-          std::memcpy(row, pass.pattern_in->head<T>(item, head) + i * n_keys, visible * sizeof(T));
+          std::size_t const from = first_key(item, i), visible = visible_keys(item, i);
+          std::fill(row + block, row + from, T(0));
+          std::memcpy(row + from, pass.pattern_in->head<T>(item, head) + i * n_keys + from, (visible - from) * sizeof(T));
           std::fill(row + visible, row + seen, T(0));
         }
       } else {
         if (need_scores)
-          for (std::size_t j = 0; j * P < seen; ++j)
+          for (std::size_t j = block / P; j * P < seen; ++j)
             for (std::size_t b = 0; b < dh; b += block_k)
               k.product(s + j * P, ld_s, query + b, q.width(), keys + (j * dh + b) * P, q1 - q0, std::min(P, seen - j * P),
                         std::min(block_k, dh - b), b > 0);
-        scores_to_pattern(s, ld_s, item, head, q0, q1, seen);
+        scores_to_pattern(s, ld_s, item, head, q0, q1, block, seen);
       }
       if (!pass.values) continue;
       T* const out = z + (base + q0) * q.width() + head * dh;
       for (std::size_t c = 0; c < value_panels; ++c)
-        for (std::size_t b = 0; b < seen; b += block_k)
+        for (std::size_t b = block; b < seen; b += block_k)
           k.product(out + c * P, q.width(), s + b, ld_s, values + (c * reach + b) * P, q1 - q0, std::min(P, dh - c * P),
-                    std::min(block_k, seen - b), b > 0);
+                    std::min(block_k, seen - b), b > block);
     }
   }
 
@@ -240,8 +262,7 @@ struct attention_job {
     split(of.items() * how.heads, of.rows() * q.width(), [&](std::size_t i) {
       std::size_t const item = i / how.heads, head = i % how.heads, n_keys = kv.length(item);
       for (std::size_t query = 0; query < of.length(item); ++query) {
-        T* const row = s.head<T>(item, head) + query * n_keys;
-        kernels<T>().scores(row, T(1), bias_row(item, head, query), visible_keys(item, query));
+        finish_scores(s.head<T>(item, head) + query * n_keys, T(1), item, head, query);
       }
     });
     mask(s);
@@ -255,6 +276,7 @@ struct attention_job {
       std::size_t const item = i / how.heads, head = i % how.heads, n_keys = kv.length(item);
       for (std::size_t query = 0; query < of.length(item); ++query) {
         T* const row = s.head<T>(item, head) + query * n_keys;
+        std::fill(row, row + first_key(item, query), -std::numeric_limits<T>::infinity());
         std::fill(row + visible_keys(item, query), row + n_keys, -std::numeric_limits<T>::infinity());
       }
     });
@@ -312,6 +334,17 @@ void check_bias(position_bias const& bias, rows const& q, attention_keys const& 
         throw plugin_error("a position bias of other lengths");
     return;
   }
+  if (bias.by_key.defined()) {
+    if (bias.by_key.rank() != 2 || bias.by_key.size(0) != how.heads)
+      throw plugin_error("a position bias is [head, key], not " + describe(bias.by_key.shape()));
+    for (std::size_t i = 0; i < q.packing().items(); ++i) {
+      std::size_t const queries = q.packing().length(i), at = q.packing().first_position[i];
+      std::size_t const before = how.causal ? kv.length(i) - queries : 0;
+      if (queries && (at < before || at - before + kv.length(i) > bias.by_key.size(1)))
+        throw plugin_error("the position bias does not reach over " + std::to_string(kv.length(i)) + " keys");
+    }
+    return;
+  }
   if (bias.by_distance.rank() != 2 || bias.by_distance.size(0) != how.heads)
     throw plugin_error("a position bias is [head, distance], not " + describe(bias.by_distance.shape()));
   for (std::size_t i = 0; i < q.packing().items(); ++i) {
@@ -322,9 +355,11 @@ void check_bias(position_bias const& bias, rows const& q, attention_keys const& 
 }
 
 rows attend_to(rows const& q, attention_keys const& kv, attend_options const& how, tap_scope const& at) {
-  if (how.heads == 0 || q.width() % how.heads != 0 || kv.width() != q.width())
+  std::size_t const kv_heads = how.kv_heads ? how.kv_heads : how.heads;
+  if (how.heads == 0 || q.width() % how.heads != 0 || how.heads % kv_heads != 0 || kv.width() != q.width() / how.heads * kv_heads)
     throw plugin_error("queries of " + std::to_string(q.width()) + " numbers do not fit " + std::to_string(how.heads) +
                        " heads or keys of " + std::to_string(kv.width()));
+  if (how.window && !how.causal) throw plugin_error("a window needs an order: only causal attention has one");
   std::vector<std::size_t> keys;
   for (std::size_t i = 0; i < q.packing().items(); ++i) {
     keys.push_back(kv.length(i));
@@ -337,15 +372,16 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
   bool const scores = at.wants("hook_attn_scores"), pattern = at.wants("hook_pattern");
   pairs s = make(scores), p = make(pattern);
   with_type(q.type(), [&]<class T>(T const*) {
-    attention_job<T> job{q, kv, how, {}, {}, z.overwrite<T>()};
+    attention_job<T> job{q, kv, how, {}, {}, {}, z.overwrite<T>()};
     if (how.bias && how.bias->by_distance.defined()) job.by_distance = how.bias->by_distance.to(q.type());
+    if (how.bias && how.bias->by_key.defined()) job.by_key = how.bias->by_key.to(q.type());
     attention_pass next;
     pairs products = make(at.wants("hook_qk"));
     if (products.defined()) {
       attend_options plain = how;
-      plain.causal = false, plain.bias = nullptr;
+      plain.causal = false, plain.bias = nullptr, plain.window = 0, plain.cap = 0;
       attention_pass const only_products{.scores_out = &products, .values = false};
-      attention_job<T>{q, kv, plain, {}, only_products, job.z}.run();
+      attention_job<T>{q, kv, plain, {}, {}, only_products, job.z}.run();
       products = at("hook_qk", std::move(products));
     }
     if (at.edits("hook_qk") || at.edits("hook_attn_scores")) {
@@ -411,14 +447,24 @@ rows attention(rows const& x, rows const& memory, attention_weights const& w, at
 pairs expand(position_bias const& bias, std::shared_ptr<row_packing const> const& queries, std::vector<std::size_t> keys,
              dtype precision) {
   if (bias.full.defined()) return bias.full;
-  std::size_t const heads = bias.by_distance.size(0);
+  bool const by_key = bias.by_key.defined();
+  std::size_t const heads = (by_key ? bias.by_key : bias.by_distance).size(0);
   pairs out(queries, keys, heads, precision);
   with_type(out.type(), [&]<class T>(T const*) {
-    tensor const table = bias.by_distance.to(out.type());
+    tensor const table = (by_key ? bias.by_key : bias.by_distance).to(out.type());
     auto const from = table.view<T const>();
     for (std::size_t i = 0; i < queries->items(); ++i)
       for (std::size_t h = 0; h < heads; ++h)
         for (std::size_t q = 0; q < queries->length(i); ++q) {
+          if (by_key) {
+            // The last query stands at the last key.
+            std::size_t const first = queries->first_position[i] + queries->length(i) - keys[i];
+            if (first + keys[i] > table.size(1))
+              throw plugin_error("the position bias does not reach over " + std::to_string(keys[i]) + " keys");
+            T const* const row = from.row(h).data() + first;
+            std::copy(row, row + keys[i], out.head<T>(i, h) + q * keys[i]);
+            continue;
+          }
           std::size_t const at = queries->first_position[i] + q;
           if (bias.origin < at || bias.origin - at + keys[i] > table.size(1))
             throw plugin_error("the position bias does not reach over " + std::to_string(keys[i]) + " keys");

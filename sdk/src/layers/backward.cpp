@@ -184,6 +184,8 @@ void embed_positions_backward(rows const& dx, tensor const& d_table, std::size_t
 namespace {
 
 rows norm_backward(rows const& x, norm_weights const& weights, rows const& dy, weight_gradient const& gradient, bool centred) {
+  if (weights.plus_one || weights.groups != 1)
+    throw plugin_error("a norm's backward pass knows no weights plus one and no groups");
   check_like(x, dy, x.width(), "a norm's gradient");
   std::size_t const d = x.width();
   rows dx = x.like(d);

@@ -104,6 +104,8 @@ struct attention_gradient {
 
 rows attend_backward(rows const& q, rows const& keys, rows const& values, attend_options const& how, rows const& dz) {
   if (how.bias && how.bias->any()) throw plugin_error("attend_backward knows no position biases");
+  if ((how.kv_heads && how.kv_heads != how.heads) || how.window || how.cap > 0)
+    throw plugin_error("attend_backward knows no grouped keys, windows or caps");
   std::size_t const width = q.width();
   if (how.heads == 0 || width % how.heads != 0 || keys.width() != width || values.width() != width || dz.width() != width ||
       keys.count() != q.count() || values.count() != q.count() || dz.count() != q.count() ||

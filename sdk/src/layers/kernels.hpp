@@ -25,7 +25,7 @@ struct matrix {
   bool in_first;
 };
 
-enum class act : std::uint8_t { relu, gelu_tanh, gelu_erf, silu, tanh, identity };
+enum class act : std::uint8_t { relu, gelu_tanh, gelu_erf, silu, tanh, identity, gelu_quick, relu_squared };
 
 /// One step of AdamW: m and v are the moments, g is scaled before it counts.
 template <class T>
@@ -76,6 +76,11 @@ struct kernel_table {
   double (*cross_entropy)(T* s, size n, size target, T by);
   double (*sum_of_squares)(T const* x, size n);
   void (*adamw)(T* w, T* m, T* v, T const* g, size n, adamw_constants<T> const&);
+  // Positions and limits of attention.
+  /// Turns n planes of a head by their angles: numbers (j, j + n), or (2j, 2j + 1) where `pairs`.
+  void (*rotate)(T* x, T const* cos, T const* sin, size n, bool pairs);
+  /// x = at tanh(x / at).
+  void (*cap)(T* x, T at, size n);
 };
 
 extern kernel_table<float> const kernels_baseline_f32;

@@ -156,55 +156,100 @@ rows scaled(rows x, double by) {
   return x;
 }
 
+rows capped(rows x, double limit) {
+  with_type(x.type(), [&]<class T>(T const*) {
+    T* const p = x.own<T>();
+    in_chunks(x.count() * x.width(),
+              [&](std::size_t first, std::size_t n) { kernels<T>().cap(p + first, static_cast<T>(limit), n); });
+  });
+  return x;
+}
+
+rows columns(rows const& x, std::size_t width, std::span<std::size_t const> first) {
+  rows out = x.like(width * first.size());
+  for (auto const at : first)
+    if (at + width > x.width())
+      throw plugin_error("columns " + std::to_string(at) + " to " + std::to_string(at + width) + " of rows of " +
+                         std::to_string(x.width()) + " numbers");
+  with_type(x.type(), [&]<class T>(T const*) {
+    T* const to = out.overwrite<T>();
+    T const* const from = x.data<T>();
+    in_row_chunks(x.count(), out.width(), [&](std::size_t row, std::size_t n) {
+      for (std::size_t i = row; i < row + n; ++i)
+        for (std::size_t j = 0; j < first.size(); ++j)
+          std::memcpy(to + i * out.width() + j * width, from + i * x.width() + first[j], width * sizeof(T));
+    });
+  });
+  return out;
+}
+
 // ---- norms -------------------------------------------------------------------------------------------------------------------
 
 namespace {
 
+/// The weight or bias of a norm: of one vector, or of all that lie side by side in a row.
 template <class T>
-void check_norm(rows const& x, norm_weights const& w) {
-  if (w.w.defined()) check_width(x, w.w.size(0), "a norm");
-  if (w.b.defined()) check_width(x, w.b.size(0), "a norm");
-}
+struct norm_parameter {
+  std::shared_ptr<T const> all;
+  std::size_t apart = 0;  // from one vector's numbers to the next one's
+  T const* of(std::size_t group) const { return all ? all.get() + group * apart : nullptr; }
+
+  norm_parameter(tensor const& t, rows const& x, std::size_t groups, bool plus_one) {
+    if (!t.defined()) return;
+    std::size_t const d = x.width() / groups, n = t.rank() == 1 ? t.size(0) : 0;
+    if (n != d && n != x.width())
+      throw plugin_error("a norm expects rows of " + std::to_string(groups == 1 ? n : n * groups) + " numbers, not " +
+                         std::to_string(x.width()));
+    all = numbers<T>(t, n);
+    apart = n == d ? 0 : d;
+    if (!plus_one) return;
+    auto own = std::make_shared<std::vector<T>>(all.get(), all.get() + n);
+    for (auto& v : *own) v += T(1);
+    all = {own, own->data()};
+  }
+};
 
 rows norm(rows const& x, norm_weights const& weights, tap_scope const& at, bool centred) {
   rows out = x.like(x.width());
-  std::size_t const d = x.width();
+  std::size_t const groups = weights.groups;
+  if (groups == 0 || x.width() % groups != 0)
+    throw plugin_error("a norm of " + std::to_string(groups) + " parts does not fit rows of " + std::to_string(x.width()) +
+                       " numbers");
+  std::size_t const d = x.width() / groups, count = x.count() * groups;
   with_type(x.type(), [&]<class T>(T const*) {
-    check_norm<T>(x, weights);
-    auto const w = weights.w.defined() ? numbers<T>(weights.w, d) : std::shared_ptr<T const>();
-    auto const b = weights.b.defined() ? numbers<T>(weights.b, d) : std::shared_ptr<T const>();
+    norm_parameter<T> const w(weights.w, x, groups, weights.plus_one), b(weights.b, x, groups, false);
     auto const& k = kernels<T>();
     if (!at.wants("hook_scale") && !at.wants("hook_normalized")) {
       T* const to = out.overwrite<T>();
       T const* const from = x.data<T>();
-      in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+      in_row_chunks(count, d, [&](std::size_t first, std::size_t n) {
         for (std::size_t i = first; i < first + n; ++i) {
           T mean, scale;
           k.norm_scale(&mean, &scale, from + i * d, d, weights.epsilon, centred);
           k.norm_apply(to + i * d, from + i * d, mean, scale, d);
-          k.affine(to + i * d, to + i * d, w.get(), b.get(), d);
+          k.affine(to + i * d, to + i * d, w.of(i % groups), b.of(i % groups), d);
         }
       });
       return;
     }
     // Step by step, so that each can be looked at and changed.
-    rows scale = x.like(1), means = x.like(1), normalized = x.like(d);
+    rows scale = x.like(groups), means = x.like(groups), normalized = x.like(x.width());
     T const* const from = x.data<T>();
     T *const s = scale.overwrite<T>(), *const m = means.overwrite<T>();
-    in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+    in_row_chunks(count, d, [&](std::size_t first, std::size_t n) {
       for (std::size_t i = first; i < first + n; ++i) k.norm_scale(m + i, s + i, from + i * d, d, weights.epsilon, centred);
     });
     scale = at("hook_scale", std::move(scale));
     T const* const tapped = scale.data<T>();
     T* const middle = normalized.overwrite<T>();
-    in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
+    in_row_chunks(count, d, [&](std::size_t first, std::size_t n) {
       for (std::size_t i = first; i < first + n; ++i) k.norm_apply(middle + i * d, from + i * d, m[i], tapped[i], d);
     });
     normalized = at("hook_normalized", std::move(normalized));
     T const* const before = normalized.data<T>();
     T* const to = out.overwrite<T>();
-    in_row_chunks(x.count(), d, [&](std::size_t first, std::size_t n) {
-      for (std::size_t i = first; i < first + n; ++i) k.affine(to + i * d, before + i * d, w.get(), b.get(), d);
+    in_row_chunks(count, d, [&](std::size_t first, std::size_t n) {
+      for (std::size_t i = first; i < first + n; ++i) k.affine(to + i * d, before + i * d, w.of(i % groups), b.of(i % groups), d);
     });
   });
   return at("hook_out", std::move(out));
@@ -224,6 +269,10 @@ layer_kernels::act act_of(activation a) {
       return layer_kernels::act::silu;
     case activation::tanh:
       return layer_kernels::act::tanh;
+    case activation::gelu_quick:
+      return layer_kernels::act::gelu_quick;
+    case activation::relu_squared:
+      return layer_kernels::act::relu_squared;
     case activation::identity:
       break;
   }
@@ -240,14 +289,19 @@ rows rms_norm(rows const& x, norm_weights const& w, tap_scope const& at) {
 // ---- MLP ---------------------------------------------------------------------------------------------------------------------
 
 activation activation_of(std::string_view name) {
-  if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh") return activation::gelu_tanh;
+  if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh" || name == "gelu_accurate")
+    return activation::gelu_tanh;
+  if (name == "quick_gelu") return activation::gelu_quick;
+  if (name == "relu2") return activation::relu_squared;
   if (name == "gelu" || name == "gelu_python") return activation::gelu_erf;
   if (name == "relu") return activation::relu;
   if (name == "silu" || name == "swish") return activation::silu;
   if (name == "tanh") return activation::tanh;
   if (name == "linear") return activation::identity;
   throw usage_error("the activation function '" + std::string(name) +
-                    "' is not known; known are gelu_new, gelu_fast, gelu_pytorch_tanh, gelu, relu, silu, swish, tanh, linear");
+                    "' is not known; known are gelu_new, gelu_fast, gelu_pytorch_tanh, gelu_accurate, quick_gelu, gelu, "
+                    "gelu_python, relu, relu2, "
+                    "silu, swish, tanh, linear");
 }
 
 rows activate(rows x, activation a) {

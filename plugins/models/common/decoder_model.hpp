@@ -1,0 +1,84 @@
+// The one transformer of all decoders: hooks, weights, forward pass and continued runs of a model that decoder_spec describes.
+//
+// An attention layer is four parts: project (queries, keys, values), position (norms of the heads, rotation), cache, attend. What
+// a family differs in is a choice in the description, never a branch on its name. Constructed before any weight is read; `take`
+// brings the weights in, once. From then on immutable, for any number of threads.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <wayfarer/layers.hpp>
+#include <wayfarer/model.hpp>
+#include <wayfarer/rotary.hpp>
+#include <wayfarer/taps.hpp>
+#include <wayfarer/weights.hpp>
+
+#include "decoder_spec.hpp"
+
+namespace wayfarer {
+
+struct decoder_model : model {
+  /// `find_tokenizer` is asked each time and may give null.
+  decoder_model(decoder_spec, std::function<tokenizer const*()> find_tokenizer);
+
+  /// The weights of a checkpoint's folder or file, mapped.
+  void take(std::string const& path);
+  /// The headers of a checkpoint alone: throws what `take`, and a pass where hooks are needed, would.
+  void look_at(std::string const& path, hook_set const& needed);
+  /// What a user should know of the checkpoint, one sentence each.
+  std::vector<std::string> remarks_on_files() const;
+
+  decoder_spec const& spec() const noexcept { return spec_; }
+  model_info const& info() const override { return info_; }
+  tokenizer const* text_tokenizer() const override { return find_tokenizer_(); }
+  tensor weight(std::string_view name) const override { return weights_.weight(name); }
+  batch encode(item_block const&, encode_options const&) const override;
+  std::string token_text(std::int32_t token) const override;
+  activations run(batch const&, run_request const&) const override;
+  std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
+  tensor final_norm(tensor const& x) const override;
+  tensor unembed(tensor const& x) const override;
+
+ private:
+  struct block {
+    norm_weights ln1, ln2, ln1_post, ln2_post, q_norm, k_norm;
+    linear_weights q, k, v, qkv, o;
+    mlp_weights mlp;
+  };
+  /// What all layers of one pass share.
+  struct pass {
+    run_request const& request;
+    std::vector<rows> angles;  // of each rotation
+    position_bias bias;
+    std::vector<key_values>* past;
+  };
+
+  void find_parts();
+  linear_weights linear(std::string_view part, std::string const& stored) const;
+  norm_weights norm(std::string const& stored, bool bias) const;
+  rows norm(rows const& x, norm_weights const&, tap_scope const& at) const;
+  void check_positions(row_packing const&, std::vector<key_values> const* past) const;
+
+  void forward(batch const&, run_request const&, taps& at, std::vector<key_values>* past) const;
+  rows embedding(batch const&, std::shared_ptr<row_packing const> const&, run_request const&, taps& at) const;
+  rows attention(std::size_t layer, rows const& x, pass const&, tap_scope const& at) const;
+  rows feed_forward(block const&, rows const& x, tap_scope const& at) const;
+  rows head(rows x) const;
+  rows added(rows x) const { return spec_.residual_scale == 1 ? std::move(x) : scaled(std::move(x), spec_.residual_scale); }
+
+  decoder_spec spec_;
+  std::function<tokenizer const*()> find_tokenizer_;
+  weight_table weights_;
+  model_info info_;
+  tensor token_table_, position_table_;
+  norm_weights embed_ln_, ln_final_;
+  linear_weights project_in_, project_out_, unembed_;
+  std::vector<std::size_t> q_columns_, k_columns_, v_columns_;  // of a fused projection
+  std::vector<block> blocks_;
+};
+
+}  // namespace wayfarer
