@@ -260,7 +260,7 @@ void read_granite(hf_config const& c, decoder_spec& s) {
 
 void read_cohere(hf_config const& c, decoder_spec& s) {
   s.rms = s.head_norms_rms = false, s.norm_bias = false;
-  s.form = residual_form::parallel;
+  s.form = residual_form::parallel, drop(s, "ln2");
   if (c.flag("attention_bias", false)) s.biases += "q k v o ";
   s.head_norms = s.head_norms_own = c.flag("use_qk_norm", false);
   if (!s.head_norms) drop(s, "q_norm"), drop(s, "k_norm");
@@ -328,10 +328,12 @@ void read_gptj(hf_config const& c, decoder_spec& s) {
   layer_norms(s);
   s.form = residual_form::parallel;
   require_flag(c, "rotary", true), require_flag(c, "scale_attn_weights", true);
-  std::size_t const turned = c.size("rotary_dim", s.d_head, std::min<std::size_t>(64, s.d_head));
-  if (turned % 2 != 0) c.json().at("rotary_dim").fail("an even number of each head can turn");
-  read_rotary(c, s, {.pairs = true});
-  s.rotations.front().turned = turned;
+  rotary r;
+  r.turned = c.size("rotary_dim", s.d_head, std::min<std::size_t>(64, s.d_head));
+  if (r.turned % 2 != 0) c.json().at("rotary_dim").fail("an even number of each head can turn");
+  r.pairs = true, r.positions = s.positions;
+  s.rotations = {r};
+  for (auto& layer : s.each) layer.turns = true;
 }
 
 void read_gpt_neo(hf_config const& c, decoder_spec& s) {
