@@ -57,7 +57,7 @@ _wayfarer() {
       if [ "$COMP_CWORD" -eq 2 ]; then
         case $verb in
           plugins) words=(list describe check) ;;
-          model) words=(info hooks weights) ;;
+          model) words=(info hooks list weights) ;;
           new) words=(probe metric source model) ;;
           bench) words=(probes models sources metrics kernels) ;;
           completion) words=(bash) ;;

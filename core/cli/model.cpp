@@ -6,6 +6,7 @@
 #include <set>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/hf_config.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/pretrained.hpp>
@@ -232,27 +233,45 @@ int show_weights(model const& m, bool json, std::vector<std::string> const& patt
   return 0;
 }
 
+/// The kinds of folders that are read, by plugin.
+int list_types(bool json) {
+  json_value all = json_value::array();
+  std::vector<std::vector<std::string>> rows;
+  for (auto const& t : readable_types()) {
+    all.push_back(json_value::object({{"model_type", t.model_type}, {"plugin", t.plugin}}));
+    rows.push_back({std::string(t.model_type), std::string(t.plugin)});
+  }
+  if (json)
+    std::cout << printable_json(all, 2) << '\n';
+  else
+    std::cout << format_table({"model_type", "plugin"}, rows)
+              << "\nmodel_type stands in a folder's config.json: 'model: {model: PLUGIN, path: FOLDER}' reads it\n";
+  return 0;
+}
+
 }  // namespace
 
 int model_verb(words const& arguments) {
   verb_options o(
-      "model info|hooks|weights PLUGIN [NAME]... --path DIR [OPTIONS]",
+      "model info|hooks|weights PLUGIN [NAME]... --path DIR [OPTIONS]\n       wayfarer model list [--json]",
       "Tells what a model in a folder is: its sizes, its hooks (the places in a forward pass where activations can be\n"
       "read and changed), or its weights by the names that are common to all models. NAME chooses some; * stands for\n"
-      "anything. Makes no forward pass.",
+      "anything. Makes no forward pass. `list` says which kinds of Hugging Face folders this build reads: the model_type of\n"
+      "their config.json, and the plugin.",
       {"wayfarer model info gpt2 --path ~/models/gpt2", "wayfarer model hooks gpt2 'blocks.0.*' --path ~/models/gpt2",
        "wayfarer model weights t5 '*.W_Q' --path ~/models/t5-small --json",
-       "wayfarer model info gpt2 --path ~/models/gpt2 --values"});
+       "wayfarer model info gpt2 --path ~/models/gpt2 --values", "wayfarer model list"});
   o.positional("ACTION");
   add_model_options(o);
   o.positional("NAME", -1);
   o.named().add_options()("json", "print JSON")("values", "info: read every weight, and count NaN and infinities");
   if (!o.parse(arguments)) return 0;
   std::string const action = o.required("ACTION");
-  std::vector<std::string> const actions{"info", "hooks", "weights"};
+  std::vector<std::string> const actions{"info", "hooks", "list", "weights"};
   if (std::find(actions.begin(), actions.end(), action) == actions.end())
-    throw usage_error("'model' can tell info, hooks and weights, but not '" + printable(action) + "'" +
+    throw usage_error("'model' can tell info, hooks, weights and list, but not '" + printable(action) + "'" +
                       did_you_mean(action, actions));
+  if (action == "list") return list_types(o.has("json"));
   auto patterns = o.all("NAME");
   if (action == "info" && !patterns.empty())
     throw usage_error("'model info' takes no names; 'model hooks' and 'model weights' do");

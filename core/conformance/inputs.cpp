@@ -202,11 +202,7 @@ fs::path generated_files::gpt2() {
   }
   w.add("ln_f.weight", {d}, 1, 0.1), w.add("ln_f.bias", {d}, 0, 0.1);
   w.write(folder / "model.safetensors");
-  auto tokens = json_value::object();
-  for (unsigned b = 0; b < 256; ++b) tokens.set(byte_character(b), b);
-  tokens.set("<|endoftext|>", 256);
-  write_file_atomically((folder / "vocab.json").string(), to_json(tokens));
-  write_file_atomically((folder / "merges.txt").string(), std::string_view("#version: 0.2\n"));
+  write_bytes_tokenizer(folder);
   write_file_atomically((folder / "config.json").string(),
                         to_json(json_value::object({{"architectures", json_value::array({"GPT2LMHeadModel"})},
                                                     {"model_type", "gpt2"},
@@ -218,6 +214,53 @@ fs::path generated_files::gpt2() {
                                                     {"vocab_size", vocabulary},
                                                     {"layer_norm_epsilon", 1e-5},
                                                     {"activation_function", "gelu_new"},
+                                                    {"bos_token_id", 256},
+                                                    {"eos_token_id", 256}}),
+                                2));
+  return folder;
+}
+
+/// GPT-2's kind of tokenizer, with a token for each byte.
+void generated_files::write_bytes_tokenizer(fs::path const& folder) const {
+  auto tokens = json_value::object();
+  for (unsigned b = 0; b < 256; ++b) tokens.set(byte_character(b), b);
+  tokens.set("<|endoftext|>", 256);
+  write_file_atomically((folder / "vocab.json").string(), to_json(tokens));
+  write_file_atomically((folder / "merges.txt").string(), std::string_view("#version: 0.2\n"));
+}
+
+fs::path generated_files::llama() {
+  fs::path const folder = folder_ / "llama";
+  if (fs::exists(folder / "config.json")) return folder;
+  fs::create_directories(folder);
+  constexpr std::size_t vocabulary = 257, d = tiny_width, heads = 4, kv_heads = 2, d_head = 4, ff = 40;
+  random_weights w(seed_);
+  w.add("model.embed_tokens.weight", {vocabulary, d}, 0, 0.3);
+  for (std::size_t l = 0; l < tiny_layers; ++l) {
+    std::string const p = "model.layers." + std::to_string(l) + ".";
+    for (char const* norm : {"input_layernorm", "post_attention_layernorm"}) w.add(p + norm + ".weight", {d}, 1, 0.1);
+    w.add(p + "self_attn.q_proj.weight", {heads * d_head, d}, 0, 0.3);
+    for (char const* m : {"k_proj", "v_proj"}) w.add(p + "self_attn." + m + ".weight", {kv_heads * d_head, d}, 0, 0.3);
+    w.add(p + "self_attn.o_proj.weight", {d, heads * d_head}, 0, 0.2);
+    for (char const* m : {"gate_proj", "up_proj"}) w.add(p + "mlp." + m + ".weight", {ff, d}, 0, 0.2);
+    w.add(p + "mlp.down_proj.weight", {d, ff}, 0, 0.2);
+  }
+  w.add("model.norm.weight", {d}, 1, 0.1);
+  w.write(folder / "model.safetensors");
+  write_bytes_tokenizer(folder);
+  write_file_atomically((folder / "config.json").string(),
+                        to_json(json_value::object({{"architectures", json_value::array({"LlamaForCausalLM"})},
+                                                    {"model_type", "llama"},
+                                                    {"num_hidden_layers", tiny_layers},
+                                                    {"num_attention_heads", heads},
+                                                    {"num_key_value_heads", kv_heads},
+                                                    {"hidden_size", d},
+                                                    {"intermediate_size", ff},
+                                                    {"max_position_embeddings", tiny_positions},
+                                                    {"vocab_size", vocabulary},
+                                                    {"rms_norm_eps", 1e-5},
+                                                    {"hidden_act", "silu"},
+                                                    {"tie_word_embeddings", true},
                                                     {"bos_token_id", 256},
                                                     {"eos_token_id", 256}}),
                                 2));
@@ -342,6 +385,7 @@ std::vector<fs::path> const& generated_files::all() {
     prompts += make_text(draw, 24) + "\t" + word() + "\t" + word() + "\n";
   }
   // A model's folder first: a path that takes a folder refuses files at once, and the other way round.
+  all_.push_back(llama());
   all_.push_back(gpt2());
   all_.push_back(t5());
   all_.push_back(bert());

@@ -52,15 +52,17 @@ class generated_files {
   generated_files(std::filesystem::path folder, std::uint64_t seed) : folder_(std::move(folder)), seed_(seed) {}
   /// All there are, in the order in which they are tried for a path that must be given.
   std::vector<std::filesystem::path> const& all();
-  /// A random GPT-2, T5 or BERT of a few thousand weights in Hugging Face's layout. T5 has no tokenizer; BERT's knows
-  /// made_words().
+  /// A random GPT-2, Llama, T5 or BERT of a few thousand weights in Hugging Face's layout. T5 has no tokenizer; Llama's is
+  /// GPT-2's, and its heads share keys; BERT's knows made_words().
   std::filesystem::path gpt2();
+  std::filesystem::path llama();
   std::filesystem::path t5();
   std::filesystem::path bert();
 
  private:
   std::filesystem::path folder_;
   std::uint64_t seed_;
+  void write_bytes_tokenizer(std::filesystem::path const& folder) const;
   std::vector<std::filesystem::path> all_;
 };
 

@@ -141,7 +141,8 @@ void add_to_rows(tensor const& m, tensor const& v, double factor = 1) {
 
 /// Attention of one block out of W_QK = W_Q W_K^T and W_VO = W_V W_O, as in "Traveling Words", 1.2: what it adds to the residual
 /// stream, [pos, d_model]. x: the block's normalised input [pos, d_model]. `key_bias` stands for the model's own.
-tensor decomposed_attention(model const& m, std::size_t layer, tensor const& x, tensor const& key_bias) {
+tensor decomposed_attention(model const& m, std::size_t layer, tensor const& x, tensor const& key_bias,
+                            tensor const* pattern = nullptr) {
   auto const weight = [&](char const* name) {
     return m.weight("blocks." + std::to_string(layer) + ".attn." + name).to(dtype::f64);
   };
@@ -152,12 +153,13 @@ tensor decomposed_attention(model const& m, std::size_t layer, tensor const& x, 
   add_to_rows(out, b_o);
   bool const causal = m.info().family == model_family::decoder;
   for (std::size_t h = 0; h < w_q.size(0); ++h) {
-    tensor const qk = matmul(w_q[h], w_k[h].transposed()), vo = matmul(w_v[h], w_o[h]);
+    std::size_t const shared = h / (w_q.size(0) / w_k.size(0));  // the head of keys and values
+    tensor const qk = matmul(w_q[h], w_k[shared].transposed()), vo = matmul(w_v[shared], w_o[h]);
     auto const row = [](tensor const& v) { return v.clone().reshaped({{"one", 1}, {"d_head", v.count()}}); };
-    tensor const scores = matmul(matmul(x, qk.named({"d", "d2"})), x.transposed());            // x_i W_QK x_j
-    tensor const from_key = matmul(matmul(row(b_q[h]), w_k[h].transposed()), x.transposed());  // b_Q W_K^T x_j
-    tensor const from_query = matmul(matmul(x, w_q[h]), row(key_bias[h]).transposed());        // x_i W_Q b_K
-    double const constant = dot(b_q[h].clone().values<double const>(), key_bias[h].clone().values<double const>());
+    tensor scores = matmul(matmul(x, qk.named({"d", "d2"})), x.transposed());                       // x_i W_QK x_j
+    tensor const from_key = matmul(matmul(row(b_q[h]), w_k[shared].transposed()), x.transposed());  // b_Q W_K^T x_j
+    tensor const from_query = matmul(matmul(x, w_q[h]), row(key_bias[shared]).transposed());        // x_i W_Q b_K
+    double const constant = dot(b_q[h].clone().values<double const>(), key_bias[shared].clone().values<double const>());
     auto const s = scores.view<double>();
     for (std::size_t i = 0; i < n; ++i) {
       std::size_t const keys = causal ? i + 1 : n;
@@ -169,8 +171,9 @@ tensor decomposed_attention(model const& m, std::size_t layer, tensor const& x, 
       for (std::size_t j = 0; j < n; ++j) s(i, j) = j < keys ? std::exp(s(i, j) - most) : 0, sum += s(i, j);
       for (std::size_t j = 0; j < n; ++j) s(i, j) /= sum;
     }
+    if (pattern) scores = (*pattern)[h].clone();
     add_into(out, matmul(matmul(scores, x), vo).named({"pos", "d_model"}));
-    add_to_rows(out, matmul(row(b_v[h]), w_o[h])[0]);
+    add_to_rows(out, matmul(row(b_v[shared]), w_o[h])[0]);
   }
   return out;
 }
@@ -589,6 +592,22 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
                                          ? block + "ln1.hook_out"
                                          : block + "hook_resid_pre";
            if (!info.find_hook(block + "hook_attn_out") || !info.find_hook(input)) throw unmet_need("there is no hook " + input);
+           if (info.find_hook(block + "ln1_post.hook_out"))
+             throw unmet_need("a norm stands between the sum over heads and hook_attn_out");
+           // Where queries and keys are turned, normed or biased by position, the scores are no function of W_QK alone.
+           bool const by_position = info.find_hook(block + "attn.hook_rot_q") || info.find_hook(block + "attn.q_norm.hook_out") ||
+                                    info.find_hook(block + "attn.hook_bias");
+           if (by_position) {
+             for (std::size_t i = 0; i < b.items(); ++i) {
+               tensor const& pattern = all.at(block + "attn.hook_pattern", i);
+               if (relative_distance(
+                       decomposed_attention(*m, l, all.at(input, i), m->weight(block + "attn.b_K").to(dtype::f64), &pattern),
+                       all.at(block + "hook_attn_out", i)) > 1e-6)
+                 throw violation("attention_decomposition",
+                                 "'" + block + "hook_attn_out' is not the sum over heads that the pattern, W_V and W_O give");
+             }
+             continue;
+           }
            tensor const bias = m->weight(block + "attn.b_K").to(dtype::f64);
            tensor other(dtype::f64, bias.shape());
            random_stream draw(seed, "key bias", l);

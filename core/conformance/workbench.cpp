@@ -281,7 +281,11 @@ std::shared_ptr<model> make_model(workbench& bench, std::string const& id, std::
     if (!p || p->kind() != plugin_kind::model) return failed("there is no such model plugin");
     config c = complete(*p, {}, seed);
     for (auto const& name : open_paths(*p, {}))
-      c.set(name, param_value((id == "t5" ? bench.files.t5() : id == "bert" ? bench.files.bert() : bench.files.gpt2()).string()));
+      c.set(name, param_value((id == "t5"        ? bench.files.t5()
+                               : id == "bert"    ? bench.files.bert()
+                               : id == "decoder" ? bench.files.llama()
+                                                 : bench.files.gpt2())
+                                  .string()));
     std::shared_ptr<model> m = p->create<model>(c);
     m->load();
     return m;
