@@ -52,7 +52,7 @@ _wayfarer() {
   fi
   case $verb in
     run | check | graph) _wayfarer_files '*.@(yaml|yml)'; return ;;
-    show | report | export | compare | merge) _wayfarer_files '*.h5'; return ;;
+    show | report | export | watch | compare | merge) _wayfarer_files '*.h5'; return ;;
     plugins | model | new | bench | completion)
       if [ "$COMP_CWORD" -eq 2 ]; then
         case $verb in

@@ -32,6 +32,7 @@ constexpr verb verbs[] = {
     {"graph", "print a pipeline as a Graphviz drawing", graph_verb},
     {"plugins", "list plugins, describe one, or hold one to the rules", plugins_verb},
     {"bench", "compare the speed of plugins, and of a run with an earlier one", bench_verb},
+    {"watch", "show how far a run is", watch_verb},
     {"show", "show what a result file holds", show_verb},
     {"report", "write a result file as a page to look at", report_verb},
     {"export", "write a node's datasets as files for other programs", export_verb},
@@ -39,6 +40,7 @@ constexpr verb verbs[] = {
     {"tokenize", "cut a text into a model's tokens", tokenize_verb},
     {"model", "tell what a model is: sizes, hooks, weights", model_verb},
     {"generate", "let a model go on from a prompt", generate_verb},
+    {"init", "make a small project: a pipeline, its texts, notes", init_verb},
     {"new", "write a project for a plugin of your own", new_verb},
     {"doctor", "tell what is installed and what stands in the way", doctor_verb},
     {"completion", "print a script that completes commands in the shell", completion_verb},
@@ -49,6 +51,7 @@ void help() {
   for (auto const& v : verbs) std::printf("  %-10s %s\n", v.name, v.about);
   std::printf(
       "\nExamples:\n"
+      "  wayfarer init first\n"
       "  wayfarer run runs/topic-values.yaml --out values.h5\n"
       "  wayfarer show values.h5\n"
       "  wayfarer report values.h5\n"

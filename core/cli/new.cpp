@@ -1,19 +1,15 @@
 // wayfarer new: a complete project for a plugin of one's own, made from the templates that are installed with the SDK.
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <vector>
-
-#include <unistd.h>
-#define BOOST_DLL_USE_STD_FS
-#include <boost/dll/runtime_symbol_info.hpp>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/version.hpp>
 
+#include "cli/installed.hpp"
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
@@ -37,42 +33,10 @@ std::vector<std::string> const reserved{
     "this",     "throw",   "true",     "try",      "typedef",  "typeid",  "typename",  "union",    "unsigned",  "using",
     "virtual",  "void",    "volatile", "wayfarer", "wf",       "while",   "xor"};
 
-/// The folder that the program is installed in: above bin/.
-fs::path prefix() {
-  std::error_code code;
-  fs::path const program = boost::dll::program_location(code);
-  return code ? fs::path() : program.parent_path().parent_path();
-}
-
-/// How the user calls this program: by its name if that is how it is found, else by its path.
-std::string program() {
-  fs::path const own = prefix() / "bin/wayfarer";
-  char const* const path = std::getenv("PATH");
-  for (std::string_view rest = path ? path : ""; !rest.empty();) {
-    std::size_t const colon = std::min(rest.find(':'), rest.size());
-    std::error_code code;
-    fs::path const found = fs::path(rest.substr(0, colon)) / "wayfarer";
-    if (::access(found.c_str(), X_OK) == 0) return fs::equivalent(found, own, code) && !code ? "wayfarer" : own.string();
-    rest.remove_prefix(std::min(colon + 1, rest.size()));
-  }
-  return own.string();
-}
-
-std::string quoted(std::string const& word) {
-  bool const plain = std::all_of(word.begin(), word.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("/._-+,=").find(c) != std::string_view::npos;
-  });
-  if (plain) return word;
-  std::string out = "'";
-  for (char const c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 /// " -DCMAKE_PREFIX_PATH=..." unless CMake looks there anyway.
 std::string prefix_option() {
-  fs::path const p = prefix();
-  return p == "/usr" || p == "/usr/local" ? "" : " -DCMAKE_PREFIX_PATH=" + quoted(p.string());
+  fs::path const p = installed_prefix();
+  return p == "/usr" || p == "/usr/local" ? "" : " -DCMAKE_PREFIX_PATH=" + shell_word(p.string());
 }
 
 std::string replaced(std::string text, std::map<std::string, std::string> const& words) {
@@ -113,7 +77,7 @@ int new_verb(words const& arguments) {
   if (std::find(known.begin(), known.end(), name) != known.end())
     throw usage_error("there is a plugin '" + name + "' already, which yours would hide; choose another name");
 
-  fs::path const from = prefix() / "share/wayfarer/template" / kind;
+  fs::path const from = installed_prefix() / "share/wayfarer/template" / kind;
   if (std::error_code code; !fs::is_directory(from, code))
     throw resource_error("the templates are not installed: " + from.string() +
                          " is missing; install the package wayfarer-dev, or Wayfarer itself with 'cmake --install'");
@@ -127,7 +91,7 @@ int new_verb(words const& arguments) {
 
   std::map<std::string, std::string> const replacements{{"my_" + kind, name},
                                                         {"@prefix_option@", prefix_option()},
-                                                        {"@program@", quoted(program())},
+                                                        {"@program@", shell_word(program_name())},
                                                         {"@major@", std::to_string(WAYFARER_SDK_MAJOR)},
                                                         {"@minor@", std::to_string(WAYFARER_SDK_MINOR)}};
   std::vector<std::string> written;
@@ -138,7 +102,7 @@ int new_verb(words const& arguments) {
   }
   std::sort(written.begin(), written.end());
 
-  std::string const dir = quoted(to.string()), run = quoted(program());
+  std::string const dir = shell_word(to.string()), run = shell_word(program_name());
   std::cout << printable(to.string()) << ": a " << kind << " that works, to make your own of\n";
   for (auto const& file : written) std::cout << "  " << file << "\n";
   std::cout << "\nBuild it, test it, run it:\n\n"

@@ -45,6 +45,7 @@ int run_verb(words const& arguments) {
   outlive_readers();
   say_when_ended(kept_when_stopped(p.what, options));
   console talk(o.has("quiet"));
+  talk.publish(options.out);
   run_outcome const outcome = run_plan(p.what, p.objects, options, talk);
   say_when_ended("; " + options.out.string() + " is written");
   std::size_t missed = 0;

@@ -15,6 +15,8 @@ int graph_verb(words const&);
 int plugins_verb(words const&);
 int bench_verb(words const&);
 int show_verb(words const&);
+int watch_verb(words const&);
+int init_verb(words const&);
 int report_verb(words const&);
 int export_verb(words const&);
 int compare_verb(words const&);

@@ -17,7 +17,7 @@ using std::chrono::milliseconds;
 /// A run that is shorter says nothing on the way.
 constexpr milliseconds before_first{700};
 constexpr milliseconds between_on_terminal{100}, between_lines{10'000};
-constexpr milliseconds look_every{100};
+constexpr milliseconds look_every{100}, between_published{500};
 constexpr std::size_t widest = 118;
 
 }  // namespace
@@ -73,17 +73,24 @@ console::~console() {
 void console::begin(std::size_t parts) {
   {
     std::lock_guard const lock(mutex_);
-    parts_ = parts, due_ = clock::now() + before_first;
+    parts_ = parts, begun_ = clock::now(), due_ = begun_ + before_first, publish_due_ = begun_;
   }
-  if (quiet_) return;
+  if (quiet_ && !published_) return;
   try {
     ticker_ = std::thread([this] {
       std::unique_lock lock(mutex_);
-      while (!stop_.wait_for(lock, look_every, [&] { return stopping_; })) show_if_due();
+      while (!stop_.wait_for(lock, look_every, [&] { return stopping_; })) {
+        show_if_due();
+        publish_if_due();
+      }
     });
   } catch (std::system_error const&) {
     // No thread to be had: the parts' own reports show how far they are.
   }
+}
+
+void console::publish(std::filesystem::path const& result) {
+  published_ = std::make_unique<progress_file>(result);
 }
 
 std::unique_ptr<console::part> console::start(std::string name) {
@@ -142,6 +149,20 @@ std::string console::text_of(part const& p, std::size_t more) const {
     text += ", " + seconds(elapsed) + " so far";
   if (more != 0) text += "; " + std::to_string(more) + " more at work";
   return text;
+}
+
+/// With the lock held. Less often the longer the run is, so that the file stays small.
+void console::publish_if_due() {
+  auto const now = clock::now();
+  if (!published_ || parts_ == 0 || now < publish_due_) return;
+  publish_due_ = now + std::max<clock::duration>(between_published, (now - begun_) / 500);
+  progress_state s;
+  s.seconds = std::chrono::duration<double>(now - begun_).count(), s.share = done_of_run();
+  s.finished = finished_, s.parts = parts_;
+  for (auto const* p : active_)
+    s.active.push_back(
+        {p->round_name_.empty() ? p->name_ : p->name_ + " (" + p->round_name_ + ")", p->note_, p->done_, p->total_});
+  published_->add(s);
 }
 
 /// With the lock held.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,6 +16,8 @@
 #include <vector>
 
 #include <wayfarer/progress.hpp>
+
+#include "engine/progress_file.hpp"
 
 namespace wayfarer::host {
 
@@ -26,6 +29,9 @@ class console {
 
   /// The run begins, and has this many parts: every node but sources by itself, a pass that nodes share once.
   void begin(std::size_t parts);
+
+  /// Lets `wayfarer watch` see how far the run is, also a quiet one. Before `begin`.
+  void publish(std::filesystem::path const& result);
 
   /// One part at work. When it goes, the part is done.
   class part;
@@ -41,6 +47,7 @@ class console {
  private:
   using clock = std::chrono::steady_clock;
   void show_if_due();
+  void publish_if_due();
   std::string text_of(part const&, std::size_t more) const;
   double done_of_run() const;
   void clear();
@@ -52,6 +59,8 @@ class console {
   std::size_t parts_ = 0, finished_ = 0;
   std::vector<part*> active_;  // in the order in which they began
   clock::time_point due_;
+  std::unique_ptr<progress_file> published_;
+  clock::time_point begun_, publish_due_;
   bool stopping_ = false;
   std::condition_variable stop_;
   std::thread ticker_;

@@ -1,4 +1,4 @@
-# What `cmake --install` adds to the targets: the CMake package and the templates of `wayfarer new`. Components: runtime, development.
+# What `cmake --install` adds to the targets: the CMake package and the templates of `wayfarer new` and `init`. Components: runtime, development.
 #
 # The build tree is laid out like a prefix, so that find_package(wayfarer) and `wayfarer new` work from it too.
 include(CMakePackageConfigHelpers)
@@ -24,4 +24,13 @@ foreach(file ${templates})
   configure_file(${template_dir}/${file} ${PROJECT_BINARY_DIR}/share/wayfarer/template/${file} COPYONLY)
 endforeach()
 install(DIRECTORY ${template_dir} DESTINATION ${CMAKE_INSTALL_DATADIR}/wayfarer COMPONENT development)
+# What `wayfarer init` writes, where the program of the build tree finds it, too.
+foreach(file core/cli/project/pipeline.yaml core/cli/project/texts.txt core/cli/project/notes.md)
+  cmake_path(GET file FILENAME name)
+  configure_file(${PROJECT_SOURCE_DIR}/${file} ${PROJECT_BINARY_DIR}/share/wayfarer/project/${name} COPYONLY)
+endforeach()
+foreach(name README.md config.json merges.txt model.safetensors vocab.json)
+  configure_file(${PROJECT_SOURCE_DIR}/runs/data/tiny-gpt2/${name} ${PROJECT_BINARY_DIR}/share/wayfarer/runs/data/tiny-gpt2/${name} COPYONLY)
+endforeach()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/core/cli/project DESTINATION ${CMAKE_INSTALL_DATADIR}/wayfarer COMPONENT runtime)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/runs DESTINATION ${CMAKE_INSTALL_DATADIR}/wayfarer COMPONENT runtime)
