@@ -222,10 +222,10 @@ def _stacked(arrays, xarray):
 def _with_tokens(ds):
     texts = [n for n in ds.data_vars if str(n).rsplit("/", 1)[-1] in _TOKENS and ds[n].dtype == object]
     ds = ds.set_coords(texts)
-    # Attention is over queries and keys, which are positions of the same text.
-    if texts == ["tokens"]:
-        tokens = ds["tokens"]
-        for dim in ds.dims:
-            if re.match(r"(query|key)(_|$)", str(dim)) and ds.sizes[dim] == tokens.shape[-1]:
-                ds = ds.assign_coords({f"{dim}_tokens": ((*tokens.dims[:-1], dim), tokens.values)})
+    # Attention is over queries and keys, which are positions of a text: the one that is as long, if only one is.
+    for dim in list(ds.dims):
+        fitting = [n for n in texts if ds[n].ndim and ds[n].shape[-1] == ds.sizes[dim]]
+        if re.match(r"(query|key)(_|$)", str(dim)) and len(fitting) == 1:
+            tokens = ds[fitting[0]]
+            ds = ds.assign_coords({f"{dim}_tokens": ((*tokens.dims[:-1], dim), tokens.values)})
     return ds

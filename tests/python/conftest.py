@@ -9,6 +9,14 @@ PROGRAM = os.environ["WAYFARER"]
 SOURCE = pathlib.Path(os.environ["WAYFARER_SOURCE"])
 RUNS = ["gpt2-activations", "gpt2-logit-lens", "gpt2-patching", "similarity-maps", "walks", "t5-attention-kernels"]
 
+TWO_STACKS = """title: attention of an encoder and a decoder
+seed: 0
+nodes:
+  prompt: {{source: text, texts: ["apple banana", "red blue apple"]}}
+  model: {{model: t5, path: {}}}
+  patterns: {{probe: activations, model: model, source: prompt, hooks: ["*.attn.hook_pattern", "*.cross_attn.hook_pattern"]}}
+"""
+
 
 def run_program(*arguments, check=True, env=None, cwd=None):
     """What the program printed on standard output; with check=False also how it ended and what it complained of."""
@@ -26,4 +34,6 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     for name in RUNS:
         run_program("run", SOURCE / "runs" / f"{name}.yaml", "--quiet", "--out", folder / f"{name}.h5")
-    return {name: folder / f"{name}.h5" for name in RUNS}
+    (folder / "t5.yaml").write_text(TWO_STACKS.format(SOURCE / "runs" / "data" / "tiny-t5"))
+    run_program("run", folder / "t5.yaml", "--quiet", "--out", folder / "two-stacks.h5")
+    return {name: folder / f"{name}.h5" for name in [*RUNS, "two-stacks"]}

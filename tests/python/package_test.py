@@ -53,6 +53,13 @@ def test_hooks_are_stacked_and_tokens_are_coordinates(results):
         assert r["means"]["blocks.mlp.hook_post"].dims == ("layer", "d_mlp")
 
 
+def test_two_stacks_name_their_own_positions(results):
+    with wf.open(results["two-stacks"]) as r:
+        cross = r["patterns"]["decoder.cross_attn.hook_pattern"].isel(item=0)
+        assert cross["key_tokens"].values[0] == r["patterns"]["tokens"].values[0, 0]
+        assert cross.dims[:2] == ("layer", "head") and "<pad>" in cross[f"{cross.dims[2]}_tokens"].values
+
+
 def test_names_that_are_not_there_get_near_ones(results):
     with wf.open(results["gpt2-logit-lens"]) as r:
         with pytest.raises(KeyError, match="did you mean 'lens'"):

@@ -284,6 +284,23 @@ def test_bertviz_and_circuitsvis_get_tokens_and_weights(results, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_two_stacks_have_tokens_of_their_own(results, tmp_path):
+    run_program("export", results["two-stacks"], "patterns", "--item", 1, "--to", "bertviz", tmp_path / "b")
+    told = json.loads((tmp_path / "b" / "bertviz.json").read_text())
+    with h5py.File(results["two-stacks"]) as f:
+        n, m = int(f["patterns/length"][1]), int(f["patterns/decoder_length"][1])
+        assert told["encoder_tokens"] == f["patterns/tokens"].asstr()[1][:n].tolist()
+        assert told["decoder_tokens"] == f["patterns/decoder_tokens"].asstr()[1][:m].tolist()
+        for stack, hook, q, k in (("encoder", "encoder.{}.attn", n, n), ("decoder", "decoder.{}.attn", m, m), ("cross", "decoder.{}.cross_attn", m, n)):
+            weights = np.array(told[f"{stack}_attention"])
+            assert weights.shape == (2, 4, q, k)
+            for layer in (0, 1):
+                assert np.array_equal(weights[layer].astype("f4"), f[f"patterns/{hook.format(layer)}.hook_pattern"][1, :, :q, :k])
+    # CircuitsVis shows attention of a text to itself.
+    run_program("export", results["two-stacks"], "patterns", "--item", 1, "--to", "circuitsvis", tmp_path / "c")
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == [f"{s}.{i}.attn.hook_pattern.json" for s in ("decoder", "encoder") for i in (0, 1)]
+
+
 def test_neuronpedia_gets_a_value_for_each_token(results, tmp_path):
     run_program("export", results["gpt2-activations"], "loss", "--to", "neuronpedia", tmp_path / "n")
     told = json.loads((tmp_path / "n" / "log_probability.json").read_text())

@@ -837,7 +837,11 @@ TEST_F(store, the_verbs_survive_damaged_files) {
     put(bad, bytes);
     ++codes[printed(show_verb, {bad}).first];
     ++codes[printed(show_verb, {bad, "structure"}).first];
+    ++codes[printed(show_verb, {bad, "structure/loss[0:1]", "--json"}).first];
     ++codes[printed(compare_verb, {good, bad}).first];
+    if (i % 6 == 0)
+      for (char const* form : {"csv", "npy", "safetensors"})
+        ++codes[printed(export_verb, {bad, "structure", "--to", form, (folder / form).string(), "--force"}).first];
     if (i % 6 == 0 && !bundled_page().script.empty())
       ++codes[printed(report_verb, {bad, "--out", (folder / "m.html").string()}).first];
   }
