@@ -181,9 +181,7 @@ std::vector<prompt_text> read_prompts(verb_options const& o, model const& m, gen
       if (p.text.ends_with('\n')) p.text.pop_back();
     }
     require_utf8(p.text, "prompt " + std::to_string(all.size()));
-    tokenize_options how;
-    how.ends = two_stacks;  // a decoder would take its own end of text for the end
-    p.ids = t->encode(p.text, how).ids;
+    p.ids = (two_stacks ? t->encode(p.text) : encode_prompt(*t, p.text)).ids;
     if (p.ids.empty() && ends.bos) p.ids.push_back(*ends.bos);
     if (p.ids.empty()) throw usage_error("the prompt is empty; give at least one word, or a token with --ids");
     all.push_back(std::move(p));
@@ -213,6 +211,17 @@ std::string text_of(model const& m, std::span<std::int32_t const> ids) {
   std::string out;
   for (auto const id : ids) out += (out.empty() ? "" : " ") + m.token_text(id);
   return out;
+}
+
+/// What tokens add to the text of those before them: alone, a first token may lose its space.
+std::string text_after(model const& m, std::span<std::int32_t const> before, std::span<std::int32_t const> more) {
+  auto const* const t = m.text_tokenizer();
+  if (!t || before.empty()) return text_of(m, more);
+  std::vector<std::int32_t> all(before.begin(), before.end());
+  std::size_t const begin = t->decode(all).size();
+  all.insert(all.end(), more.begin(), more.end());
+  std::string const text = t->decode(all);
+  return text.substr(std::min(begin, text.size()));
 }
 
 /// Bytes of a byte-level tokenizer need not be a text, and JSON and HDF5 hold texts only.
@@ -330,13 +339,14 @@ int generate_verb(words const& arguments) {
       auto ids = json_value::array(), added = json_value::array();
       for (auto const id : prompts[i].ids) ids.push_back(id);
       for (auto const id : fresh) added.push_back(id);
-      all.push_back(json_value::object({{"prompt", as_text(prompts[i].text)},
-                                        {"ids", std::move(ids)},
-                                        {"new_ids", std::move(added)},
-                                        {"text", as_text(text_of(*m, fresh))},
-                                        {"ended", stopped                             ? "stop token"
-                                                  : fresh.size() < how.max_new_tokens ? "positions"
-                                                                                      : "length"}}));
+      all.push_back(json_value::object(
+          {{"prompt", as_text(prompts[i].text)},
+           {"ids", std::move(ids)},
+           {"new_ids", std::move(added)},
+           {"text", as_text(text_after(*m, two_stacks ? std::span<std::int32_t const>() : prompts[i].ids, fresh))},
+           {"ended", stopped                             ? "stop token"
+                     : fresh.size() < how.max_new_tokens ? "positions"
+                                                         : "length"}}));
     } else if (!streams) {
       growing_text rest(*m, two_stacks ? std::vector<std::int32_t>{} : prompts[i].ids);
       std::cout << "[" << i << "] " << beginning(i);

@@ -265,6 +265,28 @@ TEST_F(verbs, generate_says_what_to_do) {
   for (auto const& r : {go({}), go({"--ids", "3,x"}), go({"--ids", "1", "--top-p", "0"})}) EXPECT_EQ(r.code, 2);
 }
 
+TEST_F(verbs, generate_puts_before_a_prompt_what_the_template_does) {
+  for (char const* name : {"config.json", "model.safetensors"})
+    std::filesystem::copy_file(data + "gpt2-odd/" + name, folder / name);
+  auto vocab = wf::json_value::object();
+  vocab.set("a", 0).set("b", 1).set("<s>", 2).set("</s>", 3);
+  auto const config = wf::parse_json(slurp(data + "gpt2-odd/config.json"), "config.json", wf::config_limits);
+  for (std::int64_t id = 4; id < config.at("vocab_size").as_integer(); ++id) vocab.set("t" + std::to_string(id), id);
+  file("tokenizer.json",
+       R"({"added_tokens": [{"id": 2, "content": "<s>", "special": true}, {"id": 3, "content": "</s>", "special": true}],
+           "pre_tokenizer": {"type": "ByteLevel"}, "model": {"type": "BPE", "merges": [], "vocab": )" +
+           wf::to_json(vocab) +
+           R"(}, "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+             {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+             "special_tokens": {"<s>": {"id": "<s>", "ids": [2]}, "</s>": {"id": "</s>", "ids": [3]}}}})");
+  file("tokenizer_config.json", R"({"add_prefix_space": false})");
+  outcome const r = run_wayfarer(
+      {"generate", "gpt2", "--path", folder.string(), "--prompt", "ab", "--max-new-tokens", "1", "--no-stop", "--json"});
+  ASSERT_EQ(r.code, 0) << r.out;
+  // The begin, and no end.
+  EXPECT_EQ(wf::to_json(json(r.out).at(0).at("ids")), "[2,0,1]");
+}
+
 TEST_F(verbs, generate_goes_on_from_text) {
   std::string const path = WAYFARER_SOURCE_DIR "/runs/data/tiny-gpt2", prompt = "Today Anna likes Rome. Ben likes";
   auto const go = [&](std::vector<std::string> more) {

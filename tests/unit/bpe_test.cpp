@@ -424,6 +424,11 @@ TEST(bpe_ends, follow_the_template_or_the_class) {
   EXPECT_EQ(given(R"({"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>", "add_bos_token": false})"), (ids{0}));
   EXPECT_EQ(given(R"({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "add_eos_token": true})"),
             (ids{1, 0, 2}));
+  // What a model goes on from has no end.
+  auto closed = f.make();
+  closed["tokenizer_config.json"] =
+      R"({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "add_eos_token": true})";
+  EXPECT_EQ(wf::encode_prompt(*open(closed), "a<s>").ids, (ids{1, 0, 1}));
   f.post_processor = "null";
   EXPECT_EQ(given(R"({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>"})"), (ids{1, 0}));
   EXPECT_EQ(given(R"({"tokenizer_class": "GPTNeoXTokenizer"})"), (ids{0}));

@@ -199,7 +199,7 @@ struct cross_encoding final : wf::probe {
   static std::vector<std::int32_t> context_tokens(wf::model const& m, std::string const& text, std::string const& name) {
     auto const* const words = m.text_tokenizer();
     wf::require_tokenizer(m.info(), words);
-    auto tokens = words->encode(text, {.special = true, .ends = stack_of(m.info()).decoder}).ids;
+    auto tokens = (stack_of(m.info()).decoder ? words->encode(text) : wf::encode_prompt(*words, text)).ids;
     if (!tokens.empty()) return tokens;
     // Something must come before the first token that is predicted.
     auto const ends = wf::generation_tokens_of(m);

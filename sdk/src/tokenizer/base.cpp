@@ -222,6 +222,14 @@ encoding base::inside(std::string_view text, bool special) const {
   return out;
 }
 
+encoding base::encode_prompt(std::string_view text) const {
+  encoding out = inside(text, true);
+  auto const& before = set_.around.before;
+  out.ids.insert(out.ids.begin(), before.begin(), before.end());
+  out.spans.insert(out.spans.begin(), before.size(), token_span{0, 0});
+  return out;
+}
+
 encoding base::encode(std::string_view text, tokenize_options const& options) const {
   encoding out = inside(text, options.special);
   if (!options.ends) return out;
@@ -291,6 +299,11 @@ void base::check(std::int32_t id) const {
 }  // namespace wayfarer::tokenizing
 
 namespace wayfarer {
+
+encoding encode_prompt(tokenizer const& t, std::string_view text) {
+  auto const* const known = dynamic_cast<tokenizing::base const*>(&t);
+  return known ? known->encode_prompt(text) : t.encode(text, {.ends = false});
+}
 
 void encode_in_parts(tokenizer const& t, std::string_view text, tokenize_options const& options,
                      std::function<void(encoding const&)> const& part) {

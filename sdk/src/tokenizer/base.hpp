@@ -89,6 +89,8 @@ class base : public tokenizer, public pair_tokenizer {
   /// The same in parts of about `part_bytes` of the text each.
   void encode_in_parts(std::string_view text, tokenize_options const&, std::size_t part_bytes,
                        std::function<void(encoding const&)> const&) const;
+  /// With what stands before a text and nothing behind.
+  encoding encode_prompt(std::string_view text) const;
   pair_encoding encode_pair(std::string_view first, std::string_view second, std::size_t most,
                             tokenize_options const&) const final;
   std::vector<std::string> const& notes() const noexcept final { return set_.notes; }

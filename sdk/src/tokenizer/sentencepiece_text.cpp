@@ -88,7 +88,8 @@ void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, st
   bool after_space = rules_.squeeze_spaces && !goes_on;
   while (at < end) {
     std::size_t run = at;
-    while (run < end && plain_[static_cast<unsigned char>(text[run])]) ++run;
+    std::size_t const most = std::min(end, at + bytes_at_once);
+    while (run < most && plain_[static_cast<unsigned char>(text[run])]) ++run;
     if (run > at) {
       out.text.append(text, at, run - at);
       for (; at < run; ++at) out.from.push_back(origin(at, at + 1));
