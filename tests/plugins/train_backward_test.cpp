@@ -144,7 +144,7 @@ TEST(backward, norms) {
 
 TEST(backward, activations) {
   for (auto const a : {activation::relu, activation::gelu_tanh, activation::gelu_erf, activation::silu, activation::tanh,
-                       activation::identity}) {
+                       activation::gelu_quick, activation::relu_squared, activation::identity}) {
     auto const of = pack({41});
     rows x = noise_rows(of, 5, "x", 2);
     rows const by = noise_rows(of, 5, "by");
@@ -154,7 +154,8 @@ TEST(backward, activations) {
 }
 
 TEST(backward, activations_in_float_agree_with_double_far_out_too) {
-  for (auto const a : {activation::relu, activation::gelu_tanh, activation::gelu_erf, activation::silu, activation::tanh}) {
+  for (auto const a : {activation::relu, activation::gelu_tanh, activation::gelu_erf, activation::silu, activation::tanh,
+                       activation::gelu_quick, activation::relu_squared}) {
     std::vector<double> at;
     for (double v = -30; v <= 30; v += 0.37) at.push_back(v);
     auto const of = pack({at.size()});

@@ -14,6 +14,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/random.hpp>
+#include <wayfarer/rotary.hpp>
 #include <wayfarer/taps.hpp>
 
 namespace wayfarer {
@@ -117,6 +118,8 @@ TEST(layers, activation_functions_are_accurate_over_all_magnitudes) {
                        {activation::gelu_erf, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }},
                        {activation::silu, [](double x) { return x / (1 + std::exp(-x)); }},
                        {activation::tanh, [](double x) { return std::tanh(x); }},
+                       {activation::gelu_quick, [](double x) { return x / (1 + std::exp(-1.702 * x)); }},
+                       {activation::relu_squared, [](double x) { return x > 0 ? x * x : 0; }},
                        {activation::identity, [](double x) { return x; }}};
   std::vector<float> xs;
   for (double x = -120; x <= 120; x += 0.0173) xs.push_back(static_cast<float>(x));
@@ -139,7 +142,8 @@ TEST(layers, activation_functions_are_accurate_over_all_magnitudes) {
 
 TEST(layers, activation_functions_pass_nan_on) {
   std::vector<float> const bad(19, std::nanf(""));
-  for (auto const act : {activation::relu, activation::gelu_tanh, activation::gelu_erf, activation::silu, activation::tanh}) {
+  for (auto const act : {activation::relu, activation::gelu_tanh, activation::gelu_erf, activation::silu, activation::tanh,
+                         activation::gelu_quick, activation::relu_squared}) {
     auto const y = activate(rows_from(tensor::of(bad, {{"token", 1}, {"d", 19}}), packed({1}), 19, dtype::f32, "x"), act);
     for (std::size_t i = 0; i < 19; ++i) EXPECT_TRUE(std::isnan(at(y, 0, i))) << static_cast<int>(act);
   }
@@ -239,6 +243,141 @@ TEST(layers, attention_of_every_kind_is_what_it_says) {
             for (std::size_t c = 0; c < width; ++c) ASSERT_EQ(at(same, r, c), at(z, r, c));
         }
       }
+}
+
+TEST(layers, norms_of_groups_norm_each_part_of_a_row_alone) {
+  for (auto const precision : {dtype::f32, dtype::f64})
+    for (bool const own : {false, true})
+      for (bool const plus_one : {false, true})
+        for (bool const centred : {true, false}) {
+          std::size_t const groups = 3, d = 17;
+          auto const x = random_rows({3, 2}, groups * d, 5, precision, 2);
+          norm_weights w{random_tensor({{"d", own ? groups * d : d}}, 1), {}, 1e-3};
+          w.groups = groups, w.plus_one = plus_one;
+          auto const y = centred ? layer_norm(x, w, {}) : rms_norm(x, w, {});
+          for (std::size_t r = 0; r < 5; ++r)
+            for (std::size_t g = 0; g < groups; ++g) {
+              double mean = 0, square = 0;
+              for (std::size_t c = 0; c < d && centred; ++c) mean += at(x, r, g * d + c) / static_cast<double>(d);
+              for (std::size_t c = 0; c < d; ++c) square += std::pow(at(x, r, g * d + c) - mean, 2) / static_cast<double>(d);
+              for (std::size_t c = 0; c < d; ++c) {
+                double const weight = w.w.get({own ? g * d + c : c}) + (plus_one ? 1 : 0);
+                ASSERT_NEAR(at(y, r, g * d + c), (at(x, r, g * d + c) - mean) / std::sqrt(square + 1e-3) * weight,
+                            precision == dtype::f64 ? 1e-13 : 4e-6);
+              }
+            }
+        }
+}
+
+TEST(layers, grouped_keys_windows_caps_and_biases_of_keys_are_what_they_say) {
+  for (auto const precision : {dtype::f32, dtype::f64})
+    for (std::size_t const window : {0, 1, 5, 64, 400})
+      for (double const cap : {0.0, 0.7})
+        for (bool const biased : {false, true})
+          for (bool const one_row : {false, true}) {
+            std::size_t const heads = 6, kv = 2, dh = 9;
+            std::vector<std::size_t> const keys{70, 1, 460, 5},
+                queries = one_row ? std::vector<std::size_t>{1, 1, 1, 1} : std::vector<std::size_t>{70, 1, 450, 3};
+            auto of = std::make_shared<row_packing>(*packed(queries));
+            for (std::size_t i = 0; i < keys.size(); ++i) of->first_position[i] = keys[i] - queries[i];
+            auto const q =
+                rows_from(random_tensor({{"t", of->rows()}, {"d", heads * dh}}, 1, 0.6), of, heads * dh, precision, "q");
+            auto const k = random_rows(keys, kv * dh, 2, precision, 0.6), v = random_rows(keys, kv * dh, 3, precision);
+            attend_options how{heads, 0.5, true};
+            how.kv_heads = kv, how.window = window, how.cap = cap;
+            position_bias bias;
+            bias.by_key = random_tensor({{"head", heads}, {"key", 460}}, 4);
+            if (biased) how.bias = &bias;
+            auto const z = attend(q, k, v, how, {});
+            for (std::size_t item = 0; item < keys.size(); ++item)
+              for (std::size_t i = 0; i < queries[item]; i += 1 + i / 8)
+                for (std::size_t h = 0; h < heads; ++h) {
+                  std::size_t const end = keys[item] - queries[item] + i + 1, from = window && end > window ? end - window : 0;
+                  std::size_t const row = of->offsets[item] + i, first = k.packing().offsets[item], shared = h / (heads / kv);
+                  std::vector<double> p;
+                  double sum = 0;
+                  for (std::size_t j = from; j < end; ++j) {
+                    double s = 0;
+                    for (std::size_t c = 0; c < dh; ++c) s += at(q, row, h * dh + c) * at(k, first + j, shared * dh + c);
+                    s = s * 0.5 + (biased ? bias.by_key.get({h, j}) : 0);
+                    if (cap > 0) s = cap * std::tanh(s / cap);
+                    p.push_back(std::exp(s)), sum += p.back();
+                  }
+                  for (std::size_t c = 0; c < dh; ++c) {
+                    double want = 0;
+                    for (std::size_t j = from; j < end; ++j) want += p[j - from] / sum * at(v, first + j, shared * dh + c);
+                    ASSERT_NEAR(at(z, row, h * dh + c), want, precision == dtype::f64 ? 1e-13 : 4e-6) << window << " " << cap;
+                  }
+                }
+          }
+}
+
+TEST(layers, rotation_turns_each_plane_by_its_position) {
+  for (auto const precision : {dtype::f32, dtype::f64})
+    for (bool const pairs : {false, true})
+      for (std::size_t const turned : {2, 8, 34, 40}) {
+        std::size_t const heads = 3, d = 40;
+        auto of = std::make_shared<row_packing>(*packed({4, 7}));
+        of->first_position = {0, 100};
+        auto const x = rows_from(random_tensor({{"t", 11}, {"d", heads * d}}, 1), of, heads * d, precision, "x");
+        rotary r;
+        r.turned = turned, r.theta = 500, r.positions = 200;
+        auto const y = rotate(x, heads, rotary_angles(r, of, precision), pairs);
+        for (std::size_t row = 0; row < 11; ++row)
+          for (std::size_t h = 0; h < heads; ++h) {
+            double const position = static_cast<double>(row < 4 ? row : 100 + row - 4);
+            for (std::size_t j = 0; j < turned / 2; ++j) {
+              double const angle = position * std::pow(500.0, -2.0 * static_cast<double>(j) / static_cast<double>(turned));
+              std::size_t const a = h * d + (pairs ? 2 * j : j), b = h * d + (pairs ? 2 * j + 1 : j + turned / 2);
+              // Angles are float32, so that they are off by half a unit of 100 radians.
+              ASSERT_NEAR(at(y, row, a), at(x, row, a) * std::cos(angle) - at(x, row, b) * std::sin(angle), 6e-5);
+              ASSERT_NEAR(at(y, row, b), at(x, row, b) * std::cos(angle) + at(x, row, a) * std::sin(angle), 6e-5);
+            }
+            for (std::size_t j = turned; j < d; ++j) ASSERT_EQ(at(y, row, h * d + j), at(x, row, h * d + j));
+          }
+      }
+}
+
+TEST(layers, scaled_rotary_frequencies_are_those_that_are_published) {
+  // Head of 128, theta 10,000, 2,048 positions stretched tenfold: planes 0, 16, 31, 35, 40, 63 of llama3 and of yarn.
+  rotary r;
+  r.turned = 128, r.positions = 20'480, r.original = 2048, r.factor = 10;
+  std::size_t const planes[] = {0, 16, 31, 35, 40, 63};
+  auto const expect = [&](std::vector<double> const& want) {
+    auto const f = r.frequencies(100);
+    ASSERT_EQ(f.size(), 64u);
+    for (std::size_t i = 0; i < std::size(planes); ++i)
+      EXPECT_NEAR(static_cast<double>(f[planes[i]]), want[i], 1e-4 * want[i]) << planes[i];
+  };
+  r.kind = rotary_scaling::llama3;
+  expect({1.0, 0.1, 0.01073, 0.0028248, 0.00034539, 1.1548e-05});
+  EXPECT_EQ(r.scale(), 1.0f);
+  r.kind = rotary_scaling::yarn;
+  expect({1.0, 0.1, 0.005312, 0.002052, 0.00043007, 1.1548e-05});
+  EXPECT_NEAR(static_cast<double>(r.scale()), 1.2302585, 1e-6);
+  r.kind = rotary_scaling::linear;
+  expect({0.1, 0.01, std::pow(1e4, -31.0 / 64) / 10, std::pow(1e4, -35.0 / 64) / 10, std::pow(1e4, -40.0 / 64) / 10, 1.1548e-05});
+  r.kind = rotary_scaling::dynamic, r.positions = 2048;
+  EXPECT_TRUE(r.same(5, 2048));
+  EXPECT_FALSE(r.same(2048, 2049));
+  EXPECT_NEAR(static_cast<double>(r.frequencies(2048)[63]), 1.1548e-04, 1e-8);
+  double const theta = 1e4 * std::pow(10.0 * 4096 / 2048 - 9, 128.0 / 126);
+  EXPECT_NEAR(static_cast<double>(r.frequencies(4096)[63]), std::pow(theta, -126.0 / 128), 1e-9);
+  r.kind = rotary_scaling::longrope, r.turned = 4, r.positions = 8192, r.short_by = {1, 2}, r.long_by = {3, 5};
+  EXPECT_FALSE(r.same(2048, 2049));
+  EXPECT_NEAR(static_cast<double>(r.frequencies(2048)[1]), 0.01 / 2, 1e-8);
+  EXPECT_NEAR(static_cast<double>(r.frequencies(2049)[1]), 0.01 / 5, 1e-8);
+  EXPECT_NEAR(static_cast<double>(r.scale()), std::sqrt(1 + std::log(4.0) / std::log(2048.0)), 1e-6);
+}
+
+TEST(layers, a_soft_cap_is_as_exact_near_zero_as_far_from_it) {
+  for (auto const precision : {dtype::f32, dtype::f64}) {
+    std::vector<double> const values{1e-6, 0.003, 0.02, 0.5, 0.624, 0.626, 1, 4, 30, -0.3, -700};
+    auto const x = rows_from(tensor::of(values, {{"t", 1}, {"d", values.size()}}), packed({1}), values.size(), precision, "x");
+    auto const y = capped(x, 1);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      EXPECT_NEAR(at(y, 0, i) / std::tanh(values[i]), 1, precision == dtype::f64 ? 1e-15 : 4e-7) << values[i];
+  }
 }
 
 TEST(layers, attention_over_kept_keys_has_the_bytes_of_attention_over_all) {

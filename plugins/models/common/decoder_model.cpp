@@ -25,6 +25,8 @@ decoder_model::decoder_model(decoder_spec spec, std::function<tokenizer const*()
   for (auto const& layer : s.each)
     if (differ) info_.attention_scales.push_back(layer.scale);
   info_.activation = s.activation_name;
+  if (s.logit_cap > 0) info_.facts["logit_cap"] = param_value(s.logit_cap);
+  if (s.residual_scale != 1) info_.facts["residual_multiplier"] = param_value(s.residual_scale);
   info_.hooks = decoder_hooks(s);
   info_.weights = weights_.names();
 }
@@ -64,6 +66,17 @@ norm_weights decoder_model::norm(std::string const& stored, bool bias) const {
   return n;
 }
 
+/// Queries, keys and values of a projection in which they lie one behind the other: views.
+void decoder_model::split(linear_weights const& all, block& b) const {
+  std::size_t from = 0;
+  for (auto const& [to, heads] :
+       {std::pair{&b.q, spec_.heads}, std::pair{&b.k, spec_.kv_heads}, std::pair{&b.v, spec_.kv_heads}}) {
+    std::size_t const end = from + heads * spec_.d_head;
+    *to = {all.w.slice(all.in_first ? 1 : 0, from, end), all.b.defined() ? all.b.slice(0, from, end) : tensor(), all.in_first};
+    from = end;
+  }
+}
+
 void decoder_model::find_parts() {
   if (!weights_.missing().empty()) return;  // for weight probes alone
   decoder_spec const& s = spec_;
@@ -74,7 +87,7 @@ void decoder_model::find_parts() {
     project_in_ = {weights_.stored(s.stored("project_in") + ".weight"), {}, false};
     project_out_ = {weights_.stored(s.stored("project_out") + ".weight"), {}, false};
   }
-  if (s.fused != fused_rows::none) {
+  if (interleaved()) {
     for (std::size_t h = 0; h < s.heads; ++h) q_columns_.push_back(fused_row(s, 'q', h));
     for (std::size_t h = 0; h < s.kv_heads; ++h)
       k_columns_.push_back(fused_row(s, 'k', h)), v_columns_.push_back(fused_row(s, 'v', h));
@@ -85,8 +98,10 @@ void decoder_model::find_parts() {
     for (auto const& [name, to] : {std::pair{"ln1", &b.ln1}, std::pair{"ln2", &b.ln2}, std::pair{"ln1_post", &b.ln1_post},
                                    std::pair{"ln2_post", &b.ln2_post}})
       if (s.has(name)) *to = norm(s.stored(name, i), s.norm_bias);
-    if (s.fused != fused_rows::none)
+    if (interleaved())
       b.qkv = part("qkv");
+    else if (s.fused == fused_rows::plain)
+      split(part("qkv"), b);
     else
       b.q = part("q"), b.k = part("k"), b.v = part("v");
     if (s.head_norms)
@@ -165,7 +180,7 @@ rows decoder_model::attention(std::size_t layer, rows const& x, pass const& p, t
 
   // Project.
   rows q, k, v;
-  if (s.fused != fused_rows::none) {
+  if (interleaved()) {
     rows const all = wayfarer::linear(x, b.qkv);
     q = columns(all, s.d_head, q_columns_), k = columns(all, s.d_head, k_columns_), v = columns(all, s.d_head, v_columns_);
   } else {

@@ -58,6 +58,9 @@ struct decoder_model : model {
   };
 
   void find_parts();
+  /// Whether queries, keys and values come out of one product in turns, and must be taken apart.
+  bool interleaved() const { return spec_.fused == fused_rows::per_head || spec_.fused == fused_rows::per_group; }
+  void split(linear_weights const& all, block&) const;
   linear_weights linear(std::string_view part, std::string const& stored) const;
   norm_weights norm(std::string const& stored, bool bias) const;
   rows norm(rows const& x, norm_weights const&, tap_scope const& at) const;

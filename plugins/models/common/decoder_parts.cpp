@@ -34,6 +34,15 @@ std::size_t fused_row(decoder_spec const& s, char part, std::size_t head) {
   throw plugin_error("queries, keys and values of this model are made apart");
 }
 
+namespace {
+
+/// The dimension of heads of keys and values: another one only where heads share them.
+std::string key_heads(decoder_spec const& s) {
+  return s.kv_heads == s.heads ? "head" : "kv_head";
+}
+
+}  // namespace
+
 // ---- hooks -------------------------------------------------------------------------------------------------------------------
 
 namespace {
@@ -42,7 +51,7 @@ struct hook_list {
   decoder_spec const& s;
   std::vector<hook_info> all{};
   dims const state{{"d_model", s.d_model}}, queries{{"head", s.heads}, {"d_head", s.d_head}},
-      keys{{"kv_head", s.kv_heads}, {"d_head", s.d_head}}, hidden{{"d_mlp", s.d_mlp}}, pairs{{"head", s.heads}};
+      keys{{key_heads(s), s.kv_heads}, {"d_head", s.d_head}}, hidden{{"d_mlp", s.d_mlp}}, pairs{{"head", s.heads}};
 
   void add(std::string name, dims row, std::string about, bool per_pair = false) {
     all.push_back({std::move(name), std::move(row), per_pair, std::move(about)});
@@ -207,7 +216,8 @@ struct weight_list {
       std::size_t heads;
       std::string dim_name;
     };
-    part const parts[] = {{'q', "Q", s.heads, "head"}, {'k', "K", s.kv_heads, "kv_head"}, {'v', "V", s.kv_heads, "kv_head"}};
+    part const parts[] = {
+        {'q', "Q", s.heads, "head"}, {'k', "K", s.kv_heads, key_heads(s)}, {'v', "V", s.kv_heads, key_heads(s)}};
     if (s.fused != fused_rows::none) {
       std::string const at = s.stored("qkv", i);
       linear("qkv", at, wide, {"qkv", (s.heads + 2 * s.kv_heads) * d});

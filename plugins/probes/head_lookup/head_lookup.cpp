@@ -25,6 +25,7 @@
 #include "nouns.hpp"
 #include "probes/common/language.hpp"
 #include "probes/common/norm_folding.hpp"
+#include "probes/common/shared_heads.hpp"
 #include "probes/common/vocabulary_reading.hpp"
 
 namespace wf = wayfarer;
@@ -84,7 +85,10 @@ struct head_lookup final : wf::probe {
     stack const top = wf::language::stack_of(info);
     auto const blocks = chosen(info, top);
     std::vector<block_weights> weights;
-    for (auto const b : blocks) weights.push_back(read(model, top, b));
+    for (auto const b : blocks) {
+      wf::reading::require_bilinear_scores(info, top.block(b, ""), "head_lookup");
+      weights.push_back(read(model, top, b));
+    }
 
     wf::tensor numbers(wf::dtype::i64, {{"block", blocks.size()}});
     for (std::size_t b = 0; b < blocks.size(); ++b) numbers.view<std::int64_t>()(b) = static_cast<std::int64_t>(blocks[b]);
@@ -201,13 +205,16 @@ struct head_lookup final : wf::probe {
     auto const& info = m.info();
     auto const get = [&](std::string const& rest, wf::dims const& otherwise = {}) {
       std::string const name = top.block(block, rest);
-      if (std::find(names.begin(), names.end(), name) != names.end()) return m.weight(name).to(wf::dtype::f64);
+      if (std::find(names.begin(), names.end(), name) != names.end()) {
+        bool const of_keys = rest == "attn.b_K" || rest == "attn.b_V";
+        return (of_keys ? wf::reading::for_each_head(m.weight(name), info.heads) : m.weight(name)).to(wf::dtype::f64);
+      }
       return otherwise.empty() ? wf::tensor() : wf::tensor(wf::dtype::f64, otherwise);
     };
     wf::dims const per_head{{"head", info.heads}, {"d_head", info.d_head}};
     block_weights w{m.weight(top.block(block, "attn.W_Q")).to(wf::dtype::f64),
-                    m.weight(top.block(block, "attn.W_K")).to(wf::dtype::f64),
-                    m.weight(top.block(block, "attn.W_V")).to(wf::dtype::f64),
+                    wf::reading::for_each_head(m.weight(top.block(block, "attn.W_K")), info.heads).to(wf::dtype::f64),
+                    wf::reading::for_each_head(m.weight(top.block(block, "attn.W_V")), info.heads).to(wf::dtype::f64),
                     m.weight(top.block(block, "attn.W_O")).to(wf::dtype::f64),
                     get("attn.b_Q", per_head),
                     get("attn.b_K", per_head),

@@ -21,6 +21,7 @@
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/norm_folding.hpp"
+#include "probes/common/shared_heads.hpp"
 #include "probes/common/vocabulary_reading.hpp"
 
 namespace wf = wayfarer;
@@ -91,7 +92,8 @@ struct head_spectra final : wf::probe {
   wf::hook_set needs(wf::model_info const& info) const override {
     if (info.family == wf::model_family::encoder_decoder)
       throw wf::usage_error("head_spectra reads models of one stack; " + info.architecture + " has an encoder and a decoder");
-    chosen(info);
+    for (auto const b : chosen(info))
+      wf::reading::require_bilinear_scores(info, "blocks." + std::to_string(b) + ".", "head_spectra");
     return {};
   }
 
@@ -113,7 +115,11 @@ struct head_spectra final : wf::probe {
 
     wf::tensor scales(wf::dtype::f64, {{"block", B}});
     for (std::size_t b = 0; b < B; ++b) scales(b) = weights[b].scale;
-    put("attention_scale", scales).about("what each block's scores q.k are multiplied by: the scale of W_Q W_K^T here");
+    bool const turned = std::any_of(blocks.begin(), blocks.end(),
+                                    [&](std::size_t b) { return wf::reading::turns(info, "blocks." + std::to_string(b) + "."); });
+    put("attention_scale", scales)
+        .about(std::string("what each block's scores q.k are multiplied by: the scale of W_Q W_K^T here") +
+               (turned ? "; queries and keys turn with their positions, and W_Q W_K^T is the matrix of distance 0" : ""));
 
     std::string const why = tokens_ ? why_no_tokens(model) : std::string();
     bool const read_vocabulary = tokens_ && why.empty() && directions_ > 0;
@@ -199,8 +205,9 @@ struct head_spectra final : wf::probe {
     if (composition_) add_composition(weights, info, numbers, put);
     if (tokens_ && !why.empty()) out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note");
 
-    char line[96];
-    std::snprintf(line, sizeof line, "%zu heads, at most %.0f of %zu directions hold %g %%", B * H, widest, r, coverage_);
+    char line[128];
+    std::snprintf(line, sizeof line, "%zu heads, at most %.0f of %zu directions hold %g %%%s", B * H, widest, r, coverage_,
+                  turned ? ", W_QK at distance 0" : "");
     out.summarise(line);
   }
 
@@ -223,11 +230,15 @@ struct head_spectra final : wf::probe {
 
   static block_weights read(wf::model const& m, std::size_t block) {
     std::string const p = "blocks." + std::to_string(block) + ".";
-    block_weights w{
-        m.weight(p + "attn.W_Q"),          m.weight(p + "attn.W_K"), m.weight(p + "attn.W_V"), m.weight(p + "attn.W_O"), {}, {},
-        m.info().attention_scale_of(block)};
+    block_weights w{m.weight(p + "attn.W_Q"),
+                    wf::reading::for_each_head(m.weight(p + "attn.W_K"), m.info().heads),
+                    wf::reading::for_each_head(m.weight(p + "attn.W_V"), m.info().heads),
+                    m.weight(p + "attn.W_O"),
+                    {},
+                    {},
+                    m.info().attention_scale_of(block)};
     // A norm behind the block is not what its attention reads through: tokens are then read under a norm without weight.
-    if (m.info().family == wf::model_family::encoder) return w;
+    if (!wf::reading::norm_comes_first(m.info(), p)) return w;
     auto const& names = m.info().weights;
     auto const has = [&](std::string const& n) { return std::find(names.begin(), names.end(), n) != names.end(); };
     if (has(p + "ln1.w")) w.norm_weight = m.weight(p + "ln1.w");

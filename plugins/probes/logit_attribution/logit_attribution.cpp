@@ -61,6 +61,13 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
 
   wf::hook_set needs(wf::model_info const& model) const override {
     stack const top = stack_of(model);
+    for (auto const& [fact, reason] : {std::pair("logit_cap", "caps its logits, which are no sum of parts"),
+                                       std::pair("residual_multiplier", "multiplies what heads and MLPs add")})
+      if (model.facts.contains(fact))
+        throw wf::usage_error("logit_attribution can't take the logits of " + model.architecture + " apart: it " + reason);
+    if (model.find_hook(top.block(0, "ln1_post.hook_out")))
+      throw wf::usage_error("logit_attribution can't take the logits of " + model.architecture +
+                            " apart: a norm stands between its heads and the residual stream (ln1_post)");
     wf::hook_set all;
     for (auto const& name : embeddings(model, top)) all.add(model.hooks_for(name.hook));
     for (std::size_t l = 0; l < top.layers; ++l) {
