@@ -265,18 +265,15 @@ class slicer {
     return {found[0], found[0] + 1};
   }
 
-  /// The names of all indices of a dimension, and whether they are tokens. Reads one value of each other dimension.
+  /// The names of all indices of a dimension, and whether they are tokens.
   std::pair<std::vector<std::string>, bool> names_of(std::size_t axis, std::vector<index_range> const& part) const {
     dim const& d = header_.shape[axis];
     if (d.size == 0) return {};
-    // A dimension that occurs twice has the coordinate of its first place.
-    std::size_t first = 0;
-    while (header_.shape[first] != d) ++first;
-    std::vector<index_range> one;
-    for (std::size_t a = 0; a < header_.shape.size(); ++a)
-      one.push_back({0, a == first ? d.size : std::min<std::size_t>(1, header_.shape[a].size)});
-    dataset const probe = r_.read(n_.node, n_.dataset, one);
-    if (auto names = coordinate_texts(probe, first); !names.empty()) return {names, false};
+    if (auto const c = r_.coordinate(n_.node, n_.dataset, axis)) {
+      std::vector<std::string> names;
+      for (std::size_t i = 0; i < d.size; ++i) names.push_back(exact_text(*c, i));
+      return {names, false};
+    }
     auto tokens = token_names(axis, part);
     bool const found = !tokens.empty();
     return {std::move(tokens), found};
@@ -363,17 +360,6 @@ std::string exact_text(dataset const& d, std::size_t i) {
     default:
       return shortest(static_cast<float>(d.values().reshaped({{"i", d.values().count()}}).get({i})));
   }
-}
-
-std::vector<std::string> coordinate_texts(dataset const& d, std::size_t axis) {
-  dim const& x = d.shape()[axis];
-  if (auto const* labels = d.find_labels(x.name); labels && labels->size() == x.size) return *labels;
-  auto const at = d.coordinate_map().find(x.name);
-  if (at == d.coordinate_map().end() || at->second.count() != x.size) return {};
-  std::vector<std::string> out;
-  dataset const numbers(at->second);
-  for (std::size_t i = 0; i < x.size; ++i) out.push_back(exact_text(numbers, i));
-  return out;
 }
 
 }  // namespace wayfarer::host

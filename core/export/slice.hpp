@@ -56,7 +56,5 @@ dataset_slice read_slice(result_reader const&, dataset_name const&);
 
 /// One element as text: numbers so that they read back equal, texts as they are.
 std::string exact_text(dataset const&, std::size_t i);
-/// The names of a coordinate's indices, or nothing where the dimension has no coordinate of its length.
-std::vector<std::string> coordinate_texts(dataset const&, std::size_t axis);
 
 }  // namespace wayfarer::host

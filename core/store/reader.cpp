@@ -281,6 +281,18 @@ struct result_reader::state {
     return out;
   }
 
+  /// The coordinate of an axis, or a range of it; nothing if it has none.
+  std::optional<wayfarer::dataset> coordinate(hid_t d, unsigned axis, hsize_t size, std::string const& name,
+                                              std::string const& where, index_range const* part) const {
+    auto const scale = h5::attached_scale(d, axis);
+    if (!scale || !h5::is_dataset(scale.get()) || text_attribute(scale.get(), schema::role, where) == schema::role_index)
+      return std::nullopt;
+    std::string const about = where + ": coordinate of '" + name + "'";
+    auto const whole = check_layout(scale.get(), about);
+    if (whole.size() != 1 || whole[0] != size) fail(about, "has another size than the dimension");
+    return read_plain(scale.get(), about, {name}, part ? std::vector<index_range>{*part} : std::vector<index_range>{});
+  }
+
   /// Whether two dimensions of one name are cut to equally many, but other indices.
   static bool in_conflict(std::vector<std::string> const& names, std::vector<hsize_t> const& sizes,
                           std::vector<index_range> const& part, std::size_t a, std::size_t b) {
@@ -312,16 +324,12 @@ struct result_reader::state {
     out.missing(text_attribute(d.get(), "missing", where)).view(text_attribute(d.get(), "view", where));
     if (h5::is_scale(d.get())) return out;
     for (unsigned axis = 0; axis < sizes.size(); ++axis) {
-      auto const scale = h5::attached_scale(d.get(), axis);
-      if (!scale || !h5::is_dataset(scale.get()) || text_attribute(scale.get(), schema::role, where) == schema::role_index)
-        continue;
       bool conflict = false;
       for (unsigned other = 0; other < part.size(); ++other) conflict = conflict || in_conflict(names, sizes, part, axis, other);
       if (conflict) continue;
-      std::string const about = where + ": coordinate of '" + names[axis] + "'";
-      auto const whole = check_layout(scale.get(), about);
-      if (whole.size() != 1 || whole[0] != sizes[axis]) fail(about, "has another size than the dimension");
-      auto const c = read_plain(scale.get(), about, {names[axis]}, part.empty() ? part : std::vector<index_range>{part[axis]});
+      auto const found = coordinate(d.get(), axis, sizes[axis], names[axis], where, part.empty() ? nullptr : &part[axis]);
+      if (!found) continue;
+      wayfarer::dataset const& c = *found;
       // Of a dimension that occurs twice with two sizes, the first is the one that a dataset can give a coordinate.
       auto const first = std::find(names.begin(), names.end(), names[axis]) - names.begin();
       if (sizes[static_cast<std::size_t>(first)] != sizes[axis] ||
@@ -450,6 +458,18 @@ wayfarer::dataset result_reader::read(std::string_view node, std::string_view da
 dataset_header result_reader::header(std::string_view node, std::string_view dataset) const {
   std::string const where = std::string(node) + "/" + std::string(dataset);
   return state_->guarded(where, [&] { return state_->header(where); });
+}
+
+std::optional<wayfarer::dataset> result_reader::coordinate(std::string_view node, std::string_view dataset,
+                                                           std::size_t axis) const {
+  std::string const where = std::string(node) + "/" + std::string(dataset);
+  return state_->guarded(where, [&]() -> std::optional<wayfarer::dataset> {
+    auto const d = state_->open_dataset(where);
+    auto const sizes = state_->check_layout(d.get(), where);
+    if (axis >= sizes.size() || h5::is_scale(d.get())) return std::nullopt;
+    return state_->coordinate(d.get(), static_cast<unsigned>(axis), sizes[axis],
+                              state_->names_of(d.get(), sizes.size(), where)[axis], where, nullptr);
+  });
 }
 
 std::string result_reader::run_text(std::string_view name) const {

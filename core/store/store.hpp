@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -114,6 +115,8 @@ class result_reader {
   wayfarer::dataset read(std::string_view node, std::string_view dataset) const;
   /// Costs no values, however large the dataset is.
   dataset_header header(std::string_view node, std::string_view dataset) const;
+  /// The coordinate of one dimension, texts or numbers; nothing where it has none. Costs no values of the dataset.
+  std::optional<wayfarer::dataset> coordinate(std::string_view node, std::string_view dataset, std::size_t axis) const;
   /// Part of a dataset: one range for each axis. Coordinates are cut alike. Only that part is read.
   wayfarer::dataset read(std::string_view node, std::string_view dataset, std::vector<index_range> const& part) const;
   /// "node/dataset", or the path of any dataset of a file that is no result of ours.

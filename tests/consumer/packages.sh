@@ -54,6 +54,7 @@ within 'wayfarer run /usr/share/wayfarer/runs/topic-theory.yaml --strict --quiet
 within 'wayfarer run /usr/share/wayfarer/runs/gpt2-logit-lens.yaml --strict --quiet --out /tmp/lens.h5'
 within 'apt-get install -y -qq --no-install-recommends /tmp/python3-wayfarer_*.deb python3-xarray >/dev/null'
 within 'cd /tmp && python3 -B -c "import wayfarer; r = wayfarer.open(\"lens.h5\"); print(r, r[\"lens\"])"'
+within 'cd /tmp && wayfarer init first && wayfarer run first/pipeline.yaml --strict --quiet --out first/first.h5'
 within 'gzip -t /usr/share/man/man1/wayfarer.1.gz && test -s /usr/share/bash-completion/completions/wayfarer && test -s /usr/share/doc/wayfarer/plugins/index.md'
 
 within 'apt-get install -y -qq --no-install-recommends /tmp/wayfarer-dev_*.deb g++ make cmake libgtest-dev libgmock-dev >/dev/null'

@@ -246,6 +246,8 @@ TEST_F(store, parts_and_headers_cost_no_more_than_they_show) {
                 in.read("structure", "square", {{0, 2}, {1, 3}});
               }),
               HasSubstr("choose the same range"));
+  EXPECT_THAT(in.coordinate("structure", "square", 1)->texts(), ElementsAre("x", "y", "z"));
+  EXPECT_FALSE(in.coordinate("structure", "map", 0));
   auto const one = in.read("structure", "square", {{0, 1}, {1, 2}});
   EXPECT_THAT(one.values().values<double const>(), ElementsAre(2));
   EXPECT_EQ(one.find_labels("topic"), nullptr) << "the label of one of two different topics";
