@@ -21,6 +21,7 @@
 #include "bench/benchmarks.hpp"
 #include "bench/compare.hpp"
 #include "bench/limits.hpp"
+#include "cli/advised_error.hpp"
 #include "cli/options.hpp"
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
@@ -71,8 +72,8 @@ subject read_subject(registry& plugins, std::string const& word, plugin_kind kin
   std::string const name = word.substr(0, equals), id = equals == word.npos ? word : word.substr(equals + 1);
   plugin const* const found = plugins.find(id);
   if (!found)
-    throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
-                      "\n'wayfarer plugins list' shows those there are");
+    throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
+                        {"'wayfarer plugins list' shows those there are"});
   if (found->kind() != kind)
     throw usage_error("'" + id + "' is a " + std::string(name_of(found->kind())) + ", not a " + std::string(name_of(kind)));
   std::vector<std::string> mine;

@@ -10,6 +10,7 @@
 #include <wayfarer/result_file.hpp>
 #include <wayfarer/version.hpp>
 
+#include "cli/advised_error.hpp"
 #include "cli/options.hpp"
 #include "cli/signals.hpp"
 #include "cli/verbs.hpp"
@@ -77,10 +78,10 @@ int dispatch(std::vector<std::string> const& arguments) {
     known.emplace_back(v.name);
   }
   bool const pipeline = arguments[0].ends_with(".yaml") || arguments[0].ends_with(".yml");
-  throw wayfarer::usage_error("no verb '" + printable(arguments[0]) + "'" +
-                              (pipeline ? "; did you mean 'wayfarer run " + printable(arguments[0]) + "'?"
-                                        : wayfarer::did_you_mean(arguments[0], known)) +
-                              "\n'wayfarer --help' lists them");
+  throw advised_error(
+      "no verb '" + arguments[0] + "'" +
+          (pipeline ? "; did you mean 'wayfarer run " + arguments[0] + "'?" : wayfarer::did_you_mean(arguments[0], known)),
+      {"'wayfarer --help' lists them"});
 }
 
 }  // namespace
@@ -96,15 +97,19 @@ int main(int count, char** words) {
     return code;
   } catch (reader_has_gone const&) {
     return 128 + SIGPIPE;
+  } catch (advised_error const& e) {
+    std::fprintf(stderr, "wayfarer: %s\n", printable(e.what()).c_str());
+    for (auto const& line : e.advice()) std::fprintf(stderr, "%s\n", printable(line).c_str());
+    return e.exit_code();
   } catch (wayfarer::error const& e) {
-    std::fprintf(stderr, "wayfarer: %s\n", printable_lines(e.what()).c_str());
+    std::fprintf(stderr, "wayfarer: %s\n", printable(e.what()).c_str());
     // The limit of a file's size is a signal and the error of a write in one.
     return signal_that_ends() == SIGXFSZ ? 128 + SIGXFSZ : e.exit_code();
   } catch (std::bad_alloc const&) {
     std::fprintf(stderr, "wayfarer: memory ran out; use fewer --threads or a smaller --memory-budget\n");
     return 5;
   } catch (std::exception const& e) {
-    std::fprintf(stderr, "wayfarer: %s\n", printable_lines(e.what()).c_str());
+    std::fprintf(stderr, "wayfarer: %s\n", printable(e.what()).c_str());
     return 70;
   }
 }

@@ -1,4 +1,5 @@
 #include "cli/models.hpp"
+#include "cli/advised_error.hpp"
 
 #include <iostream>
 #include <iterator>
@@ -25,8 +26,8 @@ std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
   std::string const id = o.required("PLUGIN");
   plugin const* const found = plugins.find(id);
   if (!found)
-    throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
-                      "\n'wayfarer plugins list' shows those there are");
+    throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
+                        {"'wayfarer plugins list' shows those there are"});
   if (found->kind() != plugin_kind::model)
     throw usage_error("'" + id + "' is a " + std::string(name_of(found->kind())) + ", not a model");
   config c;

@@ -9,6 +9,7 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/version.hpp>
 
+#include "cli/advised_error.hpp"
 #include "cli/installed.hpp"
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
@@ -70,8 +71,8 @@ int new_verb(words const& arguments) {
   if (!o.parse(arguments)) return 0;
   std::string const kind = o.required("KIND"), name = o.required("NAME");
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-    throw usage_error("'" + printable(kind) + "' is no kind of plugin" + did_you_mean(kind, kinds) +
-                      "\nthere are probe, metric, source and model: wayfarer new probe NAME");
+    throw advised_error("'" + printable(kind) + "' is no kind of plugin" + did_you_mean(kind, kinds),
+                        {"there are probe, metric, source and model: wayfarer new probe NAME"});
   check_name(kind, name);
   auto const known = registry().ids();
   if (std::find(known.begin(), known.end(), name) != known.end())

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <type_traits>
 #include <variant>
 
@@ -47,7 +48,45 @@ std::string in_a_name(std::string const& value) {
   return out;
 }
 
+/// A place that a node writes to beside the result file.
+struct node_output {
+  plan_node const* node;
+  std::string parameter;
+  std::filesystem::path place;
+};
+
+/// Where a path leads, through links and folders that need not exist.
+std::filesystem::path whole_path(std::filesystem::path const& p) {
+  std::error_code ignored;
+  auto const whole = std::filesystem::weakly_canonical(std::filesystem::absolute(p, ignored), ignored);
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+std::vector<node_output> outputs_of(plan const& p) {
+  std::vector<node_output> all;
+  for (auto const& n : p.nodes)
+    for (std::string const name : {"train.save", "train.state"})
+      if (n.what && n.parameters.has(name) && !n.parameters[name].text().empty())
+        all.push_back({&n, name, whole_path(n.parameters[name].text())});
+  return all;
+}
+
 }  // namespace
+
+/// No two nodes write to one place: the later would replace what the earlier wrote.
+void check_outputs(plan const& p, std::vector<problem>& problems) {
+  auto const all = outputs_of(p);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    for (std::size_t k = 0; k < i; ++k) {
+      if (all[k].place != all[i].place) continue;
+      origin const from = all[i].node->origin_of(all[i].parameter, 0);
+      problems.push_back({from.at,
+                          all[i].node->name + ": " + all[i].parameter + " " + all[i].place.string() + " is where '" +
+                              all[k].node->name + "' writes its " + all[k].parameter + "; give each a place of its own",
+                          2, from.option});
+      break;
+    }
+}
 
 void add_result_options(verb_options& o, char const* about) {
   o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"), about)(
@@ -108,7 +147,12 @@ output_place result_place(verb_options const& o, std::string const& otherwise, s
 }
 
 output_place result_place(verb_options const& o, plan const& p) {
-  return result_place(o, p.file.stem().concat(".h5").string(), settings_of(p));
+  output_place const to = result_place(o, p.file.stem().concat(".h5").string(), settings_of(p));
+  for (auto const& one : outputs_of(p))
+    if (one.place == whole_path(to.path))
+      throw usage_error("--out " + to.given + ": is where '" + one.node->name + "' writes its " + one.parameter +
+                        "; name another file");
+  return to;
 }
 
 output_place foreign_place(std::string const& path, std::string const& option, bool forced) {

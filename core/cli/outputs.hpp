@@ -32,6 +32,8 @@ std::string fill_in(std::string_view name, settings const&);
 output_place result_place(verb_options const&, std::string const& otherwise, settings const&);
 /// The result file of a pipeline: --out, or the pipeline's name with .h5 in this folder.
 output_place result_place(verb_options const&, plan const&);
+/// No two nodes write to one place: the later would replace what the earlier wrote.
+void check_outputs(plan const&, std::vector<problem>&);
 /// The place of a file that another program is to read. No file there is known to be an earlier one, so only `forced` replaces
 /// it.
 output_place foreign_place(std::string const& path, std::string const& option, bool forced);

@@ -8,6 +8,7 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/run_files.hpp>
 
+#include "cli/outputs.hpp"
 #include "engine/provenance.hpp"
 
 namespace wayfarer::host {
@@ -70,6 +71,7 @@ planned read_planned(verb_options const& o, registry& plugins) {
   p.what = read_plan(file, o.all("set"), plugins, p.problems);
   provide_run_inputs(input_paths(p.what));
   p.objects = make_instances(p.what, p.problems);
+  check_outputs(p.what, p.problems);
   sort_problems(p.problems);
   return p;
 }

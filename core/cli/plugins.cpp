@@ -11,6 +11,7 @@
 #include <wayfarer/json.hpp>
 #include <wayfarer/version.hpp>
 
+#include "cli/advised_error.hpp"
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
 #include "cli/plugin_page.hpp"
@@ -150,8 +151,8 @@ void describe_text(plugin const& p) {
 int describe(registry& plugins, std::string const& id, bool json, bool page) {
   plugin const* const found = plugins.find(id);
   if (!found)
-    throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
-                      "\n'wayfarer plugins list' shows those there are; --plugin-path DIR adds a folder");
+    throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
+                        {"'wayfarer plugins list' shows those there are; --plugin-path DIR adds a folder"});
   if (page)
     std::cout << printable_lines(plugin_page(*found));
   else if (json)

@@ -6,6 +6,7 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
 
+#include "cli/advised_error.hpp"
 #include "cli/options.hpp"
 #include "cli/plugins_check.hpp"
 #include "conformance/check.hpp"
@@ -31,8 +32,8 @@ fs::path library_of(std::string const& id, std::vector<fs::path> const& folders)
   if (is_plugin_id(id))
     for (auto const& folder : plugins.folders())
       if (fs::exists(fs::symlink_status(folder / file, code))) return folder / file;
-  throw usage_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()) +
-                    "\n'wayfarer plugins list' shows those there are; a library is named by its path, with a '/'");
+  throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
+                      {"'wayfarer plugins list' shows those there are; a library is named by its path, with a '/'"});
 }
 
 json_value as_json(check_report const& r, fs::path const& library) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/advised_error.hpp"
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "cli/signals.hpp"
@@ -61,10 +62,13 @@ int run_verb(words const& arguments) {
                 outcome.unexplained == 1 ? " holds" : "s hold");
   std::printf("%s: %zu datasets, %s\n", printable(to.given).c_str(), outcome.datasets, format_size(outcome.bytes).c_str());
   if (outcome.failure) std::rethrow_exception(outcome.failure);
-  std::string wrong;
+  std::vector<std::string> wrong;
   for (auto const& v : outcome.verdicts)
-    if (!v.problem.empty()) wrong += (wrong.empty() ? "" : "\n") + v.problem;
-  if (!wrong.empty()) throw usage_error(wrong + "\nthe result is written: " + to.given);
+    if (!v.problem.empty()) wrong.push_back(v.problem);
+  if (!wrong.empty()) {
+    wrong.push_back("the result is written: " + to.given);
+    throw advised_error(wrong.front(), {wrong.begin() + 1, wrong.end()});
+  }
   if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
   return missed != 0 && o.has("strict") ? 1 : 0;
 }

@@ -174,7 +174,7 @@ void install_signal_handlers() {
 }
 
 void say_when_ended(std::string_view text) {
-  std::string const what = printable_lines(text);
+  std::string const what = printable(text);
   std::size_t const n = std::min(what.size(), kept.size());
   kept_length = 0;
   std::memcpy(kept.data(), what.data(), n);

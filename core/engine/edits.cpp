@@ -63,6 +63,15 @@ std::string misfit(edit_spec const& e, hook_info const& h, tensor const& value) 
          ": it takes " + wanted;
 }
 
+/// Why a value that fits may still mean two things; "" if it doesn't. One row is a direction to some and position 0 to others,
+/// which are the same only where nothing else is edited.
+std::string two_meanings(edit_spec const& e, hook_info const& h, tensor const& value) {
+  if (reading_of(e, h, value.shape()) != reading::by_position || value.size(0) != 1) return "";
+  if (e.positions.size() == 1 && e.positions[0] == 0) return "";
+  return "the value of the edit of '" + e.hook + "' is [" + describe(value.shape()) + "], one row: save it as [" +
+         describe(h.row) + "] if it is for every position, or give positions: [0]";
+}
+
 template <class T>
 void combine(tensor_view<T> to, tensor_view<T const> from, bool adds, T scale) {
   if (to.rank() == 0) {
@@ -227,6 +236,8 @@ void check_edits(plan_node const& node, model_info const& m, source_info const& 
           say(e.at, name + " has heads 0 to " + std::to_string(heads - 1) + ", not " + std::to_string(e.heads[i]));
       if (values[k].defined() && !reading_of(e, h, values[k].shape()))
         say(e.place_of(e.adds ? "add" : "set"), misfit(e, h, values[k]));
+      else if (std::string const why = values[k].defined() ? two_meanings(e, h, values[k]) : ""; !why.empty())
+        say(e.place_of(e.adds ? "add" : "set"), why);
       std::size_t const length = h.along == positions::tokens ? longest.tokens : longest.decoder;
       most = std::max(most, length);
       for (std::size_t i = 0; i < e.positions.size(); ++i)
@@ -267,7 +278,10 @@ edit_set::edit_set(plan_node const& node, std::vector<tensor> values, model cons
     for (auto const& name : hooks.names()) b.hooks.push_back(*over.info().find_hook(name));
     if (values[k].defined()) {
       for (auto const& h : b.hooks)
-        if (!reading_of(b.what, h, values[k].shape())) throw usage_error(misfit(b.what, h, values[k]));
+        if (!reading_of(b.what, h, values[k].shape()))
+          throw usage_error(misfit(b.what, h, values[k]));
+        else if (std::string const why = two_meanings(b.what, h, values[k]); !why.empty())
+          throw usage_error(why);
       b.value = values[k].to(type);
     }
     if (b.what.from == edit_spec::value_kind::item) of_items[b.what.number].add(hooks);

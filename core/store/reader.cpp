@@ -355,7 +355,8 @@ result_reader::result_reader(std::filesystem::path path, bool any_hdf5) : state_
   try {
     s.file = h5::open_file(s.path.string());
   } catch (h5::failure const& f) {
-    s.fail("", std::string("is no result file, or a damaged one: ") + f.what());
+    s.fail("", std::string("is no result file, or a damaged one: ") + f.what() +
+                   "; name a file that 'wayfarer run' wrote, or make it again");
   }
   s.guarded("", [&] {
     hid_t const root = s.file.get();

@@ -214,7 +214,10 @@ bool is_array_file(std::string_view path, std::string* why) {
 tensor read_array(std::string const& path, std::string const& dataset) {
   std::string why;
   if (!is_array_file(path, &why)) throw usage_error(path + ": " + why);
-  if (path.ends_with(".npy")) return npy_file(path).values();
+  if (path.ends_with(".npy")) {
+    if (!dataset.empty()) throw usage_error(path + ": a .npy file holds one array, without a name; leave 'dataset' out");
+    return npy_file(path).values();
+  }
   if (path.ends_with(".safetensors")) return from_safetensors(path, dataset);
   return read_result(path, dataset);
 }

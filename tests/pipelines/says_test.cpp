@@ -1,7 +1,12 @@
 // What the program says while people find their way: first mistakes, what check knows before a run, progress, differences of
 // results, findings.
 #include <csignal>
+#include <cstdlib>
 #include <limits>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <wayfarer/safetensors.hpp>
@@ -206,6 +211,83 @@ TEST_F(says, a_metric_that_fails_loses_nobody_elses_results) {
   EXPECT_EQ(run_wayfarer({"show", out("r.h5"), "a/hook_embed"}).code, 0);
   EXPECT_THAT(run_wayfarer({"show", out("r.h5"), "_run/warnings"}).out, HasSubstr("c: failed"));
   EXPECT_NE(run_wayfarer({"show", out("r.h5"), "c"}).code, 0);
+}
+
+TEST_F(says, what_a_file_of_numbers_can_mean) {
+  std::string const words = "  s: {source: tokens, ids: [\"1 2 3\", \"4 5\"]}\n";
+  std::pair<std::string, wf::tensor> const one[] = {
+      {"v", wf::tensor::of(std::vector<float>(32, 1), {{"one", 1}, {"d_model", 32}})}};
+  wf::write_safetensors(out("row.safetensors"), one);
+  auto const edited = [&](std::string const& edit) {
+    return check(gpt2 + words + "  a: {probe: activations, model: gpt2, source: s, hooks: [logits], edits: [{hook: hook_embed, " +
+                 edit + "}]}\n");
+  };
+  // One row: a direction for every position, or the first position's values.
+  EXPECT_THAT(edited("add: {file: row.safetensors}").out,
+              HasSubstr("one row: save it as [d_model 32] if it is for every position, or give positions: [0]"));
+  EXPECT_EQ(edited("add: {file: row.safetensors}").code, 2);
+  EXPECT_EQ(edited("positions: [0], add: {file: row.safetensors}").code, 0);
+  std::string const header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
+  file("v.npy", std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header + std::string(4, '\0'));
+  EXPECT_THAT(edited("add: {file: v.npy, dataset: v}").out,
+              HasSubstr("v.npy: a .npy file holds one array, without a name; leave 'dataset' out"));
+  EXPECT_THAT(check("  s: {source: tokens, path: v.npy, dataset: v}\n").out,
+              HasSubstr("'dataset' names values of a result file"));
+  EXPECT_THAT(check("  s: {source: tokens, ids: [[1]], dataset: v}\n").out, HasSubstr("'path' is not given; leave it out"));
+}
+
+TEST_F(says, names_of_one_line_and_what_to_do) {
+  std::string const two = "a\nwayfarer: all is well";
+  for (auto const& words : {std::vector<std::string>{"show", two},
+                            {"frob" + two},
+                            {"run", two},
+                            {"model", "info", two},
+                            {"plugins", "describe", two}}) {
+    auto const r = run_wayfarer(words);
+    EXPECT_NE(r.code, 0);
+    EXPECT_THAT(r.out, AllOf(HasSubstr("a\\x0awayfarer"), Not(HasSubstr("\nwayfarer: all")))) << words[0];
+  }
+  EXPECT_THAT(run_wayfarer({"frob"}).out, HasSubstr("no verb 'frob'\n'wayfarer --help' lists them"));
+  EXPECT_THAT(run_wayfarer({"show", file("text", "no result").string()}).out, HasSubstr("name a file that 'wayfarer run' wrote"));
+}
+
+TEST_F(says, two_outputs_of_a_run_are_two_places) {
+  std::string const learner =
+                        ": {model: gpt2_trained, vocabulary: 8, context: 4, layers: 1, heads: 1, d_model: 8, d_mlp: 8, train: "
+                        "{source: s, updates: 2, ",
+                    words = "  s: {source: tokens, ids: [[1, 2, 3, 4, 5, 6]]}\n", saved = out("saved");
+  auto const both = check(words + "  a" + learner + "save: " + saved + "}}\n  b" + learner + "state: " + saved + "/.}}\n");
+  EXPECT_EQ(both.code, 2);
+  EXPECT_THAT(both.out, HasSubstr("is where 'a' writes its train.save; give each a place of its own"));
+  auto const p = file("p.yaml", "nodes:\n" + words + "  a" + learner + "save: " + saved + "}}\n");
+  for (char const* verb : {"check", "run"})
+    EXPECT_THAT(run_wayfarer({verb, p.string(), "--out", saved}).out,
+                HasSubstr("is where 'a' writes its train.save; name another file"));
+  EXPECT_FALSE(fs::exists(saved));
+}
+
+TEST_F(says, what_standard_error_can_not_take_costs_no_result) {
+  std::string const nodes = "nodes:\n" + std::string(gpt2) +
+                            "  s: {source: tokens, ids: [\"1 2 3\", \"4 5\"]}\n  a: {probe: activations, model: gpt2, source: s, "
+                            "hooks: [hook_embed]}\n";
+  auto const r =
+      run_wayfarer({"run", file("p.yaml", nodes).string(), "--out", out("r.h5")}, [] { dup2(::open("/dev/full", O_WRONLY), 2); });
+  EXPECT_EQ(r.code, 0);
+  EXPECT_EQ(run_wayfarer({"show", out("r.h5"), "a/hook_embed"}).code, 0);
+}
+
+TEST_F(says, a_packed_file_that_is_too_large_takes_no_memory) {
+  // A gigabyte of one letter; the default limit is 256 MiB.
+  std::string const make = "head -c 1000000000 /dev/zero | tr '\\0' a | gzip -1 > '" + out("bomb.gz") + "'";
+  ASSERT_EQ(std::system(make.c_str()), 0);
+  auto const r = check("  s: {source: text, path: bomb.gz}\n");
+  EXPECT_EQ(r.code, 3);
+  EXPECT_THAT(r.out, HasSubstr("bomb.gz: holds more than 268435456 bytes unpacked; raise `limit`"));
+  rusage use{};
+  getrusage(RUSAGE_CHILDREN, &use);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_LT(use.ru_maxrss, 64 * 1024) << "KiB";
+#endif
 }
 
 TEST_F(says, the_type_of_a_direction_that_is_not_read) {

@@ -52,7 +52,11 @@ text_file::text_file(std::string const& path, std::size_t max_bytes, text_cut co
   file_ = mapped_file::open(path);
   if (is_packed(*file_)) {
     file_.reset();
-    read_unpacked(path, max_bytes, [&](std::span<std::byte const> bytes) {
+    // Once without keeping anything, so that a file that is too large takes no memory, and one that is not takes its own size.
+    std::size_t whole = 0;
+    read_unpacked(path, max_bytes, [&](std::span<std::byte const> bytes) { whole += bytes.size(); });
+    unpacked_.reserve(whole);
+    read_unpacked(path, whole, [&](std::span<std::byte const> bytes) {
       unpacked_.append(reinterpret_cast<char const*>(bytes.data()), bytes.size());
     });
     text_ = unpacked_;

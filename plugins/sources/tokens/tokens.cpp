@@ -164,8 +164,12 @@ id_lists read_lists(wf::config const& c, std::string const& ids, std::string con
   std::string const& name = c[dataset].text();
   std::int64_t const padding = c["padding"];
   if (!texts.empty() && !file.empty()) throw wf::usage_error("both '" + ids + "' and '" + path + "' are given; leave one out");
+  bool const result = file.ends_with(".h5") || file.ends_with(".hdf5");
+  if (!name.empty() && !result)
+    throw wf::usage_error("'" + dataset + "' names values of a result file, and " +
+                          (file.empty() ? "'" + path + "' is not given" : file + " is none") + "; leave it out");
   if (file.empty()) return {texts, ids};
-  if (file.ends_with(".h5") || file.ends_with(".hdf5")) return {wf::read_result(file, name), padding, file + ": " + name};
+  if (result) return {wf::read_result(file, name), padding, file + ": " + name};
   if (!is_json(file)) return {wf::npy_ids(file), padding};
   auto const whole = wf::read_json(file, id_limits);
   return id_lists(whole.kind() == wf::json_kind::object ? whole.at(json_key) : whole);
