@@ -190,6 +190,8 @@ TEST(pre_tokenizers, long_runs_take_linear_time_and_hostile_patterns_end) {
   f.vocabulary = {" ", "x"};
   // The square of a million would take an hour.
   EXPECT_EQ(open(f.make())->encode(std::string(1'000'000, ' ') + "x").ids.size(), 1'000'001u);
+  f.pre_tokenizer = split("Regex", llama3, "Removed", true);
+  EXPECT_EQ(open(f.make())->encode(std::string(2'000'000, ' ') + "x").ids.size(), 2'000'001u);
   f.pre_tokenizer = split("Regex", "(a+)+b", "Isolated");
   f.vocabulary = {"a", "b", "c"};
   auto const t = open(f.make());

@@ -122,7 +122,7 @@ std::string code_point(char32_t c) {
 
 class rewriter {
  public:
-  rewriter(std::string_view text, refusal const& refuse) : text_(text), refuse_(refuse) {}
+  rewriter(std::string_view text, bool guards, refusal const& refuse) : text_(text), guards_(guards), refuse_(refuse) {}
 
   std::string whole() {
     std::string out = alternatives(0, true);
@@ -163,7 +163,7 @@ class rewriter {
       // What begins with a run, and fails, fails within the run, too: trying there takes the square of the run's length. Where
       // another alternative takes the whole run, nothing of it is tried twice.
       bool const taken = std::find(all.begin(), all.end(), first_sets[i] + "+") != all.end();
-      if (outermost && !first_sets[i].empty() && !taken) out += "(?:\\G|(?<!" + first_sets[i] + "))";
+      if (guards_ && outermost && !first_sets[i].empty() && !taken) out += "(?:\\G|(?<!" + first_sets[i] + "))";
       out += all[i];
     }
     return out;
@@ -571,6 +571,7 @@ class rewriter {
   }
 
   std::string_view text_;
+  bool guards_;
   refusal const& refuse_;
   std::size_t at_ = 0;
   bool dot_all_ = false;
@@ -597,9 +598,9 @@ std::string message_of(int code) {
 
 }  // namespace
 
-std::string rewritten(std::string_view text, refusal const& refuse) {
+std::string rewritten(std::string_view text, refusal const& refuse, bool guards) {
   if (text.size() > longest_pattern) refuse("a regular expression is longer than " + std::to_string(longest_pattern) + " bytes");
-  return rewriter(text, refuse).whole();
+  return rewriter(text, guards, refuse).whole();
 }
 
 struct pattern::compiled {
@@ -608,23 +609,30 @@ struct pattern::compiled {
 };
 
 pattern::pattern(std::string text, refusal const& refuse) : text_(std::move(text)) {
-  std::string const ours = rewritten(text_, refuse);
   std::unique_ptr<pcre2_compile_context, free_compile_context> const how(pcre2_compile_context_create(nullptr));
   if (!how) throw std::bad_alloc();
   pcre2_set_newline(how.get(), PCRE2_NEWLINE_LF);
   pcre2_set_parens_nest_limit(how.get(), 250);
+  auto const compile = [&](bool guards) {
+    std::string const ours = rewritten(text_, refuse, guards);
+    int error = 0;
+    PCRE2_SIZE where = 0;
+    std::unique_ptr<pcre2_code, free_code> code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(ours.data()), ours.size(),
+                                                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
+                                                              &error, &where, how.get()));
+    if (!code) refuse("the regular expression " + in_quotes(text_) + " is not supported: " + message_of(error));
+    return code;
+  };
   auto made = std::make_unique<compiled>();
-  int error = 0;
-  PCRE2_SIZE where = 0;
-  made->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(ours.data()), ours.size(),
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &where, how.get()));
-  if (!made->code) refuse("the regular expression " + in_quotes(text_) + " is not supported: " + message_of(error));
+  made->code = compile(true);
   // Where the processor has none, matches are found without it.
   pcre2_jit_compile(made->code.get(), PCRE2_JIT_COMPLETE);
+  // A guard hides with what a match begins.
+  auto const plain = compile(false);
   std::uint8_t const* bits = nullptr;
   std::uint32_t empty = 1;
-  pcre2_pattern_info(made->code.get(), PCRE2_INFO_FIRSTBITMAP, &bits);
-  pcre2_pattern_info(made->code.get(), PCRE2_INFO_MATCHEMPTY, &empty);
+  pcre2_pattern_info(plain.get(), PCRE2_INFO_FIRSTBITMAP, &bits);
+  pcre2_pattern_info(plain.get(), PCRE2_INFO_MATCHEMPTY, &empty);
   for (unsigned b = 0; b < 256; ++b) made->begins[b] = empty || (bits ? (bits[b / 8] >> (b % 8) & 1) != 0 : true);
   code_ = std::move(made);
 }
@@ -646,7 +654,6 @@ pattern_search::pattern_search(pattern const& p) : of_(&p), state_(std::make_uni
   state_->data.reset(pcre2_match_data_create(1, nullptr));
   state_->limits.reset(pcre2_match_context_create(nullptr));
   if (!state_->data || !state_->limits) throw std::bad_alloc();
-  pcre2_set_match_limit(state_->limits.get(), 10'000'000);
   pcre2_set_depth_limit(state_->limits.get(), 1'000'000);
   pcre2_set_heap_limit(state_->limits.get(), 256 * 1024);
 }
@@ -658,6 +665,9 @@ pattern_search& pattern_search::operator=(pattern_search&&) noexcept = default;
 bool pattern_search::next(std::string_view text, std::size_t from) {
   auto const* const code = of_->code_->code.get();
   auto const* const subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  // A long run is gone through a few times by sound patterns, over and over by hostile ones.
+  constexpr std::size_t base = 500'000, for_each_byte = 50, most = 2'000'000'000;
+  pcre2_set_match_limit(state_->limits.get(), static_cast<std::uint32_t>(std::min(base + for_each_byte * text.size(), most)));
   int found = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, state_->data.get(), state_->limits.get());
   // The interpreter keeps its state on the heap.
   if (found == PCRE2_ERROR_JIT_STACKLIMIT)

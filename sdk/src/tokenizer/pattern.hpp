@@ -53,7 +53,8 @@ class pattern_search {
   std::size_t begin_ = 0, end_ = 0;
 };
 
-/// What PCRE2 gets for a pattern of Oniguruma's syntax.
-std::string rewritten(std::string_view pattern, refusal const&);
+/// What PCRE2 gets for a pattern of Oniguruma's syntax. `guards`: with what keeps a search through a long run from trying each of
+/// its places; it changes no match.
+std::string rewritten(std::string_view pattern, refusal const&, bool guards = true);
 
 }  // namespace wayfarer::tokenizing
