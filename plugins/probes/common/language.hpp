@@ -38,7 +38,12 @@ inline stack stack_of(model_info const& m) {
     throw usage_error(m.architecture + " predicts no next token; choose a decoder or an encoder-decoder");
   if (m.family == model_family::encoder_decoder)
     return {"decoder.", "decoder_final_ln.", "decoder.hook_embed", m.decoder_layers, true};
-  return {"blocks.", "ln_final.", "hook_embed", m.layers, false};
+  // A model that norms behind its sums has no norm of its own before the head: the last block's stands there.
+  std::string const last = "blocks." + std::to_string(m.layers - 1) + ".ln2.";
+  bool const ends_in_block =
+      !m.find_hook("ln_final.hook_out") && m.find_hook(last + "hook_out") &&
+      m.find_hook(last + "hook_out") > m.find_hook("blocks." + std::to_string(m.layers - 1) + ".hook_resid_post");
+  return {"blocks.", ends_in_block ? last : "ln_final.", "hook_embed", m.layers, false};
 }
 
 /// The token with the largest logit. Throws data_error if none is a number.

@@ -22,6 +22,7 @@
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
+#include "probes/common/shared_heads.hpp"
 #include "probes/common/token_rows.hpp"
 
 namespace wf = wayfarer;
@@ -39,6 +40,7 @@ struct path {
   std::vector<std::string> sources;  ///< [step]: where attention's parts are, "blocks.0.attn."; empty for a filter
   std::string final_norm;            ///< its weights, where the model itself can't apply it
   side where;
+  bool parallel = false;  ///< a block adds attention and MLP at once: its step is both
   bool predicts = false;  ///< the last state becomes logits through the model's own final norm, if it has one
 
   path(wf::model_info const& model, std::string const& stack) {
@@ -58,12 +60,16 @@ struct path {
         hooks.push_back(here + hook), kinds.push_back(kind), labels.push_back(std::to_string(l) + " " + what);
         sources.push_back(*attention ? here + attention : "");
       };
-      bool const norms_on_path = model.family == wf::model_family::encoder;
+      // Norms behind the sums are on the path; the last of a decoder is what the model applies before its head.
+      bool const behind = model.find_hook(here + "ln1.hook_out") && !wf::reading::norm_comes_first(model, here);
+      bool const encoder = model.family == wf::model_family::encoder, norms_on_path = encoder || (!two && behind);
+      bool const at_once = !model.find_hook(here + "hook_resid_mid") && model.find_hook(here + "mlp.hook_post");
+      if (at_once) parallel = true;
       add("hook_resid_mid", aggregation, "attention", "attn.");
       add("hook_resid_mid_cross", aggregation, "cross-attention", "cross_attn.");
       if (norms_on_path) add("ln1.hook_out", filter, "norm");
-      add("hook_resid_post", filter, "feed-forward");
-      if (norms_on_path) add("ln2.hook_out", filter, "norm");
+      add("hook_resid_post", filter, at_once ? "block" : "feed-forward");
+      if (norms_on_path && (encoder || l + 1 < layers)) add("ln2.hook_out", filter, "norm");
     }
   }
 };
@@ -74,8 +80,12 @@ bool crosses(std::string const& attention) {
 
 /// Why what other positions brought can't be told from what attention made of the position itself; empty: it can.
 std::string why_not_parted(wf::model_info const& model, path const& walk) {
+  if (walk.parallel) return model.architecture + " adds attention and MLP at once, so that no step is attention's alone";
+  if (model.facts.contains("residual_multiplier")) return model.architecture + " multiplies what attention adds";
   for (auto const& at : walk.sources) {
     if (at.empty() || crosses(at)) continue;
+    if (model.find_hook(at.substr(0, at.size() - 5) + "ln1_post.hook_out"))
+      return model.architecture + " norms what attention gives before it is added";
     for (auto const* hook : {"hook_pattern", "hook_v", "hook_z"})
       if (model.find_hook(at + hook) == nullptr) return model.architecture + " has no hook '" + at + hook + "'";
     if (std::find(model.weights.begin(), model.weights.end(), at + "W_O") == model.weights.end())
@@ -89,7 +99,7 @@ struct parted {
   std::vector<double> others, own;
 };
 
-/// `self`: [head, pos], the weight of each position on itself; `v`, `z`: [pos, head, d_head].
+/// `self`: [head, pos], the weight of each position on itself; `z`: [pos, head, d_head], `v` the same or with fewer heads.
 parted part(wf::tensor const& self, wf::tensor const& v, wf::tensor const& z, wf::tensor const& w_o, wf::tensor const& b_o) {
   std::size_t const n = z.size(0), heads = z.size(1), width = z.size(2);
   wf::dims const flat{{"pos", n}, {"head_d_head", heads * width}};
@@ -98,7 +108,7 @@ parted part(wf::tensor const& self, wf::tensor const& v, wf::tensor const& z, wf
   for (std::size_t p = 0; p < n; ++p)
     for (std::size_t h = 0; h < heads; ++h)
       for (std::size_t d = 0; d < width; ++d) {
-        o(p, h * width + d) = self(h, p) * v(p, h, d);
+        o(p, h * width + d) = self(h, p) * v(p, h / (heads / v.size(1)), d);  // heads may share values
         rest(p, h * width + d) = z(p, h, d) - o(p, h * width + d);
       }
   parted out{std::vector<double>(n), std::vector<double>(n)};

@@ -23,6 +23,7 @@
 #include "probes/common/answers.hpp"
 #include "probes/common/language.hpp"
 #include "probes/common/position_choice.hpp"
+#include "probes/common/shared_heads.hpp"
 
 namespace wf = wayfarer;
 using namespace wayfarer::language;
@@ -68,6 +69,9 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
     if (model.find_hook(top.block(0, "ln1_post.hook_out")))
       throw wf::usage_error("logit_attribution can't take the logits of " + model.architecture +
                             " apart: a norm stands between its heads and the residual stream (ln1_post)");
+    if (model.find_hook(top.block(0, "ln1.hook_out")) && !wf::reading::norm_comes_first(model, top.block(0, "")))
+      throw wf::usage_error("logit_attribution can't take the logits of " + model.architecture +
+                            " apart: norms stand behind its sums, so that the last state is no sum of parts");
     wf::hook_set all;
     for (auto const& name : embeddings(model, top)) all.add(model.hooks_for(name.hook));
     for (std::size_t l = 0; l < top.layers; ++l) {
