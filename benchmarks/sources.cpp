@@ -15,7 +15,7 @@
 #include <wayfarer/random.hpp>
 #include <wayfarer/source.hpp>
 
-#include "document_file.hpp"
+#include "sources/common/document_file.hpp"
 
 extern "C" wayfarer::plugin_descriptor const* wayfarer_plugin();
 

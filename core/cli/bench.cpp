@@ -26,6 +26,9 @@
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "conformance/inputs.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace {

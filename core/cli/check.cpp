@@ -4,6 +4,9 @@
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "engine/texts.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace {

@@ -11,6 +11,9 @@
 #include "cli/options.hpp"
 #include "export/slice.hpp"
 #include "store/store.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

@@ -10,6 +10,7 @@
 #include "cli/verbs.hpp"
 #include "export/export.hpp"
 #include "registry/registry.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace {

@@ -20,6 +20,9 @@
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
 #include "engine/provenance.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace fs = std::filesystem;

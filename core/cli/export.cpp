@@ -13,6 +13,8 @@
 #include "cli/outputs.hpp"
 #include "export/export.hpp"
 #include "store/store.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

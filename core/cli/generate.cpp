@@ -26,6 +26,8 @@
 #include "engine/provenance.hpp"
 #include "engine/threads.hpp"
 #include "store/store.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

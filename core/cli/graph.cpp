@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "cli/planning.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 

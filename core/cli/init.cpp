@@ -8,6 +8,7 @@
 
 #include "cli/installed.hpp"
 #include "cli/options.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace fs = std::filesystem;

@@ -11,11 +11,11 @@
 #include <wayfarer/version.hpp>
 
 #include "cli/advised_error.hpp"
-#include "cli/options.hpp"
 #include "cli/signals.hpp"
 #include "cli/verbs.hpp"
 #include "store/standard_output.hpp"
 #include "store/store.hpp"
+#include "text/printable.hpp"
 
 namespace {
 

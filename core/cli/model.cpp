@@ -15,6 +15,9 @@
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
 #include "engine/threads.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "pipeline/hub.hpp"
 #include "pipeline/values.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

@@ -15,6 +15,7 @@
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
 #include "registry/descriptor_check.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace fs = std::filesystem;

@@ -8,8 +8,6 @@
 
 #include <boost/program_options.hpp>
 
-#include <wayfarer/json.hpp>
-
 #include "cli/verbs.hpp"
 
 namespace wayfarer::host {
@@ -46,31 +44,7 @@ class verb_options {
   boost::program_options::variables_map values_;
 };
 
-/// "512M", "2G", "1073741824" in bytes. Throws usage_error.
-std::uint64_t parse_size(std::string_view text);
-/// 219136 -> "214 KiB".
-std::string format_size(std::uint64_t bytes);
-/// 1249883 -> "1,249,883".
-std::string format_count(std::uint64_t n);
 /// Whether standard output may carry colours: a terminal, and NO_COLOR not set.
 bool colours();
-
-/// Bytes of the character that begins `text`, which is UTF-8, if a terminal obeys it instead of showing it, else 0: control
-/// characters, line separators, what turns the direction of writing, and tags, which nobody sees. For signal handlers too.
-std::size_t hidden_bytes(std::string_view text) noexcept;
-/// Text from a file, fit for one line of a terminal: control characters, what turns the direction of writing, and bytes that are
-/// no UTF-8 become "\xNN".
-std::string printable(std::string_view text);
-/// The same for whole messages and texts: lines and tabs stay.
-std::string printable_lines(std::string_view text);
-/// JSON for a terminal: the same characters as "\uNNNN".
-std::string printable_json(json_value const&, int indent = 0);
-/// A number in at most six digits, for people.
-std::string format_number(double);
-
-/// Columns that a terminal gives to UTF-8 text, one for each character.
-std::size_t columns_of(std::string_view text);
-/// A table for people: columns aligned, numbers to the right. Cells are made printable.
-std::string format_table(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows);
 
 }  // namespace wayfarer::host

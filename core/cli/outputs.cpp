@@ -11,6 +11,7 @@
 #include <wayfarer/json.hpp>
 
 #include "store/store.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

@@ -10,6 +10,7 @@
 
 #include "cli/outputs.hpp"
 #include "engine/provenance.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

@@ -3,8 +3,9 @@
 #include <cmath>
 #include <variant>
 
-#include "cli/options.hpp"
 #include "pipeline/values.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace {

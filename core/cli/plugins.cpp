@@ -19,6 +19,9 @@
 #include "cli/verbs.hpp"
 #include "pipeline/values.hpp"
 #include "registry/registry.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace {

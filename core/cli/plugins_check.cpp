@@ -7,12 +7,12 @@
 #include <wayfarer/json.hpp>
 
 #include "cli/advised_error.hpp"
-#include "cli/options.hpp"
 #include "cli/plugins_check.hpp"
 #include "conformance/check.hpp"
 #include "conformance/rules.hpp"
 #include "registry/descriptor_check.hpp"
 #include "registry/registry.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace {

@@ -10,6 +10,8 @@
 #include "report/page.hpp"
 #include "report/report.hpp"
 #include "store/store.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

@@ -7,6 +7,8 @@
 #include "cli/planning.hpp"
 #include "cli/signals.hpp"
 #include "engine/engine.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

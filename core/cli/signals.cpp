@@ -17,7 +17,7 @@
 #include <wayfarer/file.hpp>
 #include <wayfarer/stopping.hpp>
 
-#include "cli/options.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace {

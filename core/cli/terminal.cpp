@@ -13,6 +13,9 @@
 #include <string_view>
 
 #include "cli/options.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 

@@ -14,6 +14,9 @@
 #include "cli/models.hpp"
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace {

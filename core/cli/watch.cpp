@@ -15,6 +15,8 @@
 #include "cli/terminal.hpp"
 #include "engine/progress_file.hpp"
 #include "store/store.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace po = boost::program_options;

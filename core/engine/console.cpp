@@ -7,7 +7,8 @@
 
 #include <unistd.h>
 
-#include "cli/options.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace {

@@ -12,8 +12,8 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
 
-#include "cli/options.hpp"
 #include "engine/spoiled.hpp"
+#include "text/numbers.hpp"
 
 namespace wayfarer::host {
 namespace {

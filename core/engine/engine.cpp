@@ -19,7 +19,6 @@
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/stopping.hpp>
 
-#include "cli/options.hpp"
 #include "engine/blocks.hpp"
 #include "engine/edits.hpp"
 #include "engine/failure.hpp"
@@ -30,6 +29,7 @@
 #include "engine/texts.hpp"
 #include "engine/threads.hpp"
 #include "store/store.hpp"
+#include "text/numbers.hpp"
 
 namespace wayfarer::host {
 namespace {

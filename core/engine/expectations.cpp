@@ -7,16 +7,11 @@
 
 #include <wayfarer/hooks.hpp>
 
-#include "cli/options.hpp"
+#include "text/numbers.hpp"
+#include "text/table.hpp"
 
 namespace wayfarer::host {
 namespace {
-
-std::string number(double v) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", v);
-  return text;
-}
 
 /// The index along one dimension that `at:` names; the last step where nothing is said.
 std::size_t index_of(expectation const& e, dataset const& d, dim const& along) {
@@ -35,7 +30,7 @@ std::size_t index_of(expectation const& e, dataset const& d, dim const& along) {
     for (std::size_t i = 0; i < along.size; ++i)
       if (coordinate->second.get({i}) == chosen->second) return i;
   }
-  throw usage_error(e.what + " has no " + along.name + " " + number(chosen->second));
+  throw usage_error(e.what + " has no " + along.name + " " + format_number(chosen->second));
 }
 
 double measure(expectation const& e, dataset const& d) {
@@ -78,9 +73,9 @@ std::vector<verdict> compare_with_expected(plan const& p, std::function<results 
 std::string describe(expectation const& e) {
   std::string out;
   auto add = [&](std::string const& text) { out += (out.empty() ? "" : ", ") + text; };
-  if (e.near) add(e.within > 0 ? number(*e.near) + " +- " + number(e.within) : "exactly " + number(*e.near));
-  if (e.at_least) add("at least " + number(*e.at_least));
-  if (e.at_most) add("at most " + number(*e.at_most));
+  if (e.near) add(e.within > 0 ? format_number(*e.near) + " +- " + format_number(e.within) : "exactly " + format_number(*e.near));
+  if (e.at_least) add("at least " + format_number(*e.at_least));
+  if (e.at_most) add("at most " + format_number(*e.at_most));
   return out;
 }
 
@@ -88,7 +83,7 @@ namespace {
 
 std::string what_of(expectation const& e) {
   std::string out = e.what;
-  for (auto const& [name, value] : e.select) out += " at " + name + " " + number(value);
+  for (auto const& [name, value] : e.select) out += " at " + name + " " + format_number(value);
   return out;
 }
 
@@ -127,7 +122,7 @@ std::string format_verdicts(std::vector<verdict> const& all) {
   for (auto const& v : all) {
     std::string figure = describe(*v.wanted);
     if (!v.wanted->source.empty()) figure += "  (" + v.wanted->source + ")";
-    rows.push_back({what_of(*v.wanted), v.problem.empty() ? number(v.measured) : "none", figure, word_of(v)});
+    rows.push_back({what_of(*v.wanted), v.problem.empty() ? format_number(v.measured) : "none", figure, word_of(v)});
   }
   return format_table({"expectation", "measured", "published or derived", "within"}, rows);
 }

@@ -10,7 +10,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 
-#include "cli/options.hpp"
+#include "text/printable.hpp"
 
 namespace wayfarer::host {
 namespace fs = std::filesystem;

@@ -7,7 +7,7 @@
 #include <wayfarer/findings.hpp>
 #include <wayfarer/parallel.hpp>
 
-#include "cli/options.hpp"
+#include "text/numbers.hpp"
 
 namespace wayfarer::host {
 namespace {

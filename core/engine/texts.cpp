@@ -5,8 +5,8 @@
 #include <wayfarer/utf8.hpp>
 #include <wayfarer/whole_texts.hpp>
 
-#include "cli/options.hpp"
 #include "engine/failure.hpp"
+#include "text/numbers.hpp"
 
 namespace wayfarer::host {
 namespace {

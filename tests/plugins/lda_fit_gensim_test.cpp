@@ -10,9 +10,9 @@
 
 #include <unistd.h>
 
-#include "compressed_file.hpp"
 #include "corpus.hpp"
-#include "document_file.hpp"
+#include "sources/common/compressed_file.hpp"
+#include "sources/common/document_file.hpp"
 #include "variational.hpp"
 
 namespace {

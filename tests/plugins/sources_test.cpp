@@ -18,9 +18,9 @@
 #include <wayfarer/digest.hpp>
 #include <wayfarer/error.hpp>
 
-#include "compressed_file.hpp"
-#include "document_file.hpp"
 #include "run_plugins.hpp"
+#include "sources/common/compressed_file.hpp"
+#include "sources/common/document_file.hpp"
 
 namespace {
 

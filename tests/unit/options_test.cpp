@@ -9,6 +9,10 @@
 
 #include <wayfarer/error.hpp>
 
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
+
 namespace wayfarer::host {
 namespace {
 

@@ -8,7 +8,7 @@
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/pretrained.hpp>
 
-#include "decoder_model.hpp"
+#include "models/common/decoder_model.hpp"
 #include "families.hpp"
 
 namespace wf = wayfarer;

@@ -9,7 +9,7 @@
 
 #include <wayfarer/hf_config.hpp>
 
-#include "decoder_spec.hpp"
+#include "models/common/decoder_spec.hpp"
 
 namespace wayfarer::decoder {
 

@@ -10,7 +10,7 @@
 #include <wayfarer/layers.hpp>
 #include <wayfarer/pretrained.hpp>
 
-#include "gpt2_model.hpp"
+#include "models/common/gpt2_model.hpp"
 
 namespace wf = wayfarer;
 

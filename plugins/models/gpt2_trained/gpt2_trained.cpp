@@ -23,7 +23,7 @@
 
 #include "checkpoint.hpp"
 #include "corpus.hpp"
-#include "gpt2_model.hpp"
+#include "models/common/gpt2_model.hpp"
 #include "net.hpp"
 #include "trainer.hpp"
 

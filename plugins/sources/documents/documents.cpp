@@ -8,7 +8,7 @@
 
 #include <wayfarer/source.hpp>
 
-#include "document_file.hpp"
+#include "sources/common/document_file.hpp"
 
 namespace {
 

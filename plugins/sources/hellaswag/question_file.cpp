@@ -9,7 +9,7 @@
 #include <wayfarer/utf8.hpp>
 
 #include "cleaning.hpp"
-#include "compressed_file.hpp"
+#include "sources/common/compressed_file.hpp"
 
 namespace wayfarer {
 namespace {

@@ -16,7 +16,7 @@
 #include <wayfarer/random.hpp>
 #include <wayfarer/source.hpp>
 
-#include "document_file.hpp"
+#include "sources/common/document_file.hpp"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/utf8.hpp>
 
-#include "compressed_file.hpp"
+#include "sources/common/compressed_file.hpp"
 
 namespace wayfarer {
 namespace {
