@@ -57,7 +57,8 @@ using fixed_axes = std::vector<std::pair<std::string, std::size_t>>;
 class run {
  public:
   run(plan const& p, std::vector<instance>& objects, run_options const& options, console& talk)
-      : plan_(p),
+      : given_(p),
+        plan_(p),
         objects_(objects),
         options_(options),
         talk_(talk),
@@ -106,7 +107,9 @@ class run {
   }
   std::string scratch_folder() const { return options_.out.has_parent_path() ? options_.out.parent_path().string() : "."; }
 
-  plan const& plan_;
+  plan const& given_;
+  plan plan_;                      // where models are the same, all that is wired to one of them is wired to the first
+  std::vector<std::size_t> same_;  // see same_models
   std::vector<instance>& objects_;
   run_options const& options_;
   console& talk_;
@@ -153,6 +156,10 @@ void run::execute_source(std::size_t i) {
 void run::execute_model(std::size_t i, console::part& report) {
   node_state& state = states_[i];
   wayfarer::model& m = *objects_[i].model;
+  if (same_[i] != i) {
+    state.out.summarise("the same bytes as " + plan_.nodes[same_[i]].name + ": run once, for both");
+    return;
+  }
   if (!objects_[i].trains) {
     m.load();
     if (auto const* files = dynamic_cast<pretrained const*>(&m))
@@ -616,8 +623,14 @@ run_outcome run::operator()(std::size_t threads) {
   threads_ = threads;
   std::string const started = utc_now();
   inputs_ = digest_inputs(plan_);
+  same_ = same_models(plan_, inputs_);
+  // Other models than those of a checkpoint may make weights from their seed.
+  for (std::size_t i = 0; i < same_.size(); ++i)
+    if (!dynamic_cast<pretrained const*>(objects_[i].model.get())) same_[i] = i;
+  for (auto& node : plan_.nodes)
+    for (auto& w : node.wires) w.node = same_[w.node];
   // What will be read shows later; until then whatever may be read counts, for the names of blocks too.
-  auto const keys = node_keys(plan_, inputs_possible(inputs_));
+  auto const keys = node_keys(plan_, inputs_);
   if (options_.resume) {
     code_ = digest_code(plan_);
     make_block_folder(block_folder(options_.out));
@@ -679,20 +692,21 @@ run_outcome run::operator()(std::size_t threads) {
       talk_.warn(plan_.nodes[i].name, states_[i].failure ? "failed, and is left out of the result"
                                                          : "needs a node that failed, and is left out of the result");
   tell_gaps(outcome);
-  outcome.verdicts = compare_with_expected(plan_, [&](std::size_t i) -> results const& { return states_[i].out; });
+  outcome.verdicts = compare_with_expected(given_, [&](std::size_t i) -> results const& { return states_[i].out; });
   run_record record;
   record.pipeline_text = plan_.text;
-  record.plan_json = canonical_json(plan_);
+  record.plan_json = canonical_json(given_);
   record.versions = library_versions();
   record.environment = environment();
-  record.inputs = inputs_read(inputs_);
+  auto const read = inputs_read(inputs_, plan_, same_);
+  for (auto const& one : read) record.inputs.push_back(one.what);
   record.warnings = talk_.warnings();
   record.expectations = tabulate(outcome.verdicts);
   record.threads = threads_;
   record.started = started;
   record.ended = utc_now();
   record.peak_memory = peak_memory_bytes();
-  auto const final_keys = node_keys(plan_, record.inputs);
+  auto const final_keys = node_keys(plan_, read);
   for (std::size_t i = 0; i < records_.size(); ++i) records_[i].key = final_keys[i], records_[i].seconds = states_[i].seconds;
   writer_.commit(record, records_);
   if (options_.resume) remove_blocks(block_folder(options_.out), block_keys_);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <set>
 
 #include <dlfcn.h>
@@ -49,11 +51,14 @@ std::vector<std::string> input_paths(plan const& p) {
 
 std::vector<possible_input> digest_inputs(plan const& p) {
   std::vector<possible_input> all;
-  for (auto const& node : p.nodes)
-    for (fs::path const given : paths_of(node)) {
+  for (auto const& node : p.nodes) {
+    auto const paths = paths_of(node);
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      fs::path const given = paths[i];
       std::vector<fs::path> files;
       std::error_code ignored;
-      if (fs::is_directory(given, ignored)) {
+      bool const folder = fs::is_directory(given, ignored);
+      if (folder) {
         for (auto const& entry : fs::directory_iterator(given, ignored))
           // What may not be read is not read; whoever needs it says so.
           if (entry.is_regular_file(ignored) && ::access(entry.path().c_str(), R_OK) == 0) files.push_back(entry.path());
@@ -62,42 +67,68 @@ std::vector<possible_input> digest_inputs(plan const& p) {
         files.push_back(given);
       }
       for (auto const& f : files)
-        if (auto const file = identity_of(f.string()))
-          all.push_back({{node.name, f.filename().string(), sha256_file(f), fs::file_size(f)}, *file});
+        if (auto const file = identity_of(f.string())) {
+          std::string const in_key = std::to_string(i) + (folder ? "/" + f.filename().string() : f.extension().string());
+          all.push_back({{node.name, f.filename().string(), sha256_file(f), fs::file_size(f)}, *file, in_key});
+        }
     }
+  }
   return all;
 }
 
-std::vector<input_file> inputs_read(std::vector<possible_input> const& all) {
-  std::vector<input_file> out;
-  for (auto const& one : all)
-    if (was_read(one.file)) out.push_back(one.what);
+std::vector<possible_input> inputs_read(std::vector<possible_input> const& all, plan const& p,
+                                        std::vector<std::size_t> const& same) {
+  std::map<std::string, std::string> first_of;  // by names of nodes
+  for (std::size_t i = 0; i < p.nodes.size(); ++i) first_of[p.nodes[i].name] = p.nodes[same[i]].name;
+  std::vector<possible_input> out;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(out), [&](possible_input const& one) {
+    return std::any_of(all.begin(), all.end(), [&](possible_input const& other) {
+      bool const twin = other.what.node == first_of[one.what.node] && other.in_key == one.in_key;
+      return (twin || other.file == one.file) && was_read(other.file);
+    });
+  });
   return out;
 }
 
-std::vector<input_file> inputs_possible(std::vector<possible_input> const& all) {
-  std::vector<input_file> out;
-  for (auto const& one : all) out.push_back(one.what);
-  return out;
+namespace {
+
+/// What a node's own key says, besides what it is wired to.
+json_value facts_of(plan_node const& node, std::vector<possible_input> const& inputs) {
+  json_value facts = json_value::object(), files = json_value::array();
+  facts.set("plugin", node.what->id()).set("version", node.what->version()).set("build", node.what->build_id());
+  facts.set("given", json_without_paths(node, paths_of(node)));
+  for (auto const& f : inputs)
+    if (f.what.node == node.name) files.push_back(f.in_key + "=" + f.what.sha256);
+  return facts.set("files", files);
 }
 
-std::vector<std::string> node_keys(plan const& p, std::vector<input_file> const& inputs) {
+}  // namespace
+
+std::vector<std::string> node_keys(plan const& p, std::vector<possible_input> const& inputs) {
   std::vector<std::string> keys;
   for (auto const& node : p.nodes) {
-    json_value facts = json_value::object();
-    facts.set("plugin", node.what->id()).set("version", node.what->version()).set("build", node.what->build_id());
-    facts.set("parameters", canonical_json(node)).set("seed", std::to_string(node.parameters.seed()));
+    json_value facts = facts_of(node, inputs), wires = json_value::array();
+    facts.set("seed", std::to_string(node.parameters.seed()));
     if (node.items) facts.set("items", std::to_string(node.items->first) + ":" + std::to_string(node.items->last));
-    facts.set("max_tokens", node.max_tokens).set("block", node.block);
-    facts.set("precision", name_of(node.precision)).set("edits", canonical_edits(node));
-    json_value wires = json_value::array(), files = json_value::array();
+    facts.set("max_tokens", node.max_tokens).set("block", node.block).set("precision", name_of(node.precision));
     for (auto const& w : node.wires) wires.push_back(w.port + "=" + keys.at(w.node) + "/" + w.dataset);
-    for (auto const& f : inputs)
-      if (f.node == node.name) files.push_back(f.name + "=" + f.sha256);
-    facts.set("inputs", wires).set("files", files);
+    facts.set("inputs", wires);
     keys.push_back(sha256_hex(to_json(facts)));
   }
   return keys;
+}
+
+std::vector<std::size_t> same_models(plan const& p, std::vector<possible_input> const& inputs) {
+  std::vector<std::size_t> same(p.nodes.size());
+  std::map<std::string, std::size_t> known;
+  for (std::size_t i = 0; i < p.nodes.size(); ++i) {
+    plan_node const& node = p.nodes[i];
+    bool const read = std::any_of(inputs.begin(), inputs.end(), [&](auto const& f) { return f.what.node == node.name; });
+    // A model that is wired to something trains.
+    bool const comparable = node.kind == plugin_kind::model && node.wires.empty() && read;
+    same[i] = comparable ? known.emplace(to_json(facts_of(node, inputs)), i).first->second : i;
+  }
+  return same;
 }
 
 std::string digest_code(plan const& p) {

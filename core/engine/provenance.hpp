@@ -18,17 +18,21 @@ std::vector<std::string> input_paths(plan const&);
 struct possible_input {
   input_file what;
   file_identity file;
+  std::string
+      in_key;  ///< the path's place in the node, with the file's name in a folder, or the extension that says how to read it
 };
 /// Every file that a parameter of type path or an edit names, with size and SHA-256; of a folder, the files directly inside,
 /// sorted by name.
 std::vector<possible_input> digest_inputs(plan const&);
-/// Those that were read, or all of them.
-std::vector<input_file> inputs_read(std::vector<possible_input> const&);
-std::vector<input_file> inputs_possible(std::vector<possible_input> const&);
+/// Those that were read; of a model that ran as another (`same_models`), those that were read of the other.
+std::vector<possible_input> inputs_read(std::vector<possible_input> const&, plan const&, std::vector<std::size_t> const& same);
 
 /// For each node the SHA-256 over all that determines its result: plugin, version, build id, canonical parameters, seed, the
-/// host's keys, the keys of its inputs and the digests of its files.
-std::vector<std::string> node_keys(plan const&, std::vector<input_file> const&);
+/// host's keys, the keys of its inputs and the digests of its files. No path is part of it: the same bytes elsewhere, or behind a
+/// link, have the same key.
+std::vector<std::string> node_keys(plan const&, std::vector<possible_input> const&);
+/// For each node the first node that is the same model, read from the same bytes; itself if there is none.
+std::vector<std::size_t> same_models(plan const&, std::vector<possible_input> const&);
 
 /// SHA-256 over the program, the SDK and the plan's plugins, as files: what no version number tells.
 std::string digest_code(plan const&);

@@ -181,8 +181,9 @@ int exit_code_of(std::vector<problem> const&) noexcept;
 std::string canonical_json(plan const&);
 /// The parameters of one node, with paths as they were written: what the result file keeps.
 std::string canonical_json(plan_node const&);
-/// The edits of one node as JSON.
-std::string canonical_edits(plan_node const&);
+/// The parameters and edits of one node as JSON, with each path as its index in `paths`, null where it is not there: what holds
+/// on every machine.
+std::string json_without_paths(plan_node const&, std::vector<std::string> const& paths);
 /// Values as they are, with paths resolved.
 std::string canonical_json(config const&);
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <tuple>
 #include <type_traits>
 
@@ -30,15 +31,24 @@ json_value json_of(config const& c) {
   return out;
 }
 
-json_value parameters_of(plan_node const& n) {
+/// How a path is written: of what was given and what it was resolved to.
+using path_text = std::function<json_value(std::string const& given, std::string const& resolved)>;
+
+json_value as_given(std::string const& given, std::string const&) {
+  return json_value(given);
+}
+
+json_value parameters_of(plan_node const& n, path_text const& path) {
   auto out = json_of(n.parameters);
-  for (auto const& [name, given] : n.given_paths) out.set(name, json_value(given));
+  for (auto const& [name, given] : n.given_paths)
+    out.set(name, path(given, n.parameters.has(name) ? n.parameters[name].text() : ""));
   if (!n.sweep.empty()) {
     auto swept = json_value::object();
     for (auto const& s : n.sweep) {
       auto values = json_value::array();
-      bool const path = n.what && n.what->find_param(s.name)->type == param_type::path;
-      for (std::size_t i = 0; i < s.values.size(); ++i) values.push_back(path ? json_value(s.given[i]) : json_of(s.values[i]));
+      bool const is_path = n.what && n.what->find_param(s.name)->type == param_type::path;
+      for (std::size_t i = 0; i < s.values.size(); ++i)
+        values.push_back(is_path ? path(s.given[i], s.values[i].text()) : json_of(s.values[i]));
       swept.set(s.name, values);
     }
     out.set("sweep", swept);
@@ -50,7 +60,7 @@ std::string text_of(item_range const& r) {
   return std::to_string(r.first) + ":" + std::to_string(r.last);
 }
 
-json_value json_of(edit_spec const& e) {
+json_value json_of(edit_spec const& e, path_text const& path) {
   auto out = json_value::object({{"hook", json_value(e.hook)}});
   if (e.items) out.set("items", json_value(text_of(*e.items)));
   auto const list = [](auto const& all) {
@@ -74,7 +84,7 @@ json_value json_of(edit_spec const& e) {
       value = json_value::object({{"node", json_value(e.node + "/" + e.dataset)}});
       break;
     case edit_spec::value_kind::file:
-      value = json_value::object({{"file", json_value(e.given_file)}, {"dataset", json_value(e.dataset)}});
+      value = json_value::object({{"file", path(e.given_file, e.file)}, {"dataset", json_value(e.dataset)}});
       break;
   }
   out.set(e.adds ? "add" : "set", value);
@@ -87,16 +97,16 @@ std::string target_of(plan const& p, wire const& w) {
   return w.dataset.empty() ? name : name + "/" + w.dataset;
 }
 
-json_value edits_json(plan_node const& n) {
+json_value edits_json(plan_node const& n, path_text const& path) {
   auto out = json_value::array();
-  for (auto const& e : n.edits) out.push_back(json_of(e));
+  for (auto const& e : n.edits) out.push_back(json_of(e, path));
   return out;
 }
 
 json_value json_of(plan const& p, plan_node const& n) {
   auto out = json_value::object({{"kind", json_value(name_of(n.kind))},
                                  {"plugin", n.what ? json_value(n.what->id()) : json_value()},
-                                 {"parameters", parameters_of(n)},
+                                 {"parameters", parameters_of(n, as_given)},
                                  {"seed", json_value(n.parameters.seed())}});
   auto ports = json_value::object();
   for (auto const& w : n.wires)
@@ -106,7 +116,7 @@ json_value json_of(plan const& p, plan_node const& n) {
   if (n.max_tokens) out.set("max_tokens", json_value(n.max_tokens));
   if (n.block) out.set("block", json_value(n.block));
   if (n.precision != dtype::f32) out.set("precision", json_value(name_of(n.precision)));
-  if (!n.edits.empty()) out.set("edits", edits_json(n));
+  if (!n.edits.empty()) out.set("edits", edits_json(n, as_given));
   return out;
 }
 
@@ -184,11 +194,16 @@ std::string canonical_json(plan const& p) {
 }
 
 std::string canonical_json(plan_node const& n) {
-  return to_json(parameters_of(n), 0, json_order::sorted);
+  return to_json(parameters_of(n, as_given), 0, json_order::sorted);
 }
 
-std::string canonical_edits(plan_node const& n) {
-  return to_json(edits_json(n), 0, json_order::sorted);
+std::string json_without_paths(plan_node const& n, std::vector<std::string> const& paths) {
+  auto const numbered = [&](std::string const&, std::string const& resolved) {
+    auto const found = std::find(paths.begin(), paths.end(), resolved);
+    return found == paths.end() ? json_value() : json_value(std::size_t(found - paths.begin()));
+  };
+  return to_json(json_value::object({{"parameters", parameters_of(n, numbered)}, {"edits", edits_json(n, numbered)}}), 0,
+                 json_order::sorted);
 }
 
 std::string canonical_json(config const& c) {
