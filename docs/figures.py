@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 
 
 def topic_structure(folder, picture):
@@ -43,19 +44,23 @@ def trajectory(result, picture):
     for p, token in enumerate(tokens):
         left.plot(*path[2:, p, :2].T, "-", color="0.8", linewidth=1)
         left.annotate(token.strip(), path[-1, p, :2], fontsize=8, color="0.5")
-    left.scatter(*words[:, :2].T, s=2, color="C0")
-    left.plot(*steps.T, "o-", color="C3", markersize=4)
+    left.scatter(*words[:, :2].T, s=2, color="C0", label="embeddings of all tokens")
+    left.plot(*steps.T, "o-", color="C3", markersize=4, label='the path of "%s"' % tokens[at].strip())
     for state, (x, y) in enumerate(steps):
-        label = "input" if state == 0 else "%d: %s" % (state - 1, likeliest[state].strip() or repr(likeliest[state]))
-        left.annotate(label, (x, y), xytext=(5, 5 if state % 2 else -10), textcoords="offset points", fontsize=8)
-    left.set(title='the way of "%s" before "%s"' % (tokens[at].strip(), tokens[-1].strip()), xlabel="first principal component",
-             ylabel="second")
+        label = "embedding" if state == 0 else "after block %d: %s" % (state - 1, likeliest[state].strip() or repr(likeliest[state]))
+        # Neighbouring states lie close together: their labels go to the side, one below the other.
+        left.annotate(label, (x, y), xytext=(0.73, 0.97 - 0.07 * state), textcoords="axes fraction", fontsize=8, va="top",
+                      arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.7})
+    left.set_xlim(right=path[..., 0].max() + 0.5 * np.ptp(path[..., 0]))  # room for the labels
+    left.legend(loc="lower right", fontsize=8)
+    left.set(title='"%s", and after each block the likeliest next word' % tokens[at].strip(), xlabel="first principal component",
+             ylabel="second principal component")
     layers = range(walk["step_length"].shape[1])
     parts = walk["part_angle"][0, :, :, at]
     for q, name in enumerate(walk["part"].asstr()[:]):
         right.bar([l + 0.4 * q - 0.2 for l in layers], parts[:, q], 0.4, label=str(name))
     right.plot(layers, walk["step_angle"][0, :, at], "k_", markersize=22, label="the whole step")
-    right.set(title="angles on the sphere", xlabel="block", ylabel="radian", xticks=list(layers))
+    right.set(title="how far each block turns the vector", xlabel="block", ylabel="radian", xticks=list(layers))
     right.legend()
     figure.savefig(picture, dpi=80)
 
