@@ -87,7 +87,8 @@ constexpr std::array class_names = {class_name{"GPTNeoX", "gpt_neox"},
 /// Keys of a configuration that change no number of a forward pass: training, other tasks' heads, housekeeping, defaults of
 /// generation (`generation_tokens` reads those that matter).
 constexpr std::string_view harmless_keys =
-    " activation_dropout attention_softmax_in_fp32 auto_map bias_dropout_fusion cache_implementation embed_dropout"
+    " activation_dropout custom_pipelines model_max_length attention_softmax_in_fp32 auto_map bias_dropout_fusion "
+    "cache_implementation embed_dropout"
     " embed_pdrop embedding_dropout ffn_dropout inference_runner init_std masked_softmax_fusion max_batch_size"
     " max_sequence_length offset_alibi pad_key_length pre_allocate_kv_cache pretraining_tp resid_dropout"
     " residual_dropout scale_attention_softmax_in_fp32 skip_bias_add skip_bias_add_qkv slow_but_exact"
@@ -149,6 +150,8 @@ constexpr std::array number_keys = {neutral{"apply_residual_connection_post_laye
                                     neutral{"scale_emb", "1"},
                                     neutral{"scale_embedding", "false"},
                                     neutral{"sliding_window_pattern", ""},
+                                    neutral{"use_bidirectional_attention", "false"},
+                                    neutral{"use_mrope", "false"},
                                     neutral{"use_qk_norm", "false"},
                                     neutral{"use_sliding_window", "false"},
                                     neutral{"vision_config", ""},

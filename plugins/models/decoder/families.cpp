@@ -388,7 +388,8 @@ void read_opt(hf_config const& c, decoder_spec& s) {
   if (!c.flag("enable_bias", true)) s.biases = " ";
   bool const before = c.flag("do_layer_norm_before", true);
   if (!before) s.form = residual_form::post_norm;
-  if (!before || c.flag("_remove_final_layer_norm", false)) drop(s, "final");
+  bool const ends_bare = c.flag("_remove_final_layer_norm", false);
+  if (!before || ends_bare) drop(s, "final");
   std::size_t const embed = c.size("word_embed_proj_dim", limits::width, s.d_model);
   if (embed == s.d_model)
     drop(s, "project_in"), drop(s, "project_out");
