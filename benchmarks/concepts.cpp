@@ -108,7 +108,8 @@ void settings(benchmark::State& state, std::string const& folder) {
     for (std::size_t i = 0; i < count; ++i) observers.push_back({probes[i].get(), "setting " + std::to_string(i), {}});
     silent report;
     auto const from = std::chrono::steady_clock::now();
-    host::sweep(plan, observers, report);
+    accumulator counts(0);
+    host::sweep(plan, observers, report, counts);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
   };
   std::vector<double> ratios, ones;

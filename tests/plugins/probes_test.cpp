@@ -128,7 +128,8 @@ wf::results observe(wf::probe const& what, wf::model const& m, wf::source const&
   silent quiet;
   wf::host::sweep_plan plan;
   plan.over = &m, plan.data = &data, plan.items = {0, items}, plan.block = block, plan.max_tokens = max_tokens;
-  sweep(plan, one, quiet);
+  wf::accumulator counts(0);
+  sweep(plan, one, quiet, counts);
   wf::results out;
   what.finish(one[0].sums, out, context);
   return out;
