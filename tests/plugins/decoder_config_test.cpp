@@ -65,6 +65,18 @@ TEST(decoder_config, a_key_out_of_range_is_an_error_that_names_it) {
   EXPECT_THAT(says("gpt_neox", {{"rotary_pct", 1.5}}), HasSubstr("rotary_pct"));
   EXPECT_THAT(says("gpt_neo", {{"attention_layers", json_value::array({"global", "near"})}}), HasSubstr("near"));
   EXPECT_THAT(says("gpt_neo", {{"attention_layers", json_value::array({"global"})}}), HasSubstr("1 kinds for 2 layers"));
+  auto const many = json_value::array({json_value::array({json_value::array({"global", "local"}), 1000})});
+  EXPECT_THAT(says("gpt_neo", {{"attention_types", many}}), HasSubstr("more than the 2 layers"));
+  for (json_value const& value : {json_value("x"), json_value(5), json_value(true)}) {
+    EXPECT_THAT(says("gemma2", {{"layer_types", value}}), HasSubstr("layer_types"));
+    EXPECT_THAT(says("smollm3", {{"no_rope_layers", value}}), HasSubstr("no_rope_layers"));
+    EXPECT_THAT(says("gpt_neo", {{"attention_layers", value}}), HasSubstr("attention_layers"));
+    EXPECT_THAT(says("gpt_neo", {{"attention_types", value}}), HasSubstr("attention_types"));
+    EXPECT_THAT(says("gemma3_text", {{"rope_parameters", value}}), HasSubstr("rope_parameters"));
+    EXPECT_THAT(says("llama", {{"rope_scaling",
+                                json_value::object({{"type", "longrope"}, {"short_factor", value}, {"long_factor", value}})}}),
+                HasSubstr("_factor"));
+  }
   EXPECT_THAT(says("opt", {{"word_embed_proj_dim", 0}}), HasSubstr("word_embed_proj_dim"));
   EXPECT_THAT(says("granite", {{"logits_scaling", 0}}), HasSubstr("logits_scaling"));
 }

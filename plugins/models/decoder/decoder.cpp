@@ -45,7 +45,7 @@ struct decoder final : wf::decoder_model, wf::pretrained {
 
 WAYFARER_MODEL(
     decoder, "1.0.0",
-    "any decoder-only model from a Hugging Face checkpoint folder: Llama, Mistral, Qwen, Gemma, Phi, Pythia and others",
+    "Any decoder-only model from a Hugging Face checkpoint folder: Llama, Mistral, Qwen, Gemma, Phi, Pythia and others",
     wf::param::file("path", "",
                     "folder with config.json, model.safetensors and the tokenizer's files, or a name in Hugging Face's cache")
         .required());

@@ -347,6 +347,8 @@ void read_gpt_neo(hf_config const& c, decoder_spec& s) {
     for (json_value const v : list.elements()) {
       if (v.as_string() != "global" && v.as_string() != "local")
         v.fail("expected global or local, got " + in_quotes(v.as_string()));
+      if (kinds.size() == s.layers)
+        list.fail("with what stands before it names more than the " + std::to_string(s.layers) + " layers");
       kinds.push_back(v.as_string());
     }
   };
