@@ -104,8 +104,8 @@ void check_sweep(plan_node const& node, instance const& mine, model const* m, so
   }
 }
 
-/// What the probe itself can tell of its model and its items before a run.
-void check_readers(plan_node const& node, instance const& mine, model const* m, source const* data) {
+/// What the probe itself can tell of its model and its items before a run. `c`: the combination that is looked at.
+void check_readers(plan_node const& node, instance const& mine, model const* m, source const* data, std::size_t& c) {
   if (!data) return;
   source_info const& info = data->info();
   if (node.items && node.items->size() != 0 && info.items <= node.items->first)
@@ -114,12 +114,13 @@ void check_readers(plan_node const& node, instance const& mine, model const* m, 
   item_range const items = items_of(node, info);
   item_lengths const longest = m ? bound_of(node, info, m->info()) : item_lengths{};
   probe_context const context(m, data, items, 0, longest.tokens, longest.decoder);
-  for (std::size_t c = 0; c < node.combinations(); ++c) {
+  for (c = 0; c < node.combinations(); ++c) {
     probe const& one = *mine.at(c).probe;
     if (auto const* checker = dynamic_cast<plan_checker const*>(&one)) checker->check_plan(context);
     accumulator fields(0);
     one.shape(fields, context);
   }
+  c = 0;
 }
 
 /// What a model that learns can tell of the items that it learns from, before it does.
@@ -177,6 +178,7 @@ std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
         all[i].more.emplace_back();
         make(node, node.parameters_of(combination), all, all[i].more.back());
       }
+      combination = 0;
       if (!node.edits.empty() && m && data) {
         all[i].edit_values = read_edit_values(node, problems);
         // A probe that asks for no hook makes its own passes, which may go on beyond the items.
@@ -184,7 +186,7 @@ std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
         check_edits(node, m->info(), data->info(), all[i].edit_values, longest, problems);
       }
       facts[i] = facts_of(p, i, facts, own_facts(all[i]));
-      if (all[i].probe) check_readers(node, all[i], m, data);
+      if (all[i].probe) check_readers(node, all[i], m, data, combination);
       check_training(node, all[i], taught_by(node, all));
       check_sweep(node, all[i], m, data);
     } catch (parameter_error const& e) {
