@@ -10,12 +10,12 @@
 //     attention: {probe: attention_map, model: t5, source: prompt, stack: encoder, layers: [0], heads: [0, 2, 4]}
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -171,10 +171,8 @@ struct attention_map final : wf::probe {
       add("repeat_rank_expected", "its value under no bias: mean rank of the tokens at the text's other places", "", one);
     }
     auto const all = wf::moments_of(acc[n.parted ? "association_bias" : "uniform_divergence"].values<double const>());
-    char line[128];
-    std::snprintf(line, sizeof line, "%s %.4g to %.4g nat, mean %.4g", n.parted ? "association bias" : "divergence from uniform",
-                  all.minimum, all.maximum, all.mean);
-    out.summarise(line);
+    out.summarise((n.parted ? "association bias " : "divergence from uniform ") + wf::told(all.minimum, 4) + " to " +
+                  wf::told(all.maximum, 4) + " nat, mean " + wf::told(all.mean, 4));
   }
 
  private:

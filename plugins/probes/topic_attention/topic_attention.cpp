@@ -4,7 +4,6 @@
 // `labels: repo` repeats a slip of the paper's published code (see published_labels), so that its counts can be reproduced.
 #include <array>
 #include <cstdint>
-#include <cstdio>
 #include <initializer_list>
 #include <set>
 #include <span>
@@ -159,10 +158,8 @@ struct topic_attention final : wf::probe {
     add("ratio", ratio, "mean attention within topics over that between topics");
     add("own_topic_ratio", own_topic, "as ratio, the same token counted as its own topic: R of the theorem on attention");
     if (average[topic].value.count() == 1) {
-      char line[96];
-      std::snprintf(line, sizeof line, "attention to own topic %.3g, to others %.3g times uniform",
-                    out.at("topic_relative").scalar(), out.at("non_topic_relative").scalar());
-      out.summarise(line);
+      out.summarise("attention to own topic " + wf::told(out.at("topic_relative").scalar()) + ", to others " +
+                    wf::told(out.at("non_topic_relative").scalar()) + " times uniform");
     } else {
       auto const mean = [&](char const* name) {
         auto const v = out.at(name).values().values<double const>();

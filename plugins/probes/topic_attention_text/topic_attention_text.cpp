@@ -10,12 +10,12 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <unordered_set>
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/pooled.hpp"
@@ -141,10 +141,8 @@ struct topic_attention_text final : wf::probe {
     for (double const r : ratio.values<double const>()) mean += r / static_cast<double>(ratio.count());
     out.add("words", acc["words"]).units("token").about("whole words with a topic in each text");
     out.add("mean_ratio", mean).about("mean of ratio over heads").missing(none);
-    char line[96];
-    std::snprintf(line, sizeof line, "%.0f words in %zu texts; attention within topics %.3g times that between", words, texts,
-                  mean);
-    out.summarise(line);
+    out.summarise(wf::told(words, 17) + " words in " + wf::counted(texts, "text") + "; attention within topics " +
+                  wf::told(mean) + " times that between");
   }
 
  private:

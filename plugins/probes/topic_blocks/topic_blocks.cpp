@@ -2,10 +2,10 @@
 // the score of its topic's words. Li, Li and Risteski 2023, sections on the embedding layer and on W^V.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <string>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
@@ -93,10 +93,8 @@ struct topic_blocks final : wf::probe {
                                     {{"matrix", 3}}))
         .labels("matrix", {"K", "Q", "V"})
         .about("Frobenius norms");
-    char line[96];
-    std::snprintf(line, sizeof line, "same topic %.3g, different topics %.3g", out.at("value_same").scalar(),
-                  out.at("value_different").scalar());
-    out.summarise(line);
+    out.summarise("same topic " + wf::told(out.at("value_same").scalar()) + ", different topics " +
+                  wf::told(out.at("value_different").scalar()));
   }
 
  private:
