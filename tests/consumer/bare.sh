@@ -23,7 +23,7 @@ fi
 
 root=$work/root
 leave() {
-  for place in dev/shm proc; do umount "$root/$place" 2>/dev/null || true; done
+  for place in dev/shm dev/pts proc; do umount "$root/$place" 2>/dev/null || true; done
 }
 trap leave EXIT
 enter() {  # enter USER COMMAND
@@ -36,6 +36,7 @@ for who in "$@"; do
   cp -a "$work/fresh" "$root"
   mount -t proc proc "$root/proc"
   mkdir -p "$root/dev/shm" && mount -t tmpfs tmpfs "$root/dev/shm"
+  mkdir -p "$root/dev/pts" && mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
   cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
   home=/root name=root
   if [ "$who" = user ]; then
