@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdio>
 
+#include "store/sanitized.hpp"
+
 namespace {
 
 std::atomic<bool> counting{false};
@@ -12,7 +14,7 @@ std::atomic<std::uint64_t> bytes{0};
 
 }  // namespace
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef WAYFARER_SANITIZED
 #define WAYFARER_COUNTS_ALLOCATIONS 1
 
 extern "C" {

@@ -19,13 +19,14 @@
 
 #include "conformance/rules.hpp"
 #include "engine/threads.hpp"
+#include "store/sanitized.hpp"
 
 namespace wayfarer::host::conformance {
 namespace {
 
 constexpr char separator = '\x1f';
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef WAYFARER_SANITIZED
 constexpr bool sanitized = true;
 #else
 constexpr bool sanitized = false;

@@ -16,6 +16,7 @@
 
 #include <wayfarer/error.hpp>
 
+#include "store/sanitized.hpp"
 #include "store/standard_output.hpp"
 #include "store/store.hpp"
 
@@ -24,7 +25,7 @@ namespace wayfarer::host {
 namespace {
 
 // Sanitizers reserve terabytes of address space, which a limit would take away.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef WAYFARER_SANITIZED
 constexpr bool limit_memory = false;
 #else
 constexpr bool limit_memory = true;

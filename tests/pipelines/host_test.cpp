@@ -10,6 +10,7 @@
 
 #include <wayfarer/safetensors.hpp>
 #include "command.hpp"
+#include "store/sanitized.hpp"
 
 #include "store/store.hpp"
 
@@ -397,7 +398,7 @@ TEST_F(host, rows_take_room_on_the_disk_and_not_in_memory) {
   ASSERT_EQ(r.code, 0) << r.out;
   rusage use{};
   getrusage(RUSAGE_CHILDREN, &use);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef WAYFARER_SANITIZED
   EXPECT_LT(use.ru_maxrss, 220 * 1024) << "KiB";
 #endif
   EXPECT_GT(fs::file_size(out("wide.h5")), std::uintmax_t{384} << 20);
@@ -468,7 +469,7 @@ TEST_F(cut_file, is_a_data_error_that_names_file_and_byte) {
 
 TEST_F(cut_file, that_nobody_knows_of_stays_a_bus_error) {
   auto const r = cut(", own_map: true");
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef WAYFARER_SANITIZED
   EXPECT_EQ(r.code, -SIGBUS) << r.out;
 #endif
   EXPECT_THAT(r.out, Not(HasSubstr("data error")));

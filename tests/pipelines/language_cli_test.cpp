@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "command.hpp"
+#include "store/sanitized.hpp"
 
 using namespace wayfarer::test;
 using testing::AllOf;
@@ -138,7 +139,7 @@ TEST_F(language_cli, running_means_over_ten_thousand_sequences_need_little_memor
   EXPECT_THAT(run_wayfarer({"show", out("r.h5"), "means"}).out, HasSubstr("items"));
   rusage use{};
   getrusage(RUSAGE_CHILDREN, &use);
-#ifndef __SANITIZE_ADDRESS__
+#ifndef WAYFARER_SANITIZED
   EXPECT_LT(use.ru_maxrss, 300 * 1024) << "KiB";
 #endif
 }

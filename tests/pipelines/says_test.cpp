@@ -12,6 +12,7 @@
 #include <wayfarer/safetensors.hpp>
 
 #include "command.hpp"
+#include "store/sanitized.hpp"
 
 using namespace wayfarer::test;
 using testing::AllOf;
@@ -285,7 +286,7 @@ TEST_F(says, a_packed_file_that_is_too_large_takes_no_memory) {
   EXPECT_THAT(r.out, HasSubstr("bomb.gz: holds more than 268435456 bytes unpacked; raise `limit`"));
   rusage use{};
   getrusage(RUSAGE_CHILDREN, &use);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef WAYFARER_SANITIZED
   EXPECT_LT(use.ru_maxrss, 64 * 1024) << "KiB";
 #endif
 }

@@ -11,6 +11,7 @@
 #include <wayfarer/file.hpp>
 
 #include "pipelines/command.hpp"
+#include "store/sanitized.hpp"
 
 using namespace wayfarer::test;
 using testing::AllOf;
@@ -124,7 +125,7 @@ TEST_F(stop_cli, limits_are_errors_that_leave_nothing) {
     return r.out;
   };
   EXPECT_THAT(limited(arguments, RLIMIT_FSIZE, 5000), HasSubstr("ulimit -f"));
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef WAYFARER_SANITIZED
   // So many that the stacks alone do not fit, and so few that they would, but for the heaps that threads get.
   for (std::string const threads : {"1024", "300"}) {
     auto many = arguments;

@@ -8,6 +8,7 @@
 #include <wayfarer/json.hpp>
 
 #include "../pipelines/command.hpp"
+#include "store/sanitized.hpp"
 
 namespace wf = wayfarer;
 using wf::test::run_wayfarer;
@@ -116,7 +117,7 @@ TEST_F(tokenize, reads_a_long_line_in_little_memory) {
     EXPECT_GT(std::filesystem::file_size(folder / "out"), 50u);
     rusage use{};
     getrusage(RUSAGE_CHILDREN, &use);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef WAYFARER_SANITIZED
     EXPECT_LT(use.ru_maxrss, (10'000'000 + (std::int64_t{100} << 20)) / 1024) << plugin << ", KiB";
 #endif
   }
