@@ -8,8 +8,8 @@
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/pretrained.hpp>
 
-#include "models/common/decoder_model.hpp"
 #include "families.hpp"
+#include "models/common/decoder_model.hpp"
 
 namespace wf = wayfarer;
 

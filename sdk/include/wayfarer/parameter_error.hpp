@@ -36,7 +36,8 @@ class WAYFARER_API parameter_error final : public error {
 /// A probe may implement this beside `probe`: it then looks at its model and its items before anything runs. The host's main
 /// thread calls it for `check` and for `run`, once for each probe. The model is constructed but not loaded: its info and its
 /// tokenizer are there, its weights are not. Read few items. Throws what `run` would throw: usage_error, data_error or
-/// parameter_error. A trainable model may implement it, too: the model is itself then, and the items are those that it learns from.
+/// parameter_error. A trainable model may implement it, too: the model is itself then, and the items are those that it learns
+/// from.
 struct WAYFARER_API plan_checker {
   virtual ~plan_checker();
   virtual void check_plan(probe_context const&) const = 0;

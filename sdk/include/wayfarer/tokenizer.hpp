@@ -74,8 +74,8 @@ struct WAYFARER_API tokenizer {
 WAYFARER_API void encode_in_parts(tokenizer const&, std::string_view text, tokenize_options const&,
                                   std::function<void(encoding const& part)> const&);
 
-/// What a model is to go on from: the text with what the model expects before it ("<s>"), and nothing behind, which it would take for
-/// the end.
+/// What a model is to go on from: the text with what the model expects before it ("<s>"), and nothing behind, which it would take
+/// for the end.
 WAYFARER_API encoding encode_prompt(tokenizer const&, std::string_view text);
 
 /// What a tokenizer may also do; ask with dynamic_cast. Those of `open_tokenizer` are of this kind.
