@@ -44,13 +44,22 @@ constexpr std::array types = {readable_type{"gpt2", "gpt2"},
                               readable_type{"cohere", "decoder"},
                               readable_type{"glm4", "decoder"},
                               readable_type{"internlm2", "decoder"},
-                              readable_type{"smollm3", "decoder"}};
+                              readable_type{"smollm3", "decoder"},
+                              readable_type{"rwkv", "rwkv"},
+                              readable_type{"rwkv5", "rwkv"},
+                              readable_type{"rwkv6", "rwkv"},
+                              readable_type{"rwkv7", "rwkv"},
+                              readable_type{"rwkv7_fla", "rwkv"}};
 
 /// What transformers calls the classes of a model_type: "GPT2LMHeadModel".
 struct class_name {
   std::string_view begin, model_type;
 };
-constexpr std::array class_names = {class_name{"GPTNeoX", "gpt_neox"},
+constexpr std::array class_names = {class_name{"RwkvFor", "rwkv"},
+                                    class_name{"Rwkv5For", "rwkv5"},
+                                    class_name{"Rwkv6For", "rwkv6"},
+                                    class_name{"RWKV7For", "rwkv7"},
+                                    class_name{"GPTNeoX", "gpt_neox"},
                                     class_name{"GPTNeo", "gpt_neo"},
                                     class_name{"GPTJ", "gptj"},
                                     class_name{"GPTBigCode", "gpt_bigcode"},
@@ -193,7 +202,7 @@ std::string_view reason_against(std::string_view model_type) {
       " gemma3 gemma3n paligemma llava llava_next llava_onevision mllama qwen2_vl qwen2_5_vl qwen3_vl idefics idefics2 idefics3"
       " smolvlm internvl internvl_chat phi3_v phi4_multimodal mistral3 pixtral aya_vision cohere2_vision glm4v blip-2 kosmos-2"
       " fuyu chameleon ";
-  constexpr std::string_view recurrent = " rwkv mamba mamba2 falcon_mamba recurrent_gemma zamba zamba2 bamba falcon_h1 xlstm ";
+  constexpr std::string_view recurrent = " mamba mamba2 falcon_mamba recurrent_gemma zamba zamba2 bamba falcon_h1 xlstm ";
   auto const in = [&](std::string_view list) { return list.find(" " + std::string(model_type) + " ") != std::string_view::npos; };
   if (in(experts)) return "it is a mixture of experts, which no model here computes";
   if (in(towers)) return "it has an encoder of images beside the language model, which no model here computes";

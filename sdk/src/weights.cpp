@@ -26,9 +26,9 @@ tensor strided(tensor const& t, std::size_t offset, dims shape, std::vector<std:
 
 /// What training and saving put in front of a model's own names: torch.compile, DataParallel and DDP, Lightning, PEFT, the model
 /// classes of transformers.
-constexpr std::string_view wrappers[] = {"_orig_mod",  "_fsdp_wrapped_module", "auto_model", "base_model", "bert",
-                                         "gpt_neox",   "language_model",       "model",      "module",     "roberta",
-                                         "transformer"};
+constexpr std::string_view wrappers[] = {"_orig_mod", "_fsdp_wrapped_module", "auto_model", "base_model", "bert",
+                                         "gpt_neox",  "language_model",       "model",      "module",     "roberta",
+                                         "rwkv",      "transformer"};
 
 /// Bytes of the wrappers in front of a name.
 std::size_t wrapped(std::string_view name) {

@@ -86,6 +86,7 @@ std::string why_not_parted(wf::model_info const& model, path const& walk) {
     if (at.empty() || crosses(at)) continue;
     if (model.find_hook(at.substr(0, at.size() - 5) + "ln1_post.hook_out"))
       return model.architecture + " norms what attention gives before it is added";
+    if (model.find_hook(at + "hook_wkv")) return model.architecture + " weighs each channel on its own, and gates the sums";
     for (auto const* hook : {"hook_pattern", "hook_v", "hook_z"})
       if (model.find_hook(at + hook) == nullptr) return model.architecture + " has no hook '" + at + hook + "'";
     if (std::find(model.weights.begin(), model.weights.end(), at + "W_O") == model.weights.end())
