@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/generate.hpp>
@@ -34,6 +35,23 @@ namespace po = boost::program_options;
 
 namespace {
 
+/// The text of what a model emits, `<id>` for an id that its tokenizer does not know: an embedding table may have more rows
+/// than there are tokens.
+std::string text_of(model const& m, std::span<std::int32_t const> ids) {
+  auto const* const t = m.text_tokenizer();
+  std::string out;
+  std::vector<std::int32_t> known;
+  for (auto const id : ids) {
+    if (t && has_token(*t, id)) {
+      known.push_back(id);
+      continue;
+    }
+    if (!known.empty()) out += t->decode(std::exchange(known, {}));
+    out += (t || out.empty() ? "" : " ") + m.token_text(id);
+  }
+  return known.empty() ? out : out + t->decode(known);
+}
+
 /// "15,496 703" -> token ids.
 std::vector<std::int32_t> parse_ids(std::string_view text, char const* option, std::size_t vocabulary) {
   std::vector<std::int32_t> ids;
@@ -53,11 +71,13 @@ std::vector<std::int32_t> parse_ids(std::string_view text, char const* option, s
 /// Prints text as it grows. A character whose bytes come in several tokens waits until it is whole.
 class growing_text {
  public:
-  growing_text(model const& m, std::vector<std::int32_t> so_far) : model_(m), ids_(std::move(so_far)) { shown_ = text().size(); }
+  growing_text(model const& m, std::vector<std::int32_t> so_far) : model_(m), ids_(std::move(so_far)) {
+    shown_ = text_of(m, ids_).size();
+  }
 
   void add(std::int32_t token) {
     ids_.push_back(token);
-    std::string const all = text();
+    std::string const all = text_of(model_, ids_);
     std::size_t whole = all.size();
     for (std::size_t back = 1; back <= 3 && back <= all.size(); ++back) {
       auto const c = static_cast<unsigned char>(all[all.size() - back]);
@@ -71,18 +91,12 @@ class growing_text {
     if (whole > shown_) show(std::string_view(all).substr(shown_, whole - shown_)), shown_ = whole;
   }
   void end() {
-    std::string const all = text();
+    std::string const all = text_of(model_, ids_);
     if (all.size() > shown_) show(std::string_view(all).substr(shown_));
     std::cout << std::endl;
   }
 
  private:
-  std::string text() const {
-    if (auto const* t = model_.text_tokenizer()) return t->decode(ids_);
-    std::string out;
-    for (auto const id : ids_) out += (out.empty() ? "" : " ") + model_.token_text(id);
-    return out;
-  }
   static void show(std::string_view part) { std::cout << printable_lines(part) << std::flush; }
 
   model const& model_;
@@ -208,21 +222,13 @@ std::vector<prompt_text> read_prompts(verb_options const& o, model const& m, gen
   return all;
 }
 
-std::string text_of(model const& m, std::span<std::int32_t const> ids) {
-  if (auto const* t = m.text_tokenizer()) return t->decode(ids);
-  std::string out;
-  for (auto const id : ids) out += (out.empty() ? "" : " ") + m.token_text(id);
-  return out;
-}
-
 /// What tokens add to the text of those before them: alone, a first token may lose its space.
 std::string text_after(model const& m, std::span<std::int32_t const> before, std::span<std::int32_t const> more) {
-  auto const* const t = m.text_tokenizer();
-  if (!t || before.empty()) return text_of(m, more);
+  if (!m.text_tokenizer() || before.empty()) return text_of(m, more);
   std::vector<std::int32_t> all(before.begin(), before.end());
-  std::size_t const begin = t->decode(all).size();
+  std::size_t const begin = text_of(m, all).size();
   all.insert(all.end(), more.begin(), more.end());
-  std::string const text = t->decode(all);
+  std::string const text = text_of(m, all);
   return text.substr(std::min(begin, text.size()));
 }
 

@@ -51,11 +51,12 @@ std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
 }
 
 std::string text_of_input() {
-  std::string const bytes(std::istreambuf_iterator<char>(std::cin), {});
+  std::string bytes(std::istreambuf_iterator<char>(std::cin), {});
   std::vector<std::string> notes;
-  std::string text(text_of_file(bytes, "/dev/stdin", notes));
+  std::string_view const text = text_of_file(bytes, "/dev/stdin", notes);
+  bytes.erase(0, static_cast<std::size_t>(text.data() - bytes.data()));
   for (auto const& note : notes) std::cerr << "warning: " << note << '\n';
-  return text;
+  return bytes;
 }
 
 }  // namespace wayfarer::host

@@ -3,11 +3,15 @@
 #include <array>
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <iostream>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/packed_numbers.hpp>
 #include <wayfarer/tokenizer.hpp>
 #include <wayfarer/utf8.hpp>
 
@@ -93,43 +97,63 @@ class writer {
   std::unordered_map<std::int32_t, std::string> texts_;
 };
 
-/// Three lists side by side, each in a pass of its own.
+/// The tokens of a text in a few bytes each, since a long text has millions and JSON lists them three times.
+class packed_tokens {
+ public:
+  void add(std::int32_t id, token_span span) {
+    numbers_.push_back(static_cast<std::uint32_t>(id));
+    // Tokens mostly begin where the one before ends; the odd numbers are steps back.
+    bool const back = span.begin < end_;
+    numbers_.push_back(back ? 2 * (end_ - span.begin) + 1 : 2 * (span.begin - end_));
+    numbers_.push_back(span.end - span.begin);
+    end_ = span.end;
+  }
+  void each(auto&& one) const {
+    packed_numbers::reader read(numbers_);
+    std::size_t end = 0;
+    for (std::size_t n = numbers_.size() / 3; n > 0; --n) {
+      auto const id = static_cast<std::int32_t>(read.next());
+      std::size_t const step = read.next(), begin = step % 2 == 1 ? end - step / 2 : end + step / 2;
+      end = begin + read.next();
+      one(id, token_span{begin, end});
+    }
+  }
+
+ private:
+  packed_numbers numbers_;
+  std::size_t end_ = 0;
+};
+
 void print_json(tokenizer const& t, std::string_view text, tokenize_options const& how) {
   writer out(t);
-  auto const list = [&](char const* name, auto&& one) {
-    out << (name == std::string_view("ids") ? "{\"" : ",\"") << name << "\":[";
-    bool first = true;
-    encode_in_parts(t, text, how, [&](encoding const& e) {
-      for (std::size_t i = 0; i < e.ids.size(); ++i, first = false) {
-        if (!first) out << ",";
-        one(e.ids[i], e.spans[i]);
-      }
-    });
-    out << "]";
-  };
-  list("ids", [&](std::int32_t id, token_span) { out << id; });
-  list("tokens", [&](std::int32_t id, token_span) { out.token(id, true); });
-  list("spans", [&](std::int32_t, token_span s) { out << "[" << s.begin << "," << s.end << "]"; });
-  out << "}\n";
+  packed_tokens tokens;
+  char const* comma = "";
+  out << "{\"ids\":[";
+  encode_in_parts(t, text, how, [&](encoding const& e) {
+    for (std::size_t i = 0; i < e.ids.size(); ++i, comma = ",") {
+      tokens.add(e.ids[i], e.spans[i]);
+      out << comma << e.ids[i];
+    }
+  });
+  comma = "";
+  out << "],\"tokens\":[";
+  tokens.each([&](std::int32_t id, token_span) { (out << std::exchange(comma, ",")).token(id, true); });
+  comma = "";
+  out << "],\"spans\":[";
+  tokens.each([&](std::int32_t, token_span s) { out << std::exchange(comma, ",") << "[" << s.begin << "," << s.end << "]"; });
+  out << "]}\n";
 }
 
 void print(tokenizer const& t, std::string_view text, tokenize_options const& how) {
-  std::size_t count = 0;
-  std::int32_t highest = 0;
-  token_span most{};
-  encode_in_parts(t, text, how, [&](encoding const& e) {
-    count += e.ids.size();
-    for (auto const id : e.ids) highest = std::max(highest, id);
-    for (auto const s : e.spans) most = {std::max(most.begin, s.begin), std::max(most.end, s.end)};
-  });
   writer out(t);
+  // As wide as the largest number could be, so that a long text need not be cut twice.
   auto const title = [&](std::string const& name, std::size_t largest) {
     std::size_t const width = std::max(name.size(), std::to_string(largest).size());
     out << std::string(width - name.size(), ' ') << name << "  ";
     return width;
   };
-  std::size_t const position = title("position", count == 0 ? 0 : count - 1), id = title("id", static_cast<std::size_t>(highest)),
-                    from = title("from byte", most.begin), to = title("to byte", most.end);
+  std::size_t const position = title("position", text.size()), id = title("id", t.vocabulary()),
+                    from = title("from byte", text.size()), to = title("to byte", text.size());
   out << "token\n";
   std::size_t n = 0;
   // Quotes, since spaces are what one wants to see.

@@ -213,8 +213,7 @@ void refuse_token_types(item_block const& items, model_info const& info) {
 }
 
 std::string text_of_token(tokenizer const* words, std::int32_t token) {
-  bool const known = words && token >= 0 && static_cast<std::size_t>(token) < words->vocabulary();
-  return known ? words->token_text(token) : "<" + std::to_string(token) + ">";
+  return words && has_token(*words, token) ? words->token_text(token) : "<" + std::to_string(token) + ">";
 }
 
 tensor on_rows(tensor const& x, std::size_t width, std::string const& out, std::function<rows(rows const&)> const& layer) {

@@ -204,4 +204,17 @@ TEST_F(checkpoints, generation_begins_and_ends_with_the_tokens_of_the_files) {
   EXPECT_THAT(r.out, AllOf(HasSubstr("forced_bos_token_id"), HasSubstr("generation_config.json")));
 }
 
+TEST_F(checkpoints, ids_without_a_token_are_shown_as_ids) {
+  // Embeddings are padded to round sizes; a vocabulary may have gaps too, here the ids 4 and 6 to 28.
+  auto const model = copy_of("gpt2-odd");
+  std::ofstream(model / "vocab.json") << R"({"l": 0, "o": 1, "w": 2, "lo": 3, "<|endoftext|>": 5})";
+  std::ofstream(model / "merges.txt") << "#version: 0.2\nl o\n";
+  outcome const r = wayfarer({"generate", "gpt2", "--path", "model", "--prompt", "low", "--max-new-tokens", "8", "--temperature",
+                              "9", "--no-stop", "--seed", "3"});
+  EXPECT_EQ(r.code, 0) << r.out;
+  EXPECT_THAT(r.out, testing::ContainsRegex("low.*<[0-9]+>"));
+  outcome const json = wayfarer({"generate", "gpt2", "--path", "model", "--ids", "0,4,28", "--max-new-tokens", "1", "--json"});
+  EXPECT_EQ(json.code, 0) << json.out;
+}
+
 }  // namespace

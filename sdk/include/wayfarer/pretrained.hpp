@@ -84,7 +84,9 @@ WAYFARER_API batch encode_items(item_block const&, encode_options const&, model_
 WAYFARER_API void refuse_token_types(item_block const&, model_info const&);
 /// Throws usage_error, with what to do, if there is no tokenizer for texts to go through.
 WAYFARER_API void require_tokenizer(model_info const&, tokenizer const*);
-/// The tokenizer's text of a token; "<17>" if it has none, as an embedding may have more rows than the tokenizer has tokens.
+/// Whether an id is a token's: a vocabulary may have gaps, and an embedding more rows than the tokenizer has tokens.
+WAYFARER_API bool has_token(tokenizer const&, std::int32_t id) noexcept;
+/// The tokenizer's text of a token; "<17>" if it has none.
 WAYFARER_API std::string text_of_token(tokenizer const*, std::int32_t token);
 
 /// What `layer` makes of x: [row, width], float32 or float64, as one item: [row, ...] of the same type, its second dimension

@@ -6,6 +6,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/pretrained.hpp>
 
 namespace wayfarer::tokenizing {
 
@@ -303,6 +304,11 @@ namespace wayfarer {
 encoding encode_prompt(tokenizer const& t, std::string_view text) {
   auto const* const known = dynamic_cast<tokenizing::base const*>(&t);
   return known ? known->encode_prompt(text) : t.encode(text, {.ends = false});
+}
+
+bool has_token(tokenizer const& t, std::int32_t id) noexcept {
+  if (auto const* const known = dynamic_cast<tokenizing::base const*>(&t)) return known->has(id);
+  return id >= 0 && static_cast<std::size_t>(id) < t.vocabulary();
 }
 
 void encode_in_parts(tokenizer const& t, std::string_view text, tokenize_options const& options,

@@ -97,6 +97,7 @@ class base : public tokenizer, public pair_tokenizer {
   std::string token_text(std::int32_t id) const override { return readable(token_bytes(id)); }
   std::string token_bytes(std::int32_t id) const override;
   std::size_t vocabulary() const noexcept final { return set_.tokens.size(); }
+  bool has(std::int32_t id) const noexcept { return set_.tokens.has(id); }
   special_tokens const& special() const noexcept final { return set_.roles; }
   std::vector<std::string> const& files() const noexcept final { return set_.files; }
 

@@ -136,15 +136,17 @@ class bpe : public base {
       return;
     }
     if (p.text.size() > window_bytes && windows()) {
-      std::deque<symbol> all;
       symbol_source const source = [&](std::size_t begin, std::size_t end, std::vector<symbol>& to) {
         symbols_of(p.text, begin, end, to);
       };
-      if (merge_in_windows(merges_, p.text.size(), source, all)) {
+      if (auto const all = merge_in_windows(merges_, p.text.size(), source)) {
+        packed_numbers::reader read(*all);
         std::size_t begin = 0;
-        for (symbol const& s : all) {
-          put(s, begin, p, now.out);
-          begin = s.end;
+        for (std::size_t n = all->size() / 2; n > 0; --n) {
+          auto const id = static_cast<std::int32_t>(read.next());
+          std::size_t const end = begin + read.next();
+          put({id, static_cast<std::uint32_t>(end)}, begin, p, now.out);
+          begin = end;
           if (now.give) (*now.give)();
         }
         return;

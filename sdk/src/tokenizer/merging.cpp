@@ -106,7 +106,14 @@ void merge(merge_table const& merges, std::vector<symbol>& symbols) {
 /// Tokens side by side are what their text becomes as a whole if, and only if, each two neighbours alone become themselves again.
 /// For pairs are merged by rank, then place, so that the first merge across the border of two tokens would happen without the
 /// others too. Within a window neighbours do; where windows meet, the two that become neighbours are tried.
-bool merge_in_windows(merge_table const& merges, std::size_t size, symbol_source const& symbols_of, std::deque<symbol>& out) {
+std::optional<packed_numbers> merge_in_windows(merge_table const& merges, std::size_t size, symbol_source const& symbols_of) {
+  packed_numbers out;
+  std::size_t ended = 0;
+  auto const put = [&](symbol const& s) {
+    out.push_back(static_cast<std::uint32_t>(s.id));
+    out.push_back(s.end - ended);
+    ended = s.end;
+  };
   std::vector<symbol> now, next, two;
   symbols_of(0, window_bytes, now);
   merge(merges, now);
@@ -129,16 +136,13 @@ bool merge_in_windows(merge_table const& merges, std::size_t size, symbol_source
       merge(merges, two);
       met = two.size() == 2 && two[0].id == now[k - 1].id && two[1].id == next[0].id && next.back().end > end;
     }
-    if (!met) {
-      out.clear();
-      return false;
-    }
-    out.insert(out.end(), now.begin(), now.begin() + static_cast<std::ptrdiff_t>(k));
+    if (!met) return std::nullopt;
+    std::for_each(now.begin(), now.begin() + static_cast<std::ptrdiff_t>(k), put);
     std::swap(now, next);
     begin_of_now = from;
   }
-  out.insert(out.end(), now.begin(), now.end());
-  return true;
+  std::for_each(now.begin(), now.end(), put);
+  return out;
 }
 
 }  // namespace wayfarer::tokenizing

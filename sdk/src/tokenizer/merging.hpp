@@ -6,9 +6,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <optional>
 #include <vector>
+
+#include <wayfarer/packed_numbers.hpp>
 
 namespace wayfarer::tokenizing {
 
@@ -76,7 +78,8 @@ void merge(merge_table const&, std::vector<symbol>&);
 using symbol_source = std::function<void(std::size_t begin, std::size_t end, std::vector<symbol>&)>;
 /// Texts longer than this many bytes are merged in windows.
 inline constexpr std::size_t window_bytes = std::size_t{1} << 15;
-/// What merging all of a text of `size` bytes gives, in little memory. False, and nothing is there, if that fails.
-bool merge_in_windows(merge_table const&, std::size_t size, symbol_source const&, std::deque<symbol>& out);
+/// What merging all of a text of `size` bytes gives, in little memory: of each symbol its id and its length in bytes. Nothing if
+/// windows can't be joined.
+std::optional<packed_numbers> merge_in_windows(merge_table const&, std::size_t size, symbol_source const&);
 
 }  // namespace wayfarer::tokenizing
