@@ -1,3 +1,5 @@
-# The shape of the source tree.
-add_test(NAME house.arrows COMMAND /usr/bin/python3 ${CMAKE_CURRENT_LIST_DIR}/arrows_test.py ${PROJECT_SOURCE_DIR})
-set_tests_properties(house.arrows PROPERTIES LABELS quick)
+# The shape of the source tree and of its docs.
+foreach(rule arrows docs)
+  add_test(NAME house.${rule} COMMAND /usr/bin/python3 ${CMAKE_CURRENT_LIST_DIR}/${rule}_test.py ${PROJECT_SOURCE_DIR})
+  set_tests_properties(house.${rule} PROPERTIES LABELS quick)
+endforeach()

@@ -22,7 +22,7 @@ struct param_descriptor {
   char const* name;          ///< dotted for a nested group: "train.epochs"
   char const* doc;           ///< one line
   char const* unit;          ///< "" if it has none
-  char const* default_text;  ///< text and lists; texts are separated by '\x1f', numbers by spaces
+  char const* default_text;  ///< text and lists; texts are separated by the byte 0x1f, numbers by spaces
   char const* choices;       ///< '|'-separated words, "" if any value may be given
   double default_number;     ///< boolean, integer, real
   double minimum, maximum;   ///< -inf and +inf where there is no bound; for lists, of each element
