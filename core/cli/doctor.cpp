@@ -18,6 +18,7 @@
 
 #include "cli/options.hpp"
 #include "cli/planning.hpp"
+#include "cli/terminal.hpp"
 #include "cli/verbs.hpp"
 #include "engine/provenance.hpp"
 #include "text/numbers.hpp"

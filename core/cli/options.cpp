@@ -1,13 +1,11 @@
 #include "cli/options.hpp"
 
-#include <unistd.h>
-
-#include <cstdlib>
 #include <iostream>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
 
+#include "cli/terminal.hpp"
 #include "text/printable.hpp"
 
 namespace wayfarer::host {
@@ -88,12 +86,6 @@ std::string verb_options::required(std::string const& name) const {
   if (!given.empty()) return given.front();
   bool const option = named_.find_nothrow(name, false) != nullptr;
   throw usage_error((option ? "--" + name : name) + " is missing: wayfarer " + usage_ + to_verb_help(usage_));
-}
-
-bool colours() {
-  // no-color.org: any value but the empty one switches colours off.
-  char const* const no = std::getenv("NO_COLOR");
-  return ::isatty(STDOUT_FILENO) == 1 && (no == nullptr || *no == '\0');
 }
 
 }  // namespace wayfarer::host

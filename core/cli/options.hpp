@@ -44,7 +44,4 @@ class verb_options {
   boost::program_options::variables_map values_;
 };
 
-/// Whether standard output may carry colours: a terminal, and NO_COLOR not set.
-bool colours();
-
 }  // namespace wayfarer::host

@@ -12,10 +12,9 @@
 #include <limits>
 #include <string_view>
 
-#include "cli/options.hpp"
+#include "cli/pager.hpp"
 #include "text/numbers.hpp"
 #include "text/printable.hpp"
-#include "text/table.hpp"
 
 namespace wayfarer::host {
 
@@ -92,7 +91,23 @@ double mean_of(std::span<double const> values, std::size_t columns, std::size_t 
   return n == 0 ? std::numeric_limits<double>::quiet_NaN() : mean;
 }
 
+std::string legend_of(limits const& l) {
+  double const low = l.is_signed() ? -std::max(-l.least, l.most) : l.least, high = l.is_signed() ? -low : l.most;
+  std::string out = format_number(low) + " ";
+  for (int i = 0; i <= 8; ++i) {
+    double const share = i / 8.0;
+    out += "\033[0;" + code(38, l.is_signed() ? between(signs, share) : between(amounts, share)) + "m\u2588";
+  }
+  return out + "\033[0m " + format_number(high);
+}
+
 }  // namespace
+
+bool colours() {
+  // no-color.org: any value but the empty one switches colours off.
+  char const* const no = std::getenv("NO_COLOR");
+  return (::isatty(STDOUT_FILENO) == 1 || pager::columns() != 0) && (no == nullptr || *no == '\0');
+}
 
 std::size_t terminal_columns() {
   if (char const* const given = std::getenv("COLUMNS")) {
@@ -102,6 +117,7 @@ std::size_t terminal_columns() {
         bad == std::errc{} && rest == end && n >= fewest_columns && n <= most_columns)
       return n;
   }
+  if (pager::columns() >= fewest_columns) return pager::columns();
   winsize size{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= fewest_columns) return size.ws_col;
   return usual_columns;
@@ -119,7 +135,7 @@ bool pictures() {
 }
 
 std::string format_blocks(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows,
-                          std::size_t width, std::size_t keys) {
+                          std::size_t width, std::size_t keys, cell_colours const& colours) {
   std::vector<std::size_t> widths;
   for (std::size_t c = 0; c < header.size(); ++c) {
     std::size_t most = columns_of(printable(header[c]));
@@ -141,9 +157,10 @@ std::string format_blocks(std::vector<std::string> const& header, std::vector<st
         if (c < keys || c >= from) block.push_back(line[c]);
       return block;
     };
-    std::vector<std::vector<std::string>> block;
+    std::vector<std::vector<std::string>> block, block_colours;
     for (auto const& row : rows) block.push_back(block_of(row));
-    out += (out.empty() ? "" : "\n") + format_table(block_of(header), block);
+    for (auto const& row : colours) block_colours.push_back(block_of(row));
+    out += (out.empty() ? "" : "\n") + format_table(block_of(header), block, block_colours);
     from = to;
     if (from >= header.size()) return out;
   }
@@ -172,13 +189,7 @@ std::string heat_map(std::span<double const> values, std::size_t rows, std::size
     }
     out += "\033[0m\n";
   }
-  double const low = l.is_signed() ? -std::max(-l.least, l.most) : l.least, high = l.is_signed() ? -low : l.most;
-  out += format_number(low) + " ";
-  for (int i = 0; i <= 8; ++i) {
-    double const share = i / 8.0;
-    out += "\033[0;" + code(38, l.is_signed() ? between(signs, share) : between(amounts, share)) + "m\u2588";
-  }
-  out += "\033[0m " + format_number(high);
+  out += legend_of(l);
   if (across < columns || down < rows) out += ", neighbours averaged";
   return out + "\n";
 }
@@ -195,6 +206,27 @@ std::string sparkline(std::span<double const> values, std::size_t width) {
     out += std::isnan(x) ? " " : bars[std::min(7, static_cast<int>(share * 8))];
   }
   return out + "\033[0m\n";
+}
+
+std::vector<std::string> backgrounds(std::span<double const> values) {
+  limits const l = limits_of(values);
+  std::vector<std::string> out;
+  for (double const x : values) {
+    if (!std::isfinite(x)) {
+      out.emplace_back();
+      continue;
+    }
+    rgb const c = l.colour(x);
+    // Black or white, whichever is farther from the colour as eyes weigh it.
+    bool const bright = 0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2] > 128;
+    out.push_back("\033[0;" + code(38, bright ? rgb{0, 0, 0} : rgb{255, 255, 255}) + ";" + code(48, c) + "m");
+  }
+  return out;
+}
+
+std::string legend(std::span<double const> values) {
+  limits const l = limits_of(values);
+  return l.finite == 0 ? "" : legend_of(l);
 }
 
 }  // namespace wayfarer::host

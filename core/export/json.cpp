@@ -1,4 +1,5 @@
-// A dataset as JSON: {"dataset", "dimensions", "shape", "type", "taken", "coordinates", "units", "description", "values"}.
+// A dataset as JSON: {"dataset", "dimensions", "shape", "type", "taken", "first", "coordinates",
+// "tokens", "units", "description", "missing", "values"}.
 #include <cmath>
 
 #include <wayfarer/json.hpp>
@@ -41,11 +42,12 @@ std::string json_values(dataset const& d) {
 
 std::string json_table(named_slice const& s) {
   dataset const& d = s.slice.part;
-  auto dimensions = json_value::array(), shape = json_value::array(), taken = json_value::object(),
+  auto dimensions = json_value::array(), shape = json_value::array(), first = json_value::array(), taken = json_value::object(),
        coordinates = json_value::object(), tokens = json_value::object();
   for (std::size_t a = 0; a < d.shape().size(); ++a) {
     dimensions.push_back(text_value(d.shape()[a].name));
     shape.push_back(json_value(d.shape()[a].size));
+    first.push_back(json_value(s.slice.first[a]));
     if (s.slice.names[a].empty()) continue;
     auto names = json_value::array();
     auto const numbers = d.coordinate_map().find(d.shape()[a].name);
@@ -61,6 +63,7 @@ std::string json_table(named_slice const& s) {
                                         {"shape", shape},
                                         {"type", json_value(d.is_text() ? "text" : std::string(name_of(d.values().type())))},
                                         {"taken", taken},
+                                        {"first", first},
                                         {"coordinates", coordinates},
                                         {"tokens", tokens},
                                         {"units", text_value(d.units())},

@@ -168,6 +168,7 @@ class slicer {
       }
       out.names.push_back(std::move(names));
       out.tokens.push_back(tokens);
+      out.first.push_back(part[a].first);
       std::string const& name = header_.shape[a].name;
       if (auto const* labels = whole.find_labels(name); labels && labels->size() == whole.shape()[a].size)
         out.part.labels(name, *labels);
@@ -294,7 +295,8 @@ class slicer {
       dataset_header const h = r_.header(n_.node, name);
       if (!h.text || h.shape.empty() || h.shape.back().size != d.size) continue;
       bool const pairs = d.name.starts_with("query") || d.name.starts_with("key");
-      if (h.shape.back().name != d.name && !pairs) continue;
+      bool const like = d.name.ends_with("_" + h.shape.back().name);  // other_pos is over the same tokens as pos
+      if (h.shape.back().name != d.name && !pairs && !like) continue;
       std::vector<index_range> at;
       for (std::size_t t = 0; t + 1 < h.shape.size(); ++t) {
         std::size_t a = 0;

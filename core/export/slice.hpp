@@ -50,6 +50,7 @@ struct dataset_slice {
   /// there. Empty where there are none.
   std::vector<std::vector<std::string>> names;
   std::vector<bool> tokens;  ///< whether the names of a dimension are such tokens
+  std::vector<std::size_t> first;  ///< for each dimension of the part where it begins in the whole
 };
 /// Throws usage_error for an unknown dimension, with near names, and for what lies outside, with the extent.
 dataset_slice read_slice(result_reader const&, dataset_name const&);

@@ -22,7 +22,8 @@ std::size_t columns_of(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
-std::string format_table(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows) {
+std::string format_table(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows,
+                         cell_colours const& colours) {
   std::size_t columns = header.size();
   for (auto const& row : rows) columns = std::max(columns, row.size());
   std::vector<std::size_t> widths(columns, 0);
@@ -40,11 +41,15 @@ std::string format_table(std::vector<std::string> const& header, std::vector<std
     }
   }
   std::string out;
-  for (auto const& line : lines) {
+  std::size_t const above = lines.size() - rows.size();
+  for (std::size_t r = 0; r < lines.size(); ++r) {
+    auto const& line = lines[r];
     std::string text;
     for (std::size_t c = 0; c < columns; ++c) {
-      std::string const pad(widths[c] - columns_of(line[c]), ' ');
-      text += (c ? "  " : "") + (numeric[c] ? pad + line[c] : line[c] + pad);
+      std::string const pad(widths[c] - columns_of(line[c]), ' '), cell = numeric[c] ? pad + line[c] : line[c] + pad;
+      bool const coloured = r >= above && r - above < colours.size() && c < colours[r - above].size();
+      std::string const& escape = coloured ? colours[r - above][c] : std::string();
+      text += (c ? "  " : "") + (escape.empty() ? cell : escape + cell + "\033[0m");
     }
     text.erase(text.find_last_not_of(' ') + 1);
     out += text + '\n';

@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import re
+import select
+import shutil
 import struct
 import subprocess
 import termios
@@ -186,21 +188,54 @@ def test_all_shows_every_value(results):
         d = f[name][()]
     numbers = re.findall(r"(?:(?<=\s)|^)-?(?:\d[\d.e+-]*|nan)(?=\s|$)", shown, re.M)
     assert len(numbers) > d.size and f"{float(d[3, 0, 0]):.6g}" in numbers and f"{float(d[0, 14, 31]):.6g}" in numbers
-    assert "corner" not in shown and "corner" in run_program("show", results["gpt2-activations"], "states")
 
 
-def on_terminal(arguments, env, columns=90):
-    """What the program writes to a terminal."""
+def test_large_datasets_are_cut_and_say_so(results):
+    """Of a node 2,000 values each, of a dataset 20,000; vectors without labels go in lines of ten."""
+    with h5py.File(results["similarity-maps"]) as f:
+        d = f["maps/hook_embed/cosine"]
+        rows, columns = d.shape[1:]
+        alone = run_program("show", results["similarity-maps"], "maps/hook_embed/cosine")
+        assert f"values; --all shows all" in alone and f"of {d.size:,} values" in alone
+        assert f"{float(d[0, 19, 0]):.6g}" in alone
+    node = run_program("show", results["gpt2-activations"], "states")
+    assert f"of {4 * 22 * 32:,} values; --all shows all" in node and "corner" not in node
+    with h5py.File(results["gpt2-activations"]) as f:
+        name, d = "means/blocks.0.mlp.hook_post", f["means/blocks.0.mlp.hook_post"][()]
+        shown = run_program("show", results["gpt2-activations"], name)
+        lines = {l.split()[0]: l.split()[1:] for l in shown.splitlines() if re.match(r" *\d+ ", l)}
+        assert d.ndim == 1 and d.size > 40
+        assert lines["120"] == [f"{float(x):.6g}" for x in d[120:128]]
+
+
+def test_a_part_keeps_the_places_of_the_whole(results):
+    """Positions 5 to 8 are called 5 to 8, in tables, CSV and JSON."""
+    lens, part = results["gpt2-logit-lens"], "lens/entropy[0,:,5:9]"
+    shown = run_program("show", lens, part)
+    assert re.search(r"5  to +6  Rome +7 \. +8  Ben", shown)
+    rows = list(csv.reader(io.StringIO(run_program("show", lens, part, "--csv"))))
+    assert [r[1] for r in rows[1:5]] == ["5", "6", "7", "8"]
+    assert json.loads(run_program("show", lens, part, "--json"))["first"] == [0, 5]
+
+
+def on_terminal(arguments, env, columns=90, keys=b""):
+    """What the program writes to a terminal, with the keys that are pressed once it waits."""
     try:
         here, there = pty.openpty()
     except OSError as error:
         pytest.skip(f"this machine has no pseudo-terminals: {error}")
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "COLORTERM", "LC_ALL")}
-    child = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=there, stderr=there, env={**clean, **env})
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "COLORTERM", "LC_ALL", "PAGER", "WAYFARER_PAGER", "LESS")}
+    child = subprocess.Popen([PROGRAM, *map(str, arguments)], stdin=there, stdout=there, stderr=there, env={**clean, "PAGER": "cat", **env},
+                             start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
     os.close(there)
     out = b""
     while True:
+        if not select.select([here], [], [], 1.0)[0]:
+            if keys:
+                os.write(here, keys)
+            keys = b""
+            continue
         try:
             piece = os.read(here, 65536)
         except OSError:
@@ -226,6 +261,53 @@ def test_pictures_only_where_a_terminal_can(results):
         assert not re.search("[\u2580-\u2588]", on_terminal(arguments, {**good, **without})), without
     assert "\033" not in on_terminal(arguments, {**good, "NO_COLOR": "1"})
     assert "\033" not in run_program(*arguments) and "\u2580" not in run_program(*arguments)
+
+
+def test_what_is_longer_than_the_terminal_goes_through_a_pager(results, tmp_path):
+    arguments = ["show", results["gpt2-activations"], "states"]
+    terminal = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    whole = on_terminal(arguments, terminal)  # PAGER=cat
+    # The pager gets all of it, for this terminal's width and with its colours.
+    assert on_terminal(arguments, {**terminal, "PAGER": f"cat > {tmp_path}/seen"}) == ""
+    seen = (tmp_path / "seen").read_text()
+    assert seen == whole.replace("\r\n", "\n") and "\033[" in seen
+    # WAYFARER_PAGER goes first; --no-pager, a simple terminal and a pipe have none.
+    assert on_terminal(arguments, {**terminal, "PAGER": "false", "WAYFARER_PAGER": f"cat > {tmp_path}/own"}) == ""
+    assert (tmp_path / "own").read_text() == seen
+    poisoned = {**terminal, "PAGER": f"touch {tmp_path}/wrong"}
+    on_terminal([*arguments, "--no-pager"], poisoned)
+    on_terminal(arguments, {**poisoned, "TERM": "dumb"})
+    run_program(*arguments, env=poisoned)
+    assert not (tmp_path / "wrong").exists()
+    # To leave a pager before the end is no mistake; what goes wrong is said as ever.
+    on_terminal(["show", results["similarity-maps"], "maps"], {**terminal, "PAGER": "head -n 1"})
+    with pytest.raises(AssertionError):
+        on_terminal(["show", results["gpt2-activations"], "none"], {**terminal, "PAGER": "cat -"})
+
+
+@pytest.mark.skipif(shutil.which("less") is None, reason="less is not here")
+def test_less_shows_a_screen_and_ends_by_itself_where_all_fits(results):
+    terminal = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PAGER": "less"}
+    first = on_terminal(["show", results["gpt2-activations"], "states"], terminal, keys=b"q")
+    assert 20 <= first.count("\n") <= 60 and "blocks.0.hook_resid_post" in first and "ln_final" not in first.split("missing:")[1]
+    short = on_terminal(["show", results["gpt2-logit-lens"], "lens/entropy[0]"], terminal)
+    assert "lens/entropy[0]" in short
+
+
+def test_a_lens_is_coloured_by_its_probabilities(results):
+    name, good = "lens/top_tokens[0,:,:,0]", {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "COLORTERM": "truecolor"}
+    shown = on_terminal(["show", results["gpt2-logit-lens"], name], good, columns=200)
+    with h5py.File(results["gpt2-logit-lens"]) as f:
+        p, tokens = f["lens/top_probabilities"][0, :, :13, 0], f["lens/top_tokens"].asstr()[0, :, :13, 0]
+    assert f"coloured by top_probabilities: {float(np.nanmin(p)):.6g} " in shown
+    painted = re.findall("\033\\[0;38;2;(\\d+);\\d+;\\d+;48;2;(\\d+;\\d+;\\d+)m([^\033]*)", shown)
+    assert [t.strip() for _, _, t in painted] == [t.strip() for t in tokens.ravel()]
+    ends = {"254;232;56": p.max(), "0;34;78": p.min()}  # the two ends of cividis
+    for colour, value in ends.items():
+        assert any(c == colour and q == value for (_, c, _), q in zip(painted, p.ravel())), colour
+    # White on dark, black on bright.
+    assert all((ink == "0") == (sum(int(x) * w for x, w in zip(c.split(";"), (0.299, 0.587, 0.114))) > 128) for ink, c, _ in painted)
+    assert "48;2;" not in on_terminal(["show", results["gpt2-logit-lens"], name], {**good, "NO_COLOR": "1"})
 
 
 def test_nodes_of_one_file_can_be_compared(results):
