@@ -9,7 +9,7 @@ import { index_of, move, on_move } from './linked';
 import { fitting } from './plot';
 import { hide_tip, pair, show_tip } from './tip';
 
-const most_thumbnails = 160, most_lined = 64;
+const most_thumbnails = 1024, most_lined = 64;
 
 /** `queries`: the tokens of the queries; `keyed`: those of the keys, where they are others. */
 export function attention(host: HTMLElement, f: field, queries: field | undefined, keyed: field | undefined, width: number): void {

@@ -1,4 +1,5 @@
 // How a dataset is looked at: as its `view` says, or else as its shape, dimension names and labels suggest.
+import { with_layers_together } from './layers';
 import { axis, node_info, set_info } from './manifest';
 
 export type view_kind = 'curve' | 'bars' | 'heatmap' | 'attention' | 'lens' | 'points' | 'tokens' | 'histogram' | 'sparks' | 'table';
@@ -71,7 +72,7 @@ export function suggested(s: set_info): view_kind {
 
 /** What goes on the figures of a node, in order; single numbers are left to the table of numbers. */
 export function figures_of(node: node_info): figure[] {
-  const sets = node.datasets;
+  const sets = with_layers_together(node.datasets, s => names.get(String(asked(s).kind ?? '')) === 'attention' || (!asked(s).kind && suggested(s) === 'attention'));
   const find = (name: string): set_info | undefined => sets.find(s => s.name === name);
   const used = new Set<set_info>();
   const out: figure[] = [];

@@ -33,6 +33,9 @@ export function curves(host: HTMLElement, f: field, width: number, o: curve_opti
   if (controls.childElementCount > 0) host.append(controls);
   host.append(plot);
 
+  /** A line's label, or the axis and the number. */
+  const line_name = (l: number): string => f.axes[o.lines].texts ? visible(f.label(o.lines, l)) : `${f.axes[o.lines].name} ${f.label(o.lines, l)}`;
+
   function curves_now(): curve[] {
     const at = index();
     const lines = o.lines < 0 ? [-1] : Array.from({ length: Math.min(most_lines, f.axes[o.lines].size) }, (_, i) => i);
@@ -45,7 +48,7 @@ export function curves(host: HTMLElement, f: field, width: number, o: curve_opti
       };
       const points = [];
       for (let i = 0; i < n; ++i) points.push({ x: x_at(i), y: g.missing(g.numbers[offset(i)]) ? NaN : g.numbers[offset(i)], e: g === f && o.error ? o.error.numbers[offset(i)] : NaN, i });
-      return { name: l >= 0 ? visible(f.label(o.lines, l)) : all.length > 1 ? g.info.name : '', points, of: g, exact: (i: number) => g.exact(offset(i)) };
+      return { name: l >= 0 ? line_name(l) : all.length > 1 ? g.info.name : '', points, of: g, exact: (i: number) => g.exact(offset(i)) };
     }));
   }
 

@@ -1,6 +1,7 @@
 // A dataset in memory: values with named axes, their labels, and numbers over it.
 import { axis, numbers, read_numbers, read_texts, set_info } from './manifest';
 import { exact, short } from './format';
+import { joined } from './layers';
 
 export interface side extends axis { texts?: string[]; values?: numbers }
 export interface range { least: number; most: number; missing: number; finite: number }
@@ -88,6 +89,11 @@ export function load(info: set_info): Promise<field> {
 }
 
 async function unpack(info: set_info): Promise<field> {
+  if (info.parts) {
+    const parts = await Promise.all(info.parts.map(load));
+    const layer: side = { ...info.axes[0], values: Float64Array.from(info.layers ?? parts.map((_, i) => i)) };
+    return new field(info, [layer, ...parts[0].axes], joined(parts.map(p => p.numbers)));
+  }
   const axes: side[] = await Promise.all(info.axes.map(async a => ({
     ...a,
     texts: a.labels === undefined ? undefined : await read_texts(a.labels),

@@ -115,7 +115,7 @@ export function figure_card(f: figure, node: string, file: string): HTMLElement 
       const open = host.querySelector('.numbers');
       if (open) open.remove();
       else host.append(element('div', { class: 'numbers' }, ...all.map(g => element('div', {}, many && element('h4', {}, spaced(g.info.name)), long_table(g))),
-        element('p', { class: 'note' }, 'At the terminal: ', element('code', {}, `wayfarer show ${file} ${many ? node : about}`))));
+        element('p', { class: 'note' }, 'At the terminal: ', element('code', {}, `wayfarer show ${file} ${many ? node : f.set.parts ? `${node}/${f.set.parts[0].name}` : about}`))));
       table_button.setAttribute('aria-expanded', String(!open));
     }, { class: 'tool', 'aria-expanded': 'false', 'aria-label': `Numbers of ${about}` });
     if (f.kind !== 'table') tools.append(table_button);

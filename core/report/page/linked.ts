@@ -59,7 +59,7 @@ export function slider(f: field, a: number): HTMLElement {
   const say = (): void => {
     input.value = String(index_of(f, a));
     const label = f.label(a, index_of(f, a));
-    said.textContent = `${label}${one.texts || one.values ? '' : ` of 0\u2026${one.full - 1}`}`;
+    said.textContent = `${label}${one.texts || one.values ? '' : ` (0\u2026${one.full - 1})`}`;
     input.setAttribute('aria-valuetext', label);
   };
   const host = element('div', { class: 'control' }, element('label', { for: id }, one.name), input, said);

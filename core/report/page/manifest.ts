@@ -4,6 +4,8 @@ export interface axis { name: string; size: number; full: number; labels?: numbe
 export interface set_info {
   name: string; type: 'f64' | 'f32' | 'i32' | 'u8' | 'text'; stored: string;
   about: string; units: string; missing: string; view: string; axes: axis[]; block?: number; value?: number | string;
+  /** Of a dataset that the page puts together: what it consists of, along its first axis, and the names of that axis. */
+  parts?: set_info[]; layers?: number[];
 }
 export interface node_info {
   name: string; plugin: string; kind: string; version: string; parameters: string; key: string; seconds: number | string;

@@ -78,8 +78,13 @@ export function top_labels(labels: string[], cell: number, x: number, y: number)
   const widest = Math.min(90, Math.max(1, ...labels.map(text_width)));
   const step = sparse(labels, Math.max(1, Math.ceil((widest + 6) / cell)), 2);
   const room = step * cell - 4;
-  return svg('g', { class: 'labels' }, ...labels.map((l, i) => i % step === 0 &&
-    svg('text', { x: x + (i + 0.5) * cell, y, 'text-anchor': 'middle' }, fitting(l, room))));
+  return svg('g', { class: 'labels' }, ...labels.map((l, i) => {
+    if (i % step !== 0) return false;
+    const text = fitting(l, room), middle = x + (i + 0.5) * cell;
+    // The first may be wider than its cell, and the rows' names stand to the left.
+    const early = middle - text_width(text) / 2 < x;
+    return svg('text', { x: early ? x : middle, y, 'text-anchor': early ? 'start' : 'middle' }, text);
+  }));
 }
 
 export function fitting(text: string, room: number): string {
