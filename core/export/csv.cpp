@@ -23,7 +23,9 @@ std::string csv_table(named_slice const& s) {
   std::vector<std::vector<std::string>> names(shape.size());
   for (std::size_t a = 0; a < shape.size(); ++a)
     for (std::size_t i = 0; i < shape[a].size; ++i)
-      names[a].push_back((s.slice.names[a].empty() || s.slice.tokens[a] ? std::to_string(s.slice.first[a] + i) : quoted(s.slice.names[a][i])) + ",");
+      names[a].push_back(
+          (s.slice.names[a].empty() || s.slice.tokens[a] ? std::to_string(s.slice.first[a] + i) : quoted(s.slice.names[a][i])) +
+          ",");
   std::size_t const count = element_count(shape);
   std::vector<std::size_t> at(shape.size(), 0);
   for (std::size_t i = 0; i < count; ++i) {

@@ -80,7 +80,8 @@ std::vector<export_file> projector_files(export_node const& n) {
         tensors += '\n';
         if (texts) labels += cell(texts->slice.part.texts()[i]) + "\t";
         for (std::size_t a = 0; a < last; ++a)
-          labels += (a == 0 ? "" : "\t") + (s.slice.names[a].empty() ? std::to_string(s.slice.first[a] + at[a]) : cell(s.slice.names[a][at[a]]));
+          labels += (a == 0 ? "" : "\t") +
+                    (s.slice.names[a].empty() ? std::to_string(s.slice.first[a] + at[a]) : cell(s.slice.names[a][at[a]]));
         labels += '\n';
       }
       for (std::size_t a = last; a-- > 0 && ++at[a] == d.shape()[a].size;) at[a] = 0;

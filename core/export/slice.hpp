@@ -49,7 +49,7 @@ struct dataset_slice {
   /// For each dimension of the part the names of its indices: labels, numbers of a coordinate, or else the tokens that stand
   /// there. Empty where there are none.
   std::vector<std::vector<std::string>> names;
-  std::vector<bool> tokens;  ///< whether the names of a dimension are such tokens
+  std::vector<bool> tokens;        ///< whether the names of a dimension are such tokens
   std::vector<std::size_t> first;  ///< for each dimension of the part where it begins in the whole
 };
 /// Throws usage_error for an unknown dimension, with near names, and for what lies outside, with the extent.

@@ -8,6 +8,7 @@ import { camera, nearest, place_labels, project } from '../../core/report/page/c
 import { cividis, diverging, ink_on, scale_of } from '../../core/report/page/colour';
 import { field } from '../../core/report/page/field';
 import { exact, file_size, grouped, short, shortened, visible } from '../../core/report/page/format';
+import { joined, with_layers_together } from '../../core/report/page/layers';
 import { first_sentence, opening_comment } from '../../core/report/page/front';
 import { axis, from_base64, from_planes, gunzip, node_info, set_info } from '../../core/report/page/manifest';
 import { layout } from '../../core/report/page/pipeline';
@@ -156,4 +157,18 @@ test('entropy of attention is that of its rows', () => {
   assert.ok(Math.abs(mean_entropy(() => 0.25, 3, 4) - Math.log(4)) < 1e-12);
   assert.equal(mean_entropy((q, k) => q === k ? 1 : 0, 3, 3), 0);
   assert.ok(Number.isNaN(mean_entropy(() => NaN, 2, 2)));
+});
+
+test('attention of all layers is one dataset, and nothing else is put together', () => {
+  const pattern = (name: string, keys = 5, more: Partial<set_info> = {}): set_info => set(name, [ax('item', 2), ax('head', 3), ax('query', 5), ax('key', keys)], more);
+  const sets = [pattern('blocks.10.attn.hook_pattern'), pattern('blocks.2.attn.hook_pattern'), pattern('decoder.0.cross_attn.hook_pattern', 7), pattern('decoder.1.cross_attn.hook_pattern', 8),
+    set('blocks.0.hook_resid_post', [ax('item', 2), ax('pos', 5), ax('d_model', 8)]), set('blocks.1.hook_resid_post', [ax('item', 2), ax('pos', 5), ax('d_model', 8)])];
+  const all = with_layers_together(sets, s => suggested(s) === 'attention');
+  assert.deepEqual(all.map(s => s.name), ['blocks.attn.hook_pattern', ...sets.slice(2).map(s => s.name)]);
+  assert.deepEqual(all[0].parts, [sets[1], sets[0]]);
+  assert.deepEqual(all[0].layers, [2, 10]);
+  assert.deepEqual(all[0].axes.map(a => [a.name, a.size]), [['layer', 2], ['item', 2], ['head', 3], ['query', 5], ['key', 5]]);
+  assert.deepEqual(joined([Float32Array.of(1, 2), Float32Array.of(3)]), Float32Array.of(1, 2, 3));
+  const figures = figures_of(node(sets));
+  assert.equal(figures.filter(f => f.kind === 'attention').length, 3);
 });

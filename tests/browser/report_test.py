@@ -122,11 +122,26 @@ def indices(page, figure, dataset):
     return dict(said)
 
 
+class layers:
+    """Datasets of all layers as the page puts them together: blocks.0.attn.hook_pattern, blocks.1..., as blocks.attn.hook_pattern."""
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.shape = (len(parts), *parts[0].shape)
+        self.labels = ["layer", *[x.label for x in parts[0].dims]]
+        self.attrs = parts[0].attrs
+
+    def __getitem__(self, index):
+        return self.parts[index[0]][index[1:]]
+
+
 def hover_map(page, file, name):
     """The value under the pointer on a heat map is the dataset's."""
     with h5py.File(file) as f:
-        d = f[name]
-        dims = [x.label for x in d.dims]
+        node, bare = name.split("/", 1)
+        together = [f[node][n] for n in f[node] if "." in n and n.split(".")[1].isdigit() and n.replace("." + n.split(".")[1], "", 1) == bare]
+        d = f[name] if name in f else layers(together)
+        dims = d.labels if isinstance(d, layers) else [x.label for x in d.dims]
         figure = f".figure[data-set={json.dumps(name)}]"
         b = box(page, f"{figure} .plot > canvas")
         if not bad.check(b is not None, f"{name}: no map"):
@@ -175,6 +190,71 @@ def hover_curve(page, file, name):
             bad.check(all(any(same(s, v) for v in d[...].flat) for s in shown), f"{name}: the page says {tip}, which the file has not")
 
 
+def chosen_item(page, figure, dims):
+    """The indices at which the sliders of a figure stand."""
+    stand = indices(page, figure, None)
+    return [stand.get(n, 0) for n in dims]
+
+
+def hover_tokens(page, file, name):
+    """The value of a token is the dataset's, and the token the one that stands there."""
+    with h5py.File(file) as f:
+        d, texts = f[name], f[name.split("/")[0] + "/tokens"].asstr()
+        figure = f".figure[data-set={json.dumps(name)}]"
+        at = chosen_item(page, figure, [x.label for x in d.dims])
+        shown = numpy.nonzero([t != "" for t in texts[at[0]]])[0]
+        for k in (1, len(shown) // 2, len(shown) - 1):
+            b = page.evaluate(f"""(() => {{ const c = document.querySelectorAll({json.dumps(figure + ' .plot .chip')})[{k}]; c.scrollIntoView({{ block: 'center' }});
+              const b = c.getBoundingClientRect(); return {{ x: b.left + b.width / 2, y: b.top + b.height / 2 }}; }})()""")
+            page.mouse(b["x"], b["y"])
+            tip = page.evaluate(TIP)
+            value = d[(at[0], shown[k])]
+            bad.check(tip is not None and tip[0] == texts[at[0], shown[k]].replace(" ", "\u00b7") and any(same(w, value) for w in tip[1].split()),
+                      f"{name}, token {k}: the page says {tip}, the file {texts[at[0], shown[k]]!r} {value!r}")
+
+
+def hover_bars(page, file, name):
+    """A bar says the dataset's value and its label."""
+    with h5py.File(file) as f:
+        values = f[name][...].ravel()
+        b = box(page, f".figure[data-set={json.dumps(name)}] .plot > svg")
+        if not bad.check(b is not None, f"{name}: no bars"):
+            return
+        seen = set()
+        for share in numpy.linspace(0.02, 0.98, 60):
+            for y in (0.3, 0.55, 0.8):
+                page.mouse(b["x"] + share * b["width"], b["y"] + y * b["height"])
+                tip = page.evaluate(TIP)
+                if tip:
+                    words = [w for line in tip for w in line.split()]
+                    here = [i for i, v in enumerate(values) if any(same(w, v) for w in words)]
+                    bad.check(here != [], f"{name}: the page says {tip}, the file {values}")
+                    seen.update(here)
+        bad.check(len(seen) >= min(2, len(values)), f"{name}: only {len(seen)} of {len(values)} bars say anything")
+
+
+def hover_points(page, file, name):
+    """The pointer on the last step of a word's way says where it is, as far as it is written."""
+    with h5py.File(file) as f:
+        d = f[name]
+        b = box(page, f".figure[data-set={json.dumps(name)}] canvas")
+        if not bad.check(b is not None, f"{name}: no points"):
+            return
+        found = 0
+        for x in range(10, int(b["width"]), 12):
+            for y in range(10, int(b["height"]), 12):
+                page.mouse(b["x"] + x, b["y"] + y)
+                tip = page.evaluate(TIP)
+                if tip and len(tip) == 3 and found < 12:
+                    found += 1
+                    told = [float(t.replace("\u2212", "-").replace(",", "")) for t in tip[2].removeprefix("at").split(", ")]
+                    near = numpy.abs(d[...].reshape(-1, d.shape[-1]) - told).max(axis=1).min()
+                    bad.check(near <= 1e-3 * max(1, numpy.abs(told).max()), f"{name}: the page says {tip}; nothing of the file is there")
+            if found >= 12:
+                return
+        bad.check(found > 0, f"{name}: no point says where it is")
+
+
 def hover_lens(page, file, name):
     """The likeliest tokens and their probabilities, of the first item's last state."""
     with h5py.File(file) as f:
@@ -202,11 +282,22 @@ def walk_by_keyboard(page, name):
             break
     missed = page.evaluate("wanted.filter(e => e.isConnected && !reached.has(e) && e.checkVisibility()).map(e => e.tagName + ' ' + e.className + ' ' + e.textContent.slice(0, 40))")
     bad.check(missed == [], f"{name}: not reached by Tab: {missed[:5]}")
-    found = page.evaluate("(() => { const c = document.querySelector('.figure.heatmap canvas[tabindex]'); if (!c) return false; c.scrollIntoView({ block: 'center' }); c.focus(); return true; })()")
-    if found:
+
+
+def read_by_arrows(page, name):
+    """Of each kind of view one is read by arrows: what they reach is said."""
+    for kind in page.evaluate("[...new Set([...document.querySelectorAll('.figure')].map(f => f.dataset.kind))]"):
+        if kind in ("table", "tokens", "sparks", "points"):  # read as text; points are turned by the arrows
+            continue
+        drawn = f".figure.{kind} .plot :is(canvas, svg)[tabindex]"
+        if not page.evaluate(f"(() => {{ const c = document.querySelector({json.dumps(drawn)}); if (!c) return false; c.scrollIntoView({{ block: 'center' }}); c.focus(); return true; }})()"):
+            bad.check(False, f"{name}: nothing of a {kind} can be focused")
+            continue
+        page.evaluate("document.querySelector('[role=status]')?.replaceChildren()")
         page.key("ArrowRight", 2)
         page.key("ArrowDown")
-        bad.check(page.evaluate("document.querySelector('[role=status]')?.textContent.length > 0"), f"{name}: arrow keys say nothing")
+        page.evaluate("new Promise(r => setTimeout(r, 120))")
+        bad.check(page.evaluate("document.querySelector('[role=status]')?.textContent.length > 0"), f"{name}: arrow keys on a {kind} say nothing")
 
 
 def accessible(page, name, axe):
@@ -348,6 +439,7 @@ def main():
             open_all(page)
             figures = check_page(page, name)
             kinds = sorted({f["kind"] for f in figures})
+            read_by_arrows(page, name)
             if name == "gpt2-logit-lens":
                 hover_map(page, file, "lens/entropy")
                 hover_map(page, file, "blame/head")
@@ -360,7 +452,17 @@ def main():
                 time.sleep(0.3)
                 bad.check(page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name}: a narrow page scrolls sideways")
                 page.screenshot(shots / "narrow.png")
+            if name == "gpt2-activations":
+                hover_map(page, file, "patterns/blocks.attn.hook_pattern")
+                hover_tokens(page, file, "loss/log_probability")
+                bad.check(page.evaluate("document.querySelectorAll('.figure[data-set=\"patterns/blocks.attn.hook_pattern\"] .head').length") == 8, "not every head of every layer has its small map")
+                walk_by_keyboard(page, name)
+                accessible(page, name, axe)
+            if name == "traveling-words-small":
+                hover_bars(page, file, "norms/mean_distance")
+                hover_points(page, file, "flat/points")
             if name == "topic-values":
+                accessible(page, name, axe)
                 hover_map(page, file, "structure/value_blocks")
                 hover_curve(page, file, "learner/loss")
             if which == "all":

@@ -6,7 +6,7 @@ endif()
 if(WAYFARER_PYTHON AND missing EQUAL 0)
   foreach(name see package docs begin cookbook notebooks)
     add_test(NAME python.${name} COMMAND ${WAYFARER_PYTHON} -B -m pytest -q -p no:cacheprovider ${CMAKE_CURRENT_LIST_DIR}/${name}_test.py)
-    set_tests_properties(python.${name} PROPERTIES LABELS quick TIMEOUT 300
+    set_tests_properties(python.${name} PROPERTIES LABELS quick TIMEOUT 600
       ENVIRONMENT "WAYFARER=$<TARGET_FILE:wayfarer>;WAYFARER_SOURCE=${PROJECT_SOURCE_DIR};PYTHONPATH=${PROJECT_SOURCE_DIR}/python")
   endforeach()
 else()

@@ -6,7 +6,7 @@ import { field } from './field';
 import { grouped, short, visible } from './format';
 import { sliders } from './linked';
 import { bottom_axis, bounded, fitting, left_axis, text_width, ticks_of } from './plot';
-import { hide_tip, pair, show_tip } from './tip';
+import { hide_tip, pair, read_by_arrows, show_tip } from './tip';
 
 const most_bars = 60;
 
@@ -53,12 +53,15 @@ export function bars(host: HTMLElement, f: field, width: number, o: { along: num
       drawing.append(svg('text', { x: end, y: y + 15, 'text-anchor': v < 0 ? 'end' : 'start' }, texts[i]));
     });
     drawing.append(svg('line', { class: 'zero', x1: x(0), x2: x(0), y1: top, y2: top + height }));
-    const tell = (e: PointerEvent): void => {
-      const i = Math.max(0, Math.min(n - 1, Math.floor((e.clientY - drawing.getBoundingClientRect().top - top) / thick)));
-      show_tip(e.clientX, e.clientY, [pair(f.axes[o.along].name, names[i]), pair('', f.exact(at(i)) + (f.info.units ? ` ${f.info.units}` : '')),
-        ...(Number.isFinite(errors[i]) ? [pair('standard error', short(errors[i]))] : [])]);
-    };
-    drawing.addEventListener('pointermove', tell);
+    const tell = (i: number, x_at: number, y_at: number, say: boolean): void =>
+      show_tip(x_at, y_at, [pair(f.axes[o.along].name, names[i]), pair('', f.exact(at(i)) + (f.info.units ? ` ${f.info.units}` : '')),
+        ...(Number.isFinite(errors[i]) ? [pair('standard error', short(errors[i]))] : [])], say);
+    drawing.addEventListener('pointermove', e =>
+      tell(Math.max(0, Math.min(n - 1, Math.floor((e.clientY - drawing.getBoundingClientRect().top - top) / thick))), e.clientX, e.clientY, false));
+    read_by_arrows(drawing, n, i => {
+      const b = drawing.getBoundingClientRect();
+      tell(i, b.left + left, b.top + top + i * thick, true);
+    });
     drawing.addEventListener('pointerleave', hide_tip);
     replace(plot, drawing);
   }
@@ -108,10 +111,16 @@ export function histogram(host: HTMLElement, f: field, width: number, edges?: fi
       left_axis(marks, left, width - 12),
       ...all.map(b => svg('rect', { x: x(b.from) + 0.5, width: Math.max(0.5, x(b.to) - x(b.from) - 1), y: y(b.share), height: bottom - y(b.share), fill: kinds[0] })),
       bottom_axis(ticks_of(x, Math.floor(width / 90), false), bottom, left, width - 12, f.info.units || 'value'));
+    const tell = (b: bin, x_at: number, y_at: number, say: boolean): void =>
+      show_tip(x_at, y_at, [pair('from', short(b.from)), pair('to', short(b.to)), pair(edges ? 'share' : 'values', b.text)], say);
     drawing.addEventListener('pointermove', e => {
       const at = x.invert(e.clientX - drawing.getBoundingClientRect().left);
       const b = all.find(one => at >= one.from && at < one.to);
-      if (b) show_tip(e.clientX, e.clientY, [pair('from', short(b.from)), pair('to', short(b.to)), pair(edges ? 'share' : 'values', b.text)]);
+      if (b) tell(b, e.clientX, e.clientY, false);
+    });
+    read_by_arrows(drawing, all.length, i => {
+      const b = drawing.getBoundingClientRect();
+      tell(all[i], b.left + x(all[i].from), b.top + y(all[i].share), true);
     });
     drawing.addEventListener('pointerleave', hide_tip);
     replace(plot, drawing);

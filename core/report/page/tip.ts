@@ -21,6 +21,19 @@ export function hide_tip(): void {
   if (box) box.style.display = 'none';
 }
 
+/** Arrow keys on a focused drawing read its `count` parts one by one: `tell` shows one and says it. */
+export function read_by_arrows(drawing: SVGSVGElement, count: number, tell: (i: number) => void): void {
+  let at = -1;
+  drawing.addEventListener('keydown', e => {
+    const step = ({ ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 } as Record<string, number>)[e.key];
+    if (step === undefined) return;
+    e.preventDefault();
+    at = Math.max(0, Math.min(count - 1, at + step));
+    tell(at);
+  });
+  drawing.addEventListener('blur', hide_tip);
+}
+
 /** "name value" with the value set apart. */
 export const pair = (name: string, value: string): child[] =>
   [element('span', { class: 'key' }, name), ' ', element('b', {}, value)];
