@@ -1,6 +1,7 @@
 #include "decoder_model.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -26,9 +27,26 @@ decoder_model::decoder_model(decoder_spec spec, std::function<tokenizer const*()
     if (differ) info_.attention_scales.push_back(layer.scale);
   info_.activation = s.activation_name;
   if (s.logit_cap > 0) info_.facts["logit_cap"] = param_value(s.logit_cap);
+  if (s.logit_scale != 1) info_.facts["logit_scale"] = param_value(s.logit_scale);
   if (s.residual_scale != 1) info_.facts["residual_multiplier"] = param_value(s.residual_scale);
+  tell_rotation();
   info_.hooks = decoder_hooks(s);
   info_.weights = weights_.names();
+}
+
+/// How queries and keys turn, for probes of weights: of texts no longer than those that the model was trained on.
+void decoder_model::tell_rotation() {
+  if (spec_.rotations.empty()) return;
+  std::vector<std::int64_t> of;
+  for (auto const& layer : spec_.each) of.push_back(layer.turns ? static_cast<std::int64_t>(layer.rotation) : -1);
+  std::vector<double> radians;
+  for (auto const& r : spec_.rotations)
+    for (float const f : r.frequencies(1)) radians.push_back(double{f});
+  info_.facts["rotation_of_block"] = param_value(of);
+  info_.facts["rotary_frequencies"] = param_value(radians);
+  info_.facts["rotary_turned"] = param_value(static_cast<std::int64_t>(spec_.rotations.front().turned));
+  info_.facts["rotary_pairs"] = param_value(spec_.rotations.front().pairs);
+  info_.facts["rotary_scale"] = param_value(double{spec_.rotations.front().scale()});
 }
 
 // ---- weights -----------------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ struct decoder_model : model {
     std::vector<key_values>* past;
   };
 
+  void tell_rotation();
   void find_parts();
   /// Whether queries, keys and values come out of one product in turns, and must be taken apart.
   bool interleaved() const { return spec_.fused == fused_rows::per_head || spec_.fused == fused_rows::per_group; }

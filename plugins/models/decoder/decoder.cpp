@@ -2,43 +2,19 @@
 // Gemma, Phi, GPT-NeoX, GPT-J, GPT-Neo, OPT, BLOOM, Falcon and others. `families.cpp` has the table.
 //
 //     model: {model: decoder, path: folder}
-#include <string>
-#include <vector>
-
 #include <wayfarer/hf_config.hpp>
-#include <wayfarer/pretrained.hpp>
 
 #include "families.hpp"
-#include "models/common/decoder_model.hpp"
+#include "models/common/decoder_family.hpp"
 
 namespace wf = wayfarer;
 
 namespace {
 
-struct decoder final : wf::decoder_model, wf::pretrained {
+struct decoder final : wf::decoder::family_model {
   explicit decoder(wf::config const& c)
-      : decoder(c["path"].text(), wf::hf_config::open_family(c["path"].text(), wf::decoder::model_types())) {}
-  void load() override { take(path_); }
-  void look(wf::hook_set const& needed) override { look_at(path_, needed); }
-  wf::generation_tokens const& generation() const override { return generation_; }
-  std::vector<std::string> remarks() const override {
-    auto all = config_.remarks();
-    for (auto const& more : {generation_.remarks, remarks_on_files()}) all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
-
- private:
-  decoder(std::string const& path, wf::hf_config const& c)
-      : wf::decoder_model(wf::decoder::describe(c), [this] { return tokenizer_.get(); }),
-        path_(path),
-        config_(c),
-        generation_(wf::read_generation_tokens(c, info().vocabulary)),
-        tokenizer_(c.folder()) {}
-
-  std::string path_;
-  wf::hf_config config_;
-  wf::generation_tokens generation_;
-  wf::late_tokenizer tokenizer_;
+      : wf::decoder::family_model(c["path"].text(), wf::decoder::model_types(),
+                                  [](wf::hf_config const& h) { return wf::decoder::describe(h); }) {}
 };
 
 }  // namespace

@@ -9,7 +9,7 @@
 
 #include <wayfarer/hf_config.hpp>
 
-#include "models/common/decoder_spec.hpp"
+#include "models/common/decoder_family.hpp"
 
 namespace wayfarer::decoder {
 

@@ -6,9 +6,7 @@
 // and no bias, scores are not scaled, positions enter only as a bias of the scores that block 0 of each stack holds for all of
 // it.
 #include <algorithm>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
@@ -21,6 +19,7 @@
 #include <wayfarer/taps.hpp>
 
 #include "layout.hpp"
+#include "models/common/two_stacks.hpp"
 
 namespace wf = wayfarer;
 
@@ -39,67 +38,36 @@ struct stack {
   wf::tensor bias;  ///< [bucket, head]
 };
 
-/// What the decoder has read so far: keys and values of each layer.
-struct decoder_memory {
-  std::vector<wf::key_values> self, cross;
-};
-
-bool is_decoders(std::string_view hook) {
-  return hook.starts_with("decoder") || hook == "logits";
-}
-
-/// Whether a pass needs a stored tensor.
-bool is_needed(std::string_view stored, bool encodes, bool decodes) {
-  if (stored.starts_with("encoder.")) return encodes;
-  if (stored.starts_with("decoder.") || stored.starts_with("lm_head.")) return decodes;
-  return true;
-}
-
-struct t5 final : wf::model, wf::pretrained {
-  explicit t5(wf::config const& c)
-      : path_(c["path"].text()),
-        config_(wf::hf_config::open(path_, {"t5", "mt5"})),
-        layout_(config_),
-        generation_(wf::read_generation_tokens(config_, layout_.info.vocabulary)),
-        tokenizer_(config_.folder()) {}
+struct t5 final : wf::two_stack_model {
+  explicit t5(wf::config const& c) : t5(c["path"].text(), wf::hf_config::open(c["path"].text(), {"t5", "mt5"})) {}
 
   wf::model_info const& info() const override { return layout_.info; }
-  wf::tensor weight(std::string_view name) const override { return layout_.weights.weight(name); }
-  wf::tokenizer const* text_tokenizer() const override { return tokenizer_.get(); }
-  std::string token_text(std::int32_t token) const override { return tokenizer_.text(token); }
-  void load() override;
-  void look(wf::hook_set const& needed) override;
-  std::vector<std::string> remarks() const override;
   wf::generation_tokens const& generation() const override { return generation_; }
-
-  wf::batch encode(wf::item_block const&, wf::encode_options const&) const override;
-  wf::activations run(wf::batch const&, wf::run_request const&) const override;
-  std::unique_ptr<wf::continued_run> begin(wf::batch const&, wf::run_request const&, wf::activations* captured) const override;
+  void load() override;
+  std::vector<std::string> remarks() const override;
   wf::tensor final_norm(wf::tensor const& x) const override;
   wf::tensor unembed(wf::tensor const& x) const override;
 
+  wf::weight_table const& table() const override { return layout_.weights; }
   wf::rows embed(wf::ragged<std::int32_t> const& tokens, std::shared_ptr<wf::row_packing const> const& of,
-                 wf::dtype precision) const {
+                 wf::dtype precision) const override {
     return wf::embed(tokens, of, embedding_, precision);
   }
-  wf::rows encoder(wf::rows x, wf::taps& at, bool whole) const;
-  wf::rows encoder_states(wf::batch const&, wf::run_request const&, wf::taps& at, bool whole) const;
-  void decoder(wf::rows x, wf::rows const& memory, wf::run_request const&, wf::taps& at, decoder_memory* past) const;
-
- private:
-  void check(wf::batch const&, wf::run_request const&, bool decodes) const;
-  std::vector<std::int32_t> const& start_tokens() const {
-    std::call_once(start_once_, [&] { start_ = generation_tokens_of(*this).start; });
-    return start_;
+  wf::rows encoder(wf::rows x, wf::taps& at, bool whole) const override;
+  void decoder(wf::rows x, wf::rows const& memory, wf::run_request const&, wf::taps& at, wf::decoder_memory* past) const override;
+  bool is_needed(std::string_view stored, bool encodes, bool decodes) const override {
+    if (stored.starts_with("encoder.")) return encodes;
+    if (stored.starts_with("decoder.") || stored.starts_with("lm_head.")) return decodes;
+    return true;
   }
 
-  std::string path_;
-  wf::hf_config config_;
+ private:
+  t5(std::string const& path, wf::hf_config const& c)
+      : wf::two_stack_model(path, c), layout_(c), generation_(wf::read_generation_tokens(c, layout_.info.vocabulary)) {}
+  wf::weight_table& table_to_look() override { return layout_.weights; }
+
   wf::t5::layout layout_;
   wf::generation_tokens generation_;
-  mutable std::once_flag start_once_;
-  mutable std::vector<std::int32_t> start_;  ///< what the decoder begins with where the items do not say
-  wf::late_tokenizer tokenizer_;
   wf::tensor embedding_;
   wf::linear_weights head_;
   stack encoder_, decoder_;
@@ -128,18 +96,11 @@ wf::position_bias relative_bias(stack const& of, wf::rows const& x, std::vector<
   return bias;
 }
 
-std::vector<std::size_t> lengths(wf::row_packing const& of) {
-  std::vector<std::size_t> all(of.items());
-  for (std::size_t i = 0; i < all.size(); ++i) all[i] = of.length(i);
-  return all;
-}
-
-// x: [token, d_model], the residual stream of all items, packed end to end. Unless the `whole` is needed for what follows, it
-// stops when all that was asked for is captured.
+// x: the residual stream of all items, packed end to end.
 wf::rows t5::encoder(wf::rows x, wf::taps& at, bool whole) const {
   auto const stop = [&] { return !whole && at.done(); };
   x = at("hook_embed", std::move(x));
-  wf::position_bias const bias = relative_bias(encoder_, x, lengths(x.packing()), at.block("encoder", 0).in("attn"));
+  wf::position_bias const bias = relative_bias(encoder_, x, wf::lengths(x.packing()), at.block("encoder", 0).in("attn"));
   wf::attend_options const to_all{.heads = info().heads, .scale = 1, .causal = false, .bias = &bias};
   for (std::size_t i = 0; i < encoder_.blocks.size() && !stop(); ++i) {
     block const& b = encoder_.blocks[i];
@@ -154,11 +115,11 @@ wf::rows t5::encoder(wf::rows x, wf::taps& at, bool whole) const {
   return stop() ? x : rms_norm(x, encoder_.final_ln, at.in("encoder_final_ln"));
 }
 
-// `memory`: the encoder's final states, of which keys and values are made once: none of them where `past` has them already.
-void t5::decoder(wf::rows x, wf::rows const& memory, wf::run_request const& request, wf::taps& at, decoder_memory* past) const {
+void t5::decoder(wf::rows x, wf::rows const& memory, wf::run_request const& request, wf::taps& at,
+                 wf::decoder_memory* past) const {
   auto const stop = [&] { return !past && at.done(); };
   x = at("decoder.hook_embed", std::move(x));
-  std::vector<std::size_t> keys = lengths(x.packing());
+  std::vector<std::size_t> keys = wf::lengths(x.packing());
   for (std::size_t i = 0; past && i < keys.size(); ++i) keys[i] += past->self.front().length(i);
   wf::position_bias const bias = relative_bias(decoder_, x, keys, at.block("decoder", 0).in("attn"));
   wf::attend_options const to_earlier{.heads = info().heads, .scale = 1, .causal = true, .bias = &bias};
@@ -184,132 +145,21 @@ void t5::decoder(wf::rows x, wf::rows const& memory, wf::run_request const& requ
   at("logits", linear(scaled(std::move(x), layout_.head_scale), head_));
 }
 
-wf::rows t5::encoder_states(wf::batch const& batch, wf::run_request const& request, wf::taps& at, bool whole) const {
-  auto const of = wf::row_packing::of(batch.tokens, batch.first_position);
-  auto const given = [&](wf::tensor const& x, std::string_view what) {
-    return rows_from(x, of, info().d_model, request.precision, what);
-  };
-  if (batch.encoder_states.defined()) return given(batch.encoder_states, "encoder states");
-  auto x = batch.embeddings.defined() ? given(batch.embeddings, "embeddings") : embed(batch.tokens, of, request.precision);
-  return encoder(std::move(x), at, whole);
-}
-
-wf::activations t5::run(wf::batch const& batch, wf::run_request const& request) const {
-  auto const& wanted = request.capture.names();
-  bool const decodes = std::any_of(wanted.begin(), wanted.end(), is_decoders);
-  check(batch, request, decodes);
-  wf::taps at(info(), request);
-  wf::rows const memory = encoder_states(batch, request, at, decodes);
-  if (decodes)
-    decoder(embed(batch.decoder_tokens, wf::row_packing::of(batch.decoder_tokens), request.precision), memory, request, at,
-            nullptr);
-  return at.take();
-}
-
-// ---- a pass that goes on -------------------------------------------------------------------------------------------------
-
-struct t5_run final : wf::continued_run {
-  t5_run(t5 const& m, wf::dtype arithmetic, std::size_t items) : model(m), precision(arithmetic), read(items) {
-    std::size_t const width = m.info().heads * m.info().d_head;
-    memory.self.assign(m.info().decoder_layers, wf::key_values(items, width, precision));
-    memory.cross = memory.self;
-  }
-
-  std::size_t items() const noexcept override { return read.size(); }
-  std::size_t length(std::size_t item) const noexcept override { return read[item]; }
-
-  wf::activations extend(wf::batch const& more, wf::run_request const& request) override {
-    if (request.precision != precision) throw wf::usage_error("t5: a run goes on in the precision in which it began");
-    wf::taps at(model.info(), request);
-    // No new encoder positions: their keys and values are there.
-    wf::ragged<std::int32_t> none;
-    none.offsets.assign(items() + 1, 0);
-    read_on(more.decoder_tokens, wf::rows(wf::row_packing::of(none), model.info().d_model, precision), request, at);
-    return at.take();
-  }
-
-  std::unique_ptr<wf::continued_run> branch(std::span<std::size_t const> picked) const override {
-    auto other = std::make_unique<t5_run>(model, precision, picked.size());
-    for (std::size_t i = 0; i < picked.size(); ++i) {
-      if (picked[i] >= items())
-        throw wf::usage_error("t5: a run of " + std::to_string(items()) + " items has no item " + std::to_string(picked[i]));
-      other->read[i] = read[picked[i]];
-    }
-    for (std::size_t i = 0; i < memory.self.size(); ++i)
-      other->memory.self[i] = memory.self[i].branch(picked), other->memory.cross[i] = memory.cross[i].branch(picked);
-    return other;
-  }
-
-  void read_on(wf::ragged<std::int32_t> const& tokens, wf::rows const& states, wf::run_request const& request, wf::taps& at) {
-    if (tokens.size() != items())
-      throw wf::usage_error("t5: a run of " + std::to_string(items()) + " items was given decoder tokens for " +
-                            std::to_string(tokens.size()));
-    model.decoder(model.embed(tokens, wf::row_packing::of(tokens, read), precision), states, request, at, &memory);
-    for (std::size_t i = 0; i < read.size(); ++i) read[i] += tokens[i].size();
-  }
-
-  t5 const& model;
-  wf::dtype precision;
-  std::vector<std::size_t> read;
-  decoder_memory memory;
-};
-
-std::unique_ptr<wf::continued_run> t5::begin(wf::batch const& batch, wf::run_request const& request,
-                                             wf::activations* captured) const {
-  check(batch, request, true);
-  wf::taps at(info(), request);
-  auto run = std::make_unique<t5_run>(*this, request.precision, batch.items());
-  run->read_on(batch.decoder_tokens, encoder_states(batch, request, at, true), request, at);
-  auto all = at.take();
-  if (captured) *captured = std::move(all);
-  return run;
-}
-
 // ---- what comes before and after ------------------------------------------------------------------------------------------
 
-/// Throws usage_error if the batch lacks what the request needs, and data_error if the checkpoint does.
-void t5::check(wf::batch const& batch, wf::run_request const& request, bool decodes) const {
-  wf::check_precision(request.precision);
-  bool const encodes = !batch.encoder_states.defined();
-  auto const in_reach = [&](std::string const& hook) {
-    if (is_decoders(hook) && batch.decoder_tokens.empty() && batch.items() != 0)
-      throw wf::usage_error("t5: '" + hook + "' is in the decoder, which does not run without decoder tokens");
-    if (!is_decoders(hook) && !encodes)
-      throw wf::usage_error("t5: '" + hook + "' is in the encoder, which does not run when its states are given");
-  };
-  for (auto const& name : request.capture.names()) in_reach(name);
-  for (auto const& edit : request.edits)
-    if (info().find_hook(edit.hook)) in_reach(edit.hook);
-  if (decodes && batch.decoder_tokens.size() != batch.items())
-    throw wf::usage_error("t5: a batch has " + std::to_string(batch.items()) + " lists of tokens and " +
-                          std::to_string(batch.decoder_tokens.size()) + " of decoder tokens");
-  layout_.weights.require([&](std::string_view name) { return is_needed(name, encodes, decodes); });
-}
-
-void t5::look(wf::hook_set const& needed) {
-  layout_.weights.look(path_);
-  auto const& hooks = needed.names();
-  if (hooks.empty()) return;
-  bool const decodes = std::any_of(hooks.begin(), hooks.end(), is_decoders);
-  layout_.weights.require_found([&](std::string_view name) { return is_needed(name, true, decodes); });
-}
-
 std::vector<std::string> t5::remarks() const {
-  auto all = config_.remarks();
-  all.insert(all.end(), generation_.remarks.begin(), generation_.remarks.end());
+  auto all = two_stack_model::remarks();
   auto const& w = layout_.weights;
   if (!w.looked()) return all;
-  auto const files = w.remarks();
-  all.insert(all.end(), files.begin(), files.end());
   bool const own = w.found("lm_head.weight");
   if (own && layout_.tied && !layout_.scale_said && w.loaded() && w.found("shared.weight") &&
       !w.same("lm_head.weight", "shared.weight"))
     all.push_back(
-        path_ +
+        path() +
         ": config.json says tie_word_embeddings, but the file has a head of its own, \"lm_head.weight\", which is used; "
         "the decoder's final state is scaled as the flag says");
   if (!own && !layout_.tied && w.found("decoder.final_layer_norm.weight"))
-    all.push_back(path_ +
+    all.push_back(path() +
                   ": config.json says that the head is not tied to the embedding, but the file has no \"lm_head.weight\"; the "
                   "embedding serves as the head");
   return all;
@@ -317,7 +167,7 @@ std::vector<std::string> t5::remarks() const {
 
 void t5::load() {
   auto& w = layout_.weights;
-  w.load(path_);
+  w.load(path());
   auto const gone = w.missing();
   std::set<std::string, std::less<>> const missing(gone.begin(), gone.end());
   // What is missing stays undefined: `check` comes before every use.
@@ -351,17 +201,6 @@ void t5::load() {
   }
   embedding_ = tensor("shared.weight");
   head_ = missing.contains("shared.weight") && !w.found("lm_head.weight") ? wf::linear_weights{} : linear("lm_head");
-}
-
-// The decoder's tokens are the source's, or its start token alone.
-wf::batch t5::encode(wf::item_block const& items, wf::encode_options const& options) const {
-  refuse_token_types(items, info());
-  wf::batch out = wf::encode_items(items, options, info(), items.texts.empty() ? nullptr : tokenizer_.get());
-  for (std::size_t i = 0; i < items.count; ++i) {
-    auto const given = items.decoder_tokens.empty() ? std::span(start_tokens()) : items.decoder_tokens[i];
-    out.decoder_tokens.push_back(options.max_tokens ? given.first(std::min(options.max_tokens, given.size())) : given);
-  }
-  return out;
 }
 
 wf::tensor t5::final_norm(wf::tensor const& x) const {

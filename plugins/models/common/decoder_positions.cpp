@@ -1,4 +1,4 @@
-#include "positions.hpp"
+#include "decoder_positions.hpp"
 
 #include <array>
 #include <cmath>

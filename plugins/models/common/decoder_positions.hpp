@@ -1,4 +1,4 @@
-// Rotary positions and windows as configurations write them. Used by the family table alone.
+// Rotary positions and windows as configurations write them. What a family's entry reads them with.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 #include <wayfarer/hf_config.hpp>
 
-#include "models/common/decoder_spec.hpp"
+#include "decoder_spec.hpp"
 
 namespace wayfarer::decoder {
 
