@@ -19,6 +19,10 @@ constexpr std::array types = {readable_type{"gpt2", "gpt2"},
                               readable_type{"roberta", "bert"},
                               readable_type{"xlm-roberta", "bert"},
                               readable_type{"camembert", "bert"},
+                              readable_type{"albert", "bert"},
+                              readable_type{"distilbert", "bert"},
+                              readable_type{"electra", "bert"},
+                              readable_type{"bart", "bart"},
                               readable_type{"gpt_neo", "decoder"},
                               readable_type{"gptj", "decoder"},
                               readable_type{"gpt_neox", "decoder"},
@@ -91,15 +95,22 @@ constexpr std::array class_names = {class_name{"RwkvFor", "rwkv"},
                                     class_name{"Bert", "bert"},
                                     class_name{"Roberta", "roberta"},
                                     class_name{"XLMRoberta", "xlm-roberta"},
-                                    class_name{"Camembert", "camembert"}};
+                                    class_name{"Camembert", "camembert"},
+                                    class_name{"AlbertFor", "albert"},
+                                    class_name{"AlbertModel", "albert"},
+                                    class_name{"DistilBert", "distilbert"},
+                                    class_name{"Electra", "electra"},
+                                    class_name{"BartFor", "bart"},
+                                    class_name{"BartModel", "bart"}};
 
 /// Keys of a configuration that change no number of a forward pass: training, other tasks' heads, housekeeping, defaults of
 /// generation (`generation_tokens` reads those that matter).
 constexpr std::string_view harmless_keys =
-    " activation_dropout custom_pipelines model_max_length attention_softmax_in_fp32 auto_map bias_dropout_fusion "
+    " activation_dropout classif_dropout classifier_dropout_prob custom_pipelines decoder_layerdrop encoder_layerdrop "
+    "model_max_length attention_softmax_in_fp32 auto_map bias_dropout_fusion "
     "cache_implementation embed_dropout"
     " embed_pdrop embedding_dropout ffn_dropout inference_runner init_std masked_softmax_fusion max_batch_size"
-    " max_sequence_length offset_alibi pad_key_length pre_allocate_kv_cache pretraining_tp resid_dropout"
+    " max_sequence_length offset_alibi pad_key_length pre_allocate_kv_cache pretraining_tp qa_dropout resid_dropout"
     " residual_dropout scale_attention_softmax_in_fp32 skip_bias_add skip_bias_add_qkv slow_but_exact"
     " validate_runner_input"
     " _attn_implementation _attn_implementation_autoset _name_or_path _num_labels architectures"
@@ -107,7 +118,8 @@ constexpr std::string_view harmless_keys =
     " begin_suppress_tokens bos_token_id chunk_size_feed_forward classifier_activation classifier_dropout"
     " cls_token_id cross_attention_hidden_size decoder_start_token_id directionality diversity_penalty"
     " do_sample dropout dropout_rate dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size"
-    " eos_token_id eos_token_ids exponential_decay_length_penalty finetuning_task force_words_ids"
+    " eos_token_id eos_token_ids exponential_decay_length_penalty finetuning_task force_bos_token_to_be_generated"
+    " force_words_ids layers_to_keep replacing_rate student_decoder_layers student_encoder_layers"
     " forced_bos_token_id forced_decoder_ids forced_eos_token_id gradient_checkpointing hidden_dropout"
     " hidden_dropout_prob id2label initializer_factor initializer_range is_encoder_decoder label2id"
     " language layerdrop length_penalty mask_token_id max_length max_new_tokens min_length model_parallel"
@@ -116,7 +128,8 @@ constexpr std::string_view harmless_keys =
     " pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type"
     " predict_special_tokens prefix problem_type remove_invalid_values renormalize_logits"
     " reorder_and_upcast_attn repetition_penalty resid_pdrop return_dict return_dict_in_generate"
-    " sep_token_id sequence_bias summary_activation summary_first_dropout summary_hidden_size"
+    " sep_token_id seq_classif_dropout sequence_bias summary_activation summary_first_dropout summary_hidden_size "
+    "summary_last_dropout"
     " summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params"
     " temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p torch_dtype torchscript"
     " transformers_version typical_p unk_token_id use_bfloat16 use_cache use_return_dict vocab_file ";

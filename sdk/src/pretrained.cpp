@@ -61,12 +61,13 @@ generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabul
   out.stop = ids("eos_token_id", false);
   out.bos = one("bos_token_id");
   out.pad = one("pad_token_id");
-  for (auto const* key : {"forced_bos_token_id", "forced_eos_token_id", "forced_decoder_ids", "force_words_ids",
-                          "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"})
+  for (auto const* key : {"forced_bos_token_id", "force_bos_token_to_be_generated", "forced_eos_token_id", "forced_decoder_ids",
+                          "force_words_ids", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"})
     for (auto const& [name, json] : files) {
       auto const v = json.find_set(key);
       if (!v) continue;
-      bool const empty = (v->kind() == json_kind::array || v->kind() == json_kind::object) && v->size() == 0;
+      bool const empty = ((v->kind() == json_kind::array || v->kind() == json_kind::object) && v->size() == 0) ||
+                         (v->kind() == json_kind::boolean && !v->as_bool());
       if (!empty) out.forced.push_back(std::string(key) + " in " + name);
       break;
     }

@@ -26,9 +26,9 @@ tensor strided(tensor const& t, std::size_t offset, dims shape, std::vector<std:
 
 /// What training and saving put in front of a model's own names: torch.compile, DataParallel and DDP, Lightning, PEFT, the model
 /// classes of transformers.
-constexpr std::string_view wrappers[] = {"_orig_mod", "_fsdp_wrapped_module", "auto_model", "base_model", "bert",
-                                         "gpt_neox",  "language_model",       "model",      "module",     "roberta",
-                                         "rwkv",      "transformer"};
+constexpr std::string_view wrappers[] = {
+    "_orig_mod", "_fsdp_wrapped_module", "albert", "auto_model", "base_model", "bert", "distilbert", "electra",
+    "gpt_neox",  "language_model",       "model",  "module",     "roberta",    "rwkv", "transformer"};
 
 /// Bytes of the wrappers in front of a name.
 std::size_t wrapped(std::string_view name) {
@@ -43,8 +43,8 @@ std::size_t wrapped(std::string_view name) {
 }
 
 /// Tensors that say nothing of a forward pass up to the logits, without their wrappers: masks and position numbers that old
-/// versions of transformers saved, the pooler and next-sentence head of BERT, which no hook reaches, and a bias table of T5's
-/// cross attention that was never used.
+/// versions of transformers saved, the pooler and the other heads of pretraining of BERT, ALBERT and ELECTRA, which no hook
+/// reaches, and a bias table of T5's cross attention that was never used.
 constexpr std::string_view harmless_tensors[] = {"h.*.attn.bias",
                                                  "h.*.attn.masked_bias",
                                                  "h.*.crossattention.masked_bias",
@@ -58,6 +58,14 @@ constexpr std::string_view harmless_tensors[] = {"h.*.attn.bias",
                                                  "embeddings.token_type_ids",
                                                  "pooler.dense.weight",
                                                  "pooler.dense.bias",
+                                                 "pooler.weight",
+                                                 "pooler.bias",
+                                                 "sop_classifier.classifier.weight",
+                                                 "sop_classifier.classifier.bias",
+                                                 "discriminator_predictions.dense.weight",
+                                                 "discriminator_predictions.dense.bias",
+                                                 "discriminator_predictions.dense_prediction.weight",
+                                                 "discriminator_predictions.dense_prediction.bias",
                                                  "cls.seq_relationship.weight",
                                                  "cls.seq_relationship.bias",
                                                  "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"};
@@ -284,7 +292,7 @@ tensor weight_table::weight(std::string_view common) const {
   if (!a.stored.empty()) {
     auto const& p = stored_.at(a.stored);
     t = data_of(p);
-    if (!t.defined() && p.optional) return tensor(dtype::f32, p.shape);
+    if (!t.defined() && p.optional) t = tensor(dtype::f32, p.shape);
     if (!t.defined())
       throw data_error(path_ + ": weight '" + std::string(common) + "' is not in this checkpoint: tensor " +
                        in_quotes(p.otherwise.empty() ? a.stored : p.otherwise) + " is missing");

@@ -1,7 +1,9 @@
-// The BERT plugin against goldens of an independent PyTorch reference (tests/data/reference_bert.py), and against what must hold
-// of any weights.
+// The BERT plugin against goldens of an independent PyTorch reference (tests/data/reference_bert.py), against what published
+// random models gave, and against what must hold of any weights.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
 
 #include <wayfarer/pretrained.hpp>
 
@@ -14,6 +16,7 @@ using namespace wayfarer::test;
 using testing::HasSubstr;
 
 std::vector<std::string> const both{"bert-small", "roberta-small"};
+std::vector<std::string> const families{"bert-small", "roberta-small", "albert-small", "distilbert-small", "electra-small"};
 std::vector<std::size_t> const all_items{0, 1, 2};
 
 std::unique_ptr<model> open_bert(std::string const& name) {
@@ -26,7 +29,7 @@ void expect_same(model const& m, activations const& a, std::size_t i, activation
 }
 
 TEST(bert_parity, every_hook_agrees_with_the_reference) {
-  for (auto const& name : both) {
+  for (auto const& name : families) {
     auto const m = open_bert(name);
     golden const g(data_folder(name));
     batch const b = g.make(all_items);
@@ -64,16 +67,54 @@ TEST(bert_structure, an_item_has_the_same_bytes_alone_beside_others_and_on_any_n
   }
 }
 
+/// What published random models of Hugging Face's gave, in float64: their last states.
+TEST(bert_parity, published_random_models_give_their_published_states) {
+  char const* const data = std::getenv("WAYFARER_DATA");
+  if (!data) GTEST_SKIP() << "left out: WAYFARER_DATA is not set";
+  std::string const from = std::string(data) + "/models/family-oracles/";
+  for (std::string const name : {"tiny_distilbert", "tiny_roberta"}) {
+    scratch_folder folder;
+    std::filesystem::copy(from + name + ".safetensors", folder.file("model.safetensors"));
+    std::filesystem::copy(from + name + "_config.json", folder.file("config.json"));
+    auto const m = open_model("bert", folder.path());
+    auto const expected = read_json(from + name + "_hidden.json", {std::size_t{1} << 24, 16, 1'000'000});
+    batch b;
+    for (json_value const list : expected.at("sequences").elements()) {
+      std::vector<std::int32_t> ids;
+      for (json_value const id : list.elements()) ids.push_back(static_cast<std::int32_t>(id.as_integer()));
+      b.tokens.push_back(ids);
+    }
+    std::string const last = "blocks." + std::to_string(m->info().layers - 1) + ".ln2.hook_out";
+    for (auto const& [precision, tolerance] : {std::pair(dtype::f32, 1e-5), std::pair(dtype::f64, 1e-6)}) {
+      auto const got = run_hooks(*m, b, {last}, precision);
+      std::size_t compared = 0;
+      double worst = 0, largest = 0;
+      for (std::size_t i = 0; i < b.items(); ++i) {
+        auto const rows = expected.at("hidden").at(i);
+        auto const& t = got.at(last, i);
+        ASSERT_EQ(t.size(0), rows.size());
+        for (std::size_t p = 0; p < t.size(0); ++p)
+          for (std::size_t d = 0; d < t.size(1); ++d, ++compared) {
+            double const x = rows.at(p).at(d).as_number();
+            largest = std::max(largest, std::abs(x)), worst = std::max(worst, std::abs(x - t.get({p, d})));
+          }
+      }
+      EXPECT_GE(compared, 100u);
+      EXPECT_LE(worst, tolerance * largest) << name;
+    }
+  }
+}
+
 TEST(bert_structure, prefixes_types_shards_and_the_names_of_norms_make_no_difference) {
-  for (auto const& name : both) {
+  for (auto const& name : families) {
     auto const m = open_bert(name);
     golden const g(data_folder(name));
     auto const expected = run_hooks(*m, g.make(all_items), {"*"});
     weights bare;
     for (auto const& [stored, t] : read_weights(data_folder(name))) {
       std::string other = stored;
-      for (auto const& [from, to] : {std::pair<std::string, std::string>{"bert.", ""}, {"roberta.", ""}})
-        if (other.starts_with(from)) other = to + other.substr(from.size());
+      for (std::string const from : {"bert.", "roberta.", "albert.", "distilbert.", "electra."})
+        if (other.starts_with(from)) other = other.substr(from.size());
       if (other.ends_with(".gamma")) other.replace(other.size() - 5, 5, "weight");
       if (other.ends_with(".beta")) other.replace(other.size() - 4, 4, "bias");
       bare[other] = t;
@@ -92,13 +133,15 @@ TEST(bert_structure, prefixes_types_shards_and_the_names_of_norms_make_no_differ
 }
 
 TEST(bert_structure, a_run_may_start_from_embeddings) {
-  auto const m = open_bert("bert-small");
-  golden const g(data_folder("bert-small"));
-  batch b = g.make({1});
-  auto const expected = run_hooks(*m, b, {"*"}, dtype::f64);
-  b.embeddings = g.at(1, "hook_embed").named({"token", "d_model"});
-  std::fill(b.tokens.values.begin(), b.tokens.values.end(), -1);
-  expect_same(*m, expected, 0, run_hooks(*m, b, {"*"}, dtype::f64), 0, "embeddings");
+  for (auto const& name : families) {
+    auto const m = open_bert(name);
+    golden const g(data_folder(name));
+    batch b = g.make({1});
+    auto const expected = run_hooks(*m, b, {"*"}, dtype::f64);
+    b.embeddings = g.at(1, "hook_embed").named({"token", "d_model"});
+    std::fill(b.tokens.values.begin(), b.tokens.values.end(), -1);
+    expect_same(*m, expected, 0, run_hooks(*m, b, {"*"}, dtype::f64), 0, "embeddings");
+  }
 }
 
 TEST(bert_structure, weights_under_their_common_names_make_the_activations) {
@@ -160,7 +203,7 @@ TEST(bert_structure, weights_under_their_common_names_make_the_activations) {
 }
 
 TEST(bert_structure, final_norm_is_the_heads_transform) {
-  for (auto const& name : both) {
+  for (auto const& name : families) {
     auto const m = open_bert(name);
     golden const g(data_folder(name));
     std::string const last = "blocks." + std::to_string(m->info().layers - 1) + ".ln2.hook_out";
@@ -254,7 +297,7 @@ TEST(bert_checkpoints, what_the_file_has_decides_and_what_nothing_reads_is_told)
 }
 
 TEST(bert_checkpoints, without_a_model_type_the_classes_or_the_names_say_it) {
-  for (auto const& name : both) {
+  for (auto const& name : families) {
     auto const all = read_weights(data_folder(name));
     golden const g(data_folder(name));
     auto const plain = run_hooks(*open_bert(name), g.make({0}), {"*"}, dtype::f64);
@@ -264,6 +307,7 @@ TEST(bert_checkpoints, without_a_model_type_the_classes_or_the_names_say_it) {
       ASSERT_EQ(remarks_of(*m).size(), 1u);
       EXPECT_THAT(remarks_of(*m)[0], HasSubstr("has no model_type"));
     }
+    if (std::find(both.begin(), both.end(), name) == both.end()) continue;
     EXPECT_THAT(thrown<data_error>([&] {
                   changed_bert(name, {{"model_type", name == "bert-small" ? "roberta" : "bert"}}, {}, all);
                 }),
@@ -271,9 +315,152 @@ TEST(bert_checkpoints, without_a_model_type_the_classes_or_the_names_say_it) {
   }
 }
 
+TEST(bert_families, of_albert_share_weights_and_show_each_layers_own_hooks) {
+  auto const m = open_bert("albert-small");
+  EXPECT_EQ(m->info().layers, 6u);
+  // Three repetitions read two groups of two layers.
+  std::size_t const reads[] = {0, 1, 0, 1, 2, 3};
+  for (std::size_t i = 0; i < 6; ++i)
+    for (std::size_t j = 0; j < 6; ++j) {
+      auto const weight = [&](std::size_t l, char const* w) { return m->weight("blocks." + std::to_string(l) + "." + w); };
+      for (char const* w : {"attn.W_Q", "attn.b_O", "mlp.W_out", "ln2.b"})
+        EXPECT_EQ(weight(i, w).raw() == weight(j, w).raw(), reads[i] == reads[j]) << i << " and " << j << ": " << w;
+    }
+}
+
+TEST(bert_families, of_albert_with_bert_s_weights_in_every_group_are_bert) {
+  // E = D, an identity behind the embeddings, one group for each layer: the numbers are BERT's own, bit for bit.
+  auto const bert = read_weights(data_folder("bert-small"));
+  weights albert;
+  std::map<std::string, std::string> const renamed{{"attention.self.query", "attention.query"},
+                                                   {"attention.self.key", "attention.key"},
+                                                   {"attention.self.value", "attention.value"},
+                                                   {"attention.output.dense", "attention.dense"},
+                                                   {"attention.output.LayerNorm", "attention.LayerNorm"},
+                                                   {"intermediate.dense", "ffn"},
+                                                   {"output.dense", "ffn_output"},
+                                                   {"output.LayerNorm", "full_layer_layer_norm"}};
+  for (auto const& [name, t] : bert) {
+    std::string to = name.starts_with("bert.") ? "al" + name : name;
+    std::string const layer = "albert.encoder.layer.";
+    if (to.starts_with(layer)) {
+      std::string const part = to.substr(layer.size() + 2, to.rfind('.') - layer.size() - 2);
+      to = "albert.encoder.albert_layer_groups." + to.substr(layer.size(), 1) + ".albert_layers.0." + renamed.at(part) +
+           to.substr(to.rfind('.'));
+    }
+    if (to.starts_with("cls.predictions.transform.")) to = "predictions." + to.substr(26);
+    if (to.starts_with("cls.")) to = to.substr(4);
+    albert[to] = t;
+  }
+  std::size_t const d = 10;
+  stored identity{{d, d}, std::vector<float>(d * d)}, none{{d}, std::vector<float>(d)};
+  for (std::size_t i = 0; i < d; ++i) identity.values[i * d + i] = 1;
+  albert["albert.encoder.embedding_hidden_mapping_in.weight"] = identity;
+  albert["albert.encoder.embedding_hidden_mapping_in.bias"] = none;
+  scratch_folder folder;
+  write_folder(
+      folder,
+      config_with(data_folder("bert-small"), {{"model_type", "albert"}, {"embedding_size", 10}, {"num_hidden_groups", 2}}),
+      albert, "F32");
+  auto const other = open_model("bert", folder.path());
+  golden const g(data_folder("bert-small"));
+  auto const m = open_bert("bert-small");
+  auto const expected = run_hooks(*m, g.make(all_items), {"*"}, dtype::f64),
+             got = run_hooks(*other, g.make(all_items), {"*"}, dtype::f64);
+  for (std::size_t i : all_items) expect_same(*m, expected, i, got, i, "albert");
+}
+
+TEST(bert_families, distilbert_has_no_token_types) {
+  auto const m = open_bert("distilbert-small");
+  EXPECT_EQ(m->info().find_hook("hook_token_type_embed"), nullptr);
+  batch b = golden(data_folder("distilbert-small")).make({2});
+  b.token_types.push_back(std::vector<std::int32_t>(b.tokens[0].size(), 0));
+  EXPECT_THAT(thrown<data_error>([&] { run_hooks(*m, b, {"logits"}); }), HasSubstr("type"));
+  EXPECT_THAT(thrown<usage_error>([&] {
+                make<model>("bert", {{"path", data_folder("distilbert-small")}, {"token_types", std::string("sep")}});
+              }),
+              HasSubstr("two types"));
+  // A pair is read, as its tokenizer's types are for others.
+  scratch_folder folder;
+  write_folder(folder, config_with(data_folder("distilbert-small"), {}), read_weights(data_folder("distilbert-small")), "F32");
+  write_text(folder.file("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwalk\n##ing\nhome\n");
+  auto const reader = open_model("bert", folder.path());
+  item_block items;
+  items.count = 1, items.texts = {"walking"}, items.seconds = {"home"};
+  batch const pair = reader->encode(items, {});
+  EXPECT_EQ(pair.tokens.values, (std::vector<std::int32_t>{2, 5, 6, 3, 7, 3}));
+  EXPECT_TRUE(pair.token_types.empty());
+  EXPECT_EQ(run_hooks(*reader, pair, {"logits"}).at("logits", 0).size(0), 6u);
+}
+
+TEST(bert_families, an_electra_without_a_vocabulary_head_says_so) {
+  auto all = read_weights(data_folder("electra-small"));
+  std::erase_if(all, [](auto const& e) { return e.first.starts_with("generator_"); });
+  all["discriminator_predictions.dense.weight"] = {{10, 10}, std::vector<float>(100)};
+  all["discriminator_predictions.dense.bias"] = {{10}, std::vector<float>(10)};
+  all["discriminator_predictions.dense_prediction.weight"] = {{1, 10}, std::vector<float>(10)};
+  all["discriminator_predictions.dense_prediction.bias"] = {{1}, {0}};
+  scratch_folder folder;
+  write_folder(folder, config_with(data_folder("electra-small"), {}), all, "F32");
+  auto const m = open_model("bert", folder.path());
+  golden const g(data_folder("electra-small"));
+  EXPECT_THAT(remarks_of(*m), testing::IsEmpty());
+  EXPECT_LE(distance(run_hooks(*m, g.make({1}), {"blocks.*"}).at("blocks.1.ln2.hook_out", 0), g.at(1, "blocks.1.ln2.hook_out")),
+            1e-5);
+  EXPECT_THAT(thrown<data_error>([&] { run_hooks(*m, g.make({1}), {"logits"}); }), HasSubstr("discriminator"));
+  EXPECT_THAT(thrown<data_error>([&] { m->final_norm(g.at(1, "blocks.1.ln2.hook_out")); }), HasSubstr("discriminator"));
+  auto const unread = make<model>("bert", {{"path", folder.path()}});
+  EXPECT_THAT(thrown<data_error>([&] { dynamic_cast<pretrained&>(*unread).look(unread->info().hooks_for("logits")); }),
+              HasSubstr("discriminator"));
+}
+
+TEST(bert_families, refuse_what_their_configurations_can_t_mean) {
+  auto const configured = [&](std::string const& name, std::map<std::string, json_value> const& changes) {
+    return thrown<data_error>([&] { changed_bert(name, changes, {}, read_weights(data_folder(name))); });
+  };
+  using testing::AllOf;
+  auto const says = [](char const* key) { return AllOf(HasSubstr("config.json"), HasSubstr(key)); };
+  for (auto const& [key, value] : std::initializer_list<std::pair<std::string, json_value>>{{"num_hidden_groups", 0},
+                                                                                            {"num_hidden_groups", 4},
+                                                                                            {"inner_group_num", 0},
+                                                                                            {"inner_group_num", 1000},
+                                                                                            {"embedding_size", 0},
+                                                                                            {"gap_size", 1},
+                                                                                            {"down_scale_factor", 2},
+                                                                                            {"net_structure_type", 1},
+                                                                                            {"num_memory_blocks", 1},
+                                                                                            {"hidden_act", "swosh"},
+                                                                                            {"layer_norm_eps", -1},
+                                                                                            {"type_vocab_size", 0}})
+    EXPECT_THAT(configured("albert-small", {{key, value}}), says(key.c_str())) << key;
+  EXPECT_THAT(configured("albert-small", {{"embedding_size", 8}}), HasSubstr("config.json asks for"));
+  EXPECT_THAT(configured("albert-small", {{"num_hidden_groups", 3}}), HasSubstr("albert_layer_groups.2"));
+  for (auto const& [key, value] : std::initializer_list<std::pair<std::string, json_value>>{{"dim", 8},
+                                                                                            {"n_heads", 0},
+                                                                                            {"n_layers", 5000},
+                                                                                            {"hidden_dim", 0},
+                                                                                            {"activation", "swosh"},
+                                                                                            {"embedding_size", 4},
+                                                                                            {"hidden_size", 8}})
+    EXPECT_FALSE(configured("distilbert-small", {{key, value}}).starts_with("nothing")) << key;
+  EXPECT_THAT(configured("distilbert-small", {{"activation", "swosh"}}), says("activation"));
+  EXPECT_THAT(configured("distilbert-small", {{"hidden_size", 8}}), HasSubstr("means the same"));
+  EXPECT_THAT(configured("distilbert-small", {{"n_heads", 2}}), says("n_heads"));
+  EXPECT_THAT(configured("electra-small", {{"embedding_size", 5}}), HasSubstr("config.json asks for"));
+  EXPECT_THAT(configured("electra-small", {{"is_decoder", true}}), says("is_decoder"));
+  // One family's tensors under another's name.
+  for (auto const& [name, type] : {std::pair{"electra-small", "bert"}, std::pair{"bert-small", "electra"}})
+    EXPECT_THAT(configured(name, {{"model_type", type}}), HasSubstr("are named"));
+}
+
 TEST(bert_checkpoints, other_activations_are_run) {
   auto const m = changed_bert("bert-small", {{"hidden_act", "relu"}}, {}, read_weights(data_folder("bert-small")));
   auto const got = run_hooks(*m, golden(data_folder("bert-small")).make({0}), {"*"}, dtype::f64);
+  // RoBERTa's head keeps its GELU.
+  auto const other = changed_bert("roberta-small", {{"hidden_act", "relu"}}, {}, read_weights(data_folder("roberta-small")));
+  auto const head = run_hooks(*other, golden(data_folder("roberta-small")).make({0}), {"*"}, dtype::f64);
+  auto const in = numbers(head.at("mlm_head.hook_pre", 0)), out = numbers(head.at("mlm_head.hook_post", 0));
+  for (std::size_t i = 0; i < in.size(); ++i) EXPECT_NEAR(out[i], in[i] * 0.5 * std::erfc(-in[i] / std::sqrt(2.0)), 1e-14);
   for (auto const& [pre, post] :
        {std::pair{"blocks.0.mlp.hook_pre", "blocks.0.mlp.hook_post"}, std::pair{"mlm_head.hook_pre", "mlm_head.hook_post"}}) {
     auto const x = numbers(got.at(pre, 0)), y = numbers(got.at(post, 0));

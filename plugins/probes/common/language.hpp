@@ -36,9 +36,12 @@ struct stack {
 inline stack stack_of(model_info const& m) {
   if (m.family == model_family::encoder)
     throw usage_error(m.architecture + " predicts no next token; choose a decoder or an encoder-decoder");
-  if (m.family == model_family::encoder_decoder)
-    return {"decoder.", "decoder_final_ln.", "decoder.hook_embed", m.decoder_layers, true};
   // A model that norms behind its sums has no norm of its own before the head: the last block's stands there.
+  if (m.family == model_family::encoder_decoder) {
+    std::string const behind = "decoder." + std::to_string(m.decoder_layers - 1) + ".ln3.";
+    bool const ends_in_norm = !m.find_hook("decoder_final_ln.hook_out") && m.find_hook(behind + "hook_out");
+    return {"decoder.", ends_in_norm ? behind : "decoder_final_ln.", "decoder.hook_embed", m.decoder_layers, true};
+  }
   std::string const last = "blocks." + std::to_string(m.layers - 1) + ".ln2.";
   bool const ends_in_block =
       !m.find_hook("ln_final.hook_out") && m.find_hook(last + "hook_out") &&

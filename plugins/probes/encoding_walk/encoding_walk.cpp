@@ -50,7 +50,7 @@ struct path {
     std::string const blocks = !two ? "blocks." : decoder ? "decoder." : "encoder.";
     where = {decoder};
     predicts = !two || decoder;
-    if (two && !decoder) final_norm = "encoder_final_ln.w";
+    if (two && !decoder && model.find_hook("encoder_final_ln.hook_out")) final_norm = "encoder_final_ln.w";
     std::size_t const layers = decoder ? model.decoder_layers : model.layers;
     hooks = {blocks + "0.hook_resid_pre"}, labels = {"start"};
     for (std::size_t l = 0; l < layers; ++l) {
@@ -62,14 +62,17 @@ struct path {
       };
       // Norms behind the sums are on the path; the last of a decoder is what the model applies before its head.
       bool const behind = model.find_hook(here + "ln1.hook_out") && !wf::reading::norm_comes_first(model, here);
-      bool const encoder = model.family == wf::model_family::encoder, norms_on_path = encoder || (!two && behind);
+      bool const encoder = !predicts || model.family == wf::model_family::encoder,
+                 norms_on_path = behind || model.family == wf::model_family::encoder;
       bool const at_once = !model.find_hook(here + "hook_resid_mid") && model.find_hook(here + "mlp.hook_post");
       if (at_once) parallel = true;
+      bool const crosses_over = model.find_hook(here + "hook_resid_mid_cross") != nullptr;
       add("hook_resid_mid", aggregation, "attention", "attn.");
-      add("hook_resid_mid_cross", aggregation, "cross-attention", "cross_attn.");
       if (norms_on_path) add("ln1.hook_out", filter, "norm");
+      add("hook_resid_mid_cross", aggregation, "cross-attention", "cross_attn.");
+      if (norms_on_path && crosses_over) add("ln2.hook_out", filter, "norm");
       add("hook_resid_post", filter, at_once ? "block" : "feed-forward");
-      if (norms_on_path && (encoder || l + 1 < layers)) add("ln2.hook_out", filter, "norm");
+      if (norms_on_path && (encoder || l + 1 < layers)) add(crosses_over ? "ln3.hook_out" : "ln2.hook_out", filter, "norm");
     }
   }
 };
@@ -385,7 +388,7 @@ struct encoding_walk final : wf::probe {
 
   static wf::tensor normed(wf::tensor const& h, path const& walk, wf::model const& m) {
     if (!walk.final_norm.empty()) return rms_norm(h, m.weight(walk.final_norm), m.info().norm_epsilon);
-    return has_final_norm(m.info()) ? m.final_norm(h) : h;
+    return walk.predicts && has_final_norm(m.info()) ? m.final_norm(h) : h;  // the model's own is its decoder's
   }
   /// BERT's blocks end in a norm of their own.
   static bool has_final_norm(wf::model_info const& model) {

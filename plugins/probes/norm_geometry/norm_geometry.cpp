@@ -22,6 +22,8 @@
 #include <wayfarer/probe.hpp>
 
 #include "ellipsoid.hpp"
+#include "probes/common/language.hpp"
+#include "probes/common/shared_heads.hpp"
 
 namespace wf = wayfarer;
 
@@ -75,11 +77,21 @@ struct norm_geometry final : wf::probe {
     auto const& model = at.model();
     auto const& info = model.info();
     std::vector<norm> norms;
-    for (auto const& weight : info.weights)
-      if (auto const name = norm_of_weight(weight)) norms.push_back(read_norm(model, *name));
+    std::vector<std::string> narrow;
+    for (auto const& weight : info.weights) {
+      auto const name = norm_of_weight(weight);
+      if (!name || is_repeated(*name, info)) continue;
+      norm n = read_norm(model, *name);
+      if (n.weight.size() == info.d_model)
+        norms.push_back(std::move(n));
+      else
+        narrow.push_back(*name + ": norms " + std::to_string(n.weight.size()) + " dimensions, not the " +
+                         std::to_string(info.d_model) + " of the states");
+    }
     if (norms.empty() || info.norm == wf::norm_kind::none)
       throw wf::usage_error("norm_geometry has nothing to look at: " + info.architecture + " has no norms");
     add_ellipsoids(norms, info, out);
+    if (!narrow.empty()) out.add("left_out", narrow).dims("norm_left_out").about("norms of other spaces than that of the states");
 
     wf::tensor embedding;
     std::string why;
@@ -88,11 +100,16 @@ struct norm_geometry final : wf::probe {
     } catch (wf::data_error const& e) {
       why = e.what();
     }
+    if (embedding.defined() && embedding.size(1) != info.d_model) {
+      why = "embeddings have " + std::to_string(embedding.size(1)) + " dimensions and states " + std::to_string(info.d_model);
+      embedding = {};
+    }
     std::string line;
     if (embedding.defined()) {
       double const mean = add_words(embedding, info, out);
-      auto const last = std::find_if(norms.begin(), norms.end(),
-                                     [](norm const& n) { return n.name == "ln_final" || n.name == "decoder_final_ln"; });
+      std::string const before_logits =
+          info.family == wf::model_family::encoder ? std::string() : wf::language::stack_of(info).final_norm;  // "ln_final."
+      auto const last = std::find_if(norms.begin(), norms.end(), [&](norm const& n) { return n.name + "." == before_logits; });
       if (last != norms.end())
         add_scores(embedding, *last, model, out);
       else
@@ -106,10 +123,18 @@ struct norm_geometry final : wf::probe {
       line = wf::counted(norms.size(), "norm") + " put states on a sphere of radius " +
              wf::told(std::sqrt(static_cast<double>(info.d_model)), 4);
     }
-    out.summarise(line);
+    out.summarise(line + wf::reading::told_of_shared_blocks(info));
   }
 
  private:
+  /// Of a block that shares its weights with an earlier one.
+  static bool is_repeated(std::string const& name, wf::model_info const& info) {
+    std::string const blocks = "blocks.";
+    if (!name.starts_with(blocks)) return false;
+    auto const b = static_cast<std::size_t>(std::stoul(name.substr(blocks.size())));
+    return wf::reading::block_of_weights(info, b) != b;
+  }
+
   static void add_ellipsoids(std::vector<norm> const& norms, wf::model_info const& info, wf::results& out) {
     bool const centred = info.norm == wf::norm_kind::layer;
     std::size_t const N = norms.size(), d = norms[0].weight.size();

@@ -1,0 +1,193 @@
+// BART from a Hugging Face checkpoint folder as it is. Lewis et al. 2020.
+//
+//     model: {model: bart, path: folder}
+//
+// An encoder reads the text, a decoder goes on from its start token and attends to the encoder's final states. Norms stand behind
+// the sums, as in BERT; positions are learned, each stack has a table of its own.
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/layers.hpp>
+#include <wayfarer/model.hpp>
+#include <wayfarer/pretrained.hpp>
+#include <wayfarer/taps.hpp>
+
+#include "layout.hpp"
+#include "models/common/two_stacks.hpp"
+
+namespace wf = wayfarer;
+
+namespace {
+
+struct block {
+  wf::attention_weights attn, cross_attn;
+  wf::norm_weights ln1, ln2, ln3;
+  wf::mlp_weights mlp;
+};
+
+struct stack {
+  wf::tensor positions;
+  wf::norm_weights embed_ln;
+  std::vector<block> blocks;
+};
+
+struct bart final : wf::two_stack_model {
+  explicit bart(wf::config const& c)
+      : bart(c["path"].text(), wf::hf_config::open_family(c["path"].text(), std::vector<std::string_view>{"bart"})) {}
+
+  wf::model_info const& info() const override { return layout_.info; }
+  wf::generation_tokens const& generation() const override { return generation_; }
+  void load() override;
+  std::vector<std::string> remarks() const override;
+  wf::tensor final_norm(wf::tensor const& x) const override;
+  wf::tensor unembed(wf::tensor const& x) const override;
+
+  wf::weight_table const& table() const override { return layout_.weights; }
+  wf::rows embed(wf::ragged<std::int32_t> const& tokens, std::shared_ptr<wf::row_packing const> const& of,
+                 wf::dtype precision) const override {
+    return wf::embed(tokens, of, embedding_, precision, layout_.embed_scale);
+  }
+  wf::rows encoder(wf::rows x, wf::taps& at, bool whole) const override;
+  void decoder(wf::rows x, wf::rows const& memory, wf::run_request const&, wf::taps& at, wf::decoder_memory* past) const override;
+  bool is_needed(std::string_view stored, bool encodes, bool decodes) const override {
+    if (stored.starts_with("encoder.")) return encodes;
+    if (stored.starts_with("decoder.") || stored.starts_with("lm_head.")) return decodes;
+    return true;
+  }
+
+ private:
+  bart(std::string const& path, wf::hf_config const& c)
+      : wf::two_stack_model(path, c), layout_(c), generation_(wf::read_generation_tokens(c, layout_.info.vocabulary)) {}
+  wf::weight_table& table_to_look() override { return layout_.weights; }
+  wf::rows begin_stack(stack const& of, wf::rows x, wf::tap_scope const& here) const;
+
+  wf::bart::layout layout_;
+  wf::generation_tokens generation_;
+  wf::tensor embedding_;
+  wf::linear_weights head_;
+  stack encoder_, decoder_;
+};
+
+/// Embeddings of tokens and positions, and the norm of their sum.
+wf::rows bart::begin_stack(stack const& of, wf::rows x, wf::tap_scope const& here) const {
+  x = here("hook_embed", std::move(x));
+  x +=
+      here("hook_pos_embed", embed_positions(x.shared_packing(), of.positions, x.precision(), wf::bart::layout::position_offset));
+  return layer_norm(x, of.embed_ln, here.in("embed_ln"));
+}
+
+// x: the token embeddings, then the residual stream of all items, packed end to end.
+wf::rows bart::encoder(wf::rows x, wf::taps& at, bool whole) const {
+  auto const stop = [&] { return !whole && at.done(); };
+  x = begin_stack(encoder_, std::move(x), at.all());
+  wf::attend_options const to_all{.heads = info().heads, .scale = info().attention_scale, .causal = false, .bias = nullptr};
+  for (std::size_t i = 0; i < encoder_.blocks.size() && !stop(); ++i) {
+    block const& b = encoder_.blocks[i];
+    auto const here = at.block("encoder", i);
+    x = here("hook_resid_pre", std::move(x));
+    x += here("hook_attn_out", attention(x, x, b.attn, to_all, here.in("attn")));
+    x = layer_norm(here("hook_resid_mid", std::move(x)), b.ln1, here.in("ln1"));
+    x += here("hook_mlp_out", mlp(x, b.mlp, here.in("mlp")));
+    x = layer_norm(here("hook_resid_post", std::move(x)), b.ln2, here.in("ln2"));
+  }
+  return x;
+}
+
+void bart::decoder(wf::rows x, wf::rows const& memory, wf::run_request const& request, wf::taps& at,
+                   wf::decoder_memory* past) const {
+  auto const stop = [&] { return !past && at.done(); };
+  x = begin_stack(decoder_, std::move(x), at.in("decoder"));
+  wf::attend_options const to_earlier{.heads = info().heads, .scale = info().attention_scale, .causal = true, .bias = nullptr};
+  wf::attend_options const to_encoder{.heads = info().heads, .scale = info().attention_scale, .causal = false, .bias = nullptr};
+  for (std::size_t i = 0; i < decoder_.blocks.size() && !stop(); ++i) {
+    block const& b = decoder_.blocks[i];
+    auto const here = at.block("decoder", i);
+    x = here("hook_resid_pre", std::move(x));
+    x += here("hook_attn_out", attention(x, x, b.attn, to_earlier, here.in("attn"), past ? &past->self[i] : nullptr));
+    x = layer_norm(here("hook_resid_mid", std::move(x)), b.ln1, here.in("ln1"));
+    x += here("hook_cross_attn_out",
+              attention(x, memory, b.cross_attn, to_encoder, here.in("cross_attn"), past ? &past->cross[i] : nullptr));
+    x = layer_norm(here("hook_resid_mid_cross", std::move(x)), b.ln2, here.in("ln2"));
+    x += here("hook_mlp_out", mlp(x, b.mlp, here.in("mlp")));
+    x = layer_norm(here("hook_resid_post", std::move(x)), b.ln3, here.in("ln3"));
+  }
+  if (at.done() || !at.wants("logits")) return;
+  if (request.last_logits_only) x = x.last();
+  at("logits", linear(x, head_));
+}
+
+std::vector<std::string> bart::remarks() const {
+  auto all = two_stack_model::remarks();
+  auto const& w = layout_.weights;
+  if (!w.looked()) return all;
+  bool const own = w.found("lm_head.weight");
+  if (own && layout_.tied && w.loaded() && w.found("shared.weight") && !w.same("lm_head.weight", "shared.weight"))
+    all.push_back(
+        path() +
+        ": config.json ties the head to the embedding, but the file has a head of its own, \"lm_head.weight\", which is "
+        "used");
+  if (!own && !layout_.tied)
+    all.push_back(path() +
+                  ": config.json says that the head is not tied to the embedding, but the file has no \"lm_head.weight\"; the "
+                  "embedding serves as the head");
+  return all;
+}
+
+void bart::load() {
+  auto& w = layout_.weights;
+  w.load(path());
+  auto const gone = w.missing();
+  std::set<std::string, std::less<>> const missing(gone.begin(), gone.end());
+  // What is missing stays undefined: the checks come before every use.
+  auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : w.stored(name); };
+  auto const linear = [&](std::string const& name) {
+    return wf::linear_weights{tensor(name + ".weight"), tensor(name + ".bias"), false};
+  };
+  auto const norm = [&](std::string const& name) {
+    return wf::norm_weights{tensor(name + ".weight"), tensor(name + ".bias"), info().norm_epsilon};
+  };
+  auto const attention = [&](std::string const& at) {
+    return wf::attention_weights{linear(at + "q_proj"), linear(at + "k_proj"), linear(at + "v_proj"), linear(at + "out_proj")};
+  };
+  for (bool const decodes : {false, true}) {
+    stack& to = decodes ? decoder_ : encoder_;
+    std::string const name = decodes ? "decoder." : "encoder.";
+    to.positions = tensor(name + "embed_positions.weight"), to.embed_ln = norm(name + "layernorm_embedding");
+    for (std::size_t i = 0; i < (decodes ? info().decoder_layers : info().layers); ++i) {
+      std::string const at = name + "layers." + std::to_string(i) + ".";
+      block b;
+      b.attn = attention(at + "self_attn."), b.ln1 = norm(at + "self_attn_layer_norm");
+      if (decodes) b.cross_attn = attention(at + "encoder_attn."), b.ln2 = norm(at + "encoder_attn_layer_norm");
+      (decodes ? b.ln3 : b.ln2) = norm(at + "final_layer_norm");
+      b.mlp = {linear(at + "fc1"), linear(at + "fc2"), {}, layout_.act};
+      to.blocks.push_back(std::move(b));
+    }
+  }
+  embedding_ = tensor("shared.weight");
+  if (missing.contains("shared.weight") && !w.found("lm_head.weight")) return;
+  auto const bias = w.stored("final_logits_bias");
+  head_ = {tensor("lm_head.weight"), bias.defined() ? bias[0] : wf::tensor(), false};
+}
+
+// The last block's own norm, which stands behind its last sum.
+wf::tensor bart::final_norm(wf::tensor const& x) const {
+  std::string const norm = "decoder.layers." + std::to_string(info().decoder_layers - 1) + ".final_layer_norm.";
+  layout_.weights.require([&](std::string_view name) { return name.starts_with(norm); });
+  return on_rows(x, info().d_model, "d_model", [&](wf::rows const& r) { return layer_norm(r, decoder_.blocks.back().ln3, {}); });
+}
+
+wf::tensor bart::unembed(wf::tensor const& x) const {
+  bool const own = layout_.weights.found("lm_head.weight");
+  layout_.weights.require([&](std::string_view name) { return name == (own ? "lm_head.weight" : "shared.weight"); });
+  return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return linear(r, head_); });
+}
+
+}  // namespace
+
+WAYFARER_MODEL(
+    bart, "1.0.0", "BART, encoder and decoder, from a Hugging Face checkpoint folder",
+    wf::param::file("path", "", "folder with config.json and model.safetensors, or a name in Hugging Face's cache").required());
