@@ -99,7 +99,11 @@ struct head_lookup final : wf::probe {
     wf::tensor embedding;
     try {
       embedding = model.weight("embed.W_E");
+      if (embedding.size(1) != info.d_model)
+        throw wf::data_error("embeddings have " + std::to_string(embedding.size(1)) + " dimensions and states " +
+                             std::to_string(info.d_model));
     } catch (wf::data_error const& e) {
+      embedding = {};
       out.add("token_readings", std::vector<std::string>{std::string("left out: ") + e.what()}).dims("note");
     }
     auto const words = embedding.defined() ? known_words(model) : word_list{};

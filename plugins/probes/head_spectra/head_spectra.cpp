@@ -86,14 +86,24 @@ struct head_spectra final : wf::probe {
         tokens_(c["tokens"]),
         eigenvalues_(c["eigenvalues"]),
         composition_(c["composition"]),
-        vectors_(c["vectors"]) {}
+        vectors_(c["vectors"]),
+        distances_(c["distances"].integers()) {
+    for (auto const d : distances_)
+      if (d < 0) throw wf::usage_error("'distances' holds " + std::to_string(d) + "; a query stands at its key or behind it");
+  }
 
   /// No hook; but what its weights can't give is said before they are read.
   wf::hook_set needs(wf::model_info const& info) const override {
     if (info.family == wf::model_family::encoder_decoder)
       throw wf::usage_error("head_spectra reads models of one stack; " + info.architecture + " has an encoder and a decoder");
-    for (auto const b : chosen(info))
+    bool turns = false;
+    for (auto const b : chosen(info)) {
       wf::reading::require_bilinear_scores(info, "blocks." + std::to_string(b) + ".", "head_spectra");
+      turns = turns || wf::reading::turns(info, "blocks." + std::to_string(b) + ".");
+    }
+    if (!distances_.empty() && !turns)
+      throw wf::usage_error("`distances` is for models whose queries and keys turn with their positions; in " +
+                            info.architecture + " W_Q W_K^T is the same at every distance; leave it out");
     return {};
   }
 
@@ -202,13 +212,14 @@ struct head_spectra final : wf::probe {
                    " side), unit length");
       }
     }
+    if (!distances_.empty()) add_distances(weights, blocks, info, put);
     if (composition_) add_composition(weights, info, numbers, put);
     if (tokens_ && !why.empty()) out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note");
 
     char line[128];
     std::snprintf(line, sizeof line, "%zu heads, at most %.0f of %zu directions hold %g %%%s", B * H, widest, r, coverage_,
                   turned ? ", W_QK at distance 0" : "");
-    out.summarise(line);
+    out.summarise(line + (blocks_.empty() ? wf::reading::told_of_shared_blocks(info) : std::string()));
   }
 
  private:
@@ -224,7 +235,8 @@ struct head_spectra final : wf::probe {
       blocks.push_back(static_cast<std::size_t>(from_end));
     }
     if (blocks.empty())
-      for (std::size_t b = 0; b < info.layers; ++b) blocks.push_back(b);
+      for (std::size_t b = 0; b < info.layers; ++b)
+        if (wf::reading::block_of_weights(info, b) == b) blocks.push_back(b);
     return blocks;
   }
 
@@ -253,6 +265,31 @@ struct head_spectra final : wf::probe {
     return {in(w.v[h]), float64(w.o[h])};
   }
 
+  /// W_Q R W_K^T, where R turns a query as one that stands this far behind its key turns beside it.
+  void add_distances(std::vector<block_weights> const& weights, std::vector<std::size_t> const& blocks,
+                     wf::model_info const& info, put_function const& put) const {
+    std::size_t const B = blocks.size(), H = info.heads, N = distances_.size(), r = info.d_head;
+    wf::tensor const values(wf::dtype::f64, {{"block", B}, {"distance", N}, {"head", H}, {"direction", r}}),
+        length(wf::dtype::f64, {{"block", B}, {"distance", N}, {"head", H}});
+    wf::parallel_for(B * N * H, [&](std::size_t i) {
+      std::size_t const b = i / (N * H), n = i / H % N, h = i % H;
+      auto m = matrix(weights[b], h, circuit::qk, info);
+      if (auto const by = wf::reading::rotation_at(info, blocks[b], static_cast<std::size_t>(distances_[n])))
+        m.left = wf::reading::turned(m.left, *by);
+      auto const s = wf::singular_values_of_product(m.left, m.right);
+      double squares = 0;
+      for (std::size_t j = 0; j < r; ++j) values(b, n, h, j) = s(j), squares += s(j) * s(j);
+      length(b, n, h) = std::sqrt(squares);
+    });
+    wf::tensor const far = wf::tensor::of(distances_, {{"distance", N}});
+    put("qk/values_at", values)
+        .coordinate("distance", far)
+        .about(
+            "singular values of the matrix that gives the scores of a query so many positions behind its key, times the layer's "
+            "attention scale");
+    put("qk/norm_at", length).coordinate("distance", far).about("Frobenius norm of that matrix");
+  }
+
   static double sign_by_entry(wf::tensor const& v) {
     std::size_t largest = 0;
     for (std::size_t j = 1; j < v.size(0); ++j)
@@ -268,8 +305,9 @@ struct head_spectra final : wf::probe {
   /// Empty if the vocabulary can be read.
   static std::string why_no_tokens(wf::model const& m) {
     try {
-      static_cast<void>(m.weight("embed.W_E"));
-      return {};
+      std::size_t const width = m.weight("embed.W_E").size(1), states = m.info().d_model;
+      if (width == states) return {};
+      return "embeddings have " + std::to_string(width) + " dimensions and states " + std::to_string(states);
     } catch (wf::data_error const& e) {
       return e.what();
     }
@@ -483,6 +521,7 @@ struct head_spectra final : wf::probe {
   std::size_t eigenvectors_;
   double eigen_coverage_, coverage_;
   bool fold_, tokens_, eigenvalues_, composition_, vectors_;
+  std::vector<std::int64_t> distances_;
 };
 
 WAYFARER_PROBE(
@@ -500,4 +539,7 @@ WAYFARER_PROBE(
         .in("percent")
         .between(1, 100),
     wf::param("composition", true, "how strongly each head reads what earlier heads write"),
-    wf::param("vectors", false, "store the listed directions themselves"));
+    wf::param("vectors", false, "store the listed directions themselves"),
+    wf::param("distances", wf::integers(""),
+              "rotary positions: how far a query stands behind its key; the spectrum of W_QK at each of them")
+        .in("token"));

@@ -4,8 +4,8 @@
 //
 //     ratio: {probe: next_token_ratio, model: gpt2, source: sentences}
 //
-// log p(next)/p(current) is a difference of two logits, so it costs two inner products a state and no softmax. Memory is that of
-// the longest item, however many there are.
+// log p(next)/p(current) is a difference of two logits, scaled and capped as the model does, so it costs two inner products a
+// state and no softmax. Memory is that of the longest item, however many there are.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -50,30 +50,24 @@ struct next_token_ratio final : wf::probe {
     wf::tensor const bias = biased ? model.weight("unembed.b_U").to(wf::dtype::f64) : wf::tensor();
     auto const sums = acc["sums"].view<double>();
     auto const counts = acc["counts"].view<double>();
+    double const scale = fact(info, "logit_scale", 1), cap = fact(info, "logit_cap", 0);
     for (std::size_t i = 0; i < block.size(); ++i) {
       auto const tokens = block[i].tokens();
       if (tokens.size() < 2) continue;
       std::size_t const steps = tokens.size() - 1;
-      // What the next token's unembedding has over the current one's, [pos, d_model].
-      wf::tensor const ahead(wf::dtype::f64, {{"pos", steps}, {"d_model", info.d_model}});
-      wf::tensor const there(wf::dtype::f64, {{"d_model", info.d_model}});
-      for (std::size_t p = 0; p < steps; ++p) {
-        wf::copy_into(ahead[p], words[static_cast<std::size_t>(tokens[p + 1])]);
-        wf::copy_into(there, words[static_cast<std::size_t>(tokens[p])]);
-        auto const row = ahead.view<double>().row(p);
-        for (std::size_t j = 0; j < row.size(); ++j) row[j] -= there.view<double const>()(j);
-        counts(p) += 1;
-      }
+      wf::tensor const own(wf::dtype::f64, {{"pos", tokens.size()}, {"d_model", info.d_model}});
+      for (std::size_t p = 0; p < tokens.size(); ++p) wf::copy_into(own[p], words[static_cast<std::size_t>(tokens[p])]);
+      for (std::size_t p = 0; p < steps; ++p) counts(p) += 1;
       wf::parallel_for(info.layers, [&](std::size_t l) {
         wf::tensor const state = block[i]["blocks." + std::to_string(l) + ".hook_resid_post"].slice(0, 0, steps);
         wf::tensor const y = (info.norm == wf::norm_kind::none ? state : model.final_norm(state)).to(wf::dtype::f64);
-        for (std::size_t p = 0; p < steps; ++p) {
-          double ratio = wf::dot(y.view<double const>().row(p), ahead.view<double const>().row(p));
-          if (biased)
-            ratio += bias.view<double const>()(static_cast<std::size_t>(tokens[p + 1])) -
-                     bias.view<double const>()(static_cast<std::size_t>(tokens[p]));
-          sums(l, p) += ratio;
-        }
+        auto const logit = [&](std::size_t p, std::size_t at_token) {
+          double x = wf::dot(y.view<double const>().row(p), own.view<double const>().row(at_token));
+          if (biased) x += bias.view<double const>()(static_cast<std::size_t>(tokens[at_token]));
+          x *= scale;
+          return cap > 0 ? cap * std::tanh(x / cap) : x;
+        };
+        for (std::size_t p = 0; p < steps; ++p) sums(l, p) += logit(p, p + 1) - logit(p, p);
       });
     }
   }
@@ -116,7 +110,15 @@ struct next_token_ratio final : wf::probe {
   static wf::model_info const& checked(wf::model_info const& m) {
     if (m.family != wf::model_family::decoder)
       throw wf::usage_error("next_token_ratio reads decoder-only models; " + m.architecture + " is another kind");
+    if (std::find(m.weights.begin(), m.weights.end(), "unembed.W_out") != m.weights.end())
+      throw wf::usage_error("next_token_ratio reads states with the unembedding alone, and " + m.architecture +
+                            " brings them to another width first (unembed.W_out)");
     return m;
+  }
+
+  static double fact(wf::model_info const& m, char const* name, double otherwise) {
+    auto const at = m.facts.find(name);
+    return at == m.facts.end() ? otherwise : at->second.real();
   }
 
   std::size_t window_;
