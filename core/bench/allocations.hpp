@@ -1,8 +1,8 @@
 // How much memory work asks for: bytes handed out by malloc and its kin, counted while a measurement is on, and the peak of what
 // the process holds.
 //
-// The program's own malloc stands before the C library's and passes everything on; while nobody counts it costs one predictable
-// branch. Under a sanitizer, which has a malloc of its own, nothing is counted. Any thread.
+// The program's own malloc calls the C library's. When counting is off, it costs one predictable branch. Sanitizers replace
+// malloc themselves, so nothing is counted under them. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ std::uint64_t allocated_bytes() noexcept;
 
 /// Forgets the peak so far, where the system allows it.
 void reset_peak_memory() noexcept;
-/// Most resident memory since then, in bytes.
+/// Peak of resident memory since then, in bytes.
 std::uint64_t peak_memory() noexcept;
 
 }  // namespace wayfarer::host::bench

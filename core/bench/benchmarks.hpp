@@ -1,4 +1,4 @@
-// What `wayfarer bench` measures: plugins of one kind on the same input, through the interface through which a run uses them.
+// What `wayfarer bench` measures: plugins of one kind on the same input, through the interface that a run uses.
 //
 // Each function registers benchmarks with Google Benchmark, one for each plugin and number of threads, after having tried the
 // work once: a plugin that can't do it is an error before anything is measured. Main thread.
@@ -40,7 +40,7 @@ void add_models(std::vector<subject> const&, work_size const&);
 /// `over` and `data` may be null where no probe needs them. Results ports are wired to made results, with words of
 /// conformance::made_words(); `others` has the plugins that these are made with.
 void add_probes(std::vector<subject> const&, subject const* over, subject const* data, registry& others, work_size const&);
-/// Metrics, on the first of the results that `wayfarer plugins check` makes that they can be wired to.
+/// Metrics, on the first results made by `wayfarer plugins check` that fit their ports.
 void add_metrics(std::vector<subject> const&, registry& others, work_size const&);
 /// The SDK's own operations, beside the limits themselves.
 void add_kernels(work_size const&);

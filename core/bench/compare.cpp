@@ -21,7 +21,7 @@ double seconds_of(std::string const& unit, json_value const& at) {
   if (unit == "us") return 1e-6;
   if (unit == "ms") return 1e-3;
   if (unit == "s") return 1;
-  at.fail("is no unit of time that Google Benchmark writes");
+  at.fail("is not a unit of time that Google Benchmark writes");
 }
 
 constexpr std::size_t resamples = 4000, least_repetitions = 3;

@@ -1,7 +1,7 @@
-// Comparing a run of benchmarks with an earlier one: the ratio of medians, and how sure it is.
+// Compares a run of benchmarks with an earlier one: the ratio of medians and its confidence interval.
 //
-// The interval is a percentile bootstrap: both sets of repetitions are drawn anew 4,000 times, with counter-based random numbers,
-// so that the same times give the same interval. Pure functions.
+// The interval is a percentile bootstrap with 4,000 resamples of both sets of repetitions. Random numbers are counter-based, so
+// the same times give the same interval. Pure functions.
 #pragma once
 
 #include <map>

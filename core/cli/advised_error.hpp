@@ -1,4 +1,4 @@
-// An error of the command line with lines of advice behind it. Thrown by verbs, caught by main alone.
+// An error of the command line, followed by lines of advice. Verbs throw it; only main catches it.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace wayfarer::host {
 
-/// The lines are apart, since a line break within a message can only come from a name, and is shown escaped. Exit code 2.
+/// The lines are separate, because a line break inside a message can only come from a name and is escaped. Exit code 2.
 class advised_error final : public error {
  public:
   advised_error(std::string const& what, std::vector<std::string> advice) : error(what), advice_(std::move(advice)) {}

@@ -76,7 +76,7 @@ subject read_subject(registry& plugins, std::string const& word, plugin_kind kin
   plugin const* const found = plugins.find(id);
   if (!found)
     throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
-                        {"'wayfarer plugins list' shows those there are"});
+                        {"'wayfarer plugins list' lists all plugins"});
   if (found->kind() != kind)
     throw usage_error("'" + id + "' is a " + std::string(name_of(found->kind())) + ", not a " + std::string(name_of(kind)));
   std::vector<std::string> mine;
@@ -140,7 +140,8 @@ bool holds_measurements(std::string const& file) {
 class kept_apart {
  public:
   kept_apart() : descriptor_(::memfd_create("wayfarer-bench", MFD_CLOEXEC)) {
-    if (descriptor_ < 0) throw resource_error("no memory for what is measured: " + std::generic_category().message(errno));
+    if (descriptor_ < 0)
+      throw resource_error("can't make a file in memory for the measurements: " + std::generic_category().message(errno));
   }
   kept_apart(kept_apart const&) = delete;
   ~kept_apart() { ::close(descriptor_); }
@@ -162,7 +163,7 @@ std::string three_digits(double v) {
 
 /// Standard error holds findings here.
 void check_errors_were_written() {
-  if (!std::cerr.flush()) throw resource_error("can't write the ratios to standard error; send it elsewhere");
+  if (!std::cerr.flush()) throw resource_error("can't write the ratios to standard error; redirect it");
 }
 
 /// Prints the ratios to standard error, so that JSON on standard output stays JSON. The exit code.
@@ -222,7 +223,7 @@ int bench_verb(words const& arguments) {
       "Measures plugins of one kind on the same input: time, items and tokens a second, bytes allocated, peak memory, and the\n"
       "fraction of what the processor can do, measured in the same run. Options that begin with --benchmark_ are Google\n"
       "Benchmark's; --benchmark_format=json gives its own output. An ID may be given a name, as in small=gpt2.\n"
-      "Results ports are fed what 'plugins check' makes.",
+      "Results ports get the inputs that 'plugins check' makes.",
       {"wayfarer bench sources lda documents --set documents.path=train.txt --threads 1,2",
        "wayfarer bench models gpt2 --set gpt2.path=DIR --tokens 1024 --capture logits,residuals --ratios",
        "wayfarer bench probes topic_attention --model topic_transformer --source lda --benchmark_out=before.json",
@@ -237,20 +238,20 @@ int bench_verb(words const& arguments) {
                                                                   "probes: the model that they look into")(
       "source", po::value<std::string>()->value_name("ID"), "probes: the source of the items")(
       "threads", po::value<std::string>()->default_value("1")->value_name("N,..."), "numbers of threads to measure with")(
-      "items", po::value<std::size_t>()->default_value(64)->value_name("N"), "probes and sources: items to process a round")(
-      "block", po::value<std::size_t>()->default_value(16)->value_name("N"), "probes and sources: items a block")(
-      "tokens", po::value<std::size_t>()->default_value(1024)->value_name("N"), "models: tokens an item")(
-      "batch", po::value<std::size_t>()->default_value(1)->value_name("N"), "models: items a run")(
+      "items", po::value<std::size_t>()->default_value(64)->value_name("N"), "probes and sources: items to process in a round")(
+      "block", po::value<std::size_t>()->default_value(16)->value_name("N"), "probes and sources: items in a block")(
+      "tokens", po::value<std::size_t>()->default_value(1024)->value_name("N"), "models: tokens in an item")(
+      "batch", po::value<std::size_t>()->default_value(1)->value_name("N"), "models: items in a run")(
       "decoder-tokens", po::value<std::size_t>()->default_value(0)->value_name("N"),
       "models: decoder tokens of an encoder-decoder; 0: as many as --tokens")(
       "capture", po::value<std::string>()->default_value("none")->value_name("WHAT,..."),
-      "models: none (logits of the last position), logits (of all), or with these residuals, patterns or all hooks")(
+      "models: none (logits of the last position), logits (of all positions), or also residuals, patterns or all hooks")(
       "seed", po::value<std::uint64_t>()->default_value(0)->value_name("N"), "seed of tokens and of plugins that take one")(
-      "force", "let --benchmark_out replace a file that no bench wrote")(
-      "ratios", "print each time over the first one's, with intervals; repetitions are ten, and take turns")(
+      "force", "let --benchmark_out replace a file that is not from 'bench'")(
+      "ratios", "print each time as a ratio to the first, with intervals; default: 10 repetitions, interleaved")(
       "against", po::value<std::string>()->value_name("FILE.json"), "compare with what --benchmark_out=FILE.json wrote earlier")(
       "worse-than", po::value<double>()->default_value(1.05)->value_name("RATIO"),
-      "with --against: exit with 1 if a benchmark takes longer than before by more than this factor, all of its interval");
+      "with --against: exit with 1 if a benchmark is slower than before by more than this factor, over its whole interval");
   if (!o.parse(ours)) return 0;
 
   work_size size;
@@ -284,7 +285,7 @@ int bench_verb(words const& arguments) {
   std::optional<kept_apart> apart;
   if (auto const given = benchmark_out(theirs)) {
     output_rule rule;
-    rule.option = "--benchmark_out", rule.wanted = "what an earlier bench wrote", rule.force = "--force";
+    rule.option = "--benchmark_out", rule.wanted = "the output of an earlier bench", rule.force = "--force";
     rule.forced = o.has("force"), rule.is_own = &holds_measurements;
     provide_run_inputs(o.all("against"));
     to = check_output(*given, rule);
@@ -301,7 +302,7 @@ int bench_verb(words const& arguments) {
                       did_you_mean(what, kinds));
   if (what == "kernels" ? !ids.empty() : ids.empty())
     throw usage_error(what == "kernels" ? "'bench kernels' takes no names"
-                                        : "name the " + what + " to measure; 'wayfarer plugins list' shows those there are");
+                                        : "name the " + what + " to measure; 'wayfarer plugins list' lists all plugins");
 
   registry plugins = open_registry(o);
   plugin_kind const kind = what == "probes"    ? plugin_kind::probe

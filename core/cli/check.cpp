@@ -1,4 +1,4 @@
-// wayfarer check: every problem of a pipeline file at once, and what running it will take.
+// wayfarer check: reports all problems of a pipeline file, and the memory and disk space that its run needs.
 #include <cstdio>
 
 #include "cli/outputs.hpp"

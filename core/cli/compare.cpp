@@ -1,4 +1,4 @@
-// wayfarer compare: what two result files disagree about, with tolerances. For people and for scripts: exit code 0 or 1.
+// wayfarer compare: the differences between two result files, with tolerances. The exit code is 0 or 1, for scripts.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -97,7 +97,7 @@ class comparison {
     text(where, "plugin_version", x.plugin_version, y.plugin_version);
     json(where, "parameters", x.parameters, y.parameters);
     group(first, second);
-    return told("names, keys and inputs of the nodes left aside");
+    return told("names, keys and inputs of the nodes are ignored");
   }
 
   /// Two datasets, or slices of them.
@@ -126,7 +126,7 @@ class comparison {
     inputs();
     versions();
     group("_run");
-    return told("times, threads, memory and environment of the runs left aside");
+    return told("times, threads, memory and environment of the runs are ignored");
   }
 
  private:
@@ -162,7 +162,7 @@ class comparison {
   }
 
   void keys(std::string const& where, std::string const& what, json_value const& x, json_value const& y) {
-    // Parameters are told with their node.
+    // Parameters are reported with their node.
     if (x == y || (where == "_run/plan" && what.starts_with("plan.nodes.") && what.ends_with(".parameters"))) return;
     if (x.kind() != json_kind::object || y.kind() != json_kind::object) {
       differs(where, what + " " + shortened(to_json(x), 200) + " against " + shortened(to_json(y), 200));
@@ -337,8 +337,8 @@ side side_of(std::string const& given) {
 int compare_verb(words const& arguments) {
   verb_options o(
       "compare A.h5[/NODE] B.h5[/NODE] [OPTIONS]",
-      "Tells how two result files differ: nodes, datasets, shapes, coordinates and values, and the largest difference of each\n"
-      "dataset. What differs between runs by its nature (times, threads, memory, environment) is left aside.\n"
+      "Lists how two result files differ: nodes, datasets, shapes, coordinates and values, and the largest difference of each\n"
+      "dataset. Values that differ in every run (times, threads, memory, environment) are ignored.\n"
       "Two nodes, datasets or slices of datasets can be compared, also of one file: A.h5/NODE/DATASET[SLICE].\n"
       "Exit code 0 if nothing differs beyond the tolerance, 1 if something does, 3 if a file can't be read.",
       {"wayfarer compare before.h5 after.h5", "wayfarer compare one-thread.h5 two-threads.h5 --all",
@@ -348,7 +348,7 @@ int compare_verb(words const& arguments) {
   o.named().add_options()("rtol", po::value<double>()->default_value(0, "0")->value_name("X"),
                           "relative tolerance: of the larger of two values")(
       "atol", po::value<double>()->default_value(0, "0")->value_name("X"), "absolute tolerance, added to the relative one")(
-      "all", "list the datasets that agree, too");
+      "all", "also list the datasets that agree");
   o.positional("A.h5");
   o.positional("B.h5");
   if (!o.parse(arguments)) return 0;

@@ -1,4 +1,4 @@
-// wayfarer completion: what the shell offers at the Tab key. The script asks the program itself, so it can't go stale.
+// wayfarer completion: completion at the Tab key. The script asks the program, so it is always up to date.
 #include <algorithm>
 #include <iostream>
 
@@ -102,7 +102,7 @@ int completion_verb(words const& arguments) {
     for (auto const& id : plugins.ids()) {
       try {
         if (auto const* p = plugins.find(id); p && what == std::string(name_of(p->kind())) + "s") std::cout << id << '\n';
-      } catch (plugin_error const&) {  // nobody wants it completed
+      } catch (plugin_error const&) {  // a broken plugin is not offered
       }
     }
   } else {

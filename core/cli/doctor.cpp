@@ -1,4 +1,4 @@
-// wayfarer doctor: what is installed, what the machine can do, and what stands in the way. For people who ask why, and for
+// wayfarer doctor: what is installed, what the machine can do, and which problems there are. For users, and for bug
 // reports.
 #include <algorithm>
 #include <cmath>
@@ -115,8 +115,8 @@ std::string space_in(fs::path const& folder) {
 int doctor_verb(words const& arguments) {
   verb_options o(
       "doctor [OPTIONS]",
-      "Tells what is installed and what this machine can do: versions, plugins found, broken and shadowed, processor,\n"
-      "threads, memory, limits. Says what stands in the way. Exit code 4 if a plugin can't be used.",
+      "Lists what is installed and what this machine can do: versions, plugins found, broken and shadowed, processor,\n"
+      "threads, memory, limits. Reports problems. Exit code 4 if a plugin can't be used.",
       {"wayfarer doctor", "wayfarer doctor --plugin-path build/plugins", "wayfarer doctor --json > report.json"});
   o.named().add_options()("plugin-path",
                           boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
@@ -136,7 +136,7 @@ int doctor_verb(words const& arguments) {
     }
   }
   if (by_kind.empty())
-    problems.emplace_back("no plugins were found; say where they are with --plugin-path or WAYFARER_PLUGIN_PATH");
+    problems.emplace_back("no plugins were found; give their folder with --plugin-path or WAYFARER_PLUGIN_PATH");
   for (auto const& s : plugins.shadowed())
     notes.push_back(s.string() + " is hidden by a plugin of the same name in an earlier folder");
 
@@ -157,14 +157,15 @@ int doctor_verb(words const& arguments) {
   if (std::string const quota = first_line("/sys/fs/cgroup/cpu.max"); !quota.empty() && !quota.starts_with("max")) {
     double of = 0, period = 1;
     std::istringstream(quota) >> of >> period;
-    machine.push_back({"processor time", format_number(std::round(of / period * 100) / 100) + " processors, by the container"});
+    machine.push_back(
+        {"processor time", format_number(std::round(of / period * 100) / 100) + " processors (limit of the container)"});
     if (of / period + 0.5 < static_cast<double>(usable))
-      notes.push_back("the container grants less processor time than it shows processors; --threads " +
+      notes.push_back("the container limits processor time to less than its processors; --threads " +
                       std::to_string(std::max(1L, std::lround(of / period))) + " avoids waiting");
   }
   machine.push_back({"memory", format_size(memory("MemAvailable:")) + " of " + format_size(memory("MemTotal:")) + " available"});
   if (std::string const most = first_line("/sys/fs/cgroup/memory.max"); !most.empty() && most != "max")
-    machine.push_back({"memory", format_size(std::strtoull(most.c_str(), nullptr, 10)) + " at most, by the container"});
+    machine.push_back({"memory", format_size(std::strtoull(most.c_str(), nullptr, 10)) + " (limit of the container)"});
   std::error_code code;
   machine.push_back({"this folder", space_in(fs::current_path(code))});
   fs::path const temporary = fs::temp_directory_path(code);
@@ -207,7 +208,7 @@ int doctor_verb(words const& arguments) {
     for (auto const& n : notes) std::cout << "note: " << printable(n) << '\n';
     for (auto const& p : problems)
       std::cout << (bold ? "\033[31m" : "") << "problem: " << (bold ? "\033[0m" : "") << printable(p) << '\n';
-    if (problems.empty()) std::cout << "nothing stands in the way\n";
+    if (problems.empty()) std::cout << "no problems found\n";
   }
   return broken ? 4 : 0;
 }

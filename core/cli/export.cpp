@@ -95,8 +95,8 @@ export_node read_node(result_reader const& r, dataset_name const& wanted, fs::pa
 
 std::string about() {
   std::string out =
-      "Writes a node's datasets, or one of them or a slice, as files for other programs into a folder. What lies there is never\n"
-      "replaced unless --force says so. The forms:\n";
+      "Writes a node's datasets, or one of them or a slice, as files for other programs into a folder. Existing files are\n"
+      "replaced only with --force. The forms:\n";
   for (auto const& f : export_forms()) {
     std::string name = f.name;
     name.resize(20, ' ');
@@ -116,8 +116,8 @@ int export_verb(words const& arguments) {
   o.positional("RESULT.h5");
   o.positional("NODE");
   o.positional("DIR");
-  o.named().add_options()("to", po::value<std::string>()->value_name("FORM"), "what to write; see above")(
-      "item", po::value<std::int64_t>()->value_name("N"), "take this item alone of every dataset that has several")(
+  o.named().add_options()("to", po::value<std::string>()->value_name("FORM"), "the form to write; see above")(
+      "item", po::value<std::int64_t>()->value_name("N"), "export only this item of datasets that have several")(
       "force", "replace files in DIR that have the names of those to be written");
   if (!o.parse(arguments)) return 0;
   fs::path const file = o.required("RESULT.h5");
@@ -127,7 +127,7 @@ int export_verb(words const& arguments) {
   std::optional<std::int64_t> item;
   if (o.has("item")) item = o.get<std::int64_t>("item");
   if (item && wanted.sliced)
-    throw usage_error("--item: the slice says already what to take; write item=" + std::to_string(*item) + " in it");
+    throw usage_error("--item: the slice already selects items; write item=" + std::to_string(*item) + " in it");
   provide_run_inputs({file.string()});
 
   auto const files = unpacked(make_text_in_child({file}, [&] {
@@ -141,7 +141,7 @@ int export_verb(words const& arguments) {
 
   std::error_code failed;
   fs::create_directory(folder, failed);
-  if (failed) throw usage_error(folder.string() + ": the folder can't be made: " + failed.message());
+  if (failed) throw usage_error(folder.string() + ": can't make the folder: " + failed.message());
   std::vector<output_place> places;
   for (auto const& f : files) places.push_back(foreign_place((folder / f.name).string(), "DIR", o.has("force")));
   std::size_t bytes = 0;

@@ -1,4 +1,4 @@
-// wayfarer generate: a model goes on from prompts, token by token, and what it did on the way can be kept.
+// wayfarer generate: a model continues prompts, token by token. Its activations can be saved.
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -187,11 +187,10 @@ std::vector<prompt_text> read_prompts(verb_options const& o, model const& m, gen
   bool from_input = false;
   for (auto const& given : o.all("prompt")) {
     if (!t)
-      throw usage_error(
-          "the folder holds no tokenizer that could read a text; give token ids with --ids, or add the tokenizer's files");
+      throw usage_error("the folder has no tokenizer to read a text; give token ids with --ids, or add the tokenizer's files");
     prompt_text p{given, {}, {}};
     if (given == "-") {
-      if (from_input) throw usage_error("'--prompt -' can be given once: standard input ends");
+      if (from_input) throw usage_error("'--prompt -' can be given only once: it reads all of standard input");
       from_input = true;
       p.text = text_of_input();
       if (p.text.ends_with('\n')) p.text.pop_back();
@@ -207,7 +206,7 @@ std::vector<prompt_text> read_prompts(verb_options const& o, model const& m, gen
     if (all.back().ids.empty()) throw usage_error("--ids names no token");
   }
   if (all.empty())
-    throw usage_error("there is nothing to go on from: give --prompt TEXT, --prompt - for standard input, or --ids 1,2,3");
+    throw usage_error("there is nothing to continue: give --prompt TEXT, --prompt - for standard input, or --ids 1,2,3");
   auto const starts = o.all("decoder-ids");
   if (!two_stacks && !starts.empty())
     throw usage_error("--decoder-ids is for encoder-decoders, and " + m.info().architecture + " is none");
@@ -242,8 +241,8 @@ std::string as_text(std::string text) {
 int generate_verb(words const& arguments) {
   verb_options o(
       "generate PLUGIN --path DIR --prompt TEXT [OPTIONS]",
-      "Lets a model go on from a prompt, token by token, and prints the text as it grows. Several prompts go on side by\n"
-      "side. What the model computes at its hooks on the way can be kept in a file.",
+      "Continues a prompt with a model, token by token, and prints the text as it grows. Several prompts run side by\n"
+      "side. --capture saves activations at hooks to a file.",
       {"wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The lighthouse'",
        "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'Once' --temperature 0.8 --top-p 0.95 --seed 3",
        "echo 'translate English to German: good' | wayfarer generate t5 --path ~/models/t5-small --prompt -",
@@ -251,10 +250,10 @@ int generate_verb(words const& arguments) {
        "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The' --capture 'blocks.*.hook_resid_post' --out walk.h5"});
   add_model_options(o);
   o.named().add_options()("prompt", po::value<std::vector<std::string>>()->composing()->value_name("TEXT"),
-                          "text to go on from, - for standard input; may be given more than once")(
-      "ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"), "token ids to go on from, as in 464,1334")(
+                          "text to continue, - for standard input; may be given more than once")(
+      "ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"), "token ids to continue, as in 464,1334")(
       "decoder-ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"),
-      "encoder-decoders: what the decoder begins with; default: decoder_start_token_id, else the padding token")(
+      "encoder-decoders: first tokens of the decoder; default: decoder_start_token_id, else the padding token")(
       "max-new-tokens", po::value<std::size_t>()->default_value(50)->value_name("N"), "stop after this many")(
       "temperature", po::value<double>()->default_value(0, "0")->value_name("T"), "0: always the likeliest token")(
       "top-k", po::value<std::size_t>()->default_value(0)->value_name("K"), "draw from the K likeliest tokens; 0: from all")(
@@ -263,12 +262,12 @@ int generate_verb(words const& arguments) {
       "seed", po::value<std::uint64_t>()->default_value(0)->value_name("S"), "the same seed gives the same tokens")(
       "stop", po::value<std::vector<std::string>>()->composing()->value_name("IDS"),
       "tokens that end a text; default: eos_token_id, else the tokenizer's end of text")("no-stop",
-                                                                                         "go on after the end of text")(
+                                                                                         "continue after the end of text")(
       "capture", po::value<std::vector<std::string>>()->composing()->multitoken()->value_name("HOOK..."),
-      "keep what is computed at these hooks")("json", "print JSON when all is done");
-  add_result_options(o, "the file that keeps it, with the tokens; {seed}, {temperature} and other options may stand in its name");
+      "save the activations at these hooks")("json", "print JSON at the end");
+  add_result_options(o, "the file for activations and tokens; {seed}, {temperature} and other options in its name are replaced");
   if (!o.parse(arguments)) return 0;
-  if (o.has("capture") != o.has("out")) throw usage_error("--capture says what to keep and --out where: give both, or neither");
+  if (o.has("capture") != o.has("out")) throw usage_error("--capture and --out belong together: give both, or neither");
 
   if (o.has("out")) {
     outlive_readers();
@@ -408,7 +407,7 @@ int generate_verb(words const& arguments) {
   run_record run;
   for (auto const& gap : file.write(node, r))
     if (gap.missing.empty()) {
-      run.warnings.push_back(node.name + ": " + gap.dataset + ": " + describe(gap) + ", and nothing says why");
+      run.warnings.push_back(node.name + ": " + gap.dataset + ": " + describe(gap) + ", without a reason");
       std::fprintf(stderr, "warning: %s\n", printable(run.warnings.back()).c_str());
     }
   run.plan_json = to_json(parameters);

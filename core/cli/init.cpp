@@ -1,4 +1,4 @@
-// wayfarer init: a small project to begin with: a pipeline, its texts, a model, notes.
+// wayfarer init: creates a small starter project: a pipeline, its texts, a model, notes.
 #include <algorithm>
 #include <iostream>
 #include <vector>
@@ -38,20 +38,19 @@ void copy_files(fs::path const& from, fs::path const& to, std::string const& und
 }  // namespace
 
 int init_verb(words const& arguments) {
-  verb_options o(
-      "init DIR",
-      "Makes a small project to begin with: a pipeline, its texts, a small GPT-2 that reads them, and a page for notes.\n"
-      "Says three commands that run it and show what it found.",
-      {"wayfarer init first"});
+  verb_options o("init DIR",
+                 "Creates a small starter project: a pipeline, its texts, a small GPT-2 that reads them, and a page for notes.\n"
+                 "Prints three commands that run it and show its results.",
+                 {"wayfarer init first"});
   o.positional("DIR");
   if (!o.parse(arguments)) return 0;
   fs::path const to = o.required("DIR");
-  if (to.empty()) throw usage_error("DIR '': names no folder; name the folder to write");
+  if (to.empty()) throw usage_error("DIR '': the name is empty; name the folder to write");
   std::error_code code;
   if (fs::exists(fs::symlink_status(to, code)) && !(fs::is_directory(to, code) && fs::is_empty(to, code)))
-    throw usage_error("'" + printable(to.string()) + "' exists already; name a folder that does not, or an empty one");
+    throw usage_error("'" + printable(to.string()) + "' exists already; name a new folder, or an empty one");
   fs::path const share = installed_prefix() / "share/wayfarer";
-  std::cout << printable(to.string()) << ": a project to make your own of\n";
+  std::cout << printable(to.string()) << ": a starter project\n";
   copy_files(share / "project", to, "");
   copy_files(share / "runs/data/tiny-gpt2", to / "model", "model/");
 

@@ -1,4 +1,4 @@
-// Where this program is installed, and how a user calls it: for verbs that write projects and say commands to paste. Main thread.
+// Where this program is installed, and how a user calls it: for verbs that write projects and print commands. Main thread.
 #pragma once
 
 #include <filesystem>
@@ -6,7 +6,7 @@
 
 namespace wayfarer::host {
 
-/// The folder that the program is installed in: above bin/. Empty if that can't be told.
+/// The folder that the program is installed in: above bin/. Empty if it is not known.
 std::filesystem::path installed_prefix();
 /// How the user calls this program: by its name if that is how it is found, else by its path.
 std::string program_name();

@@ -31,19 +31,19 @@ constexpr verb verbs[] = {
     {"run", "run a pipeline file and write its result file", run_verb},
     {"check", "check a pipeline file without running it", check_verb},
     {"graph", "print a pipeline as a Graphviz drawing", graph_verb},
-    {"plugins", "list plugins, describe one, or hold one to the rules", plugins_verb},
-    {"bench", "compare the speed of plugins, and of a run with an earlier one", bench_verb},
-    {"watch", "show how far a run is", watch_verb},
-    {"show", "show what a result file holds", show_verb},
-    {"report", "write a result file as a page to look at", report_verb},
+    {"plugins", "list plugins, describe one, or check one against the rules", plugins_verb},
+    {"bench", "measure the speed of plugins, and compare it with an earlier run", bench_verb},
+    {"watch", "show the progress of a run", watch_verb},
+    {"show", "show the contents of a result file", show_verb},
+    {"report", "write a result file as an HTML page", report_verb},
     {"export", "write a node's datasets as files for other programs", export_verb},
-    {"compare", "tell how two result files differ", compare_verb},
+    {"compare", "list how two result files differ", compare_verb},
     {"tokenize", "cut a text into a model's tokens", tokenize_verb},
-    {"model", "tell what a model is: sizes, hooks, weights", model_verb},
-    {"generate", "let a model go on from a prompt", generate_verb},
-    {"init", "make a small project: a pipeline, its texts, notes", init_verb},
-    {"new", "write a project for a plugin of your own", new_verb},
-    {"doctor", "tell what is installed and what stands in the way", doctor_verb},
+    {"model", "describe a model: sizes, hooks, weights", model_verb},
+    {"generate", "continue a prompt with a model", generate_verb},
+    {"init", "create a small project: a pipeline, its texts, notes", init_verb},
+    {"new", "create a project for your own plugin", new_verb},
+    {"doctor", "list what is installed, and report problems", doctor_verb},
     {"completion", "print a script that completes commands in the shell", completion_verb},
 };
 
@@ -58,7 +58,7 @@ void help() {
       "  wayfarer report values.h5\n"
       "  wayfarer plugins describe lda\n"
       "  wayfarer new probe drift\n"
-      "\n'wayfarer VERB --help' tells more. Exit codes: 0 done, 1 differences or missed expectations, 2 wrong usage,\n"
+      "\n'wayfarer VERB --help' shows more. Exit codes: 0 done, 1 differences or missed expectations, 2 wrong usage,\n"
       "3 bad data, 4 plugin at fault, 5 out of resources.\n");
 }
 

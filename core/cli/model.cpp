@@ -1,4 +1,4 @@
-// wayfarer model: what a model is, which hooks and weights it has.
+// wayfarer model: describes a model, its hooks and its weights.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -172,7 +172,7 @@ int show_info(model const& m, bool json, bool values) {
   std::cout << format_table({}, rows);
   for (auto const& text : remarks) std::cout << "\nwarning: " << printable(text) << '\n';
   if (!missing.empty()) {
-    std::cout << "\nmissing from the checkpoint, so that no forward pass can be made:\n";
+    std::cout << "\nmissing from the checkpoint, so a forward pass is not possible:\n";
     for (auto const& name : missing) std::cout << "  " << printable(name) << '\n';
   }
   if (!bad.empty()) std::cout << "\nweights that are not all finite:\n" << format_table({"weight", "NaN", "infinite"}, bad);
@@ -257,9 +257,9 @@ int list_types(bool json) {
 int model_verb(words const& arguments) {
   verb_options o(
       "model info|hooks|weights PLUGIN [NAME]... --path DIR [OPTIONS]\n       wayfarer model list [--json]",
-      "Tells what a model in a folder is: its sizes, its hooks (the places in a forward pass where activations can be\n"
-      "read and changed), or its weights by the names that are common to all models. NAME chooses some; * stands for\n"
-      "anything. Makes no forward pass. `list` says which kinds of Hugging Face folders this build reads: the model_type of\n"
+      "Describes a model in a folder: its sizes, its hooks (the places in a forward pass where activations can be\n"
+      "read and changed), or its weights by the names that are common to all models. NAME selects some; * matches\n"
+      "any text. Runs no forward pass. `list` lists the kinds of Hugging Face folders that this build reads: the model_type of\n"
       "their config.json, and the plugin.",
       {"wayfarer model info gpt2 --path ~/models/gpt2", "wayfarer model hooks gpt2 'blocks.0.*' --path ~/models/gpt2",
        "wayfarer model weights t5 '*.W_Q' --path ~/models/t5-small --json",
@@ -272,7 +272,7 @@ int model_verb(words const& arguments) {
   std::string const action = o.required("ACTION");
   std::vector<std::string> const actions{"info", "hooks", "list", "weights"};
   if (std::find(actions.begin(), actions.end(), action) == actions.end())
-    throw usage_error("'model' can tell info, hooks, weights and list, but not '" + printable(action) + "'" +
+    throw usage_error("'model' takes info, hooks, weights or list, not '" + printable(action) + "'" +
                       did_you_mean(action, actions));
   if (action == "list") return list_types(o.has("json"));
   auto patterns = o.all("NAME");

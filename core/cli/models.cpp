@@ -28,7 +28,7 @@ std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
   plugin const* const found = plugins.find(id);
   if (!found)
     throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
-                        {"'wayfarer plugins list' shows those there are"});
+                        {"'wayfarer plugins list' lists all plugins"});
   if (found->kind() != plugin_kind::model)
     throw usage_error("'" + id + "' is a " + std::string(name_of(found->kind())) + ", not a model");
   config c;

@@ -1,4 +1,4 @@
-// What the verbs that look at one model share: `wayfarer VERB PLUGIN --path DIR`. Main thread.
+// Shared by the verbs that read one model: `wayfarer VERB PLUGIN --path DIR`. Main thread.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ void add_model_options(verb_options&);
 /// not outlive the registry.
 std::unique_ptr<model> open_model(verb_options const&, registry&);
 
-/// The text on standard input, without a byte order mark, of which a warning speaks. data_error if it is not UTF-8.
+/// The text on standard input. Drops a byte order mark with a warning. data_error if it is not UTF-8.
 std::string text_of_input();
 
 }  // namespace wayfarer::host

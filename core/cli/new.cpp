@@ -1,4 +1,4 @@
-// wayfarer new: a complete project for a plugin of one's own, made from the templates that are installed with the SDK.
+// wayfarer new: a complete project for the user's own plugin, made from the templates that are installed with the SDK.
 #include <algorithm>
 #include <iostream>
 #include <map>
@@ -50,44 +50,43 @@ std::string replaced(std::string text, std::map<std::string, std::string> const&
 void check_name(std::string const& kind, std::string const& name) {
   if (!is_plugin_id(name))
     throw usage_error("'" + printable(name) +
-                      "' is no plugin id: lower-case letters, digits and '_', beginning with a letter, at most 64");
+                      "' is not a plugin id; use lower-case letters, digits and '_', beginning with a letter, at most 64");
   if (std::find(reserved.begin(), reserved.end(), name) != reserved.end())
-    throw usage_error(
-        "'" + name +
-        "' means something else in C++; the plugin's class is called as the plugin is, so choose another name, such as '" + name +
-        "_" + kind + "'");
+    throw usage_error("'" + name +
+                      "' has a meaning in C++, and the plugin's class has the plugin's name; choose another name, such as '" +
+                      name + "_" + kind + "'");
 }
 
 }  // namespace
 
 int new_verb(words const& arguments) {
   verb_options o("new probe|metric|source|model NAME [OPTIONS]",
-                 "Writes a project for a plugin of your own: commented C++ that compiles and does something, a unit test, a\n"
+                 "Creates a project for your own plugin: commented C++ that compiles and runs, a unit test, a\n"
                  "pipeline that uses it, and a README. It needs nothing but the installed SDK.",
                  {"wayfarer new probe drift", "wayfarer new source news --dir ~/plugins/news"});
   o.positional("KIND");
   o.positional("NAME");
   o.named().add_options()("dir", boost::program_options::value<std::string>()->value_name("D"),
-                          "the folder to write, default: NAME; it must not exist or be empty");
+                          "the folder to write, default: NAME; it must be new or empty");
   if (!o.parse(arguments)) return 0;
   std::string const kind = o.required("KIND"), name = o.required("NAME");
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-    throw advised_error("'" + printable(kind) + "' is no kind of plugin" + did_you_mean(kind, kinds),
-                        {"there are probe, metric, source and model: wayfarer new probe NAME"});
+    throw advised_error("'" + printable(kind) + "' is not a kind of plugin" + did_you_mean(kind, kinds),
+                        {"the kinds are probe, metric, source and model: wayfarer new probe NAME"});
   check_name(kind, name);
   auto const known = registry().ids();
   if (std::find(known.begin(), known.end(), name) != known.end())
-    throw usage_error("there is a plugin '" + name + "' already, which yours would hide; choose another name");
+    throw usage_error("a plugin '" + name + "' exists already, and yours would hide it; choose another name");
 
   fs::path const from = installed_prefix() / "share/wayfarer/template" / kind;
   if (std::error_code code; !fs::is_directory(from, code))
     throw resource_error("the templates are not installed: " + from.string() +
                          " is missing; install the package wayfarer-dev, or Wayfarer itself with 'cmake --install'");
   fs::path const to = o.has("dir") ? o.get<std::string>("dir") : name;
-  if (to.empty()) throw usage_error("--dir '': names no folder; name the folder to write");
+  if (to.empty()) throw usage_error("--dir '': the name is empty; name the folder to write");
   std::error_code code;
   if (fs::exists(fs::symlink_status(to, code)) && !(fs::is_directory(to, code) && fs::is_empty(to, code)))
-    throw usage_error("'" + printable(to.string()) + "' exists already; say where to write with --dir");
+    throw usage_error("'" + printable(to.string()) + "' exists already; name another folder with --dir");
   fs::create_directories(to, code);
   if (code) throw resource_error("can't make the folder " + printable(to.string()) + ": " + code.message());
 
@@ -105,7 +104,7 @@ int new_verb(words const& arguments) {
   std::sort(written.begin(), written.end());
 
   std::string const dir = shell_word(to.string()), run = shell_word(program_name());
-  std::cout << printable(to.string()) << ": a " << kind << " that works, to make your own of\n";
+  std::cout << printable(to.string()) << ": a working " << kind << " to start from\n";
   for (auto const& file : written) std::cout << "  " << file << "\n";
   std::cout << "\nBuild it, test it, run it:\n\n"
             << "  cmake -S " << dir << " -B " << dir << "/build" << prefix_option() << "\n"

@@ -1,4 +1,4 @@
-// What all verbs share: declaring options, --help, and complaining about a wrong command line in one voice.
+// Shared by all verbs: declaring options, --help, and the errors of a wrong command line.
 #pragma once
 
 #include <filesystem>

@@ -83,7 +83,7 @@ void check_outputs(plan const& p, std::vector<problem>& problems) {
       origin const from = all[i].node->origin_of(all[i].parameter, 0);
       problems.push_back({from.at,
                           all[i].node->name + ": " + all[i].parameter + " " + all[i].place.string() + " is where '" +
-                              all[k].node->name + "' writes its " + all[k].parameter + "; give each a place of its own",
+                              all[k].node->name + "' writes its " + all[k].parameter + "; give each its own path",
                           2, from.option});
       break;
     }
@@ -91,7 +91,7 @@ void check_outputs(plan const& p, std::vector<problem>& problems) {
 
 void add_result_options(verb_options& o, char const* about) {
   o.named().add_options()("out", po::value<std::string>()->value_name("F.h5"), about)(
-      "force", "let --out replace a file that is no result of Wayfarer, or is read-only");
+      "force", "let --out replace a file that is not a Wayfarer result, or is read-only");
 }
 
 settings settings_of(plan const& p) {
@@ -122,7 +122,9 @@ std::string fill_in(std::string_view name, settings const& known) {
       out += c, at += 2;
     } else {
       std::size_t const end = c == '{' ? name.find('}', at) : name.npos;
-      if (end == name.npos) throw wrong(std::string("'") + c + "' stands alone; write {seed} or {node.key}, or '" + c + c + "'");
+      if (end == name.npos)
+        throw wrong(std::string("'") + c + "' is not " + (c == '{' ? "closed" : "opened") + "; write {seed} or {node.key}, or '" +
+                    c + c + "'");
       std::string const key(name.substr(at + 1, end - at - 1));
       auto const found = std::find_if(known.begin(), known.end(), [&](auto const& s) { return s.first == key; });
       if (found == known.end()) {
@@ -163,7 +165,7 @@ output_place foreign_place(std::string const& path, std::string const& option, b
 }
 
 void say_replaced(output_place const& to) {
-  if (to.replaces) std::fprintf(stderr, "%s is there already and will be replaced\n", printable(to.given).c_str());
+  if (to.replaces) std::fprintf(stderr, "%s exists already and will be replaced\n", printable(to.given).c_str());
 }
 
 }  // namespace wayfarer::host

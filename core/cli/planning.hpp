@@ -1,4 +1,4 @@
-// What run, check and graph share: the options that choose plugins and change a pipeline, and reading it with all its problems.
+// Shared by run, check and graph: options that choose plugins and change a pipeline, and reading it with all its problems.
 #pragma once
 
 #include <vector>
@@ -15,7 +15,7 @@ void add_plan_options(verb_options&);
 /// A registry over the folders of --plugin-path and the usual ones.
 registry open_registry(verb_options const&);
 
-/// A plan with its objects, and whatever is wrong with either.
+/// A plan with its objects, and the problems of both.
 struct planned {
   plan what;
   std::vector<instance> objects;
@@ -23,7 +23,7 @@ struct planned {
 };
 planned read_planned(verb_options const&, registry&);
 
-/// Prints all problems to standard error; the exit code that they ask for, 0 if there are none.
+/// Prints all problems to standard error. Returns their exit code, 0 if there are none.
 int report_problems(planned const&);
 
 }  // namespace wayfarer::host

@@ -1,4 +1,4 @@
-// A plugin's page for people, in Markdown, from what its descriptor says. Made when Wayfarer is built, so that it can't go stale.
+// A plugin's page in Markdown, generated from its descriptor in each build of Wayfarer, so that it is always up to date.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// wayfarer plugins: what there is to wire together, and what each plugin takes. docs/plugin-abi.md freezes the JSON.
+// wayfarer plugins: lists plugins and describes their ports and parameters. docs/plugin-abi.md fixes the form of the JSON.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -155,7 +155,7 @@ int describe(registry& plugins, std::string const& id, bool json, bool page) {
   plugin const* const found = plugins.find(id);
   if (!found)
     throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
-                        {"'wayfarer plugins list' shows those there are; --plugin-path DIR adds a folder"});
+                        {"'wayfarer plugins list' lists all plugins; --plugin-path DIR adds a folder"});
   if (page)
     std::cout << printable_lines(plugin_page(*found));
   else if (json)
@@ -206,7 +206,7 @@ int list(registry& plugins, bool json) {
     if (good.empty() && broken.empty()) {
       std::cout << "no plugins in";
       for (auto const& f : plugins.folders()) std::cout << " " << printable(f.string());
-      std::cout << (plugins.folders().empty() ? " any folder; say where they are with --plugin-path\n" : "\n");
+      std::cout << (plugins.folders().empty() ? " any folder; give their folder with --plugin-path\n" : "\n");
     }
   }
   return broken.empty() ? 0 : 4;
@@ -217,9 +217,9 @@ int list(registry& plugins, bool json) {
 int plugins_verb(words const& arguments) {
   verb_options o(
       "plugins list|describe|check [ID] [OPTIONS]",
-      "Lists the plugins that pipelines can use; describes one: its ports, and its parameters with type, unit, default "
-      "and range;\nor checks one, by ID or by the path of its library, against the rules of docs/conformance.md.\n"
-      "A library that can't be used is listed with the reason, and makes the exit code 4, as does one that breaks a rule.",
+      "list: the plugins that pipelines can use. describe: the ports of a plugin, and its parameters with type, unit, default\n"
+      "and range. check: whether a plugin, given by ID or by the path of its library, keeps the rules of docs/conformance.md.\n"
+      "A library that can't be used is listed with the reason. The exit code is then 4, and also if a plugin breaks a rule.",
       {"wayfarer plugins list", "wayfarer plugins describe lda", "wayfarer plugins describe lda --json",
        "wayfarer plugins check build/wayfarer_anisotropy.so --set pairs=10"});
   o.positional("ACTION");
@@ -227,11 +227,11 @@ int plugins_verb(words const& arguments) {
   o.named().add_options()("plugin-path",
                           boost::program_options::value<std::vector<std::string>>()->composing()->value_name("DIR"),
                           "look for plugins here first; may be given more than once")(
-      "json", "print JSON; docs/plugin-abi.md says what it holds")("markdown", "describe: print a page for people")(
+      "json", "print JSON; docs/plugin-abi.md describes it")("markdown", "describe: print a page in Markdown")(
       "set", boost::program_options::value<std::vector<std::string>>()->composing()->value_name("PARAM=VALUE"),
       "check: a parameter of the plugin; may be given more than once")(
       "seed", boost::program_options::value<std::uint64_t>()->default_value(0)->value_name("N"),
-      "check: seed of the inputs that are made up")("strict", "check: what is only noted counts as broken");
+      "check: seed of the generated inputs")("strict", "check: treat noted findings as broken");
   if (!o.parse(arguments)) return 0;
   auto const given = o.all("ACTION");
   std::string const action = given.empty() ? "list" : given.front();
@@ -239,7 +239,7 @@ int plugins_verb(words const& arguments) {
   if (action == "list") {
     if (!o.all("ID").empty())
       throw usage_error("'plugins list' takes no name; 'wayfarer plugins describe " + printable(o.required("ID")) +
-                        "' tells about one plugin");
+                        "' describes one plugin");
     registry plugins = open_registry(o);
     return list(plugins, o.has("json"));
   }
@@ -251,8 +251,7 @@ int plugins_verb(words const& arguments) {
   if (action == "check")
     return check_plugin_verb(o.required("ID"),
                              {o.all("plugin-path"), o.all("set"), o.get<std::uint64_t>("seed"), o.has("json"), o.has("strict")});
-  throw usage_error("'plugins' can list, describe and check, but not '" + printable(action) + "'" +
-                    did_you_mean(action, actions));
+  throw usage_error("'plugins' takes list, describe or check, not '" + printable(action) + "'" + did_you_mean(action, actions));
 }
 
 }  // namespace wayfarer::host

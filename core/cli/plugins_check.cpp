@@ -1,4 +1,4 @@
-// wayfarer plugins check: holds a plugin to the rules of docs/conformance.md and says which it breaks.
+// wayfarer plugins check: checks a plugin against the rules of docs/conformance.md and reports the ones that it breaks.
 #include <cstdio>
 #include <iostream>
 
@@ -33,7 +33,7 @@ fs::path library_of(std::string const& id, std::vector<fs::path> const& folders)
     for (auto const& folder : plugins.folders())
       if (fs::exists(fs::symlink_status(folder / file, code))) return folder / file;
   throw advised_error("no plugin '" + printable(id) + "'" + did_you_mean(id, plugins.ids()),
-                      {"'wayfarer plugins list' shows those there are; a library is named by its path, with a '/'"});
+                      {"'wayfarer plugins list' lists all plugins; a library is named by its path, with a '/'"});
 }
 
 json_value as_json(check_report const& r, fs::path const& library) {

@@ -13,8 +13,8 @@ struct check_options {
   bool json = false, strict = false;
 };
 
-/// `name` is an id, or a path if it holds a '/' or ends with ".so". Prints the report; the exit code: 0 keeps the rules, 4 breaks
-/// one (with `strict` also where something was noted), 2 could not be fed.
+/// `name` is an id, or a path if it has a '/' or ends with ".so". Prints the report. The exit code is 0 if the rules are kept, 4
+/// if one is broken (with `strict` also for noted findings), 2 if no input suits the plugin.
 int check_plugin_verb(std::string const& name, check_options const&);
 
 }  // namespace wayfarer::host

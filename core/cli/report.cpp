@@ -1,4 +1,4 @@
-// wayfarer report: a result file as a page to look at.
+// wayfarer report: a result file as an HTML page.
 #include <cstdio>
 #include <fstream>
 
@@ -41,7 +41,7 @@ output_place place_of(fs::path const& result, fs::path const& out, bool force) {
 int report_verb(words const& arguments) {
   verb_options o(
       "report RESULT.h5 [OPTIONS]",
-      "Writes a result file as one HTML page to look at: findings, expectations, maps, curves, tokens, where all came\n"
+      "Writes a result file as one HTML page: findings, expectations, maps, curves, tokens, and where every number came\n"
       "from. The page needs no network and no server; open it in a browser.",
       {"wayfarer report values.h5", "wayfarer report values.h5 --out values.html --node structure --node contrast",
        "wayfarer report large.h5 --max-size 100MB"});
@@ -50,7 +50,7 @@ int report_verb(words const& arguments) {
                           "the page; default: the result's name with .html, in this folder")(
       "node", po::value<std::vector<std::string>>()->value_name("N"), "take the datasets of this node only; may be repeated")(
       "max-size", po::value<std::string>()->default_value("20MB")->value_name("SIZE"),
-      "largest page; larger datasets are cut, and the page says so")("force", "replace an existing file that is no report");
+      "largest page; larger datasets are cut, and the page says so")("force", "replace an existing file that is not a report");
   if (!o.parse(arguments)) return 0;
   if (bundled_page().script.empty())
     throw resource_error(

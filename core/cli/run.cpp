@@ -1,4 +1,4 @@
-// wayfarer run: the whole way from a pipeline file to a result file.
+// wayfarer run: runs a pipeline file and writes the result file.
 #include <algorithm>
 #include <cstdio>
 
@@ -23,10 +23,10 @@ int run_verb(words const& arguments) {
   add_plan_options(o);
   add_result_options(o, about_out);
   o.named().add_options()("threads", po::value<int>()->default_value(0)->value_name("N"),
-                          "threads to use, 0 for all there are; results don't depend on it")(
+                          "threads to use, 0 for all; results don't depend on it")(
       "memory-budget", po::value<std::string>()->value_name("SIZE"),
-      "most memory for activations in flight, such as 512M or 2G; default: a quarter of the machine's")(
-      "resume", "keep finished blocks in OUT.blocks until the result is whole, and go on from those that are there")(
+      "memory limit for activations in flight, such as 512M or 2G; default: a quarter of RAM, but at least one block")(
+      "resume", "keep finished blocks in OUT.blocks until the result is complete, and resume from existing ones")(
       "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress; warnings are shown");
   if (!o.parse(arguments)) return 0;
   int const threads = o.get<int>("threads");
@@ -58,7 +58,7 @@ int run_verb(words const& arguments) {
   for (std::size_t i = 0; i < std::min(outcome.missing.size(), most_lines); ++i)
     std::printf("missing: %s\n", printable(outcome.missing[i]).c_str());
   if (outcome.missing.size() > most_lines)
-    std::printf("missing: %zu more nodes and reasons; 'wayfarer show' tells them\n", outcome.missing.size() - most_lines);
+    std::printf("missing: %zu more nodes and reasons; 'wayfarer show' lists them\n", outcome.missing.size() - most_lines);
   if (outcome.unexplained != 0)
     std::printf("%zu dataset%s values that are not finite and that no plugin explains: see the warnings\n", outcome.unexplained,
                 outcome.unexplained == 1 ? " holds" : "s hold");

@@ -172,7 +172,7 @@ int give_dataset(fs::path const& file, export_form const& form, verb_options con
 int show_verb(words const& arguments) {
   verb_options o(
       "show F.h5 [NODE | NODE/DATASET | 'NODE/DATASET[SLICE]'] [OPTIONS]",
-      "Shows a result file: what ran, how its figures compare with what was expected, and the metrics. With a node, its\n"
+      "Shows a result file: what ran, the comparison with the expected figures, and the metrics. With a node, its\n"
       "datasets; with a dataset, or a slice of one, its values: as tables that fit the terminal, page by page (less, or PAGER)\n"
       "where they are longer than it. A slice has an item for each dimension, by place or by name: an index, a range 5:9 whose\n"
       "end is not included, a label, or ':'.",

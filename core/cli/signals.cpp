@@ -22,9 +22,9 @@
 namespace wayfarer::host {
 namespace {
 
-/// What a run that was told to stop may take to come to rest. Docker kills after 10 seconds, Slurm after 30.
+/// Time limit for a clean stop. Docker kills after 10 seconds, Slurm after 30.
 constexpr unsigned seconds_to_rest = 8;
-/// `timeout` and shells send the same signal to the process and to its group: that is one wish.
+/// `timeout` and shells send the same signal to the process and to its group: that counts as one.
 constexpr double seconds_of_one_wish = 0.5;
 
 struct sigaction before;
@@ -96,7 +96,7 @@ void on_bus_error(int, siginfo_t* info, void*) {
 void handle(int signal, void (*with)(int, siginfo_t*, void*), struct sigaction* old = nullptr) noexcept {
   struct sigaction action {};
   action.sa_sigaction = with;
-  // Calls into the system go on; nothing else interrupts a handler.
+  // System calls are restarted; nothing else interrupts a handler.
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   sigfillset(&action.sa_mask);
   ::sigaction(signal, &action, old);
@@ -145,7 +145,7 @@ void on_end(int signal, siginfo_t*, void*) {
   errno = error;
 }
 
-/// Nobody reads our output any more: that write fails, and the run goes on. Somebody else's signal ends it like any other.
+/// The reader of our output has ended: that write fails, and the run continues. SIGPIPE from another process ends it as usual.
 void on_pipe(int signal, siginfo_t* info, void* context) {
   if (info->si_pid != ::getpid()) on_end(signal, info, context);
 }

@@ -13,12 +13,12 @@ namespace wayfarer::host {
 
 /// Whether standard output may carry colours: a terminal, or a pager on one, and NO_COLOR not set.
 bool colours();
-/// Columns of the terminal: COLUMNS, else what the terminal says, else 100.
+/// Columns of the terminal: COLUMNS, else the terminal's own width, else 100.
 std::size_t terminal_columns();
 /// Whether pictures can be shown: colours, and characters beyond ASCII.
 bool pictures();
 
-/// As format_table, in blocks of columns of which none is wider than `width`, the first `keys` columns before each block.
+/// As format_table, in blocks of columns no wider than `width`. Each block begins with the first `keys` columns.
 std::string format_blocks(std::vector<std::string> const& header, std::vector<std::vector<std::string>> const& rows,
                           std::size_t width, std::size_t keys = 1, cell_colours const& colours = {});
 

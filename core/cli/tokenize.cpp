@@ -1,4 +1,4 @@
-// wayfarer tokenize: what a model makes of a text, or what its tokenizer is.
+// wayfarer tokenize: shows the tokens of a text, or describes a model's tokenizer.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -156,7 +156,7 @@ void print(tokenizer const& t, std::string_view text, tokenize_options const& ho
                     from = title("from byte", text.size()), to = title("to byte", text.size());
   out << "token\n";
   std::size_t n = 0;
-  // Quotes, since spaces are what one wants to see.
+  // Quotes make spaces visible.
   encode_in_parts(t, text, how, [&](encoding const& e) {
     for (std::size_t i = 0; i < e.ids.size(); ++i, ++n) {
       out.column(n, position) << "  ";
@@ -200,14 +200,14 @@ void print_pair(tokenizer const& t, pair_encoding const& e, bool json) {
 int tokenize_verb(words const& arguments) {
   verb_options o(
       "tokenize PLUGIN --path DIR [OPTIONS] [TEXT | -]",
-      "Cuts a text into a model's tokens: ids, what each stands for, and where in the text it is, in bytes. '-' reads the\n"
-      "text from standard input. Without a text, says what the tokenizer is.",
+      "Splits a text into a model's tokens: ids, the text of each, and its place in the text in bytes. '-' reads the\n"
+      "text from standard input. Without a text, describes the tokenizer.",
       {"wayfarer tokenize gpt2 --path gpt2 \"Hello, world!\"", "wayfarer tokenize t5 --path flan-t5-small --json - < text"});
   add_model_options(o);
   o.positional("TEXT");
   o.named().add_options()("json", "print JSON");
-  o.named().add_options()("no-ends", "leave out what the model expects around a text, such as </s>");
-  o.named().add_options()("no-special", "read special tokens that are written out in the text as plain text");
+  o.named().add_options()("no-ends", "omit the tokens that the model expects around a text, such as </s>");
+  o.named().add_options()("no-special", "read special tokens in the text as plain text");
   o.named().add_options()("pair", boost::program_options::value<std::string>()->value_name("TEXT"),
                           "a second text: both in one sequence, as the model reads pairs, with token types");
   if (!o.parse(arguments)) return 0;

@@ -1,4 +1,4 @@
-// wayfarer watch: how far a run is that another process does, with curves of what its parts say.
+// wayfarer watch: shows the progress of a run in another process, with curves of the numbers that its parts report.
 #include <unistd.h>
 
 #include <algorithm>
@@ -77,12 +77,13 @@ std::string picture_of(fs::path const& result, seen_run const& run) {
 int watch_verb(words const& arguments) {
   verb_options o(
       "watch OUT.h5 [OPTIONS]",
-      "Shows how far the run is that writes this result: all of it, each part at work, and the curve of what a part says,\n"
-      "such as a loss. Ends with the run: exit code 0 if the result is there, 3 if the run ended without one.",
+      "Shows the progress of the run that writes this result: the whole run, each active part, and the curve of a number\n"
+      "that a part reports, such as a loss. Ends with the run: exit code 0 if the result is there, 3 if the run ended without "
+      "one.",
       {"wayfarer watch values.h5", "wayfarer watch values.h5 --once"});
   o.positional("OUT.h5");
-  o.named().add_options()("once", "say how far it is, and end")(
-      "interval", po::value<double>()->default_value(1, "1")->value_name("S"), "seconds between two looks");
+  o.named().add_options()("once", "print the progress once, and end")(
+      "interval", po::value<double>()->default_value(1, "1")->value_name("S"), "seconds between updates");
   if (!o.parse(arguments)) return 0;
   fs::path const result = o.required("OUT.h5");
   double const interval = o.get<double>("interval");
@@ -93,16 +94,16 @@ int watch_verb(words const& arguments) {
   for (bool first = true;; first = false) {
     auto const run = look_at_run(result);
     if (run && !run->running)
-      throw data_error(result.string() + ": the run that wrote it was ended before its result was whole, after " +
+      throw data_error(result.string() + ": the run that wrote it ended before its result was complete, after " +
                        (run->states.empty() ? "nothing" : time_of(run->states.back().seconds)) +
-                       "; run it again, with --resume if it ran with that");
+                       "; run it again, with --resume if it had that option");
     if (!run) {
       std::error_code none;
       if (fs::exists(result, none)) {
         if (!result_reader::is_result(result))
-          throw data_error(result.string() + " is no result of Wayfarer, and no run writes it");
+          throw data_error(result.string() + " is not a Wayfarer result, and no run writes it");
         std::cout << printable(result.string())
-                  << (first ? ": is whole; no run writes it" : ": the run has ended, and the result is whole") << std::endl;
+                  << (first ? ": is complete; no run writes it" : ": the run has ended, and the result is complete") << std::endl;
         return 0;
       }
       if (first)

@@ -1,4 +1,4 @@
-// Holds one plugin to the rules of docs/conformance.md. Called by the command line; the plugin runs in child processes only.
+// Checks one plugin against the rules of docs/conformance.md. Called by the command line; the plugin runs in child processes.
 #pragma once
 
 #include <chrono>
@@ -25,7 +25,7 @@ struct check_report {
   std::vector<finding> findings;  ///< broken first, then noted, then not checked
   std::vector<std::string> held;  ///< rules that were checked and not broken, in the order of docs/conformance.md
   std::size_t broken = 0, noted = 0;
-  bool checked = false;  ///< false: there was no input that the plugin could be fed
+  bool checked = false;  ///< false: no input suits the plugin
 };
 
 check_report check_plugin(check_request const&);

@@ -1,5 +1,5 @@
-// Digests and comparisons of what plugins give: equal bytes where that is required, and how far apart where it is not. Pure
-// functions.
+// Digests and comparisons of plugins' results: equal bytes where the rules require that, otherwise the size of the difference.
+// Pure functions.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +29,8 @@ bool same_bytes(tensor const&, tensor const&);
 /// equal, else infinity.
 double relative_distance(tensor const& a, tensor const& b);
 
-/// How far sums that were made in another order may lie apart, relative to the sum of magnitudes of what was added: what float64
-/// does, what float32 does.
+/// Tolerances for sums in another order, relative to the sum of magnitudes of what was added: for float64, and for
+/// float32.
 inline constexpr double rounding64 = 1e-10, rounding32 = 1e-5;
 
 /// Two accumulators of the same items, made in different ways. `magnitudes` holds, for each field that is a sum, the sum of the

@@ -1,4 +1,4 @@
-// What plugins are fed: items made up from the seed, small files of every kind that a path parameter may want, and
+// Inputs for plugins: items generated from the seed, small files of every kind that a path parameter may need, and
 // configurations.
 //
 // Everything is a pure function of the seed. Made in the child process that checks; files lie in a folder that the parent
@@ -43,14 +43,14 @@ std::string_view name_of(item_sort) noexcept;
 std::unique_ptr<source> make_items(item_sort, std::size_t count, std::size_t shortest, std::size_t longest,
                                    std::size_t vocabulary, std::uint64_t seed);
 
-/// Words that made texts hold, each of more than one letter.
+/// The words of generated texts, each of more than one letter.
 std::vector<std::string> made_words();
 
 /// Small files and folders, made when first asked for: documents, texts, vectors, questions, checkpoints.
 class generated_files {
  public:
   generated_files(std::filesystem::path folder, std::uint64_t seed) : folder_(std::move(folder)), seed_(seed) {}
-  /// All there are, in the order in which they are tried for a path that must be given.
+  /// All files, in the order in which they are tried for a required path.
   std::vector<std::filesystem::path> const& all();
   /// A random GPT-2, Llama, T5 or BERT of a few thousand weights in Hugging Face's layout. T5 has no tokenizer; Llama's is
   /// GPT-2's, and its heads share keys; BERT's knows made_words().
@@ -70,10 +70,10 @@ class generated_files {
 using given_values = std::map<std::string, param_value, std::less<>>;
 given_values read_given(plugin const&, std::vector<std::string> const& settings);
 
-/// The plugin's configuration: given values, defaults, and for what must be given the first value that its type allows. Required
+/// The plugin's configuration: given values, defaults, and for required parameters the first value that the type allows. Required
 /// paths are left empty.
 config complete(plugin const&, given_values const&, std::uint64_t seed);
-/// Names of required parameters of type path that nobody has given.
+/// Names of required parameters of type path without a value.
 std::vector<std::string> open_paths(plugin const&, given_values const&);
 
 /// Values worth trying for a parameter: the ends of its range, choices, and some in between.

@@ -1,4 +1,4 @@
-// What a metric must keep to: a pure function of the results that it is wired to.
+// The rules of a metric: it is a pure function of the results that it reads.
 #include <algorithm>
 #include <cmath>
 #include <limits>

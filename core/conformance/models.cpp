@@ -1,4 +1,4 @@
-// What a model must keep to: hooks fire as declared, and an item's numbers depend on nothing but the item, the weights and the
+// The rules of a model: hooks fire as declared, and an item's numbers depend only on the item, the weights and the
 // edits.
 #include <algorithm>
 #include <cmath>
@@ -416,7 +416,7 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
                      } catch (usage_error const&) {
                        return;
                      }
-                     throw violation("readable_weights", "a weight that does not exist is no usage_error");
+                     throw violation("readable_weights", "a weight that does not exist is not a usage_error");
                    }});
   steps.push_back(
       {"encodes", "items cut to 2 tokens, and no items", [=](reporter&) {
@@ -510,7 +510,7 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
            throw violation("logits", "unembed(final_norm(x)) of '" + name + "' is not 'logits'");
        }});
   steps.push_back(
-      {"continued_run", "going on one token at a time, and in two branches", [=](reporter&) {
+      {"continued_run", "continued one token at a time, and in two branches", [=](reporter&) {
          bool const decodes = m->info().family == model_family::encoder_decoder;
          if (!m->info().find_hook("logits")) throw unmet_need("there is no hook 'logits'");
          auto const list = [&](batch& x) -> ragged<std::int32_t>& { return decodes ? x.decoder_tokens : x.tokens; };
@@ -535,7 +535,7 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
              tensor const& mine = got.at("logits", k);
              tensor const theirs = whole.at("logits", items[k]).slice(0, from[k], from[k] + mine.size(0)).clone();
              if (relative_distance(mine, theirs) > rounding)
-               throw violation("continued_run", "logits of a run that went on differ from those of one run over everything");
+               throw violation("continued_run", "logits of a continued run differ from those of one run over everything");
            }
          };
          std::vector<std::size_t> all_items(full.size()), zeros(full.size());

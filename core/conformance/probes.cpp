@@ -1,4 +1,4 @@
-// What a probe must keep to. A block is observed as the host does it: items, one forward pass for exactly the hooks that the
+// The rules of a probe. A block is observed as in the host: items, one forward pass for exactly the hooks that the
 // probe needs, a fresh accumulator, merges in block order.
 #include <algorithm>
 #include <chrono>

@@ -32,7 +32,7 @@ constexpr rule rules[] = {
     {"declared_hooks", "only hooks that needs() names are read, and needs() names hooks that the model has"},
     {"split_invariance", "cutting the items into other blocks leaves rows as they are and sums the same to rounding"},
     {"merge_order", "merge is associative, and an accumulator of no items changes nothing"},
-    {"shared_values", "a sweep's probes measure what they measure alone, whoever made the values that they share"},
+    {"shared_values", "a probe measures the same in a sweep as alone, whichever probe made a shared value"},
     // models
     {"stable_info", "info() is the same from construction on, and agrees with itself"},
     {"hooks_fire", "every hook that info() lists can be captured, in the shape that it declares"},
@@ -43,7 +43,7 @@ constexpr rule rules[] = {
     {"readable_weights", "every weight that info() lists can be read, and has named dimensions"},
     {"encodes", "encode gives token ids of the vocabulary, one list for each item, cut as asked"},
     {"start_states", "starting from the embeddings of the tokens is starting from the tokens"},
-    {"continued_run", "a run that goes on gives what one run over everything gives"},
+    {"continued_run", "a continued run gives the same as one run over everything"},
     {"logits", "logits are the unembedding of the final norm of the last residual state"},
     {"precision", "float64 is computed where it is asked for, and float32 agrees with it to rounding"},
     {"attention_decomposition", "attention is what W_Q, W_K, W_V, W_O and the biases say, and the key bias changes nothing"},
@@ -60,7 +60,7 @@ std::span<rule const> all_rules() noexcept {
 
 std::string documentation_of(std::string_view name) {
   if (std::none_of(std::begin(rules), std::end(rules), [&](rule const& r) { return r.name == name; }))
-    throw plugin_error("'" + std::string(name) + "' is no rule of docs/conformance.md");
+    throw plugin_error("'" + std::string(name) + "' is not a rule of docs/conformance.md");
   return "docs/conformance.md#" + std::string(name);
 }
 

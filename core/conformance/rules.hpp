@@ -1,4 +1,4 @@
-// The rules that `wayfarer plugins check` holds a plugin to. Names are stable: messages quote them, and docs/conformance.md has a
+// The rules of `wayfarer plugins check`. Names are stable: messages quote them, and docs/conformance.md has a
 // section of that name for each. Pure data.
 #pragma once
 
@@ -15,7 +15,7 @@ struct rule {
 
 /// All rules, in the order of docs/conformance.md.
 std::span<rule const> all_rules() noexcept;
-/// "docs/conformance.md#split_invariance". Throws plugin_error for a name that is no rule: every finding must be looked up.
+/// "docs/conformance.md#split_invariance". Throws plugin_error for an unknown rule: every finding must have a section.
 std::string documentation_of(std::string_view rule);
 
 }  // namespace wayfarer::host::conformance

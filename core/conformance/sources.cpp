@@ -1,4 +1,4 @@
-// What a source must keep to: read is a pure function of the range, and gives what info() says.
+// The rules of a source: `read` is a pure function of the range, and agrees with info().
 #include <algorithm>
 
 #include <wayfarer/error.hpp>

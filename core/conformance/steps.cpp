@@ -159,9 +159,9 @@ class child_side {
     } catch (std::bad_alloc const&) {
       out.broken(rule, "memory ran out");
     } catch (std::exception const& e) {
-      out.broken("typed_errors", std::string("threw an exception that is no wayfarer::error: ") + e.what());
+      out.broken("typed_errors", std::string("threw an exception that is not a wayfarer::error: ") + e.what());
     } catch (...) {
-      out.broken("typed_errors", "threw something that is no exception");
+      out.broken("typed_errors", "threw something that is not an exception");
     }
   }
 };

@@ -1,7 +1,7 @@
-// Steps of a check, each run in a child process so that a crash or a hang of the plugin is one more finding and not the end.
+// Steps of a check. Each runs in a child process, so that a crash or a hang of the plugin is a finding and the check continues.
 //
-// While there are children the parent does not load the plugin and starts no thread: it forks, follows what the child says over a
-// pipe, and forks again after the step in which a child was lost. Called by the main thread.
+// While there are children, the parent does not load the plugin and starts no thread. It forks, reads the child's messages from a
+// pipe, and forks again after a step that ended the child. Called by the main thread.
 #pragma once
 
 #include <chrono>
@@ -34,7 +34,7 @@ struct unmet_need : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// How the child tells the parent.
+/// How the child reports to the parent.
 class reporter {
  public:
   explicit reporter(int to) : to_(to) {}

@@ -102,7 +102,7 @@ void add_parameter_steps(std::vector<step>& steps, workbench& bench, std::functi
       steps.push_back({"parameter_range", name + " = " + t.text,
                        [=](reporter& out) { out.digest(parameter_key(name, t.text), outcome(c)); }, true});
     }
-    // A parameter that nobody reads is not missed when it is not there.
+    // If the plugin never reads a parameter, it does not notice that the parameter is missing.
     steps.push_back({"parameter_is_used", name + " left out",
                      [=](reporter& out) {
                        auto values = base.values();

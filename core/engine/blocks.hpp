@@ -1,7 +1,7 @@
-// Finished blocks of a sweep on disk, so that a run that was killed goes on where it was: `wayfarer run --resume`.
+// Finished blocks of a sweep on disk, so that a killed run can be resumed: `wayfarer run --resume`.
 //
 // A block's accumulators are one file, named by the digest of everything that determines them and by its items, and published by
-// write, fsync and rename: whole or not there, and the same whoever made it. Any thread may load and save, each block once. Other
+// write, fsync and rename: complete or absent, and the same from every run. Any thread may load and save, each block once. Other
 // runs may share the folder, and may take blocks or the folder away at any time: what is missing is made again.
 #pragma once
 

@@ -35,7 +35,7 @@ console::part::~part() {
 }
 
 void console::part::at(std::size_t done, std::size_t total, std::string_view note) {
-  // Whoever works must not wait: what comes too often is passed over, but for the last.
+  // Work must not wait for the display: updates that come too often are dropped, except the last.
   std::unique_lock lock(to_.mutex_, std::defer_lock);
   if (done == total)
     lock.lock();

@@ -1,7 +1,7 @@
-// What a run tells people while it works: one line on a terminal that keeps changing, plain lines elsewhere, nothing when quiet.
+// A run's progress display: one changing line on a terminal, plain lines elsewhere, nothing when quiet.
 //
-// Written to standard error, so that standard output holds findings only. Called from any thread. A thread of its own shows how
-// far the run is within a second, even while a long block says nothing.
+// Writes to standard error, so that standard output has only findings. Called from any thread. A separate thread updates the
+// display every second, even during a long block.
 #pragma once
 
 #include <chrono>
@@ -23,23 +23,23 @@ namespace wayfarer::host {
 
 class console {
  public:
-  /// Quiet: warnings only are kept, nothing is printed.
+  /// Quiet: warnings are kept, nothing is printed.
   explicit console(bool quiet);
   ~console();  ///< leaves the terminal on a fresh line
 
-  /// The run begins, and has this many parts: every node but sources by itself, a pass that nodes share once.
+  /// The run begins with this many parts: one for every node except sources, and one for each shared pass.
   void begin(std::size_t parts);
 
-  /// Lets `wayfarer watch` see how far the run is, also a quiet one. Before `begin`.
+  /// Publishes the progress for `wayfarer watch`, also for a quiet run. Before `begin`.
   void publish(std::filesystem::path const& result);
 
-  /// One part at work. When it goes, the part is done.
+  /// One active part. Its destructor ends the part.
   class part;
   /// A part, shown under its name. Must not outlive the console.
   std::unique_ptr<part> start(std::string name);
   /// A line that stays: a node is done.
   void line(std::string_view text);
-  /// What was said before is not said again.
+  /// Each message is printed once.
   void warn(std::string_view node, std::string_view message);
   /// "node: message", in the order in which they came.
   std::vector<std::string> warnings() const;

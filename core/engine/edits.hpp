@@ -18,12 +18,12 @@
 
 namespace wayfarer::host {
 
-/// Most tokens of an item.
+/// Maximum number of tokens of an item.
 struct item_lengths {
   std::size_t tokens = 0, decoder = 0;
 };
 
-/// Everything that can be wrong with a node's edits before it runs: hooks that the model lacks, heads, items, pairs outside the
+/// Finds all mistakes in a node's edits before it runs: unknown hooks, heads and items, pairs outside the
 /// source, positions that no item has, values of files that don't fit. `values`: for each edit the value from a file, undefined
 /// for others. `longest`: no item of the host's passes is longer; 0 where that is not known.
 void check_edits(plan_node const&, model_info const&, source_info const&, std::vector<tensor> const& values, item_lengths longest,
@@ -41,7 +41,7 @@ class edit_set {
   edit_set(plan_node const&, std::vector<tensor> values, model const& over, source const& data, item_range observed);
 
   bool empty() const noexcept { return edits_.empty(); }
-  /// What a block's passes came to and changed. Lives as long as the block's request.
+  /// Which edits a block's passes reached and applied. Lives as long as the block's request.
   struct block_counts;
   /// The changes for a block of these items, with the forward passes over their pairs done.
   std::vector<hook_edit> for_block(item_range, std::shared_ptr<block_counts>&) const;

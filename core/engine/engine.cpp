@@ -185,7 +185,7 @@ std::size_t run::blocks_in_flight(std::size_t block, std::uint64_t block_bytes) 
   std::size_t const most = 2 * threads_;
   if (block_bytes == 0) return most;
   if (options_.memory_budget == 0) {
-    // Nobody said how much, so that a part of the machine must do, and one block always runs.
+    // No --memory-budget: use a quarter of RAM, but always allow one block.
     std::uint64_t const machine = std::uint64_t(::sysconf(_SC_PHYS_PAGES)) * std::uint64_t(::sysconf(_SC_PAGESIZE));
     return std::clamp<std::size_t>(machine / 4 / block_bytes, 1, most);
   }
@@ -299,7 +299,7 @@ std::vector<results> run::finish_step(task const& t, std::vector<member> const& 
     results r;
     with_place(o.name, [&] { o.what->finish(sums, r, context); });
     out.push_back(std::move(r));
-    // Nobody reads the sums again, and other probes' may be large.
+    // The sums are not read again, and those of other probes may be large.
     if (!o.sums.fields().empty()) watching[next - 1].sums = accumulator(0);
   }
   return out;
@@ -589,7 +589,7 @@ void run::tell_gaps(run_outcome& outcome) {
   for (std::size_t i = 0; i < states_.size(); ++i) {
     std::string const& node = plan_.nodes[i].name;
     std::string const& spoiled = states_[i].why_no_reason;
-    // What came to nothing in the results is told of all the same.
+    // Report activations that are not finite even if all results are.
     if (states_[i].gaps.empty() && !states_[i].spoiled.empty()) talk_.warn(node, states_[i].spoiled);
     struct shared_reason {
       not_finite sum;
@@ -725,7 +725,7 @@ std::string kept_when_stopped(plan const& p, run_options const& options) {
       kept += (kept.empty() ? "" : " and ") + n.parameters["train.state"].text() + (kept.empty() ? " keeps" : "") +
               " the training of '" + n.name + "'";
   return "; no result is written, and " + (kept.empty() ? std::string("nothing is kept: --resume keeps finished blocks")
-                                                        : kept + ": run the same command again to go on");
+                                                        : kept + ": run the same command again to resume");
 }
 
 std::string describe(not_finite const& g) {

@@ -1,7 +1,7 @@
 // Runs a plan: a oneTBB flow graph with one node for each plan node and one serial writer.
 //
-// Called once by the main thread. Nodes run as soon as what they are wired to is done; probes that can share a forward pass share
-// one sweep. Results reach the writer in plan order, whatever order they are made in.
+// Called once by the main thread. A node runs as soon as its inputs are done. Probes that can share a forward pass share
+// one sweep. Results reach the writer in plan order, even if they are finished in another order.
 #pragma once
 
 #include <cstddef>
@@ -21,14 +21,14 @@ namespace wayfarer::host {
 struct run_options {
   std::filesystem::path out;
   std::size_t threads = 0;          ///< 0: as many as the process may use
-  std::uint64_t memory_budget = 0;  ///< bytes for blocks in flight, 0: a quarter of the machine's, and two blocks a thread
-  bool resume = false;              ///< keeps finished blocks beside `out` until it is whole, and uses those that are there
+  std::uint64_t memory_budget = 0;  ///< bytes for blocks in flight, 0: a quarter of RAM; at most two blocks per thread
+  bool resume = false;              ///< keeps finished blocks beside `out` until it is complete, and reuses existing ones
 };
 
 /// "4 of 5 values are not finite (2 NaN)".
 std::string describe(not_finite const&);
 
-/// What a run leaves for its last lines.
+/// What a run's last lines report.
 struct run_outcome {
   std::vector<verdict> verdicts;
   std::vector<std::string> missing;  ///< a line for each node and reason that its datasets give for values that are not finite
@@ -38,13 +38,13 @@ struct run_outcome {
   std::exception_ptr failure;  ///< of the first metric that failed; it and what needs it are left out of the file
 };
 
-/// What to say after "stopped by SIGINT": what a run leaves that is not ended by itself, and how to go on.
+/// The text after "stopped by SIGINT": what a stopped run keeps, and how to resume.
 std::string kept_when_stopped(plan const&, run_options const&);
 
-/// Runs all nodes and writes the result file. Throws the first error in plan order, after everything has come to rest; no file is
-/// left then, and an older one of that name stays as it was. Where metrics alone fail, all else is written
-/// (run_outcome::failure). Once something has run out (disk, memory) the rest is stopped, and `stopped` comes out when a signal
-/// asked for it (wayfarer/stopping.hpp).
+/// Runs all nodes and writes the result file. Throws the first error in plan order, after all work has stopped. Then no new file
+/// is left, and an older one of that name stays unchanged. If only metrics fail, everything else is written
+/// (run_outcome::failure). When disk or memory is exhausted, the other work is stopped. `stopped` is thrown if a signal asked to
+/// stop (wayfarer/stopping.hpp).
 run_outcome run_plan(plan const&, std::vector<instance>&, run_options const&, console&);
 
 }  // namespace wayfarer::host

@@ -1,4 +1,4 @@
-// Compares what a run measured with what was published or derived. Pure functions over finished results.
+// Compares a run's figures with published or derived ones. Pure functions over finished results.
 #pragma once
 
 #include <functional>

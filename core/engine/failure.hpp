@@ -1,4 +1,4 @@
-// Adds where something went wrong to an error on its way out, keeping its type and so its exit code.
+// Adds the place of a failure to an exception, and keeps its type and exit code.
 #pragma once
 
 #include <new>
@@ -10,8 +10,8 @@
 
 namespace wayfarer::host {
 
-/// Rethrows the exception in flight with "place: " before its message. What is no error of ours becomes a plugin_error, and
-/// memory that ran out a resource_error.
+/// Rethrows the current exception with "place: " before its message. A foreign exception becomes a plugin_error, and
+/// std::bad_alloc a resource_error.
 [[noreturn]] inline void rethrow_with_place(std::string const& place) {
   try {
     throw;
@@ -24,13 +24,13 @@ namespace wayfarer::host {
   } catch (resource_error const& e) {
     throw resource_error(place + ": " + e.what());
   } catch (stopped const&) {
-    throw;  // nobody's fault, so without a place
+    throw;  // not an error, so without a place
   } catch (std::bad_alloc const&) {
     throw resource_error(place + ": memory ran out; use fewer --threads, a smaller block, or fewer hooks");
   } catch (std::exception const& e) {
     throw plugin_error(place + ": the plugin failed: " + e.what());
   } catch (...) {
-    throw plugin_error(place + ": the plugin threw something that is no exception");
+    throw plugin_error(place + ": the plugin threw something that is not an exception");
   }
 }
 

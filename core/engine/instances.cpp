@@ -29,7 +29,7 @@ void make(plan_node const& node, config const& parameters, std::vector<instance>
       mine.model = node.what->create<model>(parameters);
       for (auto const& w : node.wires) mine.trains = mine.trains || w.port == "train.source";
       if (mine.trains && !dynamic_cast<trainable_model const*>(mine.model.get()))
-        throw plugin_error("it declares the port train.source but is no trainable_model");
+        throw plugin_error("it declares the port train.source but is not a trainable_model");
       return;
     case plugin_kind::probe:
       mine.probe = node.what->create<probe>(parameters);
@@ -90,7 +90,7 @@ void check_sweep(plan_node const& node, instance const& mine, model const* m, so
     if (!shaped(other, next)) return;
     auto const refuse = [&](std::string const& what) {
       throw usage_error("'sweep' changes " + what + " between " + node.name_of_combination(0) + " and " +
-                        node.name_of_combination(c) + ", so that their results can't be put together; make nodes of them");
+                        node.name_of_combination(c) + ", so their results can't be combined; make separate nodes of them");
     };
     for (auto const* side : {&first, &next})
       for (auto const& [name, f] : side->fields()) {
@@ -181,7 +181,7 @@ std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
       combination = 0;
       if (!node.edits.empty() && m && data) {
         all[i].edit_values = read_edit_values(node, problems);
-        // A probe that asks for no hook makes its own passes, which may go on beyond the items.
+        // A probe that asks for no hook makes its own passes, which may be longer than the items.
         item_lengths const longest = all[i].hooks.empty() ? item_lengths{} : bound_of(node, data->info(), m->info());
         check_edits(node, m->info(), data->info(), all[i].edit_values, longest, problems);
       }
@@ -205,7 +205,7 @@ std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
     } catch (std::exception const& e) {
       report(std::string("the plugin failed: ") + e.what() + " (" + node.what->library().string() + ")", 4);
     } catch (...) {
-      report("the plugin threw something that is no exception (" + node.what->library().string() + ")", 4);
+      report("the plugin threw something that is not an exception (" + node.what->library().string() + ")", 4);
     }
   }
   return all;

@@ -1,4 +1,4 @@
-// The plan's plugins as objects: constructed, asked for their hooks, and held for the run. Nothing heavy is loaded yet.
+// The plan's plugins as objects: constructed, asked for their hooks, and kept for the run. No weights are loaded yet.
 //
 // Made by the main thread, for `check` as well as for `run`. Problems are added to the plan's list, with places, so that a hook
 // that the model lacks shows up beside a misspelt parameter.
@@ -32,7 +32,7 @@ struct instance {
   instance const& at(std::size_t combination) const { return combination == 0 ? *this : more[combination - 1]; }
 };
 
-/// Most tokens of an item, as far as can be known before items are read; 0 where nothing bounds them.
+/// Limit of an item's tokens, as far as it is known before items are read; 0 if there is none.
 item_lengths bound_of(plan_node const&, source_info const&, model_info const&) noexcept;
 
 /// Nodes that run together: the probes of one sweep, or a single node, in plan order.
@@ -42,7 +42,7 @@ struct task {
 /// Probes share a sweep if they see the same forward passes: the same model, source, items, cut, block, precision and edits.
 std::vector<task> tasks_of(plan const&);
 
-/// What running the plan will take, as far as can be known before. Zero tokens where nothing bounds an item's length.
+/// Estimate of the plan's memory and file sizes before it runs. Zero tokens if nothing limits an item's length.
 struct forecast {
   /// Of one node.
   struct part {
@@ -68,22 +68,22 @@ struct forecast {
 /// (pipeline/facts.hpp): afterwards the plan's parameters are what is run.
 std::vector<instance> make_instances(plan&, std::vector<problem>&);
 
-/// What a model's files make the user want to know: the node, and one sentence.
+/// A note about a model's files for the user: the node, and one sentence.
 struct file_remark {
   std::size_t node = 0;
   std::string text;
 };
-/// Lets the models that were read from others' files look at their headers, without any weight: what a run would refuse of them
-/// becomes a problem now, and so does a text that goes to a model without a tokenizer. What is worth knowing is returned.
+/// Reads the headers of the models' files, without weights. Problems are added for what a run would refuse, and for a text
+/// source wired to a model without a tokenizer. Returns the notes.
 std::vector<file_remark> look_at_files(plan const&, std::vector<instance> const&, std::vector<problem>&);
 
 /// Items a block of a probe's sweep: the node's own `block`, else as many as some thousand tokens hold, from 1 to 64. Depends on
 /// the plan and the items alone, since the order of sums does.
 std::size_t block_items(plan_node const&, std::size_t longest) noexcept;
-/// The items that a probe looks at.
+/// The items that a probe reads.
 item_range items_of(plan_node const&, source_info const&) noexcept;
 
-/// Most bytes that these hooks hold for one item.
+/// Maximum number of bytes of these hooks for one item.
 std::uint64_t item_bytes(plan_node const&, model_info const&, hook_set const&, item_lengths const&) noexcept;
 /// Bytes of the rows that a probe keeps for one item.
 std::uint64_t row_bytes(probe const&, probe_context const&);

@@ -92,7 +92,7 @@ void progress_file::add(progress_state const& s) noexcept {
     // One write: a reader sees whole lines, but for a full disk.
     if (::write(file_.descriptor, line.data(), line.size()) < 0) return;
   } catch (std::exception const&) {
-    // Nobody is to lose a run for a line of progress.
+    // A progress line that can't be written must not end the run.
   }
 }
 

@@ -1,8 +1,8 @@
-// How far a run is, for other processes to see: `wayfarer watch`.
+// A run's progress, readable by other processes: `wayfarer watch`.
 //
 // A run appends a line of JSON about once a second to a file beside its result, ".NAME.progress.tmp.PID.RANDOM", holds a lock on
 // it, and removes it when it ends. A file without a lock was left by a run that was killed; the next run of that name removes it.
-// Whatever goes wrong with it is no fault of the run, which goes on without. One thread at a time.
+// If the file can't be written, the run continues without it. One thread at a time.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +41,7 @@ struct seen_run {
   bool running = false;
   std::vector<progress_state> states;  ///< in the order in which they were written
 };
-/// What the run that writes this result has said so far; nothing if there is none. Throws data_error for a file that no run
+/// The progress so far of the run that writes this result; nothing if there is none. Throws data_error for a file that no run
 /// wrote.
 std::optional<seen_run> look_at_run(std::filesystem::path const& result);
 

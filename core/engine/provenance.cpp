@@ -60,7 +60,7 @@ std::vector<possible_input> digest_inputs(plan const& p) {
       bool const folder = fs::is_directory(given, ignored);
       if (folder) {
         for (auto const& entry : fs::directory_iterator(given, ignored))
-          // What may not be read is not read; whoever needs it says so.
+          // Files without permission are skipped; the plugin that needs one reports it.
           if (entry.is_regular_file(ignored) && ::access(entry.path().c_str(), R_OK) == 0) files.push_back(entry.path());
         std::sort(files.begin(), files.end());
       } else if (fs::is_regular_file(given, ignored)) {

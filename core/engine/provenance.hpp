@@ -1,4 +1,4 @@
-// Where a result came from: digests of the files it read, the key of each node, and what it ran on. Main thread, before the run.
+// Provenance of a result: digests of its input files, the key of each node, and the machine. Main thread, before the run.
 #pragma once
 
 #include <string>
@@ -34,7 +34,7 @@ std::vector<std::string> node_keys(plan const&, std::vector<possible_input> cons
 /// For each node the first node that is the same model, read from the same bytes; itself if there is none.
 std::vector<std::size_t> same_models(plan const&, std::vector<possible_input> const&);
 
-/// SHA-256 over the program, the SDK and the plan's plugins, as files: what no version number tells.
+/// SHA-256 over the files of the program, the SDK and the plan's plugins, since versions alone do not identify a build.
 std::string digest_code(plan const&);
 
 /// Versions of Wayfarer and of the libraries that numbers or files depend on.

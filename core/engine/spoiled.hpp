@@ -1,5 +1,5 @@
-// Values of a model's activations that no reason of a probe's can explain: not finite, or so large that float32 can't hold what
-// is computed from them. An edit may bring them, or damaged weights.
+// Values of a model's activations that a probe's reasons don't explain: not finite, or so large that float32 can't hold results
+// computed from them. Edits or damaged weights cause them.
 //
 // Counted by the threads of a sweep, block by block, in fields of an accumulator that is merged and kept like those of the
 // probes. Read by the engine's task when the sweep is over.
@@ -16,7 +16,7 @@
 
 namespace wayfarer::host {
 
-/// What is wrong with some numbers.
+/// The kinds of bad values among some numbers.
 struct oddity {
   bool not_finite = false, too_large = false;  ///< the second: finite, but beyond 1e18 in float32
   bool any() const noexcept { return not_finite || too_large; }
@@ -30,7 +30,7 @@ void define_spoiled(accumulator&, hook_set const& captured);
 /// Counts the items of a block, hook by hook.
 void count_spoiled(activations const&, hook_set const& captured, model_info const&, std::size_t items, accumulator& counts);
 
-/// The same results with another reason for values that are not finite, where `gets` says so.
+/// The same results, with another reason for values that are not finite in the datasets selected by `gets`.
 results with_reason(results&&, std::string const& why, std::function<bool(std::string const& dataset)> const& gets);
 
 /// What a sweep found.

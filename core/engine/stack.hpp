@@ -1,5 +1,5 @@
-// Nodes that are run more than once, for the steps of a trained model or the values of a swept parameter, and their results put
-// together under one more dimension for each.
+// Nodes that run more than once, for the steps of a trained model or the values of a swept parameter. Their results are stacked,
+// with one more dimension for each.
 //
 // Pure functions, called by the engine's tasks.
 #pragma once

@@ -76,7 +76,7 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
     with_place(o.name, [&] { o.what->shape(sums, context); });
     out.sums.push_back(std::move(sums));
   }
-  // What edits did, and what the model gave, travels with the probes' sums, so that a run that goes on knows it of the blocks
+  // What edits did, and what the model gave, travels with the probes' sums, so that a resumed run knows it of the blocks
   // that are there.
   define_counts(plan, captured_by(observers), out.sums.emplace_back(items.size()));
   if (plan.blocks) {

@@ -47,8 +47,8 @@ struct sweep_plan {
   block_store const* blocks = nullptr;  ///< where finished blocks are kept and found; null: nowhere
 };
 
-/// Most tokens of any item after encoding and cutting; zero without a model. Blocks are encoded side by side, each alone in its
-/// thread's memory: cheap next to a forward pass.
+/// Maximum number of tokens of an item after encoding and cutting; zero without a model. Blocks are encoded in parallel, each
+/// with the memory of its thread: cheap next to a forward pass.
 /// Counts the texts that were cut or are empty, too.
 item_lengths longest_of(sweep_plan const&, class text_counts&);
 

@@ -1,5 +1,5 @@
-// What a run and `check` say of the texts that they read: which were cut, which are empty, what a source or tokenizer wants
-// known.
+// Messages of a run and of `check` about the texts that they read: how many were cut or are empty, and notes of sources and
+// tokenizers.
 //
 // Called by the engine while it measures items, from any thread, and by `check` on the main thread.
 #pragma once
@@ -17,7 +17,7 @@
 
 namespace wayfarer::host {
 
-/// What became of the items of a pass. Counted from several threads.
+/// Counts the cut and empty items of a pass. Several threads count.
 class text_counts {
  public:
   /// `most`: how many tokens the model reads; 0: nothing counts as cut.
@@ -37,13 +37,13 @@ class text_counts {
 
 /// The tokens that a model reads, if `max_tokens` does not cut before.
 std::size_t most_tokens(model_info const&, std::size_t max_tokens) noexcept;
-/// Whether a probe sees nothing of what a text has beyond the model's tokens.
+/// Whether a probe ignores the part of a text beyond the model's limit.
 bool loses_cut_text(probe const&, hook_set const&) noexcept;
 /// A tokenizer's notes; none if there is no tokenizer.
 std::vector<std::string> notes_of(tokenizer const*);
 
-/// What can be said before weights are loaded: notes of sources, and for each pass over texts or tokens the counts of its first
-/// items, as the model reads them. Each once. Items that it refuses are added to the problems.
+/// Messages that need no weights: notes of sources, and for each pass over texts or tokens the counts of its first
+/// items, as the model reads them. Each once. Items that the model refuses are added to the problems.
 std::vector<file_remark> remarks_of(plan const&, std::vector<instance> const&, std::vector<problem>&);
 
 }  // namespace wayfarer::host

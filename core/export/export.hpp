@@ -1,4 +1,4 @@
-// What a result gives to other programs: `wayfarer export`, and `show --csv`, `--json` and `--npy`.
+// Results as files for other programs: `wayfarer export`, and `show --csv`, `--json` and `--npy`.
 //
 // A form is a file format or what one other tool reads. It makes files of a node's datasets, in memory: the child that reads the
 // result makes them, and the program writes them. One file of code for each form; to add one, write it and name it in the table
@@ -37,7 +37,7 @@ struct export_file {
 struct export_form {
   char const* name;
   char const* about;
-  /// Throws usage_error where a node holds nothing that the form can take, and says what it needs.
+  /// Throws usage_error if no dataset of the node suits the form, and says what it needs.
   std::vector<export_file> (*files)(export_node const&);
   /// One dataset as one file; null where a form has none.
   std::string (*table)(named_slice const&);

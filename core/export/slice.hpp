@@ -1,4 +1,4 @@
-// Which part of a dataset is meant: "lens/top_tokens[0,:,:,-1]", "maps/pattern[head=3,token=5:9,topic='sport']".
+// Selects a part of a dataset: "lens/top_tokens[0,:,:,-1]", "maps/pattern[head=3,token=5:9,topic='sport']".
 //
 // An item stands for one dimension, by its place or by its name: an index (negative ones count from the end), a range whose end
 // is not included, a label, or ':' for all of it. '...' stands for the dimensions between the items before and after it. What no
@@ -36,7 +36,7 @@ struct dataset_name {
 /// Throws usage_error that says where a slice is malformed.
 dataset_name parse_dataset_name(std::string_view text);
 
-/// A dimension of which one index was taken, and which is therefore gone.
+/// A dimension that was removed by selecting one index.
 struct taken_index {
   std::string dimension;
   std::size_t index = 0;

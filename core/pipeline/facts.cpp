@@ -84,7 +84,7 @@ class binding {
         agreed.push_back(f);
     if (agreed.empty()) {
       complain(node_.at, inputs_disagree());
-      return put(brought_.front().front().value);  // whatever reads this node need not be reported as well
+      return put(brought_.front().front().value);  // so that nodes that read this one report no further problem
     }
     if (is_swept(node_, d_.name)) {
       auto const s = std::find_if(node_.sweep.begin(), node_.sweep.end(), [&](auto const& one) { return one.name == d_.name; });

@@ -1,8 +1,8 @@
-// What sources and models say of themselves, on its way along the wires of a plan to the parameters that are bound to it.
+// Facts that sources and models give, and their way along the connections of a plan to the parameters bound to them.
 //
-// Used by the main thread while the plan's objects are made, in the plan's order: what a node is wired to has spoken before the
-// node is made. A parameter bound to a fact (`wf::param(...).fact("topics")`) takes the fact's value where the user gives none;
-// another value that the user gives is a problem, as is a fact on which the node's inputs do not agree.
+// Used by the main thread while the plan's objects are made, in the plan's order: a node's inputs have given their facts before
+// the node is made. A parameter bound to a fact (`wf::param(...).fact("topics")`) takes the fact's value if the user gives none.
+// It is a problem if the user gives another value, or if the node's inputs disagree on a fact.
 #pragma once
 
 #include <map>
@@ -21,7 +21,7 @@ struct stated_fact {
   param_value value;
   std::string by;
 };
-/// The facts that hold at a node. One fact has several values where inputs differ and nobody between has chosen.
+/// The facts that hold at a node. A fact has several values if inputs differ and no node between has chosen one.
 using known_facts = std::map<std::string, std::vector<stated_fact>, std::less<>>;
 
 /// Puts the facts of the nodes before it (`known`, one for each node of the plan) into the parameters of node `i`. Contradictions

@@ -23,7 +23,7 @@
 
 namespace wayfarer::host {
 
-/// Where something stands in the pipeline file, counted from 1; 0 where it came from --set.
+/// A place in the pipeline file, counted from 1; 0 for a value from --set.
 struct place {
   std::size_t line = 0, column = 0;
 };
@@ -90,7 +90,7 @@ struct swept_parameter {
   std::vector<std::string> given;  ///< as they were written, for labels and messages
 };
 
-/// Most combinations of a node's `sweep:`.
+/// Limit of the combinations of a node's `sweep:`.
 inline constexpr std::size_t max_combinations = 1000;
 
 struct plan_node {
@@ -155,7 +155,7 @@ struct plan {
   std::vector<std::pair<std::string, std::string>> overrides;  ///< --set, as given
 };
 
-/// Most bytes of a pipeline file.
+/// Limit of a pipeline file's size in bytes.
 inline constexpr std::size_t max_pipeline_bytes = std::size_t{4} << 20;
 
 /// Reads and checks a pipeline file. Problems, sorted by place, are added to `problems`; the plan holds whatever was sound.
@@ -172,8 +172,8 @@ plan plan_of_text(std::filesystem::path const& file, std::string text, std::vect
 std::string format_problems(std::filesystem::path const& file, std::vector<problem> const&);
 /// By place in the file; what came from --set last.
 void sort_problems(std::vector<problem>&);
-/// What the program ends with: 0 if there are none, else the lowest, since a wrong pipeline (2) outweighs what may only follow
-/// from it.
+/// The program's exit code: 0 if there are no problems, else the lowest, since a wrong pipeline (2) may be the cause of the
+/// others.
 int exit_code_of(std::vector<problem> const&) noexcept;
 
 /// The complete configuration as JSON with sorted keys: same plan, same text. Paths stand as they were written, so that the text

@@ -161,7 +161,7 @@ param_value pack(param_type type, std::vector<param_value> const& all) {
 
 [[noreturn]] void bad_default(param_descriptor const& p) {
   throw plugin_error("the default of its parameter '" + std::string(p.name) + "' is not " + expected(p) +
-                     "; ask the plugin's author to mend the schema");
+                     "; ask the plugin's author to correct the schema");
 }
 
 }  // namespace
@@ -296,7 +296,7 @@ std::vector<host_key> host_key_table(plugin_kind kind, std::span<port_descriptor
       {"items", "range", "all", "items to read: 500 for the first 500, 100:500 for items 100 to 499"},
       {"max_tokens", "integer", "the model's limit", "tokens that every item is cut to, at least 1"},
       {"block", "integer", "some 4,000 tokens", "items that one forward pass takes, at least 1"},
-      {"edits", "list", "none", "changes of activations on their way: [{hook: blocks.0.hook_mlp_out, set: zero}]"},
+      {"edits", "list", "none", "changes of activations during the forward pass: [{hook: blocks.0.hook_mlp_out, set: zero}]"},
       {"precision", "text", "f32", "of the forward pass: f32, f64 or bf16"},
       {"sweep", "map", "none", "values for some parameters, each combination run: {parameter: [first, second]}"},
   };

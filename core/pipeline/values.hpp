@@ -1,6 +1,6 @@
-// Turning what a pipeline file says into the typed value that a plugin's schema asks for.
+// Converts values of a pipeline file into the types of a plugin's schema.
 //
-// Used by the main thread while a plan is read. Failures are messages without a place: the caller knows where the value stands.
+// Used by the main thread while a plan is read. Error messages have no place in the file; the caller adds it.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ std::optional<double> real_of(std::string_view text);
 /// true, false, yes, no, on, off.
 std::optional<bool> boolean_of(std::string_view text);
 
-/// What was found, for "..., got 'ten'".
+/// The given value, for "..., got 'ten'".
 std::string found(yaml_value const&);
 /// What a parameter takes: "an integer from 1 to 1000000".
 std::string expected(param_descriptor const&);

@@ -1,4 +1,4 @@
-// YAML as a bounded tree with the place of everything, and nothing else of YAML.
+// A small subset of YAML as a bounded tree that knows the place of every value.
 //
 // Used by the main thread while a plan is read. yaml-cpp's own nodes lose duplicate keys and expand aliases, and its parser
 // recurses; this listens to the parser's events instead and stops them at the limits below. Aliases and tags are refused: a

@@ -72,7 +72,7 @@ class checker {
     check_text(d.build_id, "the build id", longest_line);
     auto const own = check_text(d.id, "the id", longest_line);
     if (!is_plugin_id(own))
-      broken("its id " + in_quotes(own) + " is no plugin id",
+      broken("its id " + in_quotes(own) + " is not a plugin id",
              "use a lower-case letter, then lower-case letters, digits and '_', at most 64");
     if (own != id)
       refuse("holds the plugin '" + std::string(own) + "', but its file name says '" + std::string(id) +
@@ -111,7 +111,8 @@ class checker {
     auto const& d = *static_cast<plugin_descriptor const*>(at);
     if (there < sizeof d.magic || std::memcmp(d.magic, descriptor_magic, sizeof d.magic) != 0)
       refuse(
-          "wrong magic: its descriptor does not begin with \"wayfarer-plugin\", so it is no plugin or a version without number; "
+          "wrong magic: its descriptor does not begin with \"wayfarer-plugin\", so it is not a plugin or a version without "
+          "number; "
           "rebuild it "
           "against this host's " +
           host_sdk());
@@ -196,13 +197,13 @@ class checker {
              "rebuild it against this host's SDK");
     if (p.required > 1) broken(what + " is neither required nor not");
     if (!(p.minimum <= p.maximum))
-      broken(what + " allows no value: its range is " + number(p.minimum) + " to " + number(p.maximum), "mend its range");
+      broken(what + " allows no value: its range is " + number(p.minimum) + " to " + number(p.maximum), "correct its range");
     bool const words = p.type == param_type::text || p.type == param_type::text_list;
     if (!choices.empty() && !words) broken(what + " has choices, which only text can have", "use at_least and at_most");
     auto const known = choices.empty() ? std::vector<std::string_view>() : split(choices, "|");
     for (auto const& c : known)
       if (c.empty() || std::count(known.begin(), known.end(), c) > 1)
-        broken(what + " has an empty or repeated choice: " + in_quotes(choices), "mend one_of");
+        broken(what + " has an empty or repeated choice: " + in_quotes(choices), "correct one_of");
     if (p.required == 1) return;
 
     auto const check_choice = [&](std::string_view word) {
@@ -213,7 +214,7 @@ class checker {
     auto const check_number = [&](double v, bool integer) {
       // Integers are held in a double: beyond 2^53 they would change silently.
       if (!std::isfinite(v) || (integer && (v != std::trunc(v) || std::abs(v) > 0x1p53)))
-        broken("the default " + number(v) + " of " + what + " is no " + (integer ? "integer" : "number"), "change it");
+        broken("the default " + number(v) + " of " + what + " is not " + (integer ? "an integer" : "a number"), "change it");
       if (v < p.minimum || v > p.maximum)
         broken("the default " + number(v) + " of " + what + " is outside " + number(p.minimum) + " to " + number(p.maximum),
                "change one of them");

@@ -1,4 +1,4 @@
-// Checks what a loaded library says of itself, field by field, before anything C++ of it is called.
+// Checks a loaded library's descriptor, field by field, before any of its C++ is called.
 //
 // Called by load_plugin on the main thread. No pointer of the descriptor is followed before it is known to point into the
 // library's own memory, so a broken or malicious table is refused rather than believed.
@@ -13,7 +13,7 @@
 
 namespace wayfarer::host {
 
-/// The memory that one library takes. Valid as long as the library is loaded.
+/// The memory of one library. Valid as long as the library is loaded.
 class library_memory {
  public:
   struct range {

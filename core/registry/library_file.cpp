@@ -73,10 +73,10 @@ fs::path resolve(fs::path const& library) {
   return real;
 }
 
-/// Refuses what anybody on this machine could have put there or could change.
+/// Refuses a file that every user of this machine could have written or could change.
 void check_writers(fs::path const& library, fs::path const& real, struct stat const& status) {
   if (status.st_mode & S_IWOTH)
-    refuse(library, "anybody may write to it; take that right away (chmod o-w) if you trust what it holds");
+    refuse(library, "every user may write to it; remove that permission (chmod o-w) if you trust the file");
   for (fs::path folder = real.parent_path();; folder = folder.parent_path()) {
     struct stat s {};
     if (::stat(folder.c_str(), &s) != 0)
@@ -84,8 +84,8 @@ void check_writers(fs::path const& library, fs::path const& real, struct stat co
     // Further up, the sticky bit keeps others from renaming what is ours, as in /tmp.
     bool const held = folder != real.parent_path() && (s.st_mode & S_ISVTX);
     if ((s.st_mode & S_IWOTH) && !held)
-      refuse(library,
-             "anybody may write to the folder " + folder.string() + "; take that right away (chmod o-w) or move the library");
+      refuse(library, "every user may write to the folder " + folder.string() +
+                          "; remove that permission (chmod o-w) or move the library");
     if (folder == folder.root_path()) return;
   }
 }

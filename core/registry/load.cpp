@@ -1,4 +1,4 @@
-// Loading one library: file, then dynamic loader, then descriptor, each refused with its own message.
+// Loads one library: checks the file, then the dynamic loader's result, then the descriptor. Each has its own messages.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/resource.h>

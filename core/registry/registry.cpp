@@ -156,7 +156,7 @@ registry::registry(std::vector<fs::path> const& extra) : loaded_(std::make_uniqu
   };
   for (auto const& folder : extra)
     if (!add(folder))
-      throw usage_error("plugin folder '" + folder.string() + "' does not exist or is no folder; --plugin-path takes folders");
+      throw usage_error("plugin folder '" + folder.string() + "' does not exist or is not a folder; --plugin-path takes folders");
   for (auto const& folder : folders_of_environment()) add(folder);
   add(bundled_folder());
 }

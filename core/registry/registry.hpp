@@ -89,7 +89,7 @@ class registry {
   std::unique_ptr<loaded> loaded_;
 };
 
-/// What a library says of itself: checks the file, loads it (in a child process first, where a crash costs nothing), checks its
+/// A library's descriptor: checks the file, loads it (first in a child process, where a crash does no harm), checks its
 /// descriptor. Throws plugin_error, and resource_error if no child process can be started.
 plugin load_plugin(std::filesystem::path const& library);
 

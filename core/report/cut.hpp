@@ -8,8 +8,8 @@
 
 namespace wayfarer::host {
 
-/// How many indices of each axis to keep, from the first on, so that at most `most` values are left. The longest axes give way
-/// first, so that all heads of all layers stay and texts are cut, not the other way round. At least one of each axis is kept.
+/// How many indices of each axis to keep, from the first on, so that at most `most` values are left. The longest axes are cut
+/// first, so that texts are cut before layers and heads. At least one index of each axis is kept.
 std::vector<std::size_t> part_that_fits(dims const& shape, std::size_t most);
 
 }  // namespace wayfarer::host

@@ -1,4 +1,4 @@
-// Bytes as they go into a page: gzip, base64, and text that HTML can't take for markup. Pure functions, any thread.
+// Encodes bytes for a page: gzip, base64, and text that HTML does not read as markup. Pure functions, any thread.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ inline std::string base64(std::string_view text) {
 std::string policy_hash(std::string_view text);
 /// The first bytes of all elements, then their second bytes, and so on: floats of one magnitude compress better so.
 std::string in_planes(std::span<std::byte const> bytes, std::size_t each);
-/// UTF-8 for certain: bytes that are none become "\xNN".
+/// Valid UTF-8: other bytes become "\xNN".
 std::string clean_utf8(std::string_view text);
 /// Text for the content of an HTML element.
 std::string html_text(std::string_view text);

@@ -1,4 +1,4 @@
-// Stands in for the bundled page where esbuild or d3 were missing when this was built.
+// Replaces the bundled page if esbuild or d3 were missing when this was built.
 #include "report/page.hpp"
 
 namespace wayfarer::host {

@@ -19,7 +19,7 @@ namespace wayfarer::host {
 
 namespace {
 
-/// A page with more would be of no use to anybody; only crafted files have so many.
+/// A page with more would be unusable; only crafted files have so many.
 constexpr std::size_t most_datasets = 4'000, most_nodes = 1'000;
 constexpr std::size_t longest_text = 400'000, longest_parameters = 20'000;
 /// What a block costs beside its contents: its tags, and its entry in the manifest.

@@ -139,7 +139,7 @@ int read_in_child(std::vector<std::filesystem::path> const& files, std::function
 
   if (WIFSIGNALED(status)) {
     int const signal = WTERMSIG(status);
-    // Whoever read our output has seen enough, as in `wayfarer show F.h5 | head`.
+    // The reader of our output has ended, as in `wayfarer show F.h5 | head`.
     if (signal == SIGPIPE) return 128 + SIGPIPE;
     throw data_error(names + ": damaged or crafted: the HDF5 library " +
                      (signal == SIGXCPU || signal == SIGKILL ? "took too long or too much memory"

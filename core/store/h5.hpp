@@ -1,7 +1,7 @@
 // A thin layer over HDF5's C library: handles that close themselves, and one checked function for each call that the store uses.
 //
-// Only the store includes this. Every function throws `failure` with what HDF5 itself said. Whoever calls holds a `session`: HDF5
-// is one critical section, its high-level part (dimension scales) takes no lock of its own, and error printing is switched off by
+// Only the store includes this. Every function throws `failure` with HDF5's own message. The caller holds a `session`: HDF5
+// is one critical section, its high-level part (dimension scales) takes no lock, and error printing is switched off for each
 // thread.
 #pragma once
 
@@ -38,7 +38,7 @@ class session {
 /// Throws `failure` "what: HDF5's reason" from the current error stack.
 [[noreturn]] void fail(std::string_view what);
 
-/// Owns one identifier. The destructor can't report that closing failed, so whoever wrote through a handle calls `close`.
+/// Owns one identifier. The destructor can't report a failed close, so call `close` after writing through a handle.
 template <auto Close>
 class handle {
  public:

@@ -1,4 +1,4 @@
-// What a child process made of a file that may be hostile, handed back through shared memory.
+// Returns a child process's result on a file that may be hostile, through shared memory.
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -71,7 +71,7 @@ struct result_reader::state {
       std::size_t const to = std::min(all.find('/', from), all.size());
       std::string const part = all.substr(from, to - from);
       if (part.empty() || part == "." || !(at ? h5::is_group(at.get()) : true) || !h5::has_link(in, part)) return {};
-      if (!h5::get_link(in, part).hard) fail(all, "is a soft or external link, which no result of wayfarer holds");
+      if (!h5::get_link(in, part).hard) fail(all, "is a soft or external link, which no Wayfarer result has");
       at = h5::open_object(in, part);
       in = at.get();
       from = to + 1;
@@ -88,7 +88,7 @@ struct result_reader::state {
   std::vector<std::string> node_names() const {
     std::vector<std::string> out;
     for (h5::link const& l : h5::links(file.get(), most_links)) {
-      if (!l.hard) fail(l.name, "is a soft or external link, which no result of wayfarer holds");
+      if (!l.hard) fail(l.name, "is a soft or external link, which no Wayfarer result has");
       if (l.name != schema::run_group && h5::is_group(h5::open_object(file.get(), l.name).get())) out.push_back(l.name);
     }
     return out;
@@ -112,7 +112,7 @@ struct result_reader::state {
     auto const stored = h5::attribute_type(a);
     auto const space = h5::attribute_space(a);
     if (!h5::is_variable_text(stored) || !h5::is_simple(space) || !h5::sizes(space).empty())
-      fail(where, "attribute '" + name + "' is no text");
+      fail(where, "attribute '" + name + "' is not a text");
     return h5::read_text(a);
   }
 
@@ -121,7 +121,7 @@ struct result_reader::state {
     auto const a = h5::open_attribute(on, name);
     auto const space = h5::attribute_space(a);
     if (h5::class_of(h5::attribute_type(a)) != H5T_INTEGER || !h5::is_simple(space) || !h5::sizes(space).empty())
-      fail(where, "attribute '" + name + "' is no integer");
+      fail(where, "attribute '" + name + "' is not an integer");
     std::uint64_t value = 0;
     h5::read(a, h5::unsigned_type(), &value);
     return value;
@@ -132,7 +132,7 @@ struct result_reader::state {
     for (h5::link const& l : h5::links(group, most_links)) {
       std::string const name = prefix + l.name;
       if (!l.hard && foreign) continue;
-      if (!l.hard) fail(name, "is a soft or external link, which no result of wayfarer holds");
+      if (!l.hard) fail(name, "is a soft or external link, which no Wayfarer result has");
       if (out.size() >= most_links) fail(prefix, "holds too many datasets");
       auto const o = h5::open_object(group, l.name);
       if (h5::is_group(o.get()))
@@ -349,13 +349,13 @@ result_reader::result_reader(std::filesystem::path path, bool any_hdf5) : state_
   s.path = std::move(path);
   struct stat status {};
   if (::stat(s.path.c_str(), &status) != 0) s.fail("", std::generic_category().message(errno));
-  if (!S_ISREG(status.st_mode)) s.fail("", "is no regular file");
+  if (!S_ISREG(status.st_mode)) s.fail("", "is not a regular file");
   s.file_bytes = static_cast<std::uint64_t>(status.st_size);
   h5::session const session;
   try {
     s.file = h5::open_file(s.path.string());
   } catch (h5::failure const& f) {
-    s.fail("", std::string("is no result file, or a damaged one: ") + f.what() +
+    s.fail("", std::string("is not a result file, or a damaged one: ") + f.what() +
                    "; name a file that 'wayfarer run' wrote, or make it again");
   }
   s.guarded("", [&] {
@@ -363,7 +363,7 @@ result_reader::result_reader(std::filesystem::path path, bool any_hdf5) : state_
     s.foreign = any_hdf5 && !h5::has_attribute(root, "format");
     if (s.foreign) return;
     if (!h5::has_attribute(root, "format") || s.text_attribute(root, "format", "") != schema::format)
-      s.fail("", "is an HDF5 file, but no result of wayfarer");
+      s.fail("", "is an HDF5 file, but not a Wayfarer result");
     auto const version = s.number_attribute(root, "format_version", "");
     if (version != schema::format_version)
       s.fail("", "has format version " + std::to_string(version) + "; this wayfarer reads version " +
@@ -419,7 +419,7 @@ node_record result_reader::node(std::string_view name) const {
     if (h5::has_link(g.get(), schema::long_parameters)) {
       auto const whole =
           s.read_plain(s.open(where + "/" + schema::long_parameters).get(), where + "/" + schema::long_parameters, {});
-      if (!whole.is_text() || whole.texts().size() != 1) s.fail(where, "its parameters are no text");
+      if (!whole.is_text() || whole.texts().size() != 1) s.fail(where, "its parameters are not a text");
       out.parameters = whole.texts()[0];
     }
     if (auto const o = s.open(std::string(schema::run_group) + "/seconds")) {
@@ -478,9 +478,9 @@ std::string result_reader::run_text(std::string_view name) const {
   return state_->guarded(where, [&]() -> std::string {
     auto const d = state_->open(where);
     if (!d) return "";
-    if (!h5::is_dataset(d.get())) state_->fail(where, "is no text");
+    if (!h5::is_dataset(d.get())) state_->fail(where, "is not a text");
     auto const whole = state_->read_plain(d.get(), where, {});
-    if (!whole.is_text() || whole.texts().size() != 1) state_->fail(where, "is no text");
+    if (!whole.is_text() || whole.texts().size() != 1) state_->fail(where, "is not a text");
     return whole.texts()[0];
   });
 }

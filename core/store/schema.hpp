@@ -18,10 +18,10 @@ inline constexpr std::size_t longest_summary = 4'000;
 
 /// Attribute of a dimension scale that is no dataset of the node's own.
 inline constexpr char role[] = "role";
-inline constexpr std::string_view role_index = "index";            ///< 0, 1, 2...: nobody gave coordinates
+inline constexpr std::string_view role_index = "index";            ///< 0, 1, 2...: the plugin gave no coordinates
 inline constexpr std::string_view role_coordinate = "coordinate";  ///< labels or numbers that the plugin gave
 
-/// Parts of /_run that differ between runs of the same pipeline, and that `compare` passes over.
+/// Parts of /_run that differ between runs of the same pipeline, and that `compare` ignores.
 inline constexpr std::string_view varying[] = {"started", "ended", "threads", "peak_memory", "seconds", "environment"};
 
 }  // namespace wayfarer::host::schema

@@ -1,20 +1,20 @@
-// What a verb prints must not be lost unnoticed: standard output is checked at the end of the program and of every child that
+// Reports lost output: standard output is checked at the end of the program and of every child that
 // prints.
 //
-// Main thread, while nobody else prints.
+// Main thread, while no other thread prints.
 #pragma once
 
 namespace wayfarer::host {
 
-/// Whoever read our output has gone, as `head` does: nothing to complain of.
+/// The reader of our output has ended, as `head` does. This is not an error.
 struct reader_has_gone {};
 
-/// Call first in main. A standard stream that was closed would give its number to the next file that is opened, and what is
-/// printed would end up in a result: it is kept busy, and printing to it fails.
+/// Call first in main. The next opened file would get the number of a closed standard stream, and output would be written into a
+/// result. So closed streams are replaced by one to which printing fails.
 void hold_standard_streams();
 
-/// Writes out what is still to be written. Throws resource_error if any of what was printed is lost, reader_has_gone if it is
-/// lost because nobody reads it.
+/// Flushes the output. Throws resource_error if any output is lost, reader_has_gone if it is lost because its reader
+/// has ended.
 void finish_standard_output();
 
 }  // namespace wayfarer::host

@@ -102,7 +102,7 @@ class result_reader {
   /// `read` reads any of its datasets.
   explicit result_reader(std::filesystem::path path, bool any_hdf5 = false);
   ~result_reader();
-  /// Whether a file is a result of ours, of any version, whole or not. It is looked at by a child, see read_in_child.
+  /// Whether a file is a Wayfarer result, of any version, complete or not. A child reads it, see read_in_child.
   static bool is_result(std::filesystem::path const& path);
   result_reader(result_reader const&) = delete;
   std::string title() const;
@@ -119,7 +119,7 @@ class result_reader {
   std::optional<wayfarer::dataset> coordinate(std::string_view node, std::string_view dataset, std::size_t axis) const;
   /// Part of a dataset: one range for each axis. Coordinates are cut alike. Only that part is read.
   wayfarer::dataset read(std::string_view node, std::string_view dataset, std::vector<index_range> const& part) const;
-  /// "node/dataset", or the path of any dataset of a file that is no result of ours.
+  /// "node/dataset", or the path of any dataset of a file that is not a Wayfarer result.
   wayfarer::dataset read(std::string_view path) const;
   /// Text of one dataset below /_run, by name; "" if absent.
   std::string run_text(std::string_view name) const;
@@ -129,7 +129,7 @@ class result_reader {
   std::unique_ptr<state> state_;
 };
 
-/// Whether a dataset below /_run ("threads", "environment/value") differs between runs of one pipeline by its nature.
+/// Whether a dataset below /_run ("threads", "environment/value") always differs between runs of one pipeline.
 bool varies_between_runs(std::string_view run_dataset) noexcept;
 
 /// Runs `body`, which reads these files, in a child process with bounded memory and time, since libhdf5 is known to crash on

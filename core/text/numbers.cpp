@@ -13,7 +13,7 @@ namespace wayfarer::host {
 
 std::uint64_t parse_size(std::string_view text) {
   auto const refuse = [&](std::string_view why) -> usage_error {
-    return usage_error("'" + printable(text) + "' is no size: " + std::string(why) +
+    return usage_error("'" + printable(text) + "' is not a size: " + std::string(why) +
                        "; write bytes, or K, M, G, T after the number, as in 512M");
   };
   std::uint64_t number = 0;

@@ -13,7 +13,7 @@ std::uint64_t parse_size(std::string_view text);
 std::string format_size(std::uint64_t bytes);
 /// 1249883 -> "1,249,883".
 std::string format_count(std::uint64_t n);
-/// A number in at most six digits, for people.
+/// A number with at most six digits, for people.
 std::string format_number(double);
 
 }  // namespace wayfarer::host

@@ -40,7 +40,7 @@ class Result:
         told = self._file.attrs.get("format")
         if told != "wayfarer":
             self._file.close()
-            raise ValueError(f"{self.path}: an HDF5 file, but no result of wayfarer")
+            raise ValueError(f"{self.path}: an HDF5 file, but not a Wayfarer result")
         if int(self._file.attrs["format_version"]) != 1:
             version = self._file.attrs["format_version"]
             self._file.close()

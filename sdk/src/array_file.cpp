@@ -160,7 +160,7 @@ npy_file::npy_file(std::string const& path) : file_(mapped_file::open(path)) {
   auto fail = [&](std::size_t at, std::string const& what) {
     throw data_error(path + ": byte " + std::to_string(at) + ": " + what);
   };
-  if (!all.starts_with(magic)) fail(0, "this is no .npy file; write one with numpy.save");
+  if (!all.starts_with(magic)) fail(0, "this is not a .npy file; write one with numpy.save");
   if (all.size() < 10) fail(all.size(), "the file ends within its header; fetch it again");
   auto const byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(all[i])); };
   std::size_t const major = byte(6), start = major == 1 ? 10 : 12;

@@ -339,7 +339,7 @@ void scratch_file::write_at(std::size_t offset, std::span<std::byte const> bytes
 }
 
 std::shared_ptr<std::byte const> scratch_file::map(std::size_t offset, std::size_t size) const {
-  // mmap refuses 0 bytes, and nobody reads them.
+  // mmap refuses 0 bytes.
   if (size == 0) return std::shared_ptr<std::byte const>(new std::byte{});
   // Shared: what a plugin writes into its rows goes to the file and outlives drop_pages.
   void* const at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, static_cast<off_t>(offset));

@@ -1,4 +1,4 @@
-// What a signal handler must be able to look up: which files are mapped where, and which temporary files are being written.
+// Tables for signal handlers: which files are mapped where, and which temporary files are being written.
 //
 // Slots are claimed and given back from any thread without a lock, are never freed, and may be read in a signal handler.
 #pragma once

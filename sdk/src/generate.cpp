@@ -69,7 +69,7 @@ law law_of(std::span<float const> logits, sampling const& how, std::size_t best)
   return out;
 }
 
-/// The tokens of each item, `one` for those that still go on.
+/// The tokens of each item, `one` for items that are not finished.
 ragged<std::int32_t> lists_of(std::span<std::int32_t const> one) {
   ragged<std::int32_t> out;
   for (std::int32_t const token : one) out.push_back({&token, 1});
@@ -129,11 +129,11 @@ ragged<std::int32_t> generate(model const& of, batch const& prompt, sampling con
   bool const two_stacks = info.family == model_family::encoder_decoder;
   auto const& read = two_stacks ? prompt.decoder_tokens : prompt.tokens;
   std::size_t const items = prompt.items();
-  if (items == 0) throw usage_error("there is no prompt to go on from");
+  if (items == 0) throw usage_error("there is no prompt to continue");
   if (read.size() != items)
-    throw usage_error("an encoder-decoder goes on from decoder tokens, and the prompt has none; give at least the start token");
+    throw usage_error("an encoder-decoder continues decoder tokens, and the prompt has none; give at least the start token");
   for (std::size_t i = 0; i < items; ++i)
-    if (read[i].empty()) throw usage_error("prompt " + std::to_string(i) + " has no token to go on from; give it at least one");
+    if (read[i].empty()) throw usage_error("prompt " + std::to_string(i) + " has no token to continue; give it at least one");
 
   std::vector<std::vector<std::int32_t>> drawn(items);
   auto const result = [&] {
@@ -163,7 +163,7 @@ ragged<std::int32_t> generate(model const& of, batch const& prompt, sampling con
     if (observe && !observe({step, going, tokens, logits, captured})) return result();
     if (step + 1 >= how.max_new_tokens) return result();
 
-    // Who goes on, by index into the run, which is cut down to them.
+    // The items that continue, by index into the run, which keeps only these.
     std::vector<std::size_t> kept;
     for (std::size_t i = 0; i < going.size(); ++i) {
       std::size_t const first = two_stacks || prompt.first_position.empty() ? 0 : prompt.first_position.at(going[i]);

@@ -230,7 +230,7 @@ std::string named_by_tensors(std::string const& path, std::span<std::string_view
       for (auto const& t : among)
         if (name.starts_with(std::string(t) + ".") || name.find("." + std::string(t) + ".") != std::string::npos)
           return std::string(t);
-  } catch (error const&) {  // told of when it is read
+  } catch (error const&) {  // reported when it is read
   }
   return {};
 }

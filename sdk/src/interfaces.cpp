@@ -22,7 +22,7 @@ reads_whole_texts::~reads_whole_texts() = default;
 metric::~metric() = default;
 
 std::unique_ptr<continued_run> model::begin(batch const&, run_request const&, activations*) const {
-  throw usage_error(info().architecture + " can't go on from a run: it reads a sequence as a whole; use a model that generates");
+  throw usage_error(info().architecture + " can't continue a run: it reads a sequence as a whole; use a model that generates");
 }
 
 tensor model::final_norm(tensor const&) const {

@@ -529,7 +529,7 @@ json_value::node const& json_value::get() const noexcept {
 }
 
 json_value::node& json_value::own() {
-  // Nobody else can see a document with one handle, and every document was made as a non-const object.
+  // No other code can see a document with one handle, and every document was made as a non-const object.
   if (!at_ || document_.use_count() != 1 || at_ != &document_->root) *this = json_value(node(get()));
   return const_cast<node&>(*at_);
 }

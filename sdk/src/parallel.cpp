@@ -19,7 +19,7 @@ void parallel_for(std::size_t n, std::function<void(std::size_t)> const& body) {
       },
       own);
   // When something else has failed in the work that this loop is part of, TBB leaves pieces out and returns as if all were done.
-  // Nobody sees this error: the one that came first is reported.
+  // This error is not shown: the first one is reported.
   if (own.is_group_execution_cancelled()) throw stopped();
 }
 

@@ -60,7 +60,7 @@ dataset& dataset::view(std::string json) {
       object = parse_json(json, "view").kind() == json_kind::object;
     } catch (error const&) {
     }
-    if (!object) throw plugin_error("the view of a dataset is no JSON object: " + json);
+    if (!object) throw plugin_error("the view of a dataset is not a JSON object: " + json);
   }
   view_ = std::move(json);
   return *this;
@@ -103,7 +103,7 @@ dataset& results::add(std::string name, std::vector<std::string> texts, dims sha
 dataset& results::add(std::string name, dataset whole) {
   if (!well_formed(name))
     throw plugin_error("'" + name +
-                       "' is no name for a dataset: letters, digits, '_', '.', '-' inside them, and '/' between them");
+                       "' is not a name for a dataset: letters, digits, '_', '.', '-' inside them, and '/' between them");
   if (all_.contains(name)) throw plugin_error("the dataset '" + name + "' is there already");
   order_.push_back(name);
   auto& slot = all_[std::move(name)];

@@ -140,7 +140,7 @@ output_place check_output(std::string const& given, output_rule const& rule) {
   auto const refuse = [&](std::string const& why, std::string const& advice) {
     throw usage_error(rule.option + " " + (given.empty() ? "''" : given) + ": " + why + "; " + advice);
   };
-  if (given.empty()) refuse("names no file", "name the file to write");
+  if (given.empty()) refuse("is empty", "name the file to write");
   if (given.find('\0') != given.npos) refuse("holds a NUL byte", "name another file");
   std::string path;
   try {
@@ -155,7 +155,7 @@ output_place check_output(std::string const& given, output_rule const& rule) {
     refuse(where + "is a folder", "name a file in it, such as " + (fs::path(given) / "result.h5").string());
   if (!folder.empty() && !fs::exists(folder, code))
     refuse("there is no folder " + folder.string(), "make it ('mkdir -p " + folder.string() + "'), or name another place");
-  if (!folder.empty() && !fs::is_directory(folder, code)) refuse(folder.string() + " is no folder", "name a file in a folder");
+  if (!folder.empty() && !fs::is_directory(folder, code)) refuse(folder.string() + " is not a folder", "name a file in a folder");
   constexpr std::size_t longest = 255;
   if (fs::path(path).filename().native().size() > longest)
     refuse("the name is longer than " + std::to_string(longest) + " bytes", "choose a shorter one");
@@ -172,10 +172,9 @@ output_place check_output(std::string const& given, output_rule const& rule) {
   if (input && !(input->in_folder && own))
     refuse(where + "is read by this run" + (input->name == path ? "" : " as " + input->name), "name another file");
   if (!own && !rule.forced)
-    refuse(where + "is a file that is there already and not " + rule.wanted,
-           "name another file, or say " + rule.force + " to replace it");
+    refuse(where + "exists already and is not " + rule.wanted, "name another file, or use " + rule.force + " to replace it");
   if (!rule.forced && ((there.st_mode & 0222) == 0 || ::access(path.c_str(), W_OK) != 0))
-    refuse(where + "may not be written", "name another file, or say " + rule.force + " to replace it");
+    refuse(where + "may not be written", "name another file, or use " + rule.force + " to replace it");
   return {given, path, true};
 }
 

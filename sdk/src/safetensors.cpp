@@ -443,7 +443,7 @@ void put_safetensors(std::string const& path, std::span<std::pair<std::string, t
     auto const& [name, t] = tensors[i];
     if (!legal_name(name) || !is_utf8(name) || name == metadata_key) fail(in_quotes(name) + " can't be the name of a tensor");
     if (!seen.insert(name).second) fail("two tensors are called " + in_quotes(name));
-    if (!t.defined()) fail("tensor " + in_quotes(name) + " is empty-handed: it was never given a shape");
+    if (!t.defined()) fail("tensor " + in_quotes(name) + " is empty: it was never given a shape");
     auto shape = json_value::array();
     for (dim const& d : t.shape()) shape.push_back(d.size);
     auto const type =

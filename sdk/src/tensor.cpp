@@ -201,7 +201,8 @@ tensor tensor::look(wayfarer::dtype t, void const* data, dims d, std::shared_ptr
   v.keep_ = std::move(keep);
   v.strides_ = strides.empty() ? row_major(d) : std::move(strides);
   v.dims_ = std::move(d);
-  if (v.strides_.size() != v.dims_.size()) throw plugin_error("as many strides as dimensions, please: " + describe(v.dims_));
+  if (v.strides_.size() != v.dims_.size())
+    throw plugin_error("a tensor needs as many strides as dimensions: " + describe(v.dims_));
   return v;
 }
 

@@ -20,7 +20,7 @@ std::string convert(std::string_view from, std::string const& path) {
   return "convert it: iconv -f " + std::string(from) + " -t UTF-8 '" + path + "' > NEW";
 }
 
-/// UTF-16 or UTF-32, told by its byte order mark or by the zero bytes between Latin letters; "" if it looks like neither.
+/// UTF-16 or UTF-32, recognised by its byte order mark or by the zero bytes between Latin letters; "" if it looks like neither.
 std::string_view wide_encoding(std::string_view text) noexcept {
   using namespace std::string_view_literals;
   if (text.starts_with("\xff\xfe\0\0"sv)) return "UTF-32LE";

@@ -345,7 +345,7 @@ void weight_table::require_found(std::function<bool(std::string_view)> const& ne
                    " tensors that a forward pass needs (its other weights can still be probed): " + list + what_is_there(gone));
 }
 
-/// What the file has in place of what it lacks: a prefix that nobody knows, else near names, else a few of its own.
+/// What the file has in place of the missing tensors: an unknown prefix, else near names, else a few of its own.
 std::string weight_table::what_is_there(std::vector<std::string> const& gone) const {
   if (file_names_.empty()) return "; it has no tensors at all";
   std::map<std::string, std::size_t> behind;

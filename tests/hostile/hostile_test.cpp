@@ -153,7 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
                     {"built for " + next_minor, "newer than this host's " + host_sdk, "update the host or rebuild"}},
         bad_library{"wrong_tag", {"'itanium-libc++'", WAYFARER_ABI_TAG, host_sdk, "compiler"}},
         bad_library{"wrong_id", {"'another_name'", "'wrong_id'", "rename the file to wayfarer_another_name.so"}},
-        bad_library{"path_id", {"its id \"../path_id\" is no plugin id"}},
+        bad_library{"path_id", {"its id \"../path_id\" is not a plugin id"}},
         bad_library{"unknown_kind", {"kind 9", "source, model, probe, metric", host_sdk}},
         bad_library{"null_text", {"the version is a null pointer", host_sdk}},
         bad_library{"wild_text", {"the summary is not in the library"}},
@@ -220,10 +220,10 @@ TEST(hostile_file, anybody_may_write_to_it_or_its_folders) {
   auto const library = here / "wayfarer_well_made.so";
   fs::copy_file(fixture("well_made"), library);
   fs::permissions(library, fs::perms::others_write, fs::perm_options::add);
-  EXPECT_THAT(refusal(library), HasSubstr("anybody may write to it"));
+  EXPECT_THAT(refusal(library), HasSubstr("every user may write to it"));
   fs::permissions(library, fs::perms::others_write, fs::perm_options::remove);
   fs::permissions(here.path(), fs::perms::others_write, fs::perm_options::add);
-  EXPECT_THAT(refusal(library), AllOf(HasSubstr("anybody may write to the folder"), HasSubstr("chmod o-w")));
+  EXPECT_THAT(refusal(library), AllOf(HasSubstr("every user may write to the folder"), HasSubstr("chmod o-w")));
   fs::permissions(here.path(), fs::perms::others_write, fs::perm_options::remove);
   EXPECT_EQ(refusal(library), "it was loaded");
 }
@@ -299,7 +299,8 @@ TEST_P(throwing_constructor, is_an_error_that_names_node_plugin_and_library) {
 }
 
 INSTANTIATE_TEST_SUITE_P(library, throwing_constructor,
-                         testing::Values(std::pair("throws_error", "the moon is wrong"), std::pair("throws_int", "no exception")),
+                         testing::Values(std::pair("throws_error", "the moon is wrong"),
+                                         std::pair("throws_int", "not an exception")),
                          [](auto const& which) { return std::string(which.param.first); });
 
 TEST(throwing_constructor_in_process, comes_out_unchanged) {

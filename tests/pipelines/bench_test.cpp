@@ -188,7 +188,7 @@ TEST_F(bench, writes_over_nothing_but_earlier_measurements) {
   EXPECT_EQ(measure(out("now.json")).code, 0);
   auto const again = measure(out("now.json"));
   EXPECT_EQ(again.code, 0) << again.out;
-  EXPECT_THAT(again.out, HasSubstr("now.json is there already and will be replaced"));
+  EXPECT_THAT(again.out, HasSubstr("now.json exists already and will be replaced"));
   EXPECT_GT(benchmarks_of(out("now.json")).size(), 0u);
   auto const thesis = file("thesis.txt", "my thesis");
   EXPECT_EQ(measure(thesis).code, 2);

@@ -148,7 +148,7 @@ TEST_F(cli, a_result_replaces_an_earlier_result_and_nothing_else) {
   EXPECT_THAT(run(result).out, Not(HasSubstr("replaced")));
   auto const again = run(result);
   EXPECT_EQ(again.code, 0) << again.out;
-  EXPECT_THAT(again.out, HasSubstr("r.h5 is there already and will be replaced\n"));
+  EXPECT_THAT(again.out, HasSubstr("r.h5 exists already and will be replaced\n"));
 
   auto const thesis = file("thesis.txt", "my thesis\n");
   refused(thesis, {}, "not a result of Wayfarer");
@@ -156,7 +156,7 @@ TEST_F(cli, a_result_replaces_an_earlier_result_and_nothing_else) {
   for (auto const& more : {std::vector<std::string>{}, std::vector<std::string>{"--force"}}) {
     refused(tiny, more, "is read by this run");
     refused(folder, more, "is a folder");
-    refused("", more, "names no file");
+    refused("", more, "is empty");
     refused("/dev/null", more, "is a device");
   }
   refused(out("{sed}.h5"), {}, "did you mean 'seed'?");

@@ -259,7 +259,7 @@ TEST_F(says, two_outputs_of_a_run_are_two_places) {
                     words = "  s: {source: tokens, ids: [[1, 2, 3, 4, 5, 6]]}\n", saved = out("saved");
   auto const both = check(words + "  a" + learner + "save: " + saved + "}}\n  b" + learner + "state: " + saved + "/.}}\n");
   EXPECT_EQ(both.code, 2);
-  EXPECT_THAT(both.out, HasSubstr("is where 'a' writes its train.save; give each a place of its own"));
+  EXPECT_THAT(both.out, HasSubstr("is where 'a' writes its train.save; give each its own path"));
   auto const p = file("p.yaml", "nodes:\n" + words + "  a" + learner + "save: " + saved + "}}\n");
   for (char const* verb : {"check", "run"})
     EXPECT_THAT(run_wayfarer({verb, p.string(), "--out", saved}).out,
@@ -343,7 +343,7 @@ TEST_F(says, check_refuses_what_a_run_would) {
   auto const answers =
       check(gpt2 + texts + "  a: {probe: logit_attribution, " + of + ", answer: [\" Anna\", \" Annabella or Ben\"]}\n");
   EXPECT_EQ(answers.code, 2);
-  EXPECT_THAT(answers.out, HasSubstr("is no single token of the model"));
+  EXPECT_THAT(answers.out, HasSubstr("is not a single token of the model"));
   auto const sweep =
       check(gpt2 + texts + "  a: {probe: activations, " + of + ", hooks: [hook_embed], sweep: {positions: [[all], [last]]}}\n");
   EXPECT_EQ(sweep.code, 2);

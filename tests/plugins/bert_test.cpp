@@ -557,7 +557,7 @@ TEST(bert_refuses, what_does_not_fit) {
   b.tokens = {};
   b.tokens.push_back(std::vector<std::int32_t>{23});
   EXPECT_THAT(thrown<usage_error>([&] { run_hooks(*m, b, {"logits"}); }), HasSubstr("23"));
-  EXPECT_THAT(thrown<usage_error>([&] { m->begin(g.make({0}), {}, nullptr); }), HasSubstr("can't go on"));
+  EXPECT_THAT(thrown<usage_error>([&] { m->begin(g.make({0}), {}, nullptr); }), HasSubstr("can't continue"));
 
   auto const configured = [&](std::map<std::string, json_value> const& changes) {
     scratch_folder folder;

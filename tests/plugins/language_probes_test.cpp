@@ -681,7 +681,7 @@ TEST(language_probes, answers_are_single_tokens_or_say_what_they_are) {
       [&] {
         observe(*probe("logit_attribution", {{"answer", texts{" Romeo"}}}), gpt2(), *data);
       },
-      ThrowsMessage<wf::usage_error>(HasSubstr("no single token")));
+      ThrowsMessage<wf::usage_error>(HasSubstr("not a single token")));
   EXPECT_THROW(observe(*probe("logit_attribution", {{"answer", texts{" Rome", " Oslo", " Paris"}}}), gpt2(), *data),
                wf::usage_error);
   EXPECT_THROW(observe(*probe("logit_attribution", {{"answer_ids", std::vector<std::int64_t>{1 << 20}}}), gpt2(), *data),

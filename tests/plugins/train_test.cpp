@@ -290,7 +290,7 @@ TEST(gpt2_trained, a_spoilt_state_is_refused) {
   put("");
   expect_error<data_error>([&] { train(given, story()); }, HasSubstr("state.safetensors"));
   write_safetensors(path, std::vector<std::pair<std::string, tensor>>{{"weights", tensor(dtype::f32, {{"n", 3}})}});
-  expect_error<data_error>([&] { train(given, story()); }, HasSubstr("no state of a training"));
+  expect_error<data_error>([&] { train(given, story()); }, HasSubstr("not a state of a training"));
   auto const stored = safetensors_file::view(std::as_bytes(std::span(good)), "good", nullptr);
   std::vector<std::pair<std::string, tensor>> parts;
   for (auto const& name : stored.names())
@@ -483,7 +483,7 @@ TEST(gpt2_trained, a_checkpoint_is_saved_over_its_own_kind_only) {
       [&] {
         make<model>("gpt2_trained", with(plain, {{"train.save", here / "file"}}));
       },
-      HasSubstr("is no folder"));
+      HasSubstr("is not a folder"));
   fs::create_directory_symlink(out, here / "link");
   provide_run_inputs({out});
   for (std::string const name : {"out", "link"}) {
@@ -507,7 +507,8 @@ TEST(gpt2_trained, a_state_takes_no_other_files_place) {
   std::filesystem::create_directory(here / "state");
   std::string const path = here / "state/snapshot-20.safetensors";
   std::ofstream(path) << "precious";
-  expect_error<data_error>([&] { make<model>("gpt2_trained", given); }, HasSubstr("snapshot-20.safetensors: this is no state"));
+  expect_error<data_error>([&] { make<model>("gpt2_trained", given); },
+                           HasSubstr("snapshot-20.safetensors: this is not a state"));
   EXPECT_EQ(bytes_of(path), "precious");
   std::filesystem::remove(path);
   train(given, story());

@@ -76,7 +76,7 @@ def test_watch_sees_progress_and_the_end(tmp_path):
         child.send_signal(signal.SIGKILL)
         child.wait()
         code, _, complaint = run_program("watch", tmp_path / "r.h5", check=False)
-        assert code == 3 and "ended before its result was whole" in complaint
+        assert code == 3 and "ended before its result was complete" in complaint
         # The next run removes that, and so does a run that is stopped.
         child, _ = start(tmp_path)
         assert len(list(tmp_path.glob(".r.h5.progress.*"))) == 1
@@ -93,8 +93,8 @@ def test_watch_sees_progress_and_the_end(tmp_path):
 
 
 def test_watch_knows_a_whole_result(results, tmp_path):
-    assert "is whole" in run_program("watch", results["gpt2-logit-lens"])
+    assert "is complete" in run_program("watch", results["gpt2-logit-lens"])
     assert not list(pathlib.Path(results["gpt2-logit-lens"]).parent.glob(".*"))
     (tmp_path / "x.h5").write_text("no result")
     code, _, complaint = run_program("watch", tmp_path / "x.h5", check=False)
-    assert code == 3 and "no result of Wayfarer" in complaint
+    assert code == 3 and "not a Wayfarer result" in complaint

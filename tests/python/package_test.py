@@ -74,7 +74,7 @@ def test_names_that_are_not_there_get_near_ones(results):
 def test_another_hdf5_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as f:
         f["a"] = 1
-    with pytest.raises(ValueError, match="no result of wayfarer"):
+    with pytest.raises(ValueError, match="not a Wayfarer result"):
         wf.open(tmp_path / "x.h5")
 
 

@@ -104,7 +104,7 @@ TEST(options, sizes) {
   EXPECT_EQ(parse_size("18446744073709551615"), std::numeric_limits<std::uint64_t>::max());
   for (char const* bad :
        {"", "M", "-1", "1.5G", "1X", "1 G", "1Gi", "1GG", "18446744073709551616", "17179869184G", "0x10", "1\033["})
-    EXPECT_THAT(usage_message([&] { parse_size(bad); }), HasSubstr("is no size")) << bad;
+    EXPECT_THAT(usage_message([&] { parse_size(bad); }), HasSubstr("is not a size")) << bad;
   EXPECT_THAT(usage_message([] { parse_size("17179869184G"); }), HasSubstr("too large"));
 
   EXPECT_EQ(format_size(0), "0 bytes");

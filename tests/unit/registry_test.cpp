@@ -190,9 +190,9 @@ INSTANTIATE_TEST_SUITE_P(of_head, descriptor_field,
                          [](auto const& which) { return std::string(which.param.name); });
 
 INSTANTIATE_TEST_SUITE_P(of_identity, descriptor_field,
-                         testing::Values(SPOIL("id_upper", "is no plugin id", d.id = lib.text("Made_up")),
-                                         SPOIL("id_empty", "is no plugin id", d.id = lib.text("")),
-                                         SPOIL("id_long", "is no plugin id", d.id = lib.text(std::string(65, 'a'))),
+                         testing::Values(SPOIL("id_upper", "is not a plugin id", d.id = lib.text("Made_up")),
+                                         SPOIL("id_empty", "is not a plugin id", d.id = lib.text("")),
+                                         SPOIL("id_long", "is not a plugin id", d.id = lib.text(std::string(65, 'a'))),
                                          SPOIL("id_another", "rename the file to wayfarer_other.so", d.id = lib.text("other")),
                                          SPOIL("kind_zero", "its kind 0", d.kind = plugin_kind{}),
                                          SPOIL("version_empty", "its version is empty", d.version = lib.text("")),
@@ -249,9 +249,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(SPOIL("range_empty", "allows no value", lib.param(0).minimum = 101),
                     SPOIL("range_nan", "allows no value", lib.param(0).maximum = NAN),
                     SPOIL("default_outside", "is outside 1 to 100", lib.param(0).default_number = 0),
-                    SPOIL("default_fraction", "is no integer", lib.param(0).default_number = 1.5),
-                    SPOIL("default_nan", "is no number", lib.param(1).default_number = NAN),
-                    SPOIL("default_beyond_double", "is no integer", lib.param(0).maximum = inf;
+                    SPOIL("default_fraction", "is not an integer", lib.param(0).default_number = 1.5),
+                    SPOIL("default_nan", "is not a number", lib.param(1).default_number = NAN),
+                    SPOIL("default_beyond_double", "is not an integer", lib.param(0).maximum = inf;
                           lib.param(0).default_number = 0x1p54),
                     SPOIL("default_boolean", "neither true nor false", lib.param(0).type = param_type::boolean),
                     SPOIL("default_no_choice", "\"four\" of the parameter 'words' is none of its choices",

@@ -65,11 +65,11 @@ TEST_F(run_files, an_output_is_never_what_is_no_regular_file) {
   fs::create_symlink("pipe", at("to_pipe"));
   for (bool const forced : {false, true}) {
     rule.forced = forced;
-    EXPECT_THAT(refusal(""), HasSubstr("names no file"));
+    EXPECT_THAT(refusal(""), HasSubstr("is empty"));
     EXPECT_THAT(refusal(at("sub")), HasSubstr("is a folder"));
     EXPECT_THAT(refusal(at("sub/")), HasSubstr("is a folder"));
     EXPECT_THAT(refusal(at("none/r.h5")), AllOf(HasSubstr("there is no folder"), HasSubstr("mkdir -p " + at("none"))));
-    EXPECT_THAT(refusal(put("file") + "/r.h5"), HasSubstr("is no folder"));
+    EXPECT_THAT(refusal(put("file") + "/r.h5"), HasSubstr("is not a folder"));
     EXPECT_THAT(refusal(at("pipe")), HasSubstr("is a pipe"));
     EXPECT_THAT(refusal(at("to_pipe")), HasSubstr("is a pipe"));
     EXPECT_THAT(refusal("/dev/null"), HasSubstr("is a device"));
@@ -162,8 +162,8 @@ TEST(result_names, are_made_of_settings) {
   EXPECT_THAT(wrong("{sed}.h5"), HasSubstr("did you mean 'seed'?"));
   EXPECT_THAT(wrong("{m.dmodel}"), HasSubstr("did you mean 'm.d_model'?"));
   EXPECT_THAT(wrong("{}"), HasSubstr("no setting ''"));
-  EXPECT_THAT(wrong("a{seed"), HasSubstr("'{' stands alone"));
-  EXPECT_THAT(wrong("seed}"), HasSubstr("'}' stands alone"));
+  EXPECT_THAT(wrong("a{seed"), HasSubstr("'{' is not closed"));
+  EXPECT_THAT(wrong("seed}"), HasSubstr("'}' is not opened"));
 }
 
 }  // namespace

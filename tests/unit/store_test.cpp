@@ -643,9 +643,9 @@ TEST_F(store, mutated_files_are_read_or_refused_but_never_crash_the_reader) {
 
 TEST_F(store, other_files_are_refused_with_their_name_and_reason) {
   put(folder / "t.h5", "no HDF5 at all");
-  EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "t.h5"); }), HasSubstr("t.h5: is no result file"));
+  EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "t.h5"); }), HasSubstr("t.h5: is not a result file"));
   EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "none.h5"); }), HasSubstr("none.h5: No such file"));
-  EXPECT_THAT(message_of<data_error>([&] { result_reader r(folder); }), HasSubstr("is no regular file"));
+  EXPECT_THAT(message_of<data_error>([&] { result_reader r(folder); }), HasSubstr("is not a regular file"));
   write_sample(folder / "r.h5");
   result_reader const r(folder / "r.h5");
   EXPECT_THAT(message_of<data_error>([&] { r.read("structure", "los"); }),
@@ -716,7 +716,7 @@ TEST_F(store, crafted_files_reach_nothing_outside_themselves) {
       {"wrong_scale.h5", "has another size than the dimension"},
       {"newer_version.h5", "use a newer one"},
       {"incomplete.h5", "is not complete"},
-      {"foreign.h5", "no result of wayfarer"},
+      {"foreign.h5", "not a Wayfarer result"},
       {"high_rank.h5", "more than 6 dimensions"},
   };
   for (auto const& [name, reason] : wanted) {

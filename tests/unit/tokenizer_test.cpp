@@ -593,7 +593,7 @@ TEST(tokenizer_config, what_is_not_followed_is_refused_by_name) {
   says({}, "x", "sentencepiece.bpe.model: tokenizers in such files are not read; this build reads tokenizer.json",
        "sentencepiece.bpe.model");
   says(few_words, R"({"do_basic_tokenize": false})", "do_basic_tokenize: is false");
-  says(few_words, R"({"never_split": ["low"]})", "never_split[0]: \"low\" is no token that is matched as a whole");
+  says(few_words, R"({"never_split": ["low"]})", "never_split[0]: \"low\" is not a token that is matched as a whole");
   says(few_words, R"({"never_split": ["[MASK]"], "mask_token": "[MASK]"})", "accepted");
   says(few_words, R"({"word_tokenizer_type": "mecab"})", "word_tokenizer_type: belongs to a kind of tokenizer");
   says(few_words, R"({"wordpieces_prefix": "@@"})", "wordpieces_prefix: only \"##\"");
@@ -684,8 +684,8 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
   auto const merges = [](std::string const& text) {
     return files{{"vocab.json", R"({"a": 0, "b": 1, "ab": 2})"}, {"merges.txt", text}};
   };
-  says(merges("#version: 0.2\na b\nb b\n"), "merges.txt:3: merge 1 makes \"bb\", which is no token");
-  says(merges("a x\n"), "merges.txt:1: merge 0 joins \"x\", which is no token");
+  says(merges("#version: 0.2\na b\nb b\n"), "merges.txt:3: merge 1 makes \"bb\", which is not a token");
+  says(merges("a x\n"), "merges.txt:1: merge 0 joins \"x\", which is not a token");
   says(merges("a b c\n"), "merges.txt:1: expected two tokens with a space between");
   says(merges("ab\n"), "merges.txt:1: expected two tokens");
   auto const vocab = [](std::string const& text) { return files{{"vocab.json", text}, {"merges.txt", ""}}; };
@@ -709,7 +709,7 @@ TEST(tokenizer_files, refuses_with_file_and_place) {
   };
   says(bpe(""), "accepted");
   says(bpe("", R"(, "dropout": 0.1)"), "model: dropout: dropout: cuts at random, which this build does not");
-  says(bpe("", R"(, "unk_token": "x")"), "model: unk_token: is no token");
+  says(bpe("", R"(, "unk_token": "x")"), "model: unk_token: is not a token");
   says(bpe(R"("normalizer": {"type": "NFX"}, )"), "normalizer: normalizer NFX: this build reads NFC, NFD");
   says(bpe(R"("decoder": {"type": "CTC"}, )"), "decoder: decoder CTC: this build reads ByteLevel, Metaspace");
   says(bpe(R"("post_processor": {"type": "Wrap"}, )"),

@@ -1,4 +1,4 @@
-// How often a probe of answers to choose from is right, and whether it is right more often than another.
+// Accuracy of a probe that chooses answers, and its difference from another probe's accuracy.
 //
 //     right:  {metric: accuracy, of: similarity}
 //     better: {metric: accuracy, of: similarity, against: baseline}

@@ -1,6 +1,6 @@
 // Optima of the one-layer topic transformer in closed form: squared loss, T disjoint topics of v words,
-// infinite documents of tau topics in equal parts, one-hot tokens. What depends on the second moments of the topics' weights
-// alone, which is all but attention, holds for weights from a Dirichlet distribution as well.
+// infinite documents of tau topics in equal parts, one-hot tokens. Everything but attention depends only on the
+// second moments of the topics' weights, and so also holds for weights from a Dirichlet distribution.
 //
 // Pure functions; any thread.
 #pragma once

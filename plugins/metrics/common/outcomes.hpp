@@ -1,4 +1,4 @@
-// Which items a probe of answers to choose from got right: what `accuracy` and `normalized_accuracy` read.
+// Which items a probe that chooses answers got right. Read by `accuracy` and `normalized_accuracy`.
 //
 // Called by metrics, on any thread. Plain values.
 #pragma once

@@ -1,7 +1,7 @@
 // A dataset seen as points: its last dimension holds the coordinates, every index of the others is one point.
 //
-// Shared by the projections. Rows that are not finite, such as the padding of short items, are no points: they take no part and
-// come out as NaN.
+// Shared by the projections. Rows that are not finite, such as the padding of short items, are not points: they are ignored,
+// and their result is NaN.
 #pragma once
 
 #include <cmath>

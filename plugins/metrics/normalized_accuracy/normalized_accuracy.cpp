@@ -1,5 +1,5 @@
-// Accuracy as a share of what the same model reaches as a language model: the "normalized HellaSwag score" of arXiv 2308.10874,
-// and what it leaves out: guessing alone scores a good part of it.
+// Accuracy divided by that of the same model as a language model: the "normalized HellaSwag score" of arXiv 2308.10874.
+// Also the score of a guess, which is a large part of it.
 //
 //     score: {metric: normalized_accuracy, of: similarity, baseline: baseline}
 #include <cmath>

@@ -1,8 +1,8 @@
-// Principal components of any points that a probe left, and the points seen along them.
+// Principal components of any points of a probe's results, and the points projected onto them.
 //
 //     map: {metric: pca, of: activations/blocks.5.hook_resid_post, components: 3}
 //
-// Signs are fixed by what they mean least: the loading of largest magnitude (the first among equals) is positive.
+// Signs are arbitrary, so they are fixed: the loading of largest magnitude (the first among equals) is positive.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

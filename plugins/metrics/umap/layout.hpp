@@ -1,4 +1,4 @@
-// UMAP: a layout of points in few dimensions that keeps who is near whom. McInnes, Healy and Melville 2018 (1802.03426); the
+// UMAP: a layout of points in few dimensions that keeps neighbours together. McInnes, Healy and Melville 2018 (1802.03426); the
 // procedure and constants are those of umap-learn 0.5.3, with exact nearest neighbours.
 //
 // Called by the plugin `umap` and by its tests. The neighbour search and the start run on all threads in fixed pieces; the layout
@@ -88,7 +88,7 @@ struct fit {
   std::size_t epochs = 0;
 };
 
-/// points: [n, d], float32. At least two points more than components. `at` is told epochs done of all.
+/// points: [n, d], float32. At least two points more than components. `at` gets the number of finished epochs and of all epochs.
 fit lay_out(tensor const& points, settings const&, std::function<void(std::size_t, std::size_t)> const& at = {});
 /// Places more points among those of a fit, which stay where they are: [m, components]. Each point's place depends on itself and
 /// its number alone.

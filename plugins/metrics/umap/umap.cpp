@@ -1,4 +1,4 @@
-// UMAP of any points that a probe left: a picture of who is near whom, with a figure for how far it can be trusted.
+// UMAP of any points of a probe's results: a picture of their neighbourhoods, with a figure for its trustworthiness.
 // Settings and start are those of the trajectory figure in Traveling Words (Molina 2023), section 4.4.
 //
 //     map: {metric: umap, of: trajectory/embedding, also: trajectory/states, components: 3}
@@ -43,7 +43,7 @@ struct umap final : wf::metric {
       out.add("also_points", wf::place_points(more, other, placed.to(wf::dtype::f64)))
           .about("the points of 'also' placed into the finished layout");
     }
-    // Of half of the points or more as neighbours no layout can be told from another, and the figure leaves 0 to 1.
+    // With half of the points or more as neighbours, the figure can't distinguish layouts and leaves the range 0 to 1.
     std::size_t const n = points.kept.size(), k = how_.neighbors;
     bool const defined = 2 * k < n;
     double const trust =

@@ -1,4 +1,4 @@
-// A run that can go on, for decoders whose past is the keys and values of each layer.
+// A continued run, for decoders whose cache is the keys and values of each layer.
 //
 // A model's `begin` calls `begin_cached` with its forward pass; the run that it returns refers to that pass, so the model must
 // outlive it. One thread at a time for one run.

@@ -1,4 +1,4 @@
-// A run that can go on, whatever a model keeps of its past: the keys and values of its layers, or a state of fixed size.
+// A continued run, for any cache of a model's past: the keys and values of its layers, or a state of fixed size.
 //
 // A model's `begin` makes one of its past behind the first tokens and the function that reads more; the run refers to that model,
 // which must outlive it. One thread at a time for one run.
@@ -31,9 +31,9 @@ class going_on final : public continued_run {
   std::size_t length(std::size_t item) const noexcept override { return past_.length(item); }
 
   activations extend(batch const& more, run_request const& request) override {
-    if (!more.first_position.empty()) throw plugin_error("a run goes on where it stands; it takes no first positions");
+    if (!more.first_position.empty()) throw plugin_error("a continued run takes no first positions");
     if (more.items() != items())
-      throw plugin_error("a run of " + std::to_string(items()) + " items can't go on with " + std::to_string(more.items()));
+      throw plugin_error("a run of " + std::to_string(items()) + " items can't continue with " + std::to_string(more.items()));
     batch next = more;
     for (std::size_t i = 0; i < items(); ++i) next.first_position.push_back(first_[i] + length(i));
     auto const mark = past_.mark();

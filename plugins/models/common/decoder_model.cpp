@@ -162,7 +162,7 @@ rows decoder_model::norm(rows const& x, norm_weights const& w, tap_scope const& 
   return spec_.rms ? rms_norm(x, w, at) : layer_norm(x, w, at);
 }
 
-/// Texts must end where the model's positions do, and a run can go on only where that turns none of its keys anew.
+/// Texts must not exceed the model's positions, and a run can continue only if its cached keys keep their rotation.
 void decoder_model::check_positions(row_packing const& of, std::vector<key_values> const* past) const {
   for (std::size_t i = 0; i < of.items(); ++i) {
     std::size_t end = 0;

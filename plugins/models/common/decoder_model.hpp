@@ -1,8 +1,8 @@
 // The one transformer of all decoders: hooks, weights, forward pass and continued runs of a model that decoder_spec describes.
 //
-// An attention layer is four parts: project (queries, keys, values), position (norms of the heads, rotation), cache, attend. What
-// a family differs in is a choice in the description, never a branch on its name. Constructed before any weight is read; `take`
-// brings the weights in, once. From then on immutable, for any number of threads.
+// An attention layer is four parts: project (queries, keys, values), position (norms of the heads, rotation), cache, attend. A
+// difference between families is a choice in the description, never a branch on a name. Constructed before any weight is read;
+// `take` brings the weights in, once. From then on immutable, for any number of threads.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What one decoder-only model is, as numbers and names: what its configuration comes down to before any weight is read.
+// The description of one decoder-only model, as numbers and names from its configuration, before any weight is read.
 //
 // A family's entry fills it (plugins/models/decoder); decoder_model makes the hooks, the weight table and the forward pass of it.
 // Plain values.

@@ -1,5 +1,5 @@
-// GPT-2's forward pass, weights and hooks: what the plugins gpt2 (a checkpoint's folder) and gpt2_trained (a model that learns)
-// share. Radford et al. 2019.
+// GPT-2's forward pass, weights and hooks, shared by the plugins gpt2 (a checkpoint's folder) and gpt2_trained (a model that is
+// trained). Radford et al. 2019.
 //
 // Constructed from a shape, before any weight is read; `take` brings the weights in, once. From then on immutable, for any number
 // of threads.

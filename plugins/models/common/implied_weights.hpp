@@ -1,5 +1,5 @@
 // What a model without attention weighs earlier positions by: the matrices that its recurrence amounts to, so that what reads an
-// attention pattern can read them. Made only where somebody asks; of the order of an attention pattern in time and memory.
+// attention pattern can read them. Made only on request; of the order of an attention pattern in time and memory.
 //
 // Free functions; any thread, though not for the same objects.
 #pragma once

@@ -175,7 +175,7 @@ activations recurrent_model::read(batch const& items, run_request const& request
   for (std::size_t i = 0; pairs && i < items.items(); ++i)
     if (past.lengths[i] && !items.tokens[i].empty())
       throw usage_error(info_.architecture +
-                        ": a run that goes on keeps a state and not the positions before, so it has no weights to them; ask for "
+                        ": a continued run keeps a state and not the positions before, so it has no weights to them; ask for "
                         "hooks over pairs of positions in one run over the whole text");
   std::size_t const piece = std::max<std::size_t>(64, piece_rows / std::max<std::size_t>(1, items.items()));
   std::size_t longest = 0;
@@ -193,7 +193,7 @@ std::unique_ptr<continued_run> recurrent_model::begin(batch const& items, run_re
                                                       activations* captured) const {
   auto const go_on = [this, precision = request.precision](batch const& some, run_request const& wanted, recurrent_past& past) {
     if ((wanted.precision == dtype::f64) != (precision == dtype::f64))
-      throw usage_error(info_.architecture + ": a run goes on in the precision in which it began");
+      throw usage_error(info_.architecture + ": a continued run must keep the precision that it began with");
     return read(some, wanted, past, true);
   };
   return begin_run<recurrent_past>(go_on, nothing_read(items.items(), request.precision), items, request, captured);

@@ -1,8 +1,8 @@
-// The frame of models without attention: tokens in, blocks over a residual stream, a head; and runs that go on in constant
+// The frame of models without attention: tokens in, blocks over a residual stream, a head; and continued runs in constant
 // memory.
 //
 // A family derives from it and gives its block, and what one layer carries from position to position. A pass over a long text
-// goes through it piece by piece where nobody asks for what needs it whole (edits, weights between positions): the numbers are
+// goes through it piece by piece unless a request needs it whole (edits, weights between positions): the numbers are
 // the same bytes, since all that a position knows of the ones before is what the layers carry. Constructed before any weight is
 // read; afterwards immutable, for any number of threads.
 #pragma once
@@ -81,7 +81,7 @@ struct recurrent_model : model {
 
  private:
   recurrent_past nothing_read(std::size_t items, dtype precision) const;
-  /// `goes_on`: the past will be read from again, so a pass may not stop where nobody asks for more.
+  /// `goes_on`: the past will be read from again, so a pass must not stop early.
   activations read(batch const&, run_request const&, recurrent_past&, bool goes_on) const;
   activations in_pieces(batch const&, run_request const&, recurrent_past&, std::size_t piece) const;
   activations once(batch const&, run_request const&, recurrent_past&, bool goes_on) const;

@@ -24,7 +24,8 @@ struct two_stack_run final : continued_run {
   std::string const& name() const { return model.info().architecture; }
 
   activations extend(batch const& more, run_request const& request) override {
-    if (request.precision != precision) throw usage_error(name() + ": a run goes on in the precision in which it began");
+    if (request.precision != precision)
+      throw usage_error(name() + ": a continued run must keep the precision that it began with");
     taps at(model.info(), request);
     // No new encoder positions: their keys and values are there.
     ragged<std::int32_t> none;

@@ -1,5 +1,5 @@
-// What models of two stacks share: an encoder reads the text, a decoder goes on from its start token and attends to the encoder's
-// final states. Requests, batches, the checkpoint and runs that go on are here; the two stacks themselves are the model's.
+// Shared by models of two stacks: an encoder reads the text, a decoder continues its start token and attends to the encoder's
+// final states. Requests, batches, the checkpoint and continued runs are here; the two stacks themselves are the model's.
 //
 // A model plugin derives from it (t5, bart). Constructed before any weight is read; immutable once loaded, any thread.
 #pragma once

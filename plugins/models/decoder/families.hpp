@@ -1,4 +1,4 @@
-// The table of decoder families: what config.json of each model_type comes down to.
+// The table of decoder families: the description that config.json of each model_type gives.
 //
 // The plugin's constructor asks once. To add a family, write an entry in families.cpp: its model_type, its names of the tensors,
 // what differs from Llama, and, where the configuration decides more, a function.

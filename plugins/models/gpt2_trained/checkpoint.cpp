@@ -124,7 +124,7 @@ void check_folder(std::string const& option, std::string const& folder) {
   std::error_code none;
   auto const there = fs::status(folder, none);
   if (fs::exists(there) && !fs::is_directory(there))
-    throw usage_error(option + " " + folder + ": is no folder; name a folder to write to");
+    throw usage_error(option + " " + folder + ": is not a folder; name a folder to write to");
   if (auto const input = run_input_at(folder); input && !input->in_folder)
     throw usage_error(option + " " + folder + ": is read by this run" + (input->name == folder ? "" : " as " + input->name) +
                       "; name another folder");
@@ -161,7 +161,7 @@ void check_save_place(save_place const& to, tokenizer const* words) {
     for (auto const& name : foreign) all += (all.empty() ? "" : ", ") + name;
     throw usage_error(
         "train.save " + to.folder + ": holds files that were changed after they were saved, or of another model: " + all +
-        "; name another folder, or say " + rule.force + " to replace that model (what would contradict the new one is removed)");
+        "; name another folder, or set " + rule.force + " to replace that model (files that contradict the new one are removed)");
   }
   if (std::error_code none; !fs::exists(to.folder, none)) return;
   for (auto const& name : files_to_write(words)) check_output((fs::path(to.folder) / name).string(), rule);
@@ -170,7 +170,7 @@ void check_save_place(save_place const& to, tokenizer const* words) {
 void check_state_folder(std::string const& folder, std::vector<std::size_t> const& snapshots) {
   check_folder("train.state", folder);
   auto const refuse = [&](std::string const& path) {
-    throw data_error(path + ": this is no state of a training; remove it, or name another folder in train.state");
+    throw data_error(path + ": this is not a state of a training; remove it, or name another folder in train.state");
   };
   std::error_code none;
   std::string const state = (fs::path(folder) / "state.safetensors").string();
@@ -205,7 +205,7 @@ void write_checkpoint(save_place const& place, net_shape const& s, std::vector<s
   std::error_code failed;
   fs::create_directories(to, failed);
   if (failed) throw resource_error(folder + ": " + failed.message() + "; name another folder in train.save");
-  // Until all is written there is no config.json, so that nobody reads half of one model and half of another.
+  // config.json is written last, so that no reader mixes half of one model with half of another.
   names const files = files_to_write(words), before = listed(folder), foreign = foreign_files(folder);
   names gone = before, both = before;
   gone.insert(foreign.begin(), foreign.end()), both.insert(files.begin(), files.end());

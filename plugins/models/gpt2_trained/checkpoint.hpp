@@ -20,7 +20,7 @@ struct save_place {
 };
 
 /// Throws usage_error if the checkpoint can't be written there: it holds files of another model, it is what the run reads, or it
-/// is no folder. Nothing is made or changed. `words`: null if the model reads no texts.
+/// is not a folder. Nothing is made or changed. `words`: null if the model reads no texts.
 void check_save_place(save_place const&, tokenizer const* words);
 
 /// Checks again, makes the folder and writes into it; each file appears whole, config.json last, and what would contradict them

@@ -109,7 +109,7 @@ struct bytes final : tokenizer {
     return std::string("\\x") + digits[id / 16] + digits[id % 16];
   }
   std::string token_bytes(std::int32_t id) const override {
-    if (id < 0 || id > 255) throw usage_error("token " + std::to_string(id) + " is no byte");
+    if (id < 0 || id > 255) throw usage_error("token " + std::to_string(id) + " is not a byte");
     return {static_cast<char>(static_cast<unsigned char>(id))};
   }
   bool begins_word(std::int32_t id) const override { return id == ' '; }

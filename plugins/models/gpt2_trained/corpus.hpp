@@ -1,4 +1,4 @@
-// What is learned from: the items of a source as one stream of tokens, and the windows of it that make up a batch.
+// The training data: the items of a source as one stream of tokens, and the windows of it that make up a batch.
 //
 // Called by the plugin and by tests, on one thread. A batch is a pure function of (seed, update).
 #pragma once

@@ -3,9 +3,9 @@
 //     learner: {model: gpt2_trained, tokenizer: folder, layers: 4, d_model: 128, train: {source: plays, held_out: rest, save:
 //     out}}
 //
-// A plugin of its own beside gpt2: it needs no checkpoint, and a node that reads one has none of these parameters. Both share the
-// forward pass (models/common); snapshots are models like those of gpt2. Without train.source it is GPT-2 as it starts, at
-// random: the control for what training does. This file is what the host sees; corpus, net, trainer and checkpoint are the rest.
+// A plugin separate from gpt2: it needs no checkpoint, and a node that reads one has none of these parameters. Both share the
+// forward pass (models/common); snapshots are models like those of gpt2. Without train.source it is a GPT-2 with random
+// weights: the control for training. This file is the plugin's interface; corpus, net, trainer and checkpoint are the rest.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -288,8 +288,8 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker {
 }  // namespace
 
 WAYFARER_MODEL(
-    gpt2_trained, "1.0.0", "GPT-2 trained from scratch, or as it starts; snapshots, checkpoints in Hugging Face's layout",
-    wf::port::source("train.source", "texts, tokens or words to learn from; without it the model stays as it starts, at random")
+    gpt2_trained, "1.0.0", "GPT-2 trained from scratch, or untrained; snapshots, checkpoints in Hugging Face's layout",
+    wf::port::source("train.source", "texts, tokens or words to learn from; without it the model keeps its random start")
         .optional(),
     wf::port::source("train.held_out", "the same for the held-out loss").optional(),
     wf::param::file("tokenizer", "", "folder with the tokenizer's files; none: every byte is a token"),
@@ -325,5 +325,5 @@ WAYFARER_MODEL(
     wf::param("train.overwrite", false, "let train.save replace another model's files"),
     wf::param("train.save_as", "f16", "type of the weights in it").one_of("f16|f32"),
     wf::param("train.state", "",
-              "folder that keeps the training's state: a killed run goes on from there, and ends with the same bytes"),
-    wf::param("train.state_every", 500, "how often it is written; 0: at the end alone").at_least(0).in("update"));
+              "folder that keeps the training's state: a killed run resumes from there, and ends with the same bytes"),
+    wf::param("train.state_every", 500, "how often it is written; 0: only at the end").at_least(0).in("update"));

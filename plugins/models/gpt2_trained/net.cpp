@@ -88,7 +88,7 @@ parameter const& find(std::vector<parameter> const& all, std::string_view name) 
 std::shared_ptr<row_packing const> sequences(std::span<std::int32_t const> tokens, std::size_t length,
                                              ragged<std::int32_t>& into) {
   if (length == 0 || tokens.size() % length != 0)
-    throw plugin_error(std::to_string(tokens.size()) + " tokens are no whole sequences of " + std::to_string(length));
+    throw plugin_error(std::to_string(tokens.size()) + " tokens do not fill whole sequences of " + std::to_string(length));
   into.values.assign(tokens.begin(), tokens.end());
   for (std::size_t at = length; at <= tokens.size(); at += length) into.offsets.push_back(at);
   return row_packing::of(into);

@@ -1,4 +1,4 @@
-// GPT-2 as something that learns: all parameters in one array, a pass forward that keeps what the way back needs, and the
+// A trainable GPT-2: all parameters in one array, a forward pass that keeps the activations for the backward pass, and the
 // gradient in an array of the same layout.
 //
 // Used by the trainer, its tests and benchmarks, on one thread; the layers split the work. T is float or double.

@@ -99,7 +99,7 @@ struct loop {
     }
   }
 
-  /// Whether there was a state to go on from.
+  /// Whether there was a state to resume from.
   bool read_state() {
     if (plan.state.empty()) return false;
     std::error_code failed;
@@ -112,7 +112,7 @@ struct loop {
     if (!std::filesystem::exists(path)) return false;
     auto const stored = open_kept(path);
     if (fact(stored, "format") != format)
-      throw data_error(path + ": this is no state of a training; remove it or name another folder");
+      throw data_error(path + ": this is not a state of a training; remove it or name another folder");
     if (fact(stored, "training") != plan.key)
       throw usage_error(
           path +
@@ -161,7 +161,7 @@ struct loop {
   named_tensors read_snapshot(std::size_t at) const {
     auto const stored = open_kept(snapshot_file(at));
     if (fact(stored, "training") != plan.key)
-      throw data_error(stored.path() + ": this is no snapshot of this training" + begin_anew());
+      throw data_error(stored.path() + ": this is not a snapshot of this training" + begin_anew());
     if (std::string const fault = fault_of(stored); !fault.empty()) throw data_error(stored.path() + ": " + fault + begin_anew());
     named_tensors now;
     for (auto const& p : learner.parameters()) now.emplace_back(p.name, stored.tensor(p.name).clone());
@@ -265,7 +265,7 @@ struct loop {
         if (update == plan.updates || (plan.state_every > 0 && update % plan.state_every == 0)) write_state();
       }
     } catch (stopped const&) {
-      // Steps are whole; what follows an update is done when the run goes on.
+      // A step is never interrupted; the work after an update is done when the run resumes.
       write_state();
       throw;
     }

@@ -1,5 +1,5 @@
 // The loop: batches of windows, one step of AdamW a batch, the loss on held-out text now and then, snapshots on a schedule, and
-// the state on the disk so that a killed run goes on where it was.
+// the state on the disk, so that a killed run can be resumed.
 //
 // Called by the plugin's `train`, by tests and benchmarks, on one thread. A run is a pure function of its arguments: neither the
 // number of threads nor where it was interrupted changes a byte.

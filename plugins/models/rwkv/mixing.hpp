@@ -11,7 +11,7 @@
 
 namespace wayfarer::rwkv {
 
-/// RWKV-4: k, v: [pos, d_attn]. `log_decay` and `bonus`: [d_attn], float64; `decays`: of each position, where somebody changed
+/// RWKV-4: k, v: [pos, d_attn]. `log_decay` and `bonus`: [d_attn], float64; `decays`: of each position, if an edit changed
 /// them, else undefined. The state is [3, d_attn]: sums of values and of ones, both over e^scale, and the scale.
 rows mix_channels(rows const& k, rows const& v, tensor const& log_decay, tensor const& bonus, rows const& decays, carried& state,
                   tap_scope const& at);

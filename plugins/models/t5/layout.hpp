@@ -1,4 +1,4 @@
-// What a T5 checkpoint's config.json says of the model, and where its weights lie: everything that is known before they are read.
+// A T5 model's description from config.json, and the places of its weights: everything that is known before they are read.
 //
 // Made once by the plugin's constructor. T5 v1.0 (ReLU, head tied to the embedding), v1.1, Flan-T5, mT5 (gated GELU, head of its
 // own) and UL2 (gated SiLU) differ in nothing else. Which head there is, the checkpoint decides: its own where it has one, else

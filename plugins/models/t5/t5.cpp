@@ -2,7 +2,7 @@
 //
 //     model: {model: t5, path: folder}
 //
-// An encoder reads the text, a decoder goes on from its start token and attends to the encoder's final states. Norms have no mean
+// An encoder reads the text. A decoder continues its start token and attends to the encoder's final states. Norms have no mean
 // and no bias, scores are not scaled, positions enter only as a bias of the scores that block 0 of each stack holds for all of
 // it.
 #include <algorithm>

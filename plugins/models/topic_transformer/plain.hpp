@@ -1,7 +1,7 @@
 // The model written out, one document at a time, forward and backward: every switch of the spec, any number of layers and heads.
 //
-// It is what the table path is checked against, what trains the models that have no table path, and what runs a trained model
-// with its hooks. A pass belongs to one thread and refers to weights that must outlive it; what `at` sees lives until it returns.
+// The table path is tested against it. It trains the models that have no table path, and runs trained models with their hooks.
+// A pass belongs to one thread and refers to weights that must outlive it; what `at` sees lives until it returns.
 #pragma once
 
 #include <compare>

@@ -678,8 +678,7 @@ WAYFARER_MODEL(
         .at_least(0)
         .in("update"),
     wf::param("train.keep_best", false, "the trained model is the one with the least held-out loss"),
-    wf::param("train.patience", 0,
-              "stop at a held-out loss that is no new least more than this many epochs after the least; 0: never")
+    wf::param("train.patience", 0, "stop if the held-out loss has no new minimum for more than this many epochs; 0: never")
         .at_least(0)
         .in("epoch"),
     wf::param("train.method", "auto", "fast: tables over the vocabulary (one layer, one head); plain: document by document")

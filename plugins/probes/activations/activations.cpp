@@ -1,4 +1,4 @@
-// Activations themselves, or their means: what everything that is not built in yet starts from.
+// Activations themselves, or their means: the starting point for every analysis that is not built in.
 //
 //     states: {probe: activations, model: gpt2, source: prompts, hooks: ["blocks.*.hook_resid_post"]}
 //

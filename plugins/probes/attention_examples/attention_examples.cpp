@@ -47,7 +47,7 @@ struct attention_examples final : wf::probe {
             pattern.size(2) < tokens.size())
           throw wf::usage_error(
               layers[layer] +
-              " is no attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
+              " is not an attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
         auto const from = pattern.view<float const>();  // [head, query, key]
         for (std::size_t head = 0; head < from.size(0); ++head)
           for (std::size_t query = 0; query < tokens.size(); ++query)

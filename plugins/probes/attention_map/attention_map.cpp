@@ -1,11 +1,11 @@
-// What attention is made of: query-key score, position bias, their sum, and the weights, for chosen layers and heads.
+// The parts of attention: query-key score, position bias, their sum, and the weights, for chosen layers and heads.
 // Singh 2023 (arXiv 2308.10874), attention maps; notes 2.2, association bias of 1.7 and self-bias of 1.8.
 //
 //     score = q.k + bias,  weights = softmax(score),  weights without the words: softmax(bias)
 //
-// T5 has a learned bias b(key - query), made in layer 0 and shared by the stack; other models have none and score = q.k, scaled
-// as they scale it. There, and in attention to an encoder, no score is of position alone, so association bias is not reported;
-// how far weights are from uniform is, for all. Keys that a query may not see have no numbers (NaN).
+// T5 has a learned bias b(key - query), made in layer 0 and shared by the stack. Other models have none, and score = q.k with the
+// model's scale. There, and in attention to an encoder, no score depends only on position, so association bias is not reported.
+// The distance of the weights from uniform is reported for all. Keys that a query does not see are NaN.
 //
 //     attention: {probe: attention_map, model: t5, source: prompt, stack: encoder, layers: [0], heads: [0, 2, 4]}
 #include <algorithm>

@@ -5,9 +5,9 @@
 // topic t, N in all, the next word is in topic t with probability
 //     (n_t + alpha) / (N + T alpha)                                                          Dirichlet
 //     1 / tau if n_t > 0, else (tau - |seen|) / (T - |seen|) / tau                           tau topics, |seen| of them seen
-// and is then any word of the topic. That is `cross_entropy` and `squared`: the floor for whoever
-// sees the unmasked words. A masked position may also show a word, the true one (p_c) or a random one (p_r), which is news of its
-// own to whoever queries with it; with that word used exactly as well, the floors are `informed_cross_entropy` and
+// and is then any word of the topic. That is `cross_entropy` and `squared`: the floor for a model that
+// sees the unmasked words. A masked position may also show a word, the true one (p_c) or a random one (p_r), which is new
+// information for a query at that position. With that word used exactly as well, the floors are `informed_cross_entropy` and
 // `informed_squared`.
 #include <algorithm>
 #include <cmath>
@@ -212,7 +212,8 @@ struct bayes_floor final : wf::probe {
 }  // namespace
 
 WAYFARER_PROBE(
-    bayes_floor, "1.0.0", "The exact posterior-predictive loss of masked words: none that sees the unmasked words can beat it",
+    bayes_floor, "1.0.0",
+    "The exact posterior-predictive loss of masked words: no model that sees the unmasked words can beat it",
     wf::port::source("source", "documents whose words have known topics"),
     wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1),
     wf::param("p_c", 0.1, "share of masked positions that show the correct word").between(0, 1),

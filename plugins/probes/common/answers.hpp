@@ -64,7 +64,7 @@ class answer_list {
     std::string pieces;
     for (auto const id : tokenizer->encode(texts_[at], {.special = true, .ends = false}).ids)
       pieces += (pieces.empty() ? "" : " ") + in_quotes(tokenizer->token_text(id));
-    throw usage_error("'" + name_ + "': " + in_quotes(texts_[at]) + " is no single token of the model but " + pieces +
+    throw usage_error("'" + name_ + "': " + in_quotes(texts_[at]) + " is not a single token of the model but " + pieces +
                       "; a word within a text begins with its space");
   }
 

@@ -1,8 +1,8 @@
-// How likely a model finds each of several endings after a context: what cross_encoding and concept_generation measure.
+// The log probability of each of several endings after a context. Used by cross_encoding and concept_generation.
 //
-// A context, tokens or vectors, is read once for all of its endings; those of many contexts go through the model together, and
-// logits are made for the positions that predict a token of an ending, some rows at a time. An ending's score depends on its
-// context and itself alone, not on what is scored beside it, and is the same for any number of threads. Plain functions, any
+// A context, tokens or vectors, is read once for all of its endings. Endings of many contexts go through the model together.
+// Logits are computed only for positions that predict a token of an ending, some rows at a time. An ending's score depends only
+// on its context and itself, not on the rest of the batch, and is the same for any number of threads. Plain functions, any
 // thread.
 #pragma once
 
@@ -167,7 +167,7 @@ inline std::vector<std::vector<choice_score>> score_choices(model const& m, cont
   return scores;
 }
 
-/// The same from contexts that nobody has read yet: tokens or `embeddings`, or `encoder_states`; an encoder-decoder's batch has
+/// The same from contexts that were not read yet: tokens or `embeddings`, or `encoder_states`; an encoder-decoder's batch has
 /// the decoder's first tokens as well, at least one each. Reads as many contexts at once as some thousand tokens hold. Throws
 /// usage_error for a context without a token.
 inline std::vector<std::vector<choice_score>> score_choices(model const& m, batch const& contexts,

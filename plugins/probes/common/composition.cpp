@@ -261,7 +261,7 @@ layer_choice layer_of(std::string const& text, std::string_view parameter, model
     auto const* const end = text.data() + text.size();
     if (auto const read = std::from_chars(text.data(), end, at); read.ec != std::errc() || read.ptr != end)
       throw usage_error(std::string(parameter) + ": " + in_quotes(text) +
-                        " is no layer; it is a number, top, middle, E (token embeddings) or OE (output embeddings)");
+                        " is not a layer; it is a number, top, middle, E (token embeddings) or OE (output embeddings)");
     if (at < -count - 1 || at > count)
       throw usage_error(std::string(parameter) + ": there is no layer " + text + "; the model has " + std::to_string(m.layers) +
                         " blocks, so it is 0 to " + std::to_string(m.layers) + ", or -1 to " + std::to_string(-count - 1));
@@ -338,7 +338,7 @@ class common_store {
 
 /// What the probes of one block share.
 struct block_store {
-  std::mutex lock;  // held while the model runs: nobody but this block's probes waits for it
+  std::mutex lock;  // held while the model runs: only this block's probes wait for it
   std::map<std::string, std::shared_ptr<item_pieces const>> pieces;
   std::unordered_map<std::string, shared_vectors> found[roles];
 };

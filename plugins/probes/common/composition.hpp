@@ -1,8 +1,8 @@
-// How the concept-space tests make vectors of a text: cut it into examples and segments, encode each segment alone, make one
-// vector (or several) of a segment's states, and one (or several) of these. arXiv 2308.10874; the author's settings by his names.
+// Turns a text into vectors for the concept-space tests: cuts it into examples and segments, encodes each segment separately,
+// combines a segment's states into one or more vectors, and combines these. arXiv 2308.10874, with the author's own names.
 //
-// Shared by the probes concept_similarity and concept_generation. The functions are pure; any thread. `encoder` is what a probe
-// holds: it lets all settings of a sweep draw on one pass over the model.
+// Shared by the probes concept_similarity and concept_generation. The functions are pure; any thread. A probe holds an
+// `encoder`, through which all settings of a sweep share one pass over the model.
 #pragma once
 
 #include <cstddef>
@@ -137,8 +137,8 @@ using item_pieces = std::vector<std::vector<std::vector<piece>>>;
 /// Any thread. A segment's numbers depend on nothing but itself, so it does not matter who ran it, and with which others.
 class encoder {
  public:
-  /// `id`: the plugin's, under which things are shared. `room`: most bytes of vectors kept for later blocks. `longest`: most
-  /// tokens of a segment, 0: what the model takes; longer ones lose their beginning.
+  /// `id`: the plugin's, under which things are shared. `room`: limit in bytes of the vectors cached for later blocks. `longest`:
+  /// limit of a segment's tokens, 0: the model's limit; longer segments lose their beginning.
   encoder(std::string id, std::size_t room, std::size_t longest) : id_(std::move(id)), room_(room), longest_(longest) {}
 
   enum role { context, choice };

@@ -1,4 +1,4 @@
-// Ratios of sums over documents, and what is made of them, with standard errors.
+// Ratios of sums over documents, and differences and ratios of these, with standard errors.
 //
 // A pooled average is sum(x_d) / sum(n_d) over documents d, not a mean of per-document means. Each value carries how much every
 // document moves it (its influence), so that a difference or a ratio of two averages over the same documents has the right error.

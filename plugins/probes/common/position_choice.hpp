@@ -1,4 +1,4 @@
-// Which positions of an item a probe looks at: all of them, or some, counted from either end.
+// Which positions of an item a probe reads: all of them, or some, counted from either end.
 //
 // Made from a parameter of texts such as [0, -2, last]; a plain value, any thread.
 #pragma once

@@ -1,4 +1,4 @@
-// Repetition in a sequence of tokens, and what self-bias would be worth if there were none.
+// Repetition in a sequence of tokens, and its expected value without self-bias.
 //
 // Used by the probes that report repetition and self-bias; docs/walks.md defines each measure. Plain functions, any thread;
 // numbers depend on the arguments alone.

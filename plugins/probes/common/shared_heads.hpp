@@ -1,5 +1,5 @@
-// What probes of weights must know of attention beyond GPT-2's: keys that heads share, scores that no product of matrices gives,
-// positions that turn queries and keys, norms that stand behind a block, and blocks that share their weights.
+// How probes of weights handle attention other than GPT-2's: heads that share keys, scores that are not a product of matrices,
+// rotary positions, norms after a block, and blocks that share their weights.
 //
 // Plain functions; any thread. A model's hooks say what it does.
 #pragma once

@@ -1,8 +1,8 @@
 // Directions of the embedding space read in the vocabulary: the tokens with the largest inner products, for many directions at
 // once.
 //
-// Used by the probes of weights. The vocabulary goes by in chunks, so that nothing of its size times the model's width is ever
-// held. Plain functions; any thread. Ties go to the lower id.
+// Used by the probes of weights. The vocabulary is read in chunks, so that memory stays far below its size times the model's
+// width. Plain functions; any thread. Ties go to the lower id.
 #pragma once
 
 #include <algorithm>

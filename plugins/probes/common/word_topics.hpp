@@ -1,7 +1,7 @@
 // Topics of a model's tokens, from a topic model fitted to text (lda_fit): which tokens are words of which topics.
 //
-// Li, Li and Risteski 2023, measurements on pretrained models; notes (e). A word with many topics says little, so one of two
-// filters chooses (the paper's "ambiguity threshold" is one of them):
+// Li, Li and Risteski 2023, measurements on pretrained models; notes (e). A word with many topics carries little information,
+// so one of two filters selects words (the paper's "ambiguity threshold" is one of them):
 //   per_word   the word's topics by exp(E[log beta]), as shares of their sum, largest first: those of at least `threshold`, at
 //              most `most_topics` of them
 //   per_topic  a topic's words are its likeliest `fraction` of the vocabulary; a word has the topics that keep it
@@ -124,7 +124,7 @@ class token_topics {
     }
     return false;
   }
-  /// Whether the token at a position is a word by itself: the one that follows does not go on with it.
+  /// Whether the token at a position is a word by itself: the next token does not continue it.
   bool whole_word(std::span<std::int32_t const> tokens, std::size_t at) const noexcept {
     auto const here = static_cast<std::size_t>(tokens[at]);
     if (!begins[here]) return false;
@@ -140,7 +140,7 @@ class token_topics {
   std::vector<std::uint8_t> begins, letters;  ///< [token]: begins a word; its text begins with a letter
 };
 
-/// The same for all blocks of a run: made by whoever asks first.
+/// The same for all blocks of a run: made at the first request.
 class shared_token_topics {
  public:
   std::shared_ptr<token_topics const> of(metric_input const& inputs, model const& m, topic_choice const& choice) const {

@@ -1,4 +1,4 @@
-// How likely is each answer after the vectors that its context became? Test 1, "token generation conditioned on aggregated
+// How likely is each answer after the vectors of its context? Test 1, "token generation conditioned on aggregated
 // concepts", of arXiv 2308.10874: a context's vectors (composition.hpp) take the place of its tokens. A decoder-only model reads
 // them as embeddings, at positions from 0; an encoder-decoder takes them for its encoder's final states.
 //
@@ -215,7 +215,7 @@ WAYFARER_PROBE(
     wf::param("norm", "none", "what vectors go through after word, segment and example").one_of(norms),
     wf::param("layer", "auto",
               "states of contexts: top, middle, a number, E or OE (embeddings); auto: top of an encoder, else 0"),
-    wf::param("longest", 0, "most tokens of a segment, cut on the left; 0: as many as the model takes")
+    wf::param("longest", 0, "limit of a segment's tokens, cut on the left; 0: the model's limit")
         .in("token")
         .between(0, 16'777'216),
     wf::param("cache", 64, "vectors kept for segments that come again").in("MiB").between(0, 1'048'576));

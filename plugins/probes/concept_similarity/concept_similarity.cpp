@@ -166,7 +166,7 @@ WAYFARER_PROBE(concept_similarity, "1.0.0", "Which of several answers lies neare
                wf::param("layer", "top", "states of contexts: top, middle, a number, E or OE (embeddings)"),
                wf::param("out_layer", "", "the same of answers; empty: as layer"),
                wf::param("out_word", "", "as word, of answers; empty: as word"),
-               wf::param("longest", 0, "most tokens of a segment, cut on the left; 0: as many as the model takes")
+               wf::param("longest", 0, "limit of a segment's tokens, cut on the left; 0: the model's limit")
                    .in("token")
                    .between(0, 16'777'216),
                wf::param("cache", 64, "vectors kept for segments that come again").in("MiB").between(0, 1'048'576));

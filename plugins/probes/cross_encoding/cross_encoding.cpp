@@ -2,10 +2,10 @@
 //
 //     baseline: {probe: cross_encoding, model: gpt2, source: questions}
 //
-// An ending's score is the sum of the log probabilities of its tokens after the context. Context and endings are tokenised one by
-// one, a decoder-only model's without special tokens, an encoder-decoder's context with the tokenizer's end and its endings
-// without. A context is read once for all of its endings. One that does not fit with an ending is cut from the left for that
-// ending, and counted.
+// An ending's score is the sum of the log probabilities of its tokens after the context. Context and endings are tokenised
+// separately: without special tokens for a decoder-only model; for an encoder-decoder, the context with the tokenizer's end and
+// its endings without. A context is read once for all of its endings. If it does not fit with an ending, it is cut on the left
+// for that ending, and counted.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -104,8 +104,7 @@ struct cross_encoding final : wf::probe {
       // The host's own cut takes the end of a context, which is what an ending follows.
       std::size_t const whole = m.info().longest == 0 ? tokens.size() : std::min(tokens.size(), m.info().longest);
       if (!items.texts[i].empty() && block.tokens().tokens[i].size() < whole)
-        throw wf::usage_error(name +
-                              ": `max_tokens` cuts a context where its ending goes on; give `window`, which cuts its left");
+        throw wf::usage_error(name + ": `max_tokens` cuts a context before its ending; use `window`, which cuts on the left");
       context(i) = static_cast<std::int32_t>(tokens.size());
       cut(i) = static_cast<std::int32_t>(read(m, i, tokens, endings[i], name, readings));
     }
@@ -187,7 +186,7 @@ struct cross_encoding final : wf::probe {
     out.add("context_tokens", acc["context_tokens"]).units("token").about("tokens of each context, before cutting");
     std::size_t shortened = 0;
     for (std::size_t i = 0; i < items; ++i) shortened += cut(i) != 0;
-    out.add("cut", acc["cut"]).units("token").about("most that was cut from the left of each context, so that an ending fitted");
+    out.add("cut", acc["cut"]).units("token").about("maximum cut from the left of each context to make an ending fit");
     out.add("contexts_cut", static_cast<double>(shortened)).units("item").about("contexts that did not fit");
     add_text_note(out, at.data().info());
     out.summarise(items == 0 ? "no items, so no accuracy"
@@ -240,7 +239,7 @@ WAYFARER_PROBE(cross_encoding, "1.0.0",
                "Which of several endings a language model finds likeliest after a context, and how often it is right",
                wf::port::model("model"), wf::port::source("source", "texts with endings to choose from, and which is right"),
                wf::param("window", 0,
-                         "most tokens of context and ending together (of an encoder-decoder: of the context); what is over is "
-                         "cut from the context's left; 0: as many as the model can read")
+                         "limit of tokens of context and ending together (encoder-decoders: of the context); longer contexts "
+                         "are cut on the left; 0: the model's limit")
                    .in("token")
                    .at_least(0));

@@ -1,4 +1,4 @@
-// The decoding walk: a text that goes on is a path c_n, c_{n+1}, ... of context vectors, each of which decides how likely every
+// The decoding walk: a growing text is a path c_n, c_{n+1}, ... of context vectors, each of which decides how likely every
 // next step is. Singh 2023 (arXiv 2308.10874), decoding walk; notes 1.2, 1.3 and section 4, E4.
 //
 // The path is sampled (greedy, sample: temperature 0.7 and top-p 0.9, beam: the likeliest of 10 beams, as the author's presets)
@@ -7,8 +7,8 @@
 //
 //     P(x_{t+1} = v | x_1..x_t) = softmax_v(<c_t, u_v>)
 //
-// A walk that were Markov in its tokens would have the same P after the same last token; the Jensen-Shannon divergence between
-// such contexts says how far it is from that. Two controls stand beside it, of the same pairs, for a model that knew nothing but
+// A walk that is Markov in its tokens has the same P after the same last token. The Jensen-Shannon divergence between
+// such contexts measures the distance from that. Two controls use the same pairs, for a model that uses nothing but
 // the last token and its position: that token read alone, and the text read with attention off. What is above both depends on
 // history.
 //
@@ -45,7 +45,7 @@ namespace {
 
 constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
 
-/// A prompt and where it goes on: for an encoder-decoder the encoder's tokens stand beside the decoder's.
+/// A prompt and the tokens to continue: for an encoder-decoder, the encoder's tokens and the decoder's.
 struct text {
   std::vector<std::int32_t> encoder, tokens;
   std::size_t prompt = 0;       ///< tokens [0, prompt) were given
@@ -610,9 +610,9 @@ struct decoding_walk final : wf::probe {
   std::uint64_t seed_;
 };
 
-WAYFARER_PROBE(decoding_walk, "1.0.0", "Probability, entropy and geometry of a text as it goes on, and how far it is from Markov",
+WAYFARER_PROBE(decoding_walk, "1.0.0", "Probability, entropy and geometry of a text as it grows, and how far it is from Markov",
                wf::port::model("model"), wf::port::source("source", "prompts, or whole texts to follow"),
-               wf::param("preset", "greedy", "how the walk goes on").one_of("greedy|sample|beam|forced"),
+               wf::param("preset", "greedy", "how the walk chooses its tokens").one_of("greedy|sample|beam|forced"),
                wf::param("length", 50, "most steps").in("token").between(1, 100'000),
                wf::param("prompt", 1, "forced: tokens of the item that are given").in("token").at_least(1),
                wf::param("beams", 10, "beam: how many").between(1, 1000),

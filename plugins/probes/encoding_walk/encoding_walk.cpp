@@ -81,7 +81,7 @@ bool crosses(std::string const& attention) {
   return attention.ends_with("cross_attn.");
 }
 
-/// Why what other positions brought can't be told from what attention made of the position itself; empty: it can.
+/// Why the share of other positions can't be separated from the position's own share; empty: it can.
 std::string why_not_parted(wf::model_info const& model, path const& walk) {
   if (walk.parallel) return model.architecture + " adds attention and MLP at once, so that no step is attention's alone";
   if (model.facts.contains("residual_multiplier")) return model.architecture + " multiplies what attention adds";

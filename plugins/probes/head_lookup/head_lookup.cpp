@@ -326,8 +326,8 @@ struct head_lookup final : wf::probe {
       wf::copy_into(query[b], both[0]), wf::copy_into(key[b], both[1]);
     }
     to.put("bias/query", query)
-        .about("W_Q b_K: what the key bias makes a query of; the same for all keys, so attention never feels it");
-    to.put("bias/key", key).about("W_K b_Q: what the query bias favours in keys, whatever asks");
+        .about("W_Q b_K: what the key bias adds to a query's scores; the same for all keys, so it never changes attention");
+    to.put("bias/key", key).about("W_K b_Q: what the query bias favours in keys, for every query");
   }
 
   /// E3 and the tokens of E6.
@@ -468,13 +468,13 @@ struct head_lookup final : wf::probe {
 };
 
 WAYFARER_PROBE(
-    head_lookup, "1.0.0", "The words that each head would attend to, and would predict, for words taken by themselves",
+    head_lookup, "1.0.0", "The words that each head would attend to, and would predict, for single words",
     wf::port::model("model"),
     wf::param("blocks", wf::integers(""), "blocks to look at, negative from the end; none: the first, the middle and the last"),
     wf::param("words", wf::strings(), "words to look up, those that are one token; none: the paper's 100 common nouns"),
     wf::param("word_ids", wf::integers(""), "the same as token ids"),
     wf::param("k", 5, "tokens listed").in("token").between(1, 1000),
-    wf::param("leading_space", true, "look words up as they stand within a text; false, as published: at its beginning"),
+    wf::param("leading_space", true, "look words up as inside a text; false, as published: as its first word"),
     wf::param("query_bias", true, "let the query bias take part, as it does in the model; false, as published: leave it out"),
     wf::param("fold", "none", "norm: read words as points of the sphere and fold the norm into the weights and biases")
         .one_of("none|norm"),

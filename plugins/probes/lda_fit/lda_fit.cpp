@@ -1,5 +1,5 @@
 // Topics of a corpus: latent Dirichlet allocation by online variational Bayes (Hoffman, Blei and Bach 2010), with gensim's
-// defaults. What Li, Li and Risteski 2023 label the words of real text with. Topics are handed on through the results:
+// defaults. Li, Li and Risteski 2023 use it to label words of real text. Other nodes read the topics from the results:
 //
 //     topics:     {probe: lda_fit, source: articles, topics: 100}
 //     similarity: {probe: topic_similarity, model: bert, topics: topics}
@@ -130,11 +130,11 @@ WAYFARER_PROBE(lda_fit, "1.0.0", "Topics of a corpus by online variational Bayes
                          "kappa: how fast older statistics are forgotten; 0: at once, which with update_every 0 is batch VB")
                    .between(0, 1),
                wf::param("offset", 1.0, "tau_0: slows the first updates down").at_least(0),
-               wf::param("iterations", 50, "most iterations for a document's topics").at_least(1),
+               wf::param("iterations", 50, "limit of iterations for a document's topics").at_least(1),
                wf::param("gamma_threshold", 0.001,
-                         "change, on average over topics, below which a document's topics are settled; of a document with fewer "
-                         "than topics / 4 words it "
-                         "is the change over 4 times its words")
+                         "a document's topics are settled when their change, averaged over topics, is below this; for a document "
+                         "with fewer than topics / 4 words "
+                         "the change is divided by 4 times its words")
                    .at_least(0),
                wf::param("alpha", 0.0, "prior of a document's topics, symmetric; 0: 1 / topics").between(0, 1e6),
                wf::param("eta", 0.0, "prior of a topic's words, symmetric; 0: 1 / topics").between(0, 1e6),

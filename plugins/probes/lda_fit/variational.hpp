@@ -1,7 +1,7 @@
 // Online variational Bayes for latent Dirichlet allocation (Hoffman, Blei and Bach 2010), with gensim's defaults.
 //
-// Owned by one thread; inside, documents and words are worked on by all of the host's threads, each for itself, so that results
-// don't depend on how many there are.
+// Owned by one thread. It processes documents and words on all of the host's threads, each independently, so that results
+// don't depend on the number of threads.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,10 @@
-// Direct logit attribution: which head, MLP or embedding says how much for a logit, or for the difference of two. Elhage et al.
+// Direct logit attribution: how much each head, MLP and embedding adds to a logit, or to the difference of two. Elhage et al.
 // 2021; Wang et al. 2022, section 3.
 //
 //     blame: {probe: logit_attribution, model: gpt2, source: prompts, answer: " Mary", against: " John"}
 //
-// The last residual state is the sum of what every part added to it, and the logit is linear in it once the final norm's scale is
-// held at the value that it had. So every part has a share, and the shares add up to the logit.
+// The last residual state is the sum of what every part added to it, and the logit is linear in it if the final norm's scale is
+// fixed at its value in the run. So every part has a share, and the shares add up to the logit.
 #include <algorithm>
 #include <array>
 #include <cmath>

@@ -1,11 +1,11 @@
-// What the norms of a model do to space: each maps everything onto one sphere and then stretches it into an ellipsoid of its own.
-// Where the words stand before that, and which words the last norm favours.
+// The geometry of a model's norms: each maps all vectors onto one sphere and then stretches the sphere into an ellipsoid.
+// Also where the words are before that, and which words the last norm favours.
 // Molina 2023 (Traveling Words, arXiv 2309.07315), sections 3.1 and 4.1, tables 1 and 2; notes 1.1, E1 and E2.
 //
 //     norms: {probe: norm_geometry, model: gpt2}
 //
-// A layer norm centres a vector, which puts it into the hyperplane across (1, ..., 1), and scales it to length sqrt(d_model); an
-// RMS norm only scales. The weight then makes an ellipsoid of that sphere, and the bias moves it.
+// A layer norm centres a vector, which moves it into the hyperplane orthogonal to (1, ..., 1), and scales it to length
+// sqrt(d_model). An RMS norm only scales. The weight then turns that sphere into an ellipsoid, and the bias shifts it.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -1,11 +1,11 @@
-// Activation patching: where does a model keep what it needs for an answer? Two texts of equal length, of which one (clean) has
-// the answer and the other (corrupted) has another; an activation of the one is put into the run of the other, for every layer
-// and position, and the probe reports how much of the difference between two logits comes with it. Meng et al. 2022; Wang et al.
+// Activation patching: which activations carry the information for an answer? Of two texts of equal length, one (clean) has the
+// answer and the other (corrupted) has another. For every layer and position, an activation of one text replaces that in the run
+// of the other. The probe reports which share of the difference between two logits it restores. Meng et al. 2022; Wang et al.
 // 2022.
 //
 //     trace: {probe: patching, model: gpt2, source: pairs, kinds: [resid_pre, z], answer: " Paris", against: " Rome"}
 //
-// restored = (patched - base) / (donor - base): 0 where nothing changes, 1 where the donor's whole difference comes along.
+// restored = (patched - base) / (donor - base): 0 if nothing changes, 1 if the donor's whole difference is restored.
 #include <algorithm>
 #include <charconv>
 #include <cmath>

@@ -1,7 +1,7 @@
 // Position bias as a function of distance, from the weights alone: no text is needed. Notes 2.2 on Singh 2023 (arXiv 2308.10874),
 // and SB_pos of 1.8.
 //
-// The model itself is asked for the bias of `distance` + 1 positions, so that whatever buckets it has are its own.
+// The model itself computes the bias of `distance` + 1 positions, so the buckets are the model's own.
 //
 //     kernels: {probe: position_kernel, model: t5}
 #include <algorithm>

@@ -1,7 +1,7 @@
 // Do words attend to words of their own topic? Average attention between the same token, different words of one topic, and words
 // of different topics, for every head. Li, Li and Risteski 2023, section on topic-wise attention.
 //
-// `labels: repo` repeats a slip of the paper's published code (see published_labels), so that its counts can be reproduced.
+// `labels: repo` repeats a mistake of the paper's published code (see published_labels), so that its counts can be reproduced.
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -87,7 +87,7 @@ struct topic_attention final : wf::probe {
         if (pattern.rank() != 3 || pattern.size(1) * pattern.size(2) != pairs.size())
           throw wf::usage_error(
               layers[layer] +
-              " is no attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
+              " is not an attention pattern over the document's own tokens; choose hooks like blocks.*.attn.hook_pattern");
         for (std::size_t head = 0; head < pattern.size(0); ++head) {
           auto const attention = pattern[head].values<double const>();
           std::array<double, classes> sum{};

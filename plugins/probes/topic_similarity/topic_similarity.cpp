@@ -5,7 +5,7 @@
 //     similarity: {probe: topic_similarity, model: bert, topics: topics}
 //
 // Inner products and cosines of all pairs of different tokens that are whole words with a topic (word_topics.hpp), or of a sample
-// of them. The same with topics dealt out at random says what chance does.
+// of them. The same with randomly assigned topics shows the effect of chance.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -138,7 +138,7 @@ struct topic_similarity final : wf::probe {
           .missing(one_kind);
       figures const same(chance, sum, squares, 1), different(chance, sum, squares, 0);
       out.add(prefix + "chance_difference", same.mean - different.mean)
-          .about("the difference with topics dealt out at random")
+          .about("the difference with randomly assigned topics")
           .missing(one_kind);
       if (cosine)
         std::snprintf(line, sizeof line, "%zu tokens: cosine %.4f within topics, %.4f between", n, f[1].mean, f[0].mean);
@@ -189,6 +189,6 @@ WAYFARER_PROBE(
     wf::param("most_topics", 1, "per_word: topics of a word at most").at_least(1),
     wf::param("fraction", 0.001, "per_topic: share of the vocabulary that a topic keeps").between(0, 1),
     wf::param("weight", "embed.W_E", "embeddings, [token, d_model]"),
-    wf::param("most_tokens", 10'000, "compare at most so many tokens, drawn at random").in("token").between(3, 100'000),
+    wf::param("most_tokens", 10'000, "compare at most this many tokens, drawn at random").in("token").between(3, 100'000),
     wf::param("self_pairs", false, "count a token's pair with itself as same topic, as the published code does"),
     wf::param("seed", 0, "of the draw").at_least(0));

@@ -1,6 +1,6 @@
 // The value matrix that training would reach on infinitely many, infinitely long documents: every entry of W^V is free, and the
-// loss is exact, from the moments of the word frequencies over all choices of tau topics, or over all Dirichlet weights. What the
-// theorem on W^V says in three constants, this finds by descent or by solving the normal equations.
+// loss is exact, from the moments of the word frequencies over all choices of tau topics, or over all Dirichlet weights. The
+// theorem on W^V gives three constants; this finds them by descent or by solving the normal equations.
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>

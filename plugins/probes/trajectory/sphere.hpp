@@ -1,7 +1,7 @@
 // Directions on the sphere onto which a norm maps every vector.
 //
-// Called by the plugin `trajectory` and its tests. Pure functions, float64; any thread. A direction of a vector of length 0 is
-// empty, and what is asked of it is NaN.
+// Called by the plugin `trajectory` and its tests. Pure functions, float64; any thread. The direction of a vector of length 0 is
+// empty, and results for it are NaN.
 #pragma once
 
 #include <algorithm>

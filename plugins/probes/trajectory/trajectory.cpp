@@ -6,7 +6,7 @@
 //     map:  {metric: umap, of: walk/embedding, also: walk/path}
 //
 // Angles and lengths are those of the undistorted sphere onto which the norm maps every state before its weight and bias:
-// whatever a projection to three dimensions shows, these are what is there.
+// unlike a projection to three dimensions, they are exact.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -203,8 +203,8 @@ struct trajectory final : wf::probe {
       whole += mean(l) /= static_cast<double>(words);
     }
     out.add("mean_step_length", mean).about("mean of step_length over all positions of all items").missing("no item has a token");
-    out.summarise(words == 0 ? "no tokens, so no way"
-                             : "a token's mean way on the sphere is " + wf::told(whole) + ", " +
+    out.summarise(words == 0 ? "no tokens, so no path"
+                             : "a token's mean path on the sphere is " + wf::told(whole) + ", " +
                                    wf::told(whole / std::sqrt(static_cast<double>(model.info().d_model))) +
                                    " of its radius, over " + wf::counted(words, "token"));
   }
@@ -347,7 +347,7 @@ struct trajectory final : wf::probe {
 };
 
 WAYFARER_PROBE(trajectory, "1.0.0",
-               "Each word's way over the sphere from block to block, and how near it comes to the word that follows",
+               "Each word's path over the sphere from block to block, and how near it comes to the next word",
                wf::port::model("model"), wf::port::source("source"),
                wf::param("k", 5, "likeliest tokens kept at each state").in("token").between(1, 1000),
                wf::param("targets", wf::strings(), "words to follow beside the next one, each one token of the model"),

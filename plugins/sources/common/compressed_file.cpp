@@ -194,7 +194,7 @@ void read_unpacked(std::string const& path, std::size_t max_bytes, std::function
   sink const counted = [&](std::span<std::byte const> bytes) {
     if (bytes.size() > max_bytes - total)
       throw data_error(path + ": holds more than " + std::to_string(max_bytes) +
-                       " bytes unpacked; raise `limit`, in MiB, if that is meant and memory suffices");
+                       " bytes unpacked; raise `limit`, in MiB, if this is intended and there is enough memory");
     total += bytes.size();
     block(bytes);
   };

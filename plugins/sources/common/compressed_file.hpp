@@ -1,6 +1,6 @@
-// A file as the bytes that somebody meant: plain, gzip or bzip2, told apart by the first bytes and unpacked block by block.
+// The unpacked bytes of a file: plain, gzip or bzip2, recognised by the first bytes and unpacked block by block.
 //
-// Called by the readers of document files, from any thread. Memory is a few blocks whatever the file says of itself.
+// Called by the readers of document files, from any thread. Memory is a few blocks for any file.
 #pragma once
 
 #include <cstddef>

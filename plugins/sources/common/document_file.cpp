@@ -154,7 +154,7 @@ class table_builder {
     // A line may stand for far more words than it has bytes ("1 0:4000000000"), and an empty one for more bytes than it has.
     if (table_bytes() > limits_.bytes)
       c.fail_at(0, "the documents up to here take more than " + std::to_string(limits_.bytes >> 20) + " MiB",
-                "raise `limit` if that is meant");
+                "raise `limit` if this is intended");
   }
 
   document_table finish() {
@@ -197,7 +197,7 @@ class table_builder {
           "use the vocabulary that belongs to this file");
     if (count > (limits_.bytes - std::min(limits_.bytes, table_bytes())) / sizeof(std::int32_t))
       c.fail_at(at, "the documents up to here take more than " + std::to_string(limits_.bytes >> 20) + " MiB",
-                "raise `limit` if that is meant");
+                "raise `limit` if this is intended");
     highest_ = std::max<std::int64_t>(highest_, word);
     out_.documents.values.insert(out_.documents.values.end(), count, static_cast<std::int32_t>(word));
   }

@@ -25,7 +25,7 @@ enum class document_format { detect, reference, lda_c, text };
 /// The format of that name ("auto", "reference", "lda_c", "text"); throws usage_error for another.
 document_format document_format_of(std::string_view name);
 
-/// What one file may cost. Numbers beyond `words` or `documents` are refused whatever the file's size.
+/// Limits for one file. Numbers beyond `words` or `documents` are refused for a file of any size.
 struct document_limits {
   std::size_t bytes = std::size_t{256} << 20;  ///< unpacked, and again of the table in memory
   std::size_t line = std::size_t{64} << 20;    ///< bytes of a line

@@ -33,7 +33,7 @@ struct documents final : wf::source {
     info_.facts["vocabulary"] = wf::param_value(static_cast<std::int64_t>(info_.vocabulary));
     if (std::int64_t const v = c["words_per_topic"].integer(); v > 0) {
       info_.facts["words_per_topic"] = wf::param_value(v);
-      // Without a list of the words nobody knows whether there are topics whose words don't occur.
+      // Without a list of the words there may be topics whose words don't occur.
       if (auto const n = static_cast<std::int64_t>(info_.vocabulary); !vocabulary.empty() && n % v == 0)
         info_.facts["topics"] = wf::param_value(n / v);
       std::vector<std::int32_t> topic(info_.vocabulary);
@@ -59,4 +59,4 @@ WAYFARER_SOURCE(
     wf::param::file("vocabulary", "", "file with one word a line: the words' names, and for a text their numbers"),
     wf::param("words_per_topic", 0, "state the truth that word w belongs to topic w / words_per_topic; 0: no topic is known")
         .between(0, 1 << 24),
-    wf::param("limit", 256, "most that the file may hold unpacked, and again in memory").in("MiB").between(1, 1 << 20));
+    wf::param("limit", 256, "limit of the file's size when unpacked, and of its size in memory").in("MiB").between(1, 1 << 20));

@@ -1,7 +1,7 @@
 // The random numbers of CPython's `random.Random(seed)`, bit for bit: the published few-shot contexts were drawn with them.
 //
 // Mersenne Twister 19937 (Matsumoto and Nishimura 1998), seeded by `init_by_array` with the seed's 32-bit words, and the
-// `shuffle` and `sample` of CPython 3.9 to 3.12 on top. For that purpose alone: everything else draws from random_stream. A plain
+// `shuffle` and `sample` of CPython 3.9 to 3.12 on top. Only for that purpose: all other code uses random_stream. A plain
 // object, used by one thread at a time.
 #pragma once
 

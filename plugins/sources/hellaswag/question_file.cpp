@@ -52,11 +52,10 @@ question_file::question_file(std::string path, question_format format, std::size
   text_ = text_of_file(text_, path_, notes_);
   if (auto const head = line_at(0);
       head.find("endings") != head.npos && head.find("ctx") != head.npos && head.find_first_of("{[") == head.npos)
-    throw data_error(
-        located(path_, 1, 0,
-                "this is a table (CSV or TSV), in which the four endings stand in one cell and can't be told apart for "
-                "certain; " +
-                    std::string(export_json)));
+    throw data_error(located(path_, 1, 0,
+                             "this is a table (CSV or TSV), in which the four endings share one cell and can't be separated for "
+                             "certain; " +
+                                 std::string(export_json)));
   find_items(format);
   for (std::size_t i = 0; i < size(); ++i) read(i);
 }
@@ -81,7 +80,7 @@ void question_file::find_items(question_format format) {
   for (std::size_t at = 0; at <= last;) {
     std::size_t const end = std::min(text_.find('\n', at), text_.size());
     ++line;
-    if (end - at > most_line) fail(line, "a line of more than " + std::to_string(most_line) + " bytes; this is no HellaSwag");
+    if (end - at > most_line) fail(line, "a line of more than " + std::to_string(most_line) + " bytes; this is not HellaSwag");
     if (preprocessed_ ? within == 0 : !is_blank(text_.substr(at, end - at))) {
       add({at, line, end - at});
     }
@@ -113,7 +112,7 @@ void question_file::find_elements(std::size_t first) {
     } else if (c == ']' || c == '}') {
       if (--depth == 1) {
         if (i + 1 - begin > most_line)
-          fail(begin_line, "an item of more than " + std::to_string(most_line) + " bytes; this is no HellaSwag");
+          fail(begin_line, "an item of more than " + std::to_string(most_line) + " bytes; this is not HellaSwag");
         add({begin, begin_line, i + 1 - begin});
       }
       if (depth > 0) continue;

@@ -1,9 +1,9 @@
-// HellaSwag's files: the original JSON lines, the same as one JSON array, and the text of six lines an item that others have made
-// of it; plain, .gz or .bz2.
+// HellaSwag's files: the original JSON lines, the same as one JSON array, and text with six lines for each item, made by other
+// projects; plain, .gz or .bz2.
 //
 // Opened by the source's constructor on the host's main thread, which reads every item once to find what is wrong; immutable
-// then, for any number of threads. In memory is the place of each item alone: items are parsed when they are asked for, out of
-// the file itself or, if that was packed, out of a temporary file without a name.
+// then, for any number of threads. Memory holds only the place of each item. Items are parsed on request, from
+// the file itself or, if it was packed, from a temporary file without a name.
 #pragma once
 
 #include <array>
@@ -29,7 +29,7 @@ enum class question_format { detect, json, text };
 
 class question_file {
  public:
-  /// `max_bytes`: most that a packed file may unpack to. Throws data_error "file:line: what is wrong; what to do".
+  /// `max_bytes`: limit of a packed file's size when unpacked. Throws data_error "file:line: what is wrong; what to do".
   question_file(std::string path, question_format, std::size_t max_bytes);
   question_file(question_file const&) = delete;
   question_file& operator=(question_file const&) = delete;

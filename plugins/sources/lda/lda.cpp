@@ -3,8 +3,8 @@
 // evenly mixed.
 //
 // Topic t owns the words t*v .. t*v + v-1, all equally probable. A document is a pure function of (seed, split, index) and is
-// made anew whenever it is asked for, so memory does not depend on the number of documents. With `path` the documents of a file
-// take the place of generated ones; the parameters then say what process made the file.
+// generated at each request, so memory does not depend on the number of documents. With `path` the documents of a file
+// replace generated ones; the parameters then describe the process that made the file.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -147,8 +147,8 @@ WAYFARER_SOURCE(
     wf::param("topics_per_document", 0, "tau: mix this many distinct topics evenly instead of drawing weights; 0: use alpha")
         .at_least(0),
     wf::param("seed", 0, "seed of the documents; if it is not given, the pipeline's").at_least(0),
-    wf::param("split", "train", "any word; another word gives other documents under the same seed"),
+    wf::param("split", "train", "any word; another word gives other documents with the same seed"),
     wf::param::file("path", "",
                     "read this file (word numbers, then END; plain, .gz or .bz2) instead of generating; the other parameters say "
                     "how it was made"),
-    wf::param("limit", 256, "most that a file may hold unpacked").in("MiB").between(1, 1 << 20));
+    wf::param("limit", 256, "limit of a file's size when unpacked").in("MiB").between(1, 1 << 20));

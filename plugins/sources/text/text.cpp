@@ -101,4 +101,4 @@ WAYFARER_SOURCE(text, "1.0.0",
                 wf::param("before", "", "put before every text, such as <|endoftext|>"),
                 wf::param("pair_at", "",
                           "items are pairs of texts, cut at this, such as a tab; for models that read pairs (BERT)"),
-                wf::param("limit", 256, "most that a packed file may hold unpacked").in("MiB").between(1, 1 << 20));
+                wf::param("limit", 256, "limit of a packed file's size when unpacked").in("MiB").between(1, 1 << 20));

@@ -45,7 +45,7 @@ std::vector<std::int32_t> ids_of(std::string_view text, std::string const& where
       auto const [end, error] = std::from_chars(text.data() + i, text.data() + text.size(), id);
       bool const whole = end == text.data() + text.size() || *end == ' ' || *end == ',' || *end == '\t';
       if (error != std::errc{} || id < 0 || !whole)
-        throw wf::usage_error(where + ": " + wf::in_quotes(text) + " is no list of token ids, such as \"464 3290 318\"");
+        throw wf::usage_error(where + ": " + wf::in_quotes(text) + " is not a list of token ids, such as \"464 3290 318\"");
       out.push_back(id);
       i = static_cast<std::size_t>(end - text.data());
       after_comma = false;
@@ -137,7 +137,7 @@ class id_lists {
       std::int64_t const id = file_->at(row, i);
       if (id < 0 || id > highest_id)
         throw wf::data_error(where(i) + std::to_string(id) +
-                             " is no token id; ids are 0 or more, and only the end of a row may be padded (`padding`)");
+                             " is not a token id; ids are 0 or more, and only the end of a row may be padded (`padding`)");
       to.values.push_back(static_cast<std::int32_t>(id));
     }
     to.offsets.push_back(to.values.size());

@@ -50,7 +50,7 @@ WAYFARER_API bool is_array_file(std::string_view path, std::string* why = nullpt
 
 /// The numbers of one array as float64, by the file's ending: .npy (which holds one array: `dataset` is not looked at),
 /// .safetensors (`dataset` names the tensor; it may be left out if the file has only one), .h5 or .hdf5 (`dataset` is the path of
-/// a dataset, whoever wrote the file). Throws usage_error for another ending or a name that is missing, data_error for a file
+/// a dataset, from any program). Throws usage_error for another ending or a name that is missing, data_error for a file
 /// that can't be read or lacks the array, resource_error for HDF5 outside the program.
 WAYFARER_API tensor read_array(std::string const& path, std::string const& dataset);
 

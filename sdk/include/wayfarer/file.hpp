@@ -1,4 +1,4 @@
-// Files: reading what may be hostile, and writing so that nobody ever sees half a file.
+// Files: reads files that may be hostile, and writes so that no reader ever sees half a file.
 //
 // Every error names the path and the system's reason. A file that can't be read as asked (missing, a directory, too long, changed
 // meanwhile) is a data_error; running out of something (disk, memory, descriptors, permission to write) is a resource_error.
@@ -18,8 +18,8 @@
 namespace wayfarer {
 
 /// A regular file mapped read-only. The bytes live as long as the object; share it (`open`) to keep them for longer.
-/// If somebody shortens the file in place, touching the lost part raises SIGBUS, of which the host makes a data error
-/// (`find_mapping`); `check_unchanged` finds out beforehand.
+/// If another program truncates the file, touching the lost part raises SIGBUS, which the host turns into a data error
+/// (`find_mapping`); `check_unchanged` detects it earlier.
 class WAYFARER_API mapped_file {
  public:
   explicit mapped_file(std::string path);
@@ -102,7 +102,7 @@ class WAYFARER_API atomic_file {
 WAYFARER_API void write_file_atomically(std::string const& path, std::span<std::byte const> bytes);
 WAYFARER_API void write_file_atomically(std::string const& path, std::string_view text);
 
-/// A file without a name, for what does not fit memory while a run goes on: gone when the object and all its maps are, however
+/// A file without a name, for data of a run that does not fit memory. It disappears with the object and its maps, however
 /// the process ends. Failures are resource_errors that name the folder.
 class WAYFARER_API scratch_file {
  public:
@@ -125,7 +125,7 @@ class WAYFARER_API scratch_file {
   int descriptor_ = -1;
 };
 
-/// Tells the system that these bytes, if they lie in a mapped_file or scratch_file, need not stay in memory; they are read anew
+/// Tells the system that these bytes, if they lie in a mapped_file or scratch_file, need not stay in memory; they are read again
 /// when touched. Other memory is left alone.
 WAYFARER_API void drop_pages(std::span<std::byte const>) noexcept;
 

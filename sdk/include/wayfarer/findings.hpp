@@ -10,7 +10,7 @@
 
 namespace wayfarer {
 
-/// A number with so many digits, "1.41" or "+1.41" with `sign`; "no number" for NaN, so that nobody reads it as a result.
+/// A number with so many digits, "1.41" or "+1.41" with `sign`; "no number" for NaN, so that it is not read as a result.
 inline std::string told(double value, int digits = 3, bool sign = false) {
   if (std::isnan(value)) return "no number";
   if (std::isinf(value)) return value > 0 ? "infinity" : "-infinity";

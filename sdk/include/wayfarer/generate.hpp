@@ -1,4 +1,4 @@
-// Generation: a model goes on from a prompt, one token at a time, with its keys and values kept.
+// Generation: a model continues a prompt, one token at a time, with a cache of keys and values.
 //
 // Called by the command line and by probes that follow a decoding walk. Seeded: the same request gives the same tokens for any
 // number of threads, and an item's tokens do not depend on the other items of the batch.
@@ -27,10 +27,10 @@ struct sampling {
   std::vector<std::int32_t> stop;  ///< an item ends when it draws one of these, which is then its last token
 };
 
-/// One step of all items that still go on. Views live during the call.
+/// One step of all items that are not finished. Views live during the call.
 struct generation_step {
   std::size_t index = 0;                 ///< 0 for the first new token
-  std::span<std::size_t const> items;    ///< those that still go on, numbers within the prompt
+  std::span<std::size_t const> items;    ///< those that are not finished, numbers within the prompt
   std::span<std::int32_t const> tokens;  ///< what each of them drew
   tensor logits;                         ///< [item, vocabulary], float32, from which they were drawn
   activations const& captured;           ///< at the positions whose last one the logits belong to, by index into `items`

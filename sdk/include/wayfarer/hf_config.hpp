@@ -2,7 +2,7 @@
 //
 // The file is a stranger's: each getter names the key, checks type and range, and throws data_error "config.json: n_head: ...".
 // A key that is null counts as missing, as it does for Hugging Face. What was asked for is remembered, so that `remarks` can name
-// the keys that nobody read. Cheap to copy, any thread.
+// the keys that were not read. Cheap to copy, any thread.
 #pragma once
 
 #include <cstddef>
@@ -42,8 +42,8 @@ class WAYFARER_API hf_config {
   /// asks for the keys that change numbers before `refuse_unread` counts what is left of them. A missing model_type that nothing
   /// else tells is an error.
   static hf_config open_family(std::string const& path, std::span<std::string_view const> model_types);
-  /// Throws data_error for a key that changes numbers in some family, is not at the value that changes nothing, and that nobody
-  /// has asked for.
+  /// Throws data_error for a key that changes numbers in some family, is not at the value that changes nothing, and that was
+  /// not read.
   void refuse_unread() const;
 
   std::string const& path() const noexcept { return path_; }  ///< of config.json
@@ -61,7 +61,7 @@ class WAYFARER_API hf_config {
   /// Any value, or nothing where the key is missing or null.
   std::optional<json_value> find(std::string_view key) const;
 
-  /// What a user should know, one sentence each: keys that nobody read and that are not known to be harmless, a missing
+  /// What a user should know, one sentence each: keys that were not read and are not known to be harmless, a missing
   /// model_type. Complete once the model has read what it needs.
   std::vector<std::string> remarks() const;
 

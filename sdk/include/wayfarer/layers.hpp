@@ -2,8 +2,8 @@
 //
 // Each takes `rows` of a whole batch, with items of different lengths packed end to end, and makes new ones. Work is split by
 // parallel_for; a number depends on its own item alone and is the same for any thread count and any batch: every sum runs in one
-// order fixed by the layer's width. Inner hooks are tapped through the scope `at`; the layer takes its fused path where nobody
-// taps. Weights are views of any float type, converted as they are read. Free functions; any thread, though not for the same
+// order fixed by the layer's width. Inner hooks are tapped through the scope `at`; the layer takes its fused path if no hook
+// is used. Weights are views of any float type, converted as they are read. Free functions; any thread, though not for the same
 // objects.
 #pragma once
 
@@ -89,7 +89,7 @@ class WAYFARER_API key_values {
   std::size_t items() const noexcept { return items_.size(); }
   std::size_t length(std::size_t item) const noexcept { return items_[item].length; }
   std::size_t width() const noexcept { return width_; }
-  /// Appends the rows of each item. A page that somebody else holds too is copied before it is written to.
+  /// Appends the rows of each item. A shared page is copied before it is written to.
   void append(rows const& keys, rows const& values);
   /// Forgets what one item has read beyond this length.
   void shorten(std::size_t item, std::size_t length);

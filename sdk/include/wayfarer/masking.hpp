@@ -1,6 +1,6 @@
 // Which words of a document are hidden in masked language modelling: one rule for everybody who must hide the same ones.
 //
-// A pure function of the stream: a model that trains on a document and a probe that says how well anybody could do on it draw
+// A pure function of the stream: a model that trains on a document and a probe that computes its lowest possible loss draw
 // equal masks from equal streams. Any thread, each stream owned by one.
 #pragma once
 

@@ -43,7 +43,7 @@ struct WAYFARER_API model_info {
   std::vector<hook_info> hooks;
   std::vector<std::string> weights;        ///< names for model::weight; the same for every architecture, see docs/hooks.md
   std::string activation;                  ///< of the MLPs (of the gate, if they have one), by Hugging Face's name; "": not known
-  fact_map facts;                          ///< what others need not be told again, as source_info::facts
+  fact_map facts;                          ///< what users need not repeat, as source_info::facts
   std::vector<double> attention_scales{};  ///< of each layer where they differ; empty: attention_scale everywhere
   /// Of keys and values: head h of the queries reads head h / (heads / kv_heads) of them. 0: as many as heads.
   std::size_t kv_heads = 0;
@@ -79,7 +79,7 @@ struct batch {
 };
 
 /// Where an edit is applied: the item of the batch, and the position in the item's sequence of the activation's first row, which
-/// is above 0 only where a run goes on (`continued_run`) or the batch says so.
+/// is above 0 only in a continued run (`continued_run`) or if the batch says so.
 struct edit_site {
   std::size_t item = 0, first_position = 0;
 };
@@ -119,7 +119,7 @@ struct encode_options {
   std::size_t max_tokens = 0;  ///< cut to this many, 0: the model's own limit
 };
 
-/// A forward pass that can go on: the keys and values of all that it has read stay with it. Used by one thread at a time; the
+/// A forward pass that can be continued: it caches the keys and values of all that it has read. Used by one thread at a time; the
 /// model must outlive it.
 struct WAYFARER_API continued_run {
   virtual ~continued_run();
@@ -149,8 +149,8 @@ struct WAYFARER_API model : plugin_base {
   /// A forward pass. Throws plugin_error for a hook that it was asked for and did not reach, and data_error, naming them, if
   /// tensors that it needs are missing from the checkpoint.
   virtual activations run(batch const&, run_request const&) const = 0;
-  /// Runs as `run` does and keeps keys and values, so that the run can go on; `captured`, unless null, receives what was asked
-  /// for. Throws usage_error if the model has no such thing (encoders).
+  /// Runs as `run` does and caches keys and values, so that the run can be continued; `captured`, unless null, receives what
+  /// was asked for. Throws usage_error if the model has no such thing (encoders).
   virtual std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const;
   /// A weight in the convention y = x W: a view with named dimensions. Throws data_error if the checkpoint lacks it, and
   /// usage_error, with near names, if the architecture has no such weight.

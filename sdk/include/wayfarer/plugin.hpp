@@ -121,9 +121,9 @@ struct param {
     p.d.required = 1;
     return p;
   }
-  /// What a source or a model upstream says of itself under this name (`source_info::facts`) is the value where the user gives
-  /// none, and the only one that the user may give; the default is for want of such a source. The value is then a fact for all
-  /// that is wired to this node. Not for a path.
+  /// If a source or a model upstream has a fact of this name (`source_info::facts`), the fact is the value if the user gives
+  /// none, and the only value that the user may give. Without such a source the default holds. The value is then a fact for all
+  /// nodes that read this one. Not for a path.
   constexpr param fact(char const* name) const {
     param p = *this;
     p.bound = name;

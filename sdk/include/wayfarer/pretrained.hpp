@@ -51,7 +51,7 @@ struct generation_tokens {
   std::vector<std::string> remarks;  ///< what is passed over, one sentence each
 };
 /// What the files beside a checkpoint say: generation_config.json first, then config.json, key by key. Throws data_error for a
-/// start outside the vocabulary; other tokens outside it never come, and are told in `remarks`.
+/// start outside the vocabulary; other tokens outside it never occur, and `remarks` reports them.
 WAYFARER_API generation_tokens read_generation_tokens(hf_config const&, std::size_t vocabulary);
 
 /// A model that was read from others' files tells of them. A model plugin may implement this beside `model`; it is found by
@@ -69,7 +69,7 @@ struct WAYFARER_API pretrained {
 };
 
 /// The one place that `generate`, runs and probes ask: what the model's files say, and where they say nothing its tokenizer. A
-/// decoder whose start nobody names begins with the padding token, as T5 does, else with 0.
+/// decoder without a start token begins with the padding token, as T5 does, else with 0.
 WAYFARER_API generation_tokens generation_tokens_of(model const&);
 /// Throws usage_error, naming them, if the model's files ask for tokens to be forced or forbidden, which nothing here does.
 WAYFARER_API void refuse_forced_tokens(model const&);

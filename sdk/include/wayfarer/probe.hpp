@@ -165,9 +165,9 @@ struct WAYFARER_API probe : plugin_base {
   virtual void merge(accumulator& into, accumulator const& from) const { into.append(from); }
   /// Turns the sums into results.
   virtual void finish(accumulator const&, results&, probe_context const&) const = 0;
-  /// Tells the other probes of the sweep, through a value that they `kept`, what `observe` will want of it, so that whoever makes
-  /// something makes it for all. Called once a probe, before the sweep's first block; not by everyone who feeds probes, so that
-  /// `observe` must do without.
+  /// Announces, through a value that the sweep's probes `kept`, what `observe` will need of it, so that one probe can compute it
+  /// for all. Called once for each probe, before the sweep's first block. Some callers skip it, so `observe` must work
+  /// without.
   virtual void announce(shared_values& of_sweep, probe_context const&) const;
 };
 

@@ -17,7 +17,7 @@
 
 namespace wayfarer {
 
-/// Stable 32-bit name of a stream (FNV-1a), so that streams are told apart by what they are for.
+/// Stable 32-bit name of a stream (FNV-1a), so that each purpose has its own stream.
 constexpr std::uint32_t stream_id(std::string_view name) noexcept {
   std::uint32_t h = 2166136261u;
   for (char c : name) h = (h ^ static_cast<unsigned char>(c)) * 16777619u;

@@ -1,4 +1,4 @@
-// Numbers out of an earlier result file, or out of any HDF5 file, for plugins that go on from one.
+// Reads numbers from an earlier result file, or from any HDF5 file, for plugins that use them.
 //
 // Plugins never open HDF5 themselves: the library crashes on crafted files. The host reads for them, in a child process. To be
 // called from a constructor, which the host's main thread runs before anything else; not from `read`, `run` or `observe`.

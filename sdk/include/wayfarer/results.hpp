@@ -44,7 +44,7 @@ class WAYFARER_API dataset {
 
   /// What a value that is not finite means here: "no such pair". The run warns of such values in a dataset that doesn't say it.
   dataset& missing(std::string why) { return missing_ = std::move(why), *this; }
-  /// How the dataset wants to be looked at: a small JSON object, such as {"kind": "heatmap"}; "" for none. Throws plugin_error
+  /// How to plot the dataset: a small JSON object, such as {"kind": "heatmap"}; "" for none. Throws plugin_error
   /// for what is none.
   dataset& view(std::string json);
 

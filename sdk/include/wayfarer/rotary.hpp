@@ -37,7 +37,7 @@ struct WAYFARER_API rotary {
   std::vector<float> frequencies(std::size_t length) const;
   /// What cosines and sines are multiplied by.
   float scale() const;
-  /// Whether texts of these two lengths turn alike, so that a run can go on from one to the other.
+  /// Whether texts of these two lengths have the same rotation, so that a run can continue from one to the other.
   bool same(std::size_t length, std::size_t longer) const;
 };
 

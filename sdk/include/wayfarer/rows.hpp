@@ -2,7 +2,7 @@
 //
 // A model's forward pass handles `rows`: the numbers at one place for all items, packed end to end, [token, width]. They are
 // values: copying one copies a handle, and writing to one that is shared writes to a fresh copy, so a captured residual state
-// stays what it was while the stream goes on. Memory comes from a pool, because fresh pages cost more than the arithmetic on
+// stays unchanged while the stream is updated. Memory comes from a pool, because fresh pages cost more than the arithmetic on
 // them. Owned by the thread that runs the pass; layers split the work themselves.
 #pragma once
 
@@ -61,7 +61,7 @@ class WAYFARER_API rows {
   T const* data() const noexcept {
     return static_cast<T const*>(memory_.get());
   }
-  /// To write to; copies the numbers first if somebody else holds them too.
+  /// To write to; copies the numbers first if they are shared.
   template <class T>
   T* own() {
     unshare(true);
@@ -107,7 +107,7 @@ class WAYFARER_API pairs {
     return static_cast<T*>(memory_.get()) + offsets_[item] + h * queries_->length(item) * keys_[item];
   }
   tensor item(std::size_t i) const;
-  /// An own copy if somebody else holds these numbers too.
+  /// A private copy if these numbers are shared.
   void unshare();
 
  private:

@@ -30,7 +30,7 @@ WAYFARER_API std::optional<file_identity> identity_of(std::string const& path);
 /// A run begins: names the files and folders that it reads, in place of those that were named before. For the program.
 WAYFARER_API void provide_run_inputs(std::vector<std::string> paths);
 struct run_input {
-  std::string name;        ///< as the run was told of it
+  std::string name;        ///< as given to the run
   bool in_folder = false;  ///< it lies in a folder that was named
 };
 /// The input that is this very file or folder.

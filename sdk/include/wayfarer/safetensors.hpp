@@ -1,9 +1,9 @@
 // Checkpoints in the safetensors format: read strictly and without copying, written whole or not at all.
 //
-// Models open theirs with `open_checkpoint(folder)`; whoever stores tensors for others calls `write_safetensors`. Opening checks
-// the whole header (sizes, types, offsets without hole or overlap, no duplicate or unknown field) before any number is touched;
-// the numbers themselves may still be infinite or NaN. Tensors are views of the mapped file and keep it alive, so they may
-// outlive the object that they came from. Objects are handles: cheap to copy, immutable, for any number of threads.
+// Models open theirs with `open_checkpoint(folder)`; code that stores tensors for others calls `write_safetensors`. Opening
+// checks the whole header (sizes, types, offsets without hole or overlap, no duplicate or unknown field) before any number is
+// touched; the numbers themselves may still be infinite or NaN. Tensors are views of the mapped file and keep it alive, so they
+// may outlive the object that they came from. Objects are handles: cheap to copy, immutable, for any number of threads.
 //
 // All errors are data_errors that name the file, or resource_errors.
 #pragma once
@@ -32,7 +32,7 @@ struct safetensors_entry {
 };
 
 /// A tensor of a type that is not read (I8, U32, F8_E4M3, ...). Its place in the file is checked as any other's, but it has no
-/// numbers here: whoever needs it refuses it by name, and the tensors beside it can be used.
+/// numbers here: code that needs it refuses it by name, and the other tensors can be used.
 struct foreign_tensor {
   std::string name, type;
 };

@@ -69,7 +69,7 @@ struct scan_steps {
 };
 
 /// Goes through the rows of `of`, from `state` on, which then holds what the last row left. The state behind each row is tapped
-/// as `hook` if somebody wants it. Where an edit changes a unit's state at a row, that is its state; rows that the edit left as
+/// as `hook` on request. Where an edit changes a unit's state at a row, that is its state; rows that the edit left as
 /// they were follow from what it changed before them.
 template <class T>
 void scan(std::shared_ptr<row_packing const> const& of, dtype precision, scan_shape const&, scan_steps<T> const&, carried& state,

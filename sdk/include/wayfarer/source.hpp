@@ -70,7 +70,7 @@ struct source_info {
   std::vector<std::string> words;                    ///< text of each word where known
   std::vector<std::string> notes;                    ///< what `run` and `check` say of it once, as warnings
   std::map<std::string, tensor, std::less<>> truth;  ///< of the whole source: {"topic_of_word", [word]}
-  /// True facts of the items that others need not be told again: "topics", "alpha". They go along the wires of a pipeline to
+  /// True facts of the items that users need not repeat: "topics", "alpha". They go along the wires of a pipeline to
   /// every parameter that is declared with `.fact(...)`, however many nodes away; docs/pipelines.md has the names in use.
   fact_map facts;
 };

@@ -2,7 +2,7 @@
 //
 // A loop of your own that takes more than a moment calls `stop_if_asked` between its steps, where nothing is half done;
 // `parallel_for` does so itself before each piece. What comes out is `stopped`: let it pass, or catch it to put away what the
-// next run can go on from, and throw it on. Any thread.
+// next run can resume from, and rethrow it. Any thread.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@
 
 namespace wayfarer {
 
-/// Not an error of anybody's. The program ends with 128 and the signal's number, as shells count.
+/// Not an error. The program ends with 128 plus the signal's number, as shells count.
 class WAYFARER_API stopped final : public error {
  public:
   /// By the signal that asked, if one did.
@@ -29,8 +29,8 @@ WAYFARER_API bool stop_asked() noexcept;
 /// Throws `stopped` if the work shall end.
 WAYFARER_API void stop_if_asked();
 
-/// For what must not be left half done, such as an optimiser's step: while one lives, the `parallel_for` of this thread go on to
-/// their end.
+/// For work that must not stop halfway, such as an optimiser's step: while one lives, every `parallel_for` of this thread
+/// finishes.
 class WAYFARER_API undivided_work {
  public:
   undivided_work() noexcept;

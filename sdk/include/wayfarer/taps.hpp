@@ -1,12 +1,12 @@
-// Where a forward pass lets others in: each activation is handed through a tap, which captures or changes it if somebody asked.
+// How a forward pass gives access to activations: each passes through a tap, which captures or edits it on request.
 //
 //     taps at(info(), request);
 //     auto const here = at.block("blocks", 3);                 // "blocks.3."
 //     x = here("hook_resid_pre", std::move(x));                // a name within the block
 //     layer_norm(x, ln1, here.in("ln1"));                      // the layer taps "blocks.3.ln1.hook_scale" and so on
 //
-// Names are resolved once a run, into a sorted table; `block` and `in` narrow the table, so a tap in a part that nobody asked
-// about costs one comparison. One object a run, used by the thread that runs the pass; edits of different items run in parallel.
+// Names are resolved once a run, into a sorted table; `block` and `in` narrow the table, so a tap in a part without requested
+// hooks costs one comparison. One object a run, used by the thread that runs the pass; edits of different items run in parallel.
 #pragma once
 
 #include <cstddef>
@@ -26,13 +26,13 @@ class taps;
 /// The taps of one part of a model. A small handle; the `taps` that it came from must outlive it.
 class WAYFARER_API tap_scope {
  public:
-  /// Hands the activation on: edited, then captured, if somebody asked.
+  /// Returns the activation: edited, then captured, if that was requested.
   rows operator()(std::string_view name, rows x) const { return first_ == last_ ? std::move(x) : visit(name, std::move(x)); }
   pairs operator()(std::string_view name, pairs x) const { return first_ == last_ ? std::move(x) : visit(name, std::move(x)); }
-  /// Whether anybody captures or edits this one, so that it must be made exactly.
+  /// Whether this hook is captured or edited, so that it must be computed exactly.
   bool wants(std::string_view name) const noexcept { return first_ != last_ && find(name) != last_; }
   bool edits(std::string_view name) const noexcept;
-  /// Whether anybody asked for anything in this part.
+  /// Whether any hook in this part was asked for.
   bool any() const noexcept { return first_ != last_; }
   tap_scope in(std::string_view part) const noexcept;
   tap_scope block(std::string_view stack, std::size_t i) const noexcept;

@@ -56,11 +56,11 @@ struct WAYFARER_API tokenizer {
   /// The text of these tokens together. For byte-level tokenizers decode(encode(x)) = x for all bytes x. An id outside the
   /// vocabulary is a usage_error.
   virtual std::string decode(std::span<std::int32_t const> ids) const = 0;
-  /// One token as people read it, valid UTF-8: " stone", and escapes, two characters "\n" or four "\x96", for what is no text.
+  /// One token as people read it, valid UTF-8: " stone"; bytes that are not text are escaped, as "\n" or "\x96".
   virtual std::string token_text(std::int32_t id) const = 0;
   /// The bytes that a token stands for.
   virtual std::string token_bytes(std::int32_t id) const = 0;
-  /// Whether a token begins a word, so that whole words can be told from pieces.
+  /// Whether a token begins a word, to distinguish whole words from pieces.
   virtual bool begins_word(std::int32_t id) const = 0;
   virtual std::size_t vocabulary() const noexcept = 0;
   /// The token that stands for exactly these bytes.
@@ -74,8 +74,8 @@ struct WAYFARER_API tokenizer {
 WAYFARER_API void encode_in_parts(tokenizer const&, std::string_view text, tokenize_options const&,
                                   std::function<void(encoding const& part)> const&);
 
-/// What a model is to go on from: the text with what the model expects before it ("<s>"), and nothing behind, which it would take
-/// for the end.
+/// A text for a model to continue: the text with the tokens that the model expects before it ("<s>"), and nothing behind, which
+/// it would take for the end.
 WAYFARER_API encoding encode_prompt(tokenizer const&, std::string_view text);
 
 /// What a tokenizer may also do; ask with dynamic_cast. Those of `open_tokenizer` are of this kind.
@@ -85,7 +85,7 @@ struct WAYFARER_API pair_tokenizer {
   /// longer text, one token at a time, the second if they are as long. Throws usage_error if the tokenizer has no rule for pairs.
   virtual pair_encoding encode_pair(std::string_view first, std::string_view second, std::size_t most = 0,
                                     tokenize_options const& = {}) const = 0;
-  /// What a user should know of the files and that is no error, such as settings that nobody knows.
+  /// What a user should know of the files and that is no error, such as unknown settings.
   virtual std::vector<std::string> const& notes() const noexcept = 0;
 };
 

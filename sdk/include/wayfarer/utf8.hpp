@@ -20,8 +20,8 @@ WAYFARER_API std::size_t first_invalid_utf8(std::string_view text) noexcept;
 /// the text's first byte within WHERE.
 WAYFARER_API void require_utf8(std::string_view text, std::string const& where, std::size_t begin = 0);
 
-/// The text of a whole file: without a byte order mark, of which `notes` then speaks. Throws data_error for UTF-16, UTF-32 and
-/// whatever else is not UTF-8, naming file and byte and the command that converts it. The view looks into `bytes`.
+/// The text of a whole file: without a byte order mark, which `notes` then reports. Throws data_error for UTF-16, UTF-32 and
+/// other text that is not UTF-8, naming file and byte and the command that converts it. The view looks into `bytes`.
 WAYFARER_API std::string_view text_of_file(std::string_view bytes, std::string const& path, std::vector<std::string>& notes);
 
 }  // namespace wayfarer

@@ -3,7 +3,7 @@
 // A model plugin states, before any file is opened, which tensors its checkpoint must hold (`store`) and what each common name is
 // of them (`name`). `look` reads the headers, `load` maps the file as well; both check type and shape of what is there. The file
 // decides what the model is: names may stand behind the prefixes that wrappers put there, a tensor may go by another name, and
-// what nothing reads is told in `remarks`. The checkpoint may be incomplete: weights that are there can be looked at, and
+// `remarks` reports unused tensors. The checkpoint may be incomplete: existing weights can be read, and
 // `require_all` says what a forward pass would lack, and what the file has instead. Views, never copies. Immutable once loaded;
 // any thread.
 #pragma once

@@ -1,5 +1,5 @@
 // Attention: for each item and head, tiles of queries against all keys that they see. The scores of a tile stay in the cache;
-// they and their softmax reach memory only if somebody taps them, and leave the fused path only if somebody changes them.
+// they and their softmax reach memory only if a hook captures them, and leave the fused path only if an edit changes them.
 #include <wayfarer/layers.hpp>
 
 #include <algorithm>
@@ -28,7 +28,7 @@ void key_values::append(rows const& keys, rows const& values) {
   auto const& of = keys.packing();
   if (of.items() != items_.size() || keys.width() != width_ || values.width() != width_ ||
       values.packing().offsets != of.offsets || keys.precision() != precision_)
-    throw plugin_error("a run can only go on with the items, the width and the precision that it began with");
+    throw plugin_error("a continued run must keep the items, the width and the precision that it began with");
   std::size_t const row = width_ * size_of(keys.type()), plane = page_rows * row;
   with_type(keys.type(), [&]<class T>(T const*) {
     for (std::size_t i = 0; i < items_.size(); ++i) {
@@ -231,7 +231,7 @@ struct attention_job {
       std::size_t const block = first_block(item, q0);
       T const* const query = q.data<T>() + (base + q0) * q.width() + head * dh;
       if (pass.pattern_in) {
-        // Whatever somebody wrote for keys that a query does not see is not read.
+        // Weights of keys that a query does not see are not read, even if an edit wrote them.
         for (std::size_t i = q0; i < q1; ++i) {
           T* const row = s + (i - q0) * ld_s;
           std::size_t const from = first_key(item, i), visible = visible_keys(item, i);
@@ -282,7 +282,7 @@ struct attention_job {
     });
   }
 
-  /// Scores through their tap. The mask is no part of an activation: whatever an edit wrote there is masked again, also in what
+  /// Scores through their tap. The mask is not part of an activation: values that an edit wrote are masked again, also in what
   /// was captured, which lies on the same memory.
   pairs tap_scores(tap_scope const& at, pairs x) const {
     bool const edited = at.edits("hook_attn_scores");

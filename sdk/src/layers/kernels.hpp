@@ -46,7 +46,7 @@ struct kernel_table {
   void (*pack)(T* packed, matrix const& w, size k0, size k, size n0, size n);
   /// c [m, ld_c] = (or +=) a [m, ld_a] packed; k <= block_k terms, n <= panel columns.
   void (*product)(T* c, size ld_c, T const* a, size ld_a, T const* packed, size m, size n, size k, bool add);
-  /// One row: c[n] = a[k] w[k0 + ., n0 + .], or goes on with the chain that c holds.
+  /// One row: c[n] = a[k] w[k0 + ., n0 + .], or continues the chain that c holds.
   void (*row_product)(T* c, T const* a, matrix const& w, size k0, size k, size n0, size n, bool go_on);
   void (*convert)(T* out, void const* from, number type, size n);
   void (*add)(T* out, T const* a, T const* b, size n);

@@ -20,7 +20,7 @@
 namespace wayfarer::tokenizing {
 
 /// A token that is looked for in the text before it is cut. With `strips_left`, white space before it belongs to it. One that is
-/// `normalized` is looked for in the normalised text, by its own normalised text; the others in the text as it stands, and first.
+/// `normalized` is looked for in the normalised text, by its own normalised text; the others in the original text, and first.
 struct added_token {
   std::int32_t id = 0;
   std::string text;

@@ -29,7 +29,7 @@ struct bpe_rules {
 struct character_rules {
   vocabulary as_written;
   decoding back;
-  std::string prefix, suffix;             ///< of what goes on with a word, and of what ends one
+  std::string prefix, suffix;             ///< of pieces that continue a word, and of pieces that end one
   std::vector<std::int32_t> byte_tokens;  ///< 256 ids, -1 where there is none; empty: bytes don't stand for characters
   /// SentencePiece's own: its normalisation, and symbols of the user that are cut out of the normalised text.
   std::optional<sentencepiece_text> spaces;

@@ -17,10 +17,10 @@ void read_byte_letters(json_value const& vocab, std::vector<added_token> const& 
 /// Collects merges in the order of their rank. The vocabulary must be indexed.
 class merge_reader {
  public:
-  /// `prefix`: of tokens that go on with a word, which what a merge makes has once.
+  /// `prefix`: of tokens that continue a word; the result of a merge has it once.
   merge_reader(vocabulary const& tokens, bool byte_letters, std::size_t expected, std::string_view prefix = "")
       : tokens_(tokens), byte_letters_(byte_letters), prefix_(prefix), merges_(expected) {}
-  /// Both as the file has them. Refuses what is no token.
+  /// Both as the file has them. Refuses unknown tokens.
   void add(std::string_view left, std::string_view right, refusal const&);
   merge_table take() { return std::move(merges_); }
 

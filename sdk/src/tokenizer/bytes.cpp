@@ -49,7 +49,7 @@ std::shared_ptr<tokenizer const> make_bytes(folder& from, description about) {
       unread(about.class_at, in_quotes(about.class_at.as_string()) + " needs no file, but the folder has " + name +
                                  "; remove it, or name the class that reads it");
   auto const refuse = refusal_at(about.class_at);
-  // 125 unless told otherwise, the first one behind the bytes.
+  // 125 by default; the first one follows the bytes.
   std::size_t const sentinels = about.extra_ids ? about.extra_ids->as_unsigned(10'000) : 125;
   setting s;
   s.tokens.expect(first_byte + 256 + sentinels + about.added.size());

@@ -376,7 +376,8 @@ description describe(folder& from) {
       if (std::none_of(d.added.begin(), d.added.end(), named) &&
           std::none_of(d.more_special.begin(), d.more_special.end(), named) &&
           std::none_of(d.roles.begin(), d.roles.end(), [&](auto const& r) { return named(r.second); }))
-        unfollowed(t, in_quotes(text) + " is no token that is matched as a whole; words that are never split are not supported");
+        unfollowed(t,
+                   in_quotes(text) + " is not a token that is matched as a whole; words that are never split are not supported");
     }
   for (auto const& [name, value] : config.members()) {
     if (among(name, harmless) || among(name, read_here) || among(name, role_names) || value.is_null()) continue;

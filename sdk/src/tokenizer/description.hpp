@@ -1,6 +1,6 @@
 // What all files beside a vocabulary say of a tokenizer, put together in one place and given to every reader:
 // tokenizer_config.json, special_tokens_map.json, added_tokens.json and config.json. Settings that change ids and that no reader
-// honours are refused here, by name; those that nobody knows become notes.
+// honours are refused here, by name; unknown ones become notes.
 #pragma once
 
 #include <map>

@@ -47,7 +47,7 @@ aligned_text align(std::string_view text, std::size_t begin, std::size_t end, br
 /// One step: reads one text, fills another, which comes empty. Bytes that are no UTF-8 stay as they are.
 class normalizer {
  public:
-  /// `same`: texts that the step leaves as they are, as far as that is quickly told; none: it is never told.
+  /// `same`: recognises quickly some texts that the step does not change; none: it recognises no text.
   template <std::invocable<aligned_text const&, aligned_text&> Step>
   normalizer(Step step, std::function<bool(std::string_view)> same = {}) : step_(std::move(step)), same_(std::move(same)) {}
   void operator()(aligned_text const& in, aligned_text& out) const { step_(in, out); }
@@ -59,7 +59,7 @@ class normalizer {
   std::function<bool(std::string_view)> same_;
 };
 
-/// Whether all steps leave the text as it is, as far as that is quickly told.
+/// Whether all steps are known quickly not to change the text.
 bool untouched(std::string_view text, std::vector<normalizer> const&);
 
 /// Applies the steps in order.

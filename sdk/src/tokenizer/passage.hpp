@@ -1,6 +1,6 @@
 // A piece of a text on its way from the text to the model, and how it is cut into words: the pre-tokenizers of tokenizer.json.
 //
-// A pre_tokenization is immutable once made; any thread. A passage views bytes of whoever made it and lives no longer than the
+// A pre_tokenization is immutable once made; any thread. A passage views bytes of its maker and lives no longer than the
 // call that it is given to.
 #pragma once
 

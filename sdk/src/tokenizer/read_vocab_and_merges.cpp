@@ -32,7 +32,7 @@ void merge_reader::add(std::string_view left, std::string_view right, refusal co
     auto const bytes = byte_letters_ ? bytes_of_byte_letters(letters) : std::optional(std::string(letters));
     std::int32_t const id = bytes ? tokens_.find(*bytes) : -1;
     if (id < 0)
-      refuse("merge " + std::to_string(rank_) + " " + std::string(what) + " " + in_quotes(letters) + ", which is no token");
+      refuse("merge " + std::to_string(rank_) + " " + std::string(what) + " " + in_quotes(letters) + ", which is not a token");
     return id;
   };
   std::int32_t const a = token(left, "joins"), b = token(right, "joins");

@@ -225,7 +225,7 @@ bool is_tiktoken(std::string_view bytes) noexcept {
          line.substr(space + 1).find_first_not_of("0123456789") == line.npos;
 }
 
-/// Whether texts begin with bos unless told otherwise, as LlamaTokenizer has it.
+/// Whether texts begin with bos by default, as in LlamaTokenizer.
 bool begins_with_bos(description const& about, model_file const& f) {
   if (about.tokenizer_class.empty()) return f.model_type == 2;
   return !about.is_class({"T5Tokenizer", "MT5Tokenizer"});

@@ -1,4 +1,4 @@
-// Hugging Face's tokenizer.json. Whatever it asks for that we don't do exactly is refused, with the place in the file.
+// Hugging Face's tokenizer.json. A setting that we don't follow exactly is refused, with its place in the file.
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -20,7 +20,7 @@ std::string type_of(json_value const& part) {
   return part.at("type").as_string();
 }
 
-/// Whatever stands in this file changes ids, so what nobody here knows is refused.
+/// Every setting in this file changes ids, so unknown ones are refused.
 void expect_only(json_value const& part, std::initializer_list<std::string_view> known) {
   for (auto const& [name, value] : part.members())
     if (name != "type" && std::find(known.begin(), known.end(), name) == known.end())
@@ -187,13 +187,13 @@ std::string from_base64(json_value const& where) {
   out.reserve(text.size() / 4 * 3);
   std::uint32_t bits = 0;
   std::size_t n = text.size();
-  if (n % 4 != 0) where.fail("is no base64 text: its length is not a multiple of 4");
+  if (n % 4 != 0) where.fail("is not a base64 text: its length is not a multiple of 4");
   if (n > 0 && text[n - 1] == '=') --n;
   if (n > 0 && text[n - 1] == '=') --n;
   constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (std::size_t i = 0; i < n; ++i) {
     std::size_t const digit = digits.find(text[i]);
-    if (digit == digits.npos) where.fail("is no base64 text at byte " + std::to_string(i));
+    if (digit == digits.npos) where.fail("is not a base64 text at byte " + std::to_string(i));
     bits = bits << 6 | static_cast<std::uint32_t>(digit);
     if (i % 4 != 0) out += static_cast<char>(bits >> (6 - 2 * (i % 4)) & 0xff);
   }
@@ -467,7 +467,7 @@ decoding read_decoding(json_value const& whole) {
   return decoding(std::move(steps));
 }
 
-/// Classes that put the begin and the end of a text by their own settings, whatever template the file has.
+/// Classes that add the first and last token of a text by their own settings, not by the file's template.
 void follow_class(description const& about, setting& s) {
   bool const begins = about.is_class({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer"});
   if (!begins && !about.is_class({"GPTNeoXTokenizer"})) return;
@@ -575,7 +575,7 @@ std::shared_ptr<tokenizer const> read_bpe(folder& from, description about, json_
   auto const find_unknown = [&](vocabulary const& in) {
     if (!unknown) return;
     rules.unknown = in.find(unknown->as_string());
-    if (rules.unknown < 0) unknown->fail("is no token");
+    if (rules.unknown < 0) unknown->fail("is not a token");
   };
   std::size_t const expected = model.at("merges").size();
   if (bytes) {
@@ -740,7 +740,7 @@ std::shared_ptr<tokenizer const> read_wordpiece(folder& from, description about,
   read_pieces(pieces, {}, s, rules, added, refusal_at(vocab));
   json_value const unknown = model.at("unk_token");
   rules.unknown = s.tokens.find(unknown.as_string());
-  if (rules.unknown < 0) unknown.fail("is no token");
+  if (rules.unknown < 0) unknown.fail("is not a token");
   s.roles.unk = rules.unknown;
   read_ends(whole, s);
   finish(s, about, from);

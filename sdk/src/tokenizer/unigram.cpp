@@ -253,7 +253,7 @@ class unigram : public base {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       check(ids[i]);
       std::string_view bytes = tokens().bytes(ids[i]);
-      // The space before the first word was put there, or was never told from one that was.
+      // The space before the first word was put there, or can't be distinguished from one that was.
       if (strip_first_ && i == 0 && !added().find(ids[i]))
         while (bytes.starts_with(' ')) bytes.remove_prefix(1);
       out.append(bytes);
@@ -296,7 +296,7 @@ class sentencepiece_unigram final : public unigram {
   void cut(stretch const& s, encoding& out) const override {
     placed_lattice<float> l;
     piece_writer to(pieces(), s.give, out);
-    // Sums go on from part to part: as they grow they are rounded more coarsely, which may decide.
+    // Sums continue from part to part: as they grow they are rounded more coarsely, which may decide.
     l.start(s.goes_on && s.score ? static_cast<float>(*s.score) : 0.0f);
     rules_.normalise(s.text, s.begin, s.end, s.goes_on, [&](std::string_view text, aligned_text::origin const* from) {
       l.add(text, from);

@@ -16,7 +16,7 @@
 
 namespace wayfarer::tokenizing {
 
-/// Mixed so that nobody can prepare a file whose tokens all collide: the seed differs from process to process.
+/// Mixed so that a crafted file can't make all tokens collide: the seed differs from process to process.
 std::uint64_t hash_bytes(char const* at, std::size_t n) noexcept;
 
 /// Complains about a file: throws the data_error that names it and the place.

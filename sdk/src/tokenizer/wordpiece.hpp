@@ -12,9 +12,9 @@
 namespace wayfarer::tokenizing {
 
 struct wordpiece_rules {
-  byte_trie first, later;     ///< pieces that begin a word, and those that go on with one (without their prefix)
+  byte_trie first, later;     ///< pieces that begin a word, and those that continue one (without their prefix)
   std::vector<bool> goes_on;  ///< by id
-  std::string prefix = "##";  ///< of pieces that go on
+  std::string prefix = "##";  ///< of pieces that continue a word
   std::int32_t unknown = -1;  ///< for a word that can't be covered, or is longer than `longest` characters
   std::size_t longest = 100;
   bool tidy = true;  ///< when reading back, no space before . ? ! and ,
