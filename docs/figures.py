@@ -46,12 +46,12 @@ def trajectory(result, picture):
         left.annotate(token.strip(), path[-1, p, :2], fontsize=8, color="0.5")
     left.scatter(*words[:, :2].T, s=2, color="C0", label="embeddings of all tokens")
     left.plot(*steps.T, "o-", color="C3", markersize=4, label='the path of "%s"' % tokens[at].strip())
-    for state, (x, y) in enumerate(steps):
-        label = "embedding" if state == 0 else "after block %d: %s" % (state - 1, likeliest[state].strip() or repr(likeliest[state]))
-        # Neighbouring states lie close together: their labels go to the side, one below the other.
-        left.annotate(label, (x, y), xytext=(0.73, 0.97 - 0.07 * state), textcoords="axes fraction", fontsize=8, va="top",
-                      arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.7})
-    left.set_xlim(right=path[..., 0].max() + 0.5 * np.ptp(path[..., 0]))  # room for the labels
+    for state, point in enumerate(steps):
+        left.annotate(str(state), point, xytext=(5, 5) if state % 2 == 0 else (3, -13), textcoords="offset points", fontsize=9, color="C3", weight="bold")
+    told = ["embedding"] + ["after block %d: %s" % (i, t.strip() or repr(t)) for i, t in enumerate(likeliest[1:])]
+    left.text(0.99, 0.98, "\n".join("%d  %s" % line for line in enumerate(told)), transform=left.transAxes, fontsize=8.5, va="top", ha="right", multialignment="left",
+              linespacing=1.5, bbox={"facecolor": "white", "edgecolor": "0.8"})
+    left.set_xlim(right=path[..., 0].max() + 0.42 * np.ptp(path[..., 0]))  # room for the list
     left.legend(loc="lower right", fontsize=8)
     left.set(title='"%s", and after each block the likeliest next word' % tokens[at].strip(), xlabel="first principal component",
              ylabel="second principal component")
