@@ -177,6 +177,27 @@ def linked(page):
     bad.check(moved == "2", "a slider does not move the others of its dimension")
 
 
+def zoom_map(page, file, name):
+    """A drag zooms to its cells, whose values stay the dataset's; Escape shows the whole map again."""
+    with h5py.File(file) as f:
+        d = f[name]
+        figure = f".figure[data-set={json.dumps(name)}]"
+        said = f"document.querySelector({json.dumps(figure + ' .plot > canvas')}).getAttribute('aria-label')"
+        whole = page.evaluate(said)
+        shown = numpy.isfinite(d[0]).any(axis=0).sum()
+        b = box(page, f"{figure} .plot > canvas")
+        x, y = (lambda c: b["x"] + (c + 0.5) * b["width"] / shown), (lambda r: b["y"] + (r + 0.5) * b["height"] / d.shape[1])
+        page.drag(x(4), y(1), x(6), y(2))
+        bad.check(", 2 state by 3 pos" in page.evaluate(said), f"{name}: after a drag it is {page.evaluate(said)}")
+        b = box(page, f"{figure} .plot > canvas")
+        page.mouse(b["x"] + 2.5 * b["width"] / 3, b["y"] + 0.5 * b["height"] / 2)
+        tip = page.evaluate(TIP)
+        bad.check(tip is not None and same(tip[-1].split(" ")[0], d[0, 1, 6]), f"{name}, zoomed: the page says {tip}, the file {d[0, 1, 6]!r}")
+        page.evaluate(f"document.querySelector({json.dumps(figure + ' .plot > canvas')}).focus()")
+        page.key("Escape")
+        bad.check(page.evaluate(said) == whole, f"{name}: Escape does not show the whole map")
+
+
 def hover_curve(page, file, name):
     with h5py.File(file) as f:
         d = f[name]
@@ -443,6 +464,7 @@ def main():
             if name == "gpt2-logit-lens":
                 hover_map(page, file, "lens/entropy")
                 hover_map(page, file, "blame/head")
+                zoom_map(page, file, "lens/entropy")
                 hover_lens(page, file, "lens/top_tokens")
                 linked(page)
                 downloads(owner, page, file, work, "lens/entropy")
