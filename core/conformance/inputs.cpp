@@ -267,6 +267,91 @@ fs::path generated_files::llama() {
   return folder;
 }
 
+fs::path generated_files::neox() {
+  fs::path const folder = folder_ / "gpt_neox";
+  if (fs::exists(folder / "config.json")) return folder;
+  fs::create_directories(folder);
+  constexpr std::size_t vocabulary = 257, d = tiny_width, heads = 4, ff = 40;
+  random_weights w(seed_);
+  auto const norm = [&](std::string const& at) { w.add(at + ".weight", {d}, 1, 0.1), w.add(at + ".bias", {d}, 0, 0.1); };
+  auto const dense = [&](std::string const& at, std::size_t out, std::size_t in) {
+    w.add(at + ".weight", {out, in}, 0, 0.3), w.add(at + ".bias", {out}, 0, 0.1);
+  };
+  w.add("gpt_neox.embed_in.weight", {vocabulary, d}, 0, 0.3);
+  for (std::size_t l = 0; l < tiny_layers; ++l) {
+    std::string const p = "gpt_neox.layers." + std::to_string(l) + ".";
+    norm(p + "input_layernorm"), norm(p + "post_attention_layernorm");
+    dense(p + "attention.query_key_value", 3 * d, d), dense(p + "attention.dense", d, d);
+    dense(p + "mlp.dense_h_to_4h", ff, d), dense(p + "mlp.dense_4h_to_h", d, ff);
+  }
+  norm("gpt_neox.final_layer_norm");
+  w.add("embed_out.weight", {vocabulary, d}, 0, 0.3);
+  w.write(folder / "model.safetensors");
+  write_bytes_tokenizer(folder);
+  write_file_atomically((folder / "config.json").string(),
+                        to_json(json_value::object({{"architectures", json_value::array({"GPTNeoXForCausalLM"})},
+                                                    {"model_type", "gpt_neox"},
+                                                    {"num_hidden_layers", tiny_layers},
+                                                    {"num_attention_heads", heads},
+                                                    {"hidden_size", d},
+                                                    {"intermediate_size", ff},
+                                                    {"max_position_embeddings", tiny_positions},
+                                                    {"vocab_size", vocabulary},
+                                                    {"rotary_pct", 0.5},
+                                                    {"layer_norm_eps", 1e-5},
+                                                    {"hidden_act", "gelu"},
+                                                    {"use_parallel_residual", true},
+                                                    {"tie_word_embeddings", false},
+                                                    {"bos_token_id", 256},
+                                                    {"eos_token_id", 256}}),
+                                2));
+  return folder;
+}
+
+fs::path generated_files::gemma2() {
+  fs::path const folder = folder_ / "gemma2";
+  if (fs::exists(folder / "config.json")) return folder;
+  fs::create_directories(folder);
+  constexpr std::size_t vocabulary = 257, d = tiny_width, heads = 4, kv_heads = 2, d_head = 4, ff = 40;
+  random_weights w(seed_);
+  w.add("model.embed_tokens.weight", {vocabulary, d}, 0, 0.3);
+  for (std::size_t l = 0; l < tiny_layers; ++l) {
+    std::string const p = "model.layers." + std::to_string(l) + ".";
+    for (char const* norm :
+         {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"})
+      w.add(p + norm + ".weight", {d}, 0, 0.1);
+    w.add(p + "self_attn.q_proj.weight", {heads * d_head, d}, 0, 0.3);
+    for (char const* m : {"k_proj", "v_proj"}) w.add(p + "self_attn." + m + ".weight", {kv_heads * d_head, d}, 0, 0.3);
+    w.add(p + "self_attn.o_proj.weight", {d, heads * d_head}, 0, 0.2);
+    for (char const* m : {"gate_proj", "up_proj"}) w.add(p + "mlp." + m + ".weight", {ff, d}, 0, 0.2);
+    w.add(p + "mlp.down_proj.weight", {d, ff}, 0, 0.2);
+  }
+  w.add("model.norm.weight", {d}, 0, 0.1);
+  w.write(folder / "model.safetensors");
+  write_bytes_tokenizer(folder);
+  write_file_atomically((folder / "config.json").string(),
+                        to_json(json_value::object({{"architectures", json_value::array({"Gemma2ForCausalLM"})},
+                                                    {"model_type", "gemma2"},
+                                                    {"num_hidden_layers", tiny_layers},
+                                                    {"num_attention_heads", heads},
+                                                    {"num_key_value_heads", kv_heads},
+                                                    {"head_dim", d_head},
+                                                    {"hidden_size", d},
+                                                    {"intermediate_size", ff},
+                                                    {"max_position_embeddings", tiny_positions},
+                                                    {"vocab_size", vocabulary},
+                                                    {"query_pre_attn_scalar", 4},
+                                                    {"sliding_window", 8},
+                                                    {"attn_logit_softcapping", 5.0},
+                                                    {"final_logit_softcapping", 3.0},
+                                                    {"rms_norm_eps", 1e-6},
+                                                    {"hidden_activation", "gelu_pytorch_tanh"},
+                                                    {"bos_token_id", 256},
+                                                    {"eos_token_id", 256}}),
+                                2));
+  return folder;
+}
+
 fs::path generated_files::t5() {
   fs::path const folder = folder_ / "t5";
   if (fs::exists(folder / "config.json")) return folder;

@@ -56,6 +56,8 @@ class generated_files {
   /// GPT-2's, and its heads share keys; BERT's knows made_words().
   std::filesystem::path gpt2();
   std::filesystem::path llama();
+  std::filesystem::path neox();    ///< LayerNorm and biases, attention and MLP in parallel, half of each head turns
+  std::filesystem::path gemma2();  ///< norms by 1 + weight before and behind both parts, caps, a window, heads that share keys
   std::filesystem::path t5();
   std::filesystem::path bert();
 

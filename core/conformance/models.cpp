@@ -26,6 +26,12 @@ hook_set all_hooks(model const& m) {
   return hook_set(std::move(names));
 }
 
+/// Of the vectors that a run may start from: those of `hook_embed`, which a model may bring to the width of its states later.
+std::size_t embedded_width(model_info const& info) {
+  auto const* const hook = info.find_hook("hook_embed");
+  return hook && hook->row.size() == 1 ? hook->row[0].size : info.d_model;
+}
+
 /// Those that a run from given embeddings reaches: all but what stands before `hook_embed`, such as a norm of the embedding.
 hook_set hooks_behind_embedding(model const& m) {
   std::vector<std::string> const names = all_hooks(m).names();
@@ -462,27 +468,28 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
                throw violation("encodes", "a text that is encoded and decoded comes back changed");
            }
          }});
-  steps.push_back({"start_states", "starting from the embeddings that a run looked up", [=](reporter& out) {
-                     if (!m->info().find_hook("hook_embed")) throw unmet_need("there is no hook 'hook_embed'");
-                     activations const all = m->run(b, asking(every));
-                     batch from = b;
-                     from.embeddings = tensor(dtype::f32, {{"token", b.tokens.values.size()}, {"d_model", m->info().d_model}});
-                     std::size_t row = 0;
-                     for (std::size_t i = 0; i < b.items(); ++i) {
-                       auto const rows = all.at("hook_embed", i).to(dtype::f32);
-                       auto const values = rows.values<float const>();
-                       std::copy(values.begin(), values.end(),
-                                 from.embeddings.values<float>().begin() + static_cast<std::ptrdiff_t>(row * m->info().d_model));
-                       row += rows.size(0);
-                     }
-                     // The numbers of the tokens are not read then.
-                     std::fill(from.tokens.values.begin(), from.tokens.values.end(), 0);
-                     hook_set const behind = hooks_behind_embedding(*m);
-                     activations const again = m->run(from, asking(behind));
-                     comparison same("start_states", "starting from embeddings", out);
-                     for (auto const& name : behind.names())
-                       for (std::size_t i = 0; i < b.items(); ++i) same("'" + name + "'", all.at(name, i), again.at(name, i));
-                   }});
+  steps.push_back(
+      {"start_states", "starting from the embeddings that a run looked up", [=](reporter& out) {
+         if (!m->info().find_hook("hook_embed")) throw unmet_need("there is no hook 'hook_embed'");
+         activations const all = m->run(b, asking(every));
+         batch from = b;
+         from.embeddings = tensor(dtype::f32, {{"token", b.tokens.values.size()}, {"d_model", embedded_width(m->info())}});
+         std::size_t row = 0;
+         for (std::size_t i = 0; i < b.items(); ++i) {
+           auto const rows = all.at("hook_embed", i).to(dtype::f32);
+           auto const values = rows.values<float const>();
+           std::copy(values.begin(), values.end(),
+                     from.embeddings.values<float>().begin() + static_cast<std::ptrdiff_t>(row * embedded_width(m->info())));
+           row += rows.size(0);
+         }
+         // The numbers of the tokens are not read then.
+         std::fill(from.tokens.values.begin(), from.tokens.values.end(), 0);
+         hook_set const behind = hooks_behind_embedding(*m);
+         activations const again = m->run(from, asking(behind));
+         comparison same("start_states", "starting from embeddings", out);
+         for (auto const& name : behind.names())
+           for (std::size_t i = 0; i < b.items(); ++i) same("'" + name + "'", all.at(name, i), again.at(name, i));
+       }});
   steps.push_back(
       {"logits", "the last position alone, and the final norm and unembedding of the last residual state", [=](reporter& out) {
          if (!m->info().find_hook("logits")) throw unmet_need("there is no hook 'logits'");
@@ -676,7 +683,7 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
          }
          for (float const v : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 3e38f, 1e-45f}) {
            batch odd = b;
-           odd.embeddings = tensor(dtype::f32, {{"token", b.tokens.values.size()}, {"d_model", m->info().d_model}});
+           odd.embeddings = tensor(dtype::f32, {{"token", b.tokens.values.size()}, {"d_model", embedded_width(m->info())}});
            for (auto& x : odd.embeddings.values<float>()) x = v;
            refusal_of([&] { m->run(odd, asking(hooks_behind_embedding(*m))); });
          }

@@ -224,6 +224,27 @@ void require_same(char const* rule, difference const& d, std::string const& how,
     throw violation(rule, how + ": " + d.what);
 }
 
+/// The same items through decoders of other families: each is measured, or refused with a reason.
+void add_family_steps(std::vector<step>& steps, std::shared_ptr<workbench> const& bench, stage const& found) {
+  for (auto const& [name, make] : {std::pair{"a Llama", &generated_files::llama},
+                                   {"a GPT-NeoX", &generated_files::neox},
+                                   {"a Gemma 2", &generated_files::gemma2}}) {
+    auto const file = make;
+    std::string const kind = name;
+    steps.push_back({"typed_errors", "the same items through " + kind, [=](reporter& out) {
+                       stage other = found;
+                       std::string why;
+                       other.over = make_model(*bench, "decoder", bench->seed, &why, (bench->files.*file)());
+                       if (!other.over) throw unmet_need(why);
+                       std::string const refusal = refusal_of([&] {
+                         auto const fresh = bench->make<probe>();
+                         rig(other, *fresh, bench->base.seed()).measure(*fresh, 2);
+                       });
+                       if (!refusal.empty()) out.note("typed_errors", kind + " is refused: " + refusal);
+                     }});
+  }
+}
+
 std::vector<stage> stages_for(workbench& bench, bool wants_model, bool wants_source, std::size_t shortest, std::size_t longest,
                               std::size_t items, std::string const& only_model, std::vector<std::string>& unavailable) {
   std::vector<stage> out;
@@ -599,6 +620,8 @@ std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start)
                        });
                      }});
   }
+  if (found.over && found.over->info().family == model_family::decoder && bench->plugins.find("decoder"))
+    add_family_steps(steps, bench, found);
   steps.push_back({"steps_agree", "another snapshot of the model, with other activations", [=](reporter&) {
                      results const now = on->measure(*what);
                      stage later = found;

@@ -271,7 +271,8 @@ void on_threads(std::size_t threads, std::function<void(std::size_t)> const& wor
   if (first) std::rethrow_exception(first);
 }
 
-std::shared_ptr<model> make_model(workbench& bench, std::string const& id, std::uint64_t seed, std::string* why) {
+std::shared_ptr<model> make_model(workbench& bench, std::string const& id, std::uint64_t seed, std::string* why,
+                                  std::filesystem::path const& folder) {
   auto const failed = [&](std::string reason) {
     if (why) *why = id + ": " + std::move(reason);
     return nullptr;
@@ -281,7 +282,8 @@ std::shared_ptr<model> make_model(workbench& bench, std::string const& id, std::
     if (!p || p->kind() != plugin_kind::model) return failed("there is no such model plugin");
     config c = complete(*p, {}, seed);
     for (auto const& name : open_paths(*p, {}))
-      c.set(name, param_value((id == "t5"        ? bench.files.t5()
+      c.set(name, param_value((!folder.empty()   ? folder
+                               : id == "t5"      ? bench.files.t5()
                                : id == "bert"    ? bench.files.bert()
                                : id == "decoder" ? bench.files.llama()
                                                  : bench.files.gpt2())

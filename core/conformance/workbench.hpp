@@ -67,6 +67,8 @@ std::vector<step> probe_steps(std::shared_ptr<workbench>, reporter&);
 std::vector<step> metric_steps(std::shared_ptr<workbench>, reporter&);
 
 /// A bundled model with random weights, by id: loaded. Null if there is no such plugin or it can't be made.
-std::shared_ptr<model> make_model(workbench&, std::string const& id, std::uint64_t seed, std::string* why = nullptr);
+/// `folder`: the checkpoint of a model that reads one; empty: the one that is made for `id`.
+std::shared_ptr<model> make_model(workbench&, std::string const& id, std::uint64_t seed, std::string* why = nullptr,
+                                  std::filesystem::path const& folder = {});
 
 }  // namespace wayfarer::host::conformance

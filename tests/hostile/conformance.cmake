@@ -10,7 +10,7 @@ endforeach()
 wayfarer_test(conformance_tests SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance_test.cpp TIMEOUT 300)
 target_compile_definitions(conformance_tests PRIVATE WAYFARER_FAULTS_DIR="${PROJECT_BINARY_DIR}/lib/faults")
 target_include_directories(conformance_tests PRIVATE ${CMAKE_CURRENT_LIST_DIR}/../pipelines)
-add_dependencies(conformance_tests ${fault_plugins} wayfarer topic_transformer)
+add_dependencies(conformance_tests ${fault_plugins} wayfarer topic_transformer gpt2 decoder)
 
 # Every bundled plugin keeps the rules.
 file(GLOB bundled CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/plugins/*/*/*.cpp)

@@ -77,10 +77,10 @@ INSTANTIATE_TEST_SUITE_P(
                     planted{"fault_global_state", "repeatable"}, planted{"fault_data_race", "many_threads"},
                     planted{"fault_undeclared_hook", "declared_hooks"}, planted{"fault_dimensions", "named_dimensions"},
                     planted{"fault_no_output", "writes_results"}, planted{"fault_silent", "states_its_finding"},
-                    planted{"fault_exception", "typed_errors"}, planted{"fault_parameter", "parameter_is_used"},
-                    planted{"fault_random", "repeatable"}, planted{"fault_out_of_range", "within_bounds"},
-                    planted{"fault_writes_input", "leaves_input_alone"}, planted{"fault_hangs", "finishes"},
-                    planted{"fault_shared", "shared_values"}),
+                    planted{"fault_exception", "typed_errors"}, planted{"fault_one_family", "typed_errors"},
+                    planted{"fault_parameter", "parameter_is_used"}, planted{"fault_random", "repeatable"},
+                    planted{"fault_out_of_range", "within_bounds"}, planted{"fault_writes_input", "leaves_input_alone"},
+                    planted{"fault_hangs", "finishes"}, planted{"fault_shared", "shared_values"}),
     [](auto const& one) { return std::string(one.param.id) + "_breaks_" + one.param.rule; });
 
 TEST(conformance, takes_parameters_and_says_what_is_wrong_with_them) {
