@@ -53,7 +53,11 @@ constexpr std::array types = {readable_type{"gpt2", "gpt2"},
                               readable_type{"rwkv5", "rwkv"},
                               readable_type{"rwkv6", "rwkv"},
                               readable_type{"rwkv7", "rwkv"},
-                              readable_type{"rwkv7_fla", "rwkv"}};
+                              readable_type{"rwkv7_fla", "rwkv"},
+                              readable_type{"mamba", "mamba"},
+                              readable_type{"mamba2", "mamba"},
+                              readable_type{"falcon_mamba", "mamba"},
+                              readable_type{"aft", "aft"}};
 
 /// What transformers calls the classes of a model_type: "GPT2LMHeadModel".
 struct class_name {
@@ -63,6 +67,9 @@ constexpr std::array class_names = {class_name{"RwkvFor", "rwkv"},
                                     class_name{"Rwkv5For", "rwkv5"},
                                     class_name{"Rwkv6For", "rwkv6"},
                                     class_name{"RWKV7For", "rwkv7"},
+                                    class_name{"MambaFor", "mamba"},
+                                    class_name{"Mamba2For", "mamba2"},
+                                    class_name{"FalconMambaFor", "falcon_mamba"},
                                     class_name{"GPTNeoX", "gpt_neox"},
                                     class_name{"GPTNeo", "gpt_neo"},
                                     class_name{"GPTJ", "gptj"},
@@ -215,7 +222,7 @@ std::string_view reason_against(std::string_view model_type) {
       " gemma3 gemma3n paligemma llava llava_next llava_onevision mllama qwen2_vl qwen2_5_vl qwen3_vl idefics idefics2 idefics3"
       " smolvlm internvl internvl_chat phi3_v phi4_multimodal mistral3 pixtral aya_vision cohere2_vision glm4v blip-2 kosmos-2"
       " fuyu chameleon ";
-  constexpr std::string_view recurrent = " mamba mamba2 falcon_mamba recurrent_gemma zamba zamba2 bamba falcon_h1 xlstm ";
+  constexpr std::string_view recurrent = " recurrent_gemma zamba zamba2 bamba falcon_h1 xlstm ";
   auto const in = [&](std::string_view list) { return list.find(" " + std::string(model_type) + " ") != std::string_view::npos; };
   if (in(experts)) return "it is a mixture of experts, which no model here computes";
   if (in(towers)) return "it has an encoder of images beside the language model, which no model here computes";

@@ -27,8 +27,8 @@ tensor strided(tensor const& t, std::size_t offset, dims shape, std::vector<std:
 /// What training and saving put in front of a model's own names: torch.compile, DataParallel and DDP, Lightning, PEFT, the model
 /// classes of transformers.
 constexpr std::string_view wrappers[] = {
-    "_orig_mod", "_fsdp_wrapped_module", "albert", "auto_model", "base_model", "bert", "distilbert", "electra",
-    "gpt_neox",  "language_model",       "model",  "module",     "roberta",    "rwkv", "transformer"};
+    "_orig_mod", "_fsdp_wrapped_module", "albert", "auto_model", "backbone", "base_model", "bert",       "distilbert", "electra",
+    "gpt_neox",  "language_model",       "model",  "module",     "roberta",  "rwkv",       "transformer"};
 
 /// Bytes of the wrappers in front of a name.
 std::size_t wrapped(std::string_view name) {

@@ -143,7 +143,8 @@ TEST(decoder_config, mixtures_of_experts_and_vision_towers_are_refused_by_name) 
               AllOf(HasSubstr("mixtral"), HasSubstr("mixture of experts"), HasSubstr("this build reads")));
   EXPECT_THAT(says("llama", {{"model_type", "qwen2_vl"}}), AllOf(HasSubstr("qwen2_vl"), HasSubstr("encoder of images")));
   EXPECT_THAT(says("llama", {{"model_type", "gemma3"}}), HasSubstr("encoder of images"));
-  EXPECT_THAT(says("llama", {{"model_type", "mamba"}}), HasSubstr("layers without attention"));
+  EXPECT_THAT(says("llama", {{"model_type", "recurrent_gemma"}}), HasSubstr("layers without attention"));
+  EXPECT_THAT(says("llama", {{"model_type", "mamba"}}), HasSubstr("'model: mamba' reads it"));
   EXPECT_THAT(says("llama", {{"model_type", "bert"}}), HasSubstr("'model: bert' reads it"));
   EXPECT_THAT(says("llama", {{"model_type", "lama"}}),
               AllOf(HasSubstr("lama"), HasSubstr("mistral"), HasSubstr("(model: decoder)")));

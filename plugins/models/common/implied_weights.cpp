@@ -36,23 +36,24 @@ std::vector<std::size_t> begins(row_packing const& of, std::size_t heads) {
 }  // namespace
 
 template <class T>
-rows through_mean_weights(rows y, rows const& v, std::function<channel_weights<T>(std::size_t)> const& of_item,
+rows through_mean_weights(rows y, rows const& v, std::size_t heads, std::function<channel_weights<T>(std::size_t)> const& of_item,
                           std::string_view hook, tap_scope const& at) {
   if (!at.wants(hook)) return y;
   auto const& of = v.packing();
   std::size_t const channels = v.width();
-  pairs mean(v.shared_packing(), lengths(of), 1, v.precision());
+  std::size_t const each = channels / heads;
+  pairs mean(v.shared_packing(), lengths(of), heads, v.precision());
   parallel_for(of.items(), [&](std::size_t item) {
     std::size_t const n = of.length(item);
     std::vector<T> w(n * channels);
     auto const weights = of_item(item);
-    T* const to = mean.head<T>(item, 0);
     for (std::size_t q = 0; q < n; ++q) {
       weights(q, w.data());
-      for (std::size_t k = 0; k < n; ++k) {
+      for (std::size_t i = 0; i < heads * n; ++i) {
+        std::size_t const h = i / n, k = i % n;
         T sum = 0;
-        for (std::size_t c = 0; k <= q && c < channels; ++c) sum += w[k * channels + c];
-        to[q * n + k] = sum / static_cast<T>(channels);
+        for (std::size_t c = h * each; k <= q && c < (h + 1) * each; ++c) sum += w[k * channels + c];
+        mean.head<T>(item, h)[q * n + k] = sum / static_cast<T>(each);
       }
     }
   });
@@ -60,7 +61,7 @@ rows through_mean_weights(rows y, rows const& v, std::function<channel_weights<T
   auto const before = edited ? copy_of<T>(mean) : std::vector<T>();
   mean = at(hook, std::move(mean));
   if (!edited) return y;
-  auto const first = begins(of, 1);
+  auto const first = begins(of, heads);
   T* const out = y.own<T>();
   parallel_for(of.items(), [&](std::size_t item) {
     std::size_t const n = of.length(item);
@@ -68,14 +69,16 @@ rows through_mean_weights(rows y, rows const& v, std::function<channel_weights<T
     auto const weights = of_item(item);
     for (std::size_t q = 0; q < n; ++q) {
       weights(q, w.data());
-      T const *const was = before.data() + first[item] + q * n, *const is = mean.head<T>(item, 0) + q * n;
-      if (std::equal(was, was + q + 1, is)) continue;
-      T* const sum = out + (of.offsets[item] + q) * channels;
-      std::fill_n(sum, channels, T(0));
-      for (std::size_t k = 0; k <= q; ++k) {
-        T const times = was[k] == 0 ? T(1) : is[k] / was[k], plus = was[k] == 0 ? is[k] : T(0);
-        T const* const value = v.data<T>() + (of.offsets[item] + k) * channels;
-        for (std::size_t c = 0; c < channels; ++c) sum[c] += (w[k * channels + c] * times + plus) * value[c];
+      for (std::size_t h = 0; h < heads; ++h) {
+        T const *const was = before.data() + first[item] + (h * n + q) * n, *const is = mean.head<T>(item, h) + q * n;
+        if (std::equal(was, was + q + 1, is)) continue;
+        T* const sum = out + (of.offsets[item] + q) * channels;
+        std::fill_n(sum + h * each, each, T(0));
+        for (std::size_t k = 0; k <= q; ++k) {
+          T const times = was[k] == 0 ? T(1) : is[k] / was[k], plus = was[k] == 0 ? is[k] : T(0);
+          T const* const value = v.data<T>() + (of.offsets[item] + k) * channels;
+          for (std::size_t c = h * each; c < (h + 1) * each; ++c) sum[c] += (w[k * channels + c] * times + plus) * value[c];
+        }
       }
     }
   });
@@ -120,9 +123,9 @@ rows through_head_weights(rows y, rows const& v, std::size_t heads, head_weights
   return y;
 }
 
-template rows through_mean_weights(rows, rows const&, std::function<channel_weights<float>(std::size_t)> const&, std::string_view,
-                                   tap_scope const&);
-template rows through_mean_weights(rows, rows const&, std::function<channel_weights<double>(std::size_t)> const&,
+template rows through_mean_weights(rows, rows const&, std::size_t, std::function<channel_weights<float>(std::size_t)> const&,
+                                   std::string_view, tap_scope const&);
+template rows through_mean_weights(rows, rows const&, std::size_t, std::function<channel_weights<double>(std::size_t)> const&,
                                    std::string_view, tap_scope const&);
 template rows through_head_weights(rows, rows const&, std::size_t, head_weights<float> const&, std::string_view,
                                    tap_scope const&);

@@ -18,13 +18,14 @@ namespace wayfarer {
 template <class T>
 using channel_weights = std::function<void(std::size_t query, T* out)>;
 
-/// Taps `hook`: the mean over channels of each query's weights, one head. `y` is what the recurrence gave, the weighted sum of
-/// `v` in each channel. Where an edit changes a mean, the weights of all channels are multiplied by what it multiplied it by
-/// (where it was 0, the edit's number is added to them), and y of that query is summed anew. `of_item` makes the weights of one
-/// item.
+/// Taps `hook`: the mean over each head's channels of each query's weights. `y` is what the recurrence gave, the weighted sum of
+/// `v` in each channel. Where an edit changes a mean, the weights of all the head's channels are multiplied by what it multiplied
+/// it by (where it was 0, the edit's number is added to them), and y of that query is summed anew. `of_item` makes the weights of
+/// one item.
 template <class T>
-rows through_mean_weights(rows y, rows const& v, std::function<channel_weights<T>(std::size_t item)> const& of_item,
-                          std::string_view hook, tap_scope const& at);
+rows through_mean_weights(rows y, rows const& v, std::size_t heads,
+                          std::function<channel_weights<T>(std::size_t item)> const& of_item, std::string_view hook,
+                          tap_scope const& at);
 
 /// Fills the weights of one query and head over keys 0..query.
 template <class T>
@@ -35,10 +36,12 @@ template <class T>
 rows through_head_weights(rows y, rows const& v, std::size_t heads, head_weights<T> const&, std::string_view hook,
                           tap_scope const& at);
 
-extern template rows through_mean_weights(rows, rows const&, std::function<channel_weights<float>(std::size_t)> const&,
-                                          std::string_view, tap_scope const&);
-extern template rows through_mean_weights(rows, rows const&, std::function<channel_weights<double>(std::size_t)> const&,
-                                          std::string_view, tap_scope const&);
+extern template rows through_mean_weights(rows, rows const&, std::size_t,
+                                          std::function<channel_weights<float>(std::size_t)> const&, std::string_view,
+                                          tap_scope const&);
+extern template rows through_mean_weights(rows, rows const&, std::size_t,
+                                          std::function<channel_weights<double>(std::size_t)> const&, std::string_view,
+                                          tap_scope const&);
 extern template rows through_head_weights(rows, rows const&, std::size_t, head_weights<float> const&, std::string_view,
                                           tap_scope const&);
 extern template rows through_head_weights(rows, rows const&, std::size_t, head_weights<double> const&, std::string_view,

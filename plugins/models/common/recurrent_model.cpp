@@ -81,7 +81,8 @@ class pieces_captured {
 layer_past layer_past::branch(std::span<std::size_t const> items) const {
   layer_past out;
   for (auto const& s : states) out.states.push_back(s.branch(items));
-  if (keys.items()) out.keys = keys.branch(items);
+  for (auto const i : items)
+    if (!kept.empty()) out.kept.push_back(kept.at(i));
   return out;
 }
 

@@ -26,7 +26,8 @@ namespace wayfarer {
 /// What one layer keeps of what it has read.
 struct layer_past {
   std::vector<carried> states;
-  key_values keys{};  ///< of layers that must see every position again; else none
+  /// Of layers that weigh recent positions one by one: each item's, in a form of their own.
+  std::vector<tensor> kept{};
 
   layer_past branch(std::span<std::size_t const> items) const;
 };

@@ -1,4 +1,4 @@
-// The recurrences of RWKV 4 to 7: how a layer mixes positions ("time mixing"), given its projections.
+// The recurrences of RWKV 5 to 7: how a layer mixes positions ("time mixing"), given its projections.
 //
 // Each goes through the positions with the SDK's scan, taps the state and the weights between positions that it amounts to, and
 // gives what its receptance reads. Float or double as the rows are. Free functions; any thread, not for the same objects.
@@ -10,12 +10,6 @@
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer::rwkv {
-
-/// RWKV-4: k, v: [pos, d_attn]. `log_decay` and `bonus`: [d_attn], float64; `decays`: of each position, if an edit changed
-/// them, else undefined. The state is [3, d_attn]: sums of values and of ones, both over e^scale, and the scale.
-rows mix_channels(rows const& k, rows const& v, tensor const& log_decay, tensor const& bonus, rows const& decays, carried& state,
-                  tap_scope const& at);
-std::vector<double> empty_channels(std::size_t width);
 
 /// RWKV-5 and 6: y = r (S + u k v), S' = w S + k v in each head; S is [key, value]. `decays` [pos, d_attn].
 /// RWKV-7: `removal` and `rate` defined, no bonus: S' = w S - (kk a) (kk S) + k v, y = r S'.

@@ -19,6 +19,7 @@
 
 #include "bytes.hpp"
 #include "mixing.hpp"
+#include "models/common/channel_means.hpp"
 #include "models/common/elementwise.hpp"
 #include "models/common/recurrent_model.hpp"
 #include "rwkv_cpp_file.hpp"
@@ -154,7 +155,7 @@ struct rwkv final : wf::recurrent_model, wf::pretrained {
   wf::layer_past fresh(std::size_t, std::size_t items, wf::dtype precision) const override {
     std::vector<double> const row(spec_.d_model, 0.0);
     std::vector<double> const state =
-        spec_.heads_of_keys() ? std::vector<double>(spec_.d_attn * spec_.d_head, 0.0) : rw::empty_channels(spec_.d_attn);
+        spec_.heads_of_keys() ? std::vector<double>(spec_.d_attn * spec_.d_head, 0.0) : wf::empty_channels(spec_.d_attn);
     return {{wf::carried(items, row, precision), wf::carried(items, state, precision), wf::carried(items, row, precision)}, {}};
   }
 
@@ -209,7 +210,7 @@ struct rwkv final : wf::recurrent_model, wf::pretrained {
       rows const all = decays(l, k, at);
       if (at.edits("hook_decay")) changed = all;
     }
-    return multiplied(rw::mix_channels(k, v, l.log_decay, l.bonus, changed, state, at), r);
+    return multiplied(wf::mix_channels(k, v, l.log_decay, l.bonus, changed, state, at), r);
   }
 
   /// 5.1, 5.2 and 6.

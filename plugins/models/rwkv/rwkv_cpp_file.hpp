@@ -37,7 +37,6 @@ class rwkv_cpp_file {
     std::vector<std::size_t> shape;  ///< as torch has it, slowest first
     std::size_t begin = 0;           ///< in the file
   };
-  struct source;
   bool has(std::string const& name) const { return entries_.contains(name); }
   entry const& need(std::string const& name) const;
   tensor read(std::string const& name) const;

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <wayfarer/error.hpp>
@@ -67,7 +68,8 @@ struct attention_map final : wf::probe {
     wf::hook_set all;
     auto const add = [&](std::string const& name) { all.add(model.hooks_for(name)); };
     for (auto const l : layers_) {
-      add(at.scores(l)), add(at.pattern(l)), add(at.state(l));
+      if (at.scored) add(at.scores(l));
+      add(at.pattern(l)), add(at.state(l));
       if (at.parted) add(at.qk(l));
     }
     if (at.parted) add(at.bias);
@@ -83,8 +85,9 @@ struct attention_map final : wf::probe {
     if (n.cross) define_tokens(acc, at, n.keys);
     wf::dim const layer{"layer", layers_.size()}, head{"head", chosen(model).size()};
     wf::dim const query{"query", n.queries.longest(at)}, key{"key", n.keys.longest(at)};
-    if (maps_)
-      for (auto const* name : {"qk", "score", "weights"}) acc.define_rows(name, {layer, head, query, key}, wf::dtype::f32);
+    for (auto const* name : {"qk", "score", "weights"})
+      if (maps_ && (n.scored || std::string_view(name) == "weights"))
+        acc.define_rows(name, {layer, head, query, key}, wf::dtype::f32);
     if (n.parted) {
       if (maps_) acc.define_rows("bias", {head, query, key}, wf::dtype::f32);
       acc.define_rows("kernel", {head, key}, wf::dtype::f32);
@@ -135,11 +138,11 @@ struct attention_map final : wf::probe {
         if (d.name == "head") set.coordinate("head", numbers(chosen(model), "head"));
       }
     };
-    if (maps_) {
+    if (maps_ && n.scored) {
       add("qk", "query-key score before any position bias; NaN for keys that the query does not see");
       add("score", "score before the softmax");
-      add("weights", "attention weights");
     }
+    if (maps_) add("weights", n.scored ? "attention weights" : "weights between positions, mean over channels");
     if (n.parted) {
       if (maps_) add("bias", "position bias, the same in every layer of the stack");
       add("kernel", "position bias of one query (half way through an encoder's text, 10 before a decoder's end) to each key");
@@ -188,7 +191,9 @@ struct attention_map final : wf::probe {
       layers = decoder ? model.decoder_layers : model.layers;
       queries = {decoder}, keys = {decoder && !cross};
       std::string const made = blocks + "0.attn.hook_position_bias";
-      parted = !cross && model.find_hook(made) != nullptr;
+      parted = !cross && model.find_hook(made) != nullptr && model.find_hook(qk(0)) != nullptr;
+      // Without attention there may be weights and no scores.
+      scored = model.find_hook(pattern(0)) == nullptr || model.find_hook(scores(0)) != nullptr;
       if (parted) bias = made;
       predicts = !cross && (decoder || model.family == wf::model_family::decoder) && model.find_hook("logits") != nullptr;
       causal = decoder || model.family == wf::model_family::decoder;
@@ -202,7 +207,7 @@ struct attention_map final : wf::probe {
     std::string blocks, attention, bias;
     std::size_t layers = 0;
     side queries, keys;
-    bool cross = false, parted = false, predicts = false, causal = false;
+    bool cross = false, parted = false, scored = true, predicts = false, causal = false;
   };
 
   std::vector<std::size_t> chosen(wf::model_info const& model) const {
@@ -246,7 +251,8 @@ struct attention_map final : wf::probe {
 
   void put_layer(wf::accumulator& acc, std::size_t i, std::size_t l, wf::sample_item const& item, wf::tensor const& bias,
                  names const& n, wf::model_info const& model) const {
-    auto const score = item[n.scores(layers_[l])].to(wf::dtype::f64), weights = item[n.pattern(layers_[l])].to(wf::dtype::f64);
+    auto const weights = item[n.pattern(layers_[l])].to(wf::dtype::f64);
+    auto const score = n.scored ? item[n.scores(layers_[l])].to(wf::dtype::f64) : weights;
     auto const qk = n.parted ? item[n.qk(layers_[l])].to(wf::dtype::f64) : score;
     auto const s = score.view<double const>(), w = weights.view<double const>(), q = qk.view<double const>();
     auto const heads = chosen(model);
@@ -272,9 +278,11 @@ struct attention_map final : wf::probe {
           if (n.parted)
             acc["bias_error"](i) =
                 std::max(acc["bias_error"](i), std::abs(s(heads[h], query, key) - q(heads[h], query, key) - position[key]));
-          if (maps_) {
+          if (maps_ && n.scored) {
             acc["qk"].view<float>()(i, l, h, query, key) = static_cast<float>(q(heads[h], query, key));
             acc["score"].view<float>()(i, l, h, query, key) = static_cast<float>(s(heads[h], query, key));
+          }
+          if (maps_) {
             acc["weights"].view<float>()(i, l, h, query, key) = static_cast<float>(p);
             if (n.parted && l == 0) acc["bias"].view<float>()(i, h, query, key) = static_cast<float>(position[key]);
           }
