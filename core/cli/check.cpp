@@ -1,6 +1,9 @@
 // wayfarer check: reports all problems of a pipeline file, and the memory and disk space that its run needs.
 #include <cstdio>
 
+#include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
+
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "engine/texts.hpp"
@@ -43,6 +46,33 @@ void print_forecast(plan const& p, forecast const& f) {
                 format_table({"pass", "hooks", "items a block", "tokens an item", "memory"}, rows).c_str());
 }
 
+/// How the passes divide among workers. Weights and lengths of items are not read, so that times are not known.
+void print_shares(plan const& p, forecast const& f, std::size_t workers) {
+  std::vector<std::vector<std::string>> rows;
+  for (auto const& pass : f.passes) {
+    std::string names;
+    std::uint64_t kept = 0;
+    bool at_most = false;
+    for (std::size_t const i : pass.nodes) {
+      names += (names.empty() ? "" : ", ") + p.nodes[i].name;
+      for (auto const& part : f.parts)
+        if (part.node == i) kept += part.file_bytes, at_most = at_most || part.at_most;
+    }
+    bool const known = pass.tokens != 0 && pass.block != 0;
+    std::size_t const blocks = known ? (pass.items + pass.block - 1) / pass.block : 0;
+    std::size_t const share = (blocks + workers - 1) / workers;
+    rows.push_back({names, known ? format_count(blocks) : "unknown", known ? format_count(share) : "unknown",
+                    size_text(kept / workers, at_most, pass.unknown),
+                    size_text(2 * pass.block_bytes, pass.hooks != 0, pass.unknown)});
+  }
+  if (rows.empty()) {
+    std::printf("\nno pass over items: one worker does all, and more of them wait\n");
+    return;
+  }
+  std::printf("\nshared by %s; each holds its weights besides, and two blocks a thread:\n%s", counted(workers, "worker").c_str(),
+              format_table({"pass", "blocks", "blocks a worker", "rows kept a worker", "memory a thread"}, rows).c_str());
+}
+
 }  // namespace
 
 int check_verb(words const& arguments) {
@@ -51,7 +81,11 @@ int check_verb(words const& arguments) {
                  {"wayfarer check runs/topic-values.yaml", "wayfarer check my.yaml --set documents.topics=20"});
   add_plan_options(o);
   add_result_options(o, about_out);
+  o.named().add_options()("workers", boost::program_options::value<int>()->value_name("N"),
+                          "say how the passes divide among so many workers (run --worker I/N)");
   if (!o.parse(arguments)) return 0;
+  int const workers = o.has("workers") ? o.get<int>("workers") : 0;
+  if (o.has("workers") && (workers < 1 || workers > 1'000'000)) throw usage_error("--workers must be from 1 to 1,000,000");
   registry plugins = open_registry(o);
   planned p = read_planned(o, plugins);
   auto remarks = look_at_files(p.what, p.objects, p.problems);
@@ -69,7 +103,9 @@ int check_verb(words const& arguments) {
   say_replaced(result_place(o, p.what));
   std::printf("%s: %zu nodes, %zu expectations, no problems\n", printable(p.what.file.string()).c_str(), p.what.nodes.size(),
               p.what.expectations.size());
-  print_forecast(p.what, predict(p.what, p.objects));
+  forecast const expected = predict(p.what, p.objects);
+  print_forecast(p.what, expected);
+  if (workers != 0) print_shares(p.what, expected, static_cast<std::size_t>(workers));
   warn();
   return 0;
 }

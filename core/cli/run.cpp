@@ -6,6 +6,7 @@
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "cli/signals.hpp"
+#include "cli/workers.hpp"
 #include "engine/engine.hpp"
 #include "text/numbers.hpp"
 #include "text/printable.hpp"
@@ -13,44 +14,10 @@
 namespace wayfarer::host {
 namespace po = boost::program_options;
 
-int run_verb(words const& arguments) {
-  verb_options o("run FILE [OPTIONS]",
-                 "Runs the pipeline in FILE and writes one HDF5 file with all results and where they came from.",
-                 {"wayfarer run runs/topic-values.yaml",
-                  "wayfarer run runs/topic-values.yaml --out values.h5 --set learner.train.updates=2000",
-                  "wayfarer run runs/topic-values.yaml --threads 1 --strict",
-                  "wayfarer run long.yaml --resume  # and again, if it is killed"});
-  add_plan_options(o);
-  add_result_options(o, about_out);
-  o.named().add_options()("threads", po::value<int>()->default_value(0)->value_name("N"),
-                          "threads to use, 0 for all; results don't depend on it")(
-      "memory-budget", po::value<std::string>()->value_name("SIZE"),
-      "memory limit for activations in flight, such as 512M or 2G; default: a quarter of RAM, but at least one block")(
-      "resume", "keep finished blocks in OUT.blocks until the result is complete, and resume from existing ones")(
-      "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress; warnings are shown");
-  if (!o.parse(arguments)) return 0;
-  int const threads = o.get<int>("threads");
-  if (threads < 0 || threads > 1024) throw usage_error("--threads must be from 0 to 1024");
+namespace {
 
-  registry plugins = open_registry(o);
-  planned p = read_planned(o, plugins);
-  look_at_files(p.what, p.objects, p.problems);  // what is worth knowing, the run tells
-  sort_problems(p.problems);
-  if (int const code = report_problems(p)) return code;
-  run_options options;
-  output_place const to = result_place(o, p.what);
-  say_replaced(to);
-  options.out = to.path;
-  options.threads = static_cast<std::size_t>(threads);
-  options.resume = o.has("resume");
-  if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));
-
-  outlive_readers();
-  say_when_ended(kept_when_stopped(p.what, options));
-  console talk(o.has("quiet"));
-  talk.publish(options.out);
-  run_outcome const outcome = run_plan(p.what, p.objects, options, talk);
-  say_when_ended("; " + options.out.string() + " is written");
+/// What was found and what is missing; the exit code.
+int tell_outcome(run_outcome const& outcome, output_place const& to, bool strict) {
   std::size_t missed = 0;
   for (auto const& v : outcome.verdicts) missed += !v.within && !v.wanted->recalled;
   if (!outcome.verdicts.empty()) std::printf("%s\n", printable_lines(format_verdicts(outcome.verdicts)).c_str());
@@ -72,7 +39,61 @@ int run_verb(words const& arguments) {
     throw advised_error(wrong.front(), {wrong.begin() + 1, wrong.end()});
   }
   if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
-  return missed != 0 && o.has("strict") ? 1 : 0;
+  return missed != 0 && strict ? 1 : 0;
+}
+
+}  // namespace
+
+int run_verb(words const& arguments) {
+  verb_options o("run FILE [OPTIONS]",
+                 "Runs the pipeline in FILE and writes one HDF5 file with all results and where they came from.",
+                 {"wayfarer run runs/topic-values.yaml",
+                  "wayfarer run runs/topic-values.yaml --out values.h5 --set learner.train.updates=2000",
+                  "wayfarer run runs/topic-values.yaml --threads 1 --strict",
+                  "wayfarer run long.yaml --resume  # and again, if it is killed",
+                  "wayfarer run long.yaml --work /shared/long --worker 2/8  # one of eight machines"});
+  add_plan_options(o);
+  add_result_options(o, about_out);
+  o.named().add_options()("threads", po::value<int>()->default_value(0)->value_name("N"),
+                          "threads to use, 0 for all; results don't depend on it")(
+      "memory-budget", po::value<std::string>()->value_name("SIZE"),
+      "memory limit for activations in flight, such as 512M or 2G; default: a quarter of RAM, but at least one block")(
+      "resume", "keep finished blocks in OUT.blocks until the result is complete, and resume from existing ones")(
+      "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress; warnings are shown");
+  add_worker_options(o);
+  if (!o.parse(arguments)) return 0;
+  int const threads = o.get<int>("threads");
+  if (threads < 0 || threads > 1024) throw usage_error("--threads must be from 0 to 1024");
+
+  registry plugins = open_registry(o);
+  planned p = read_planned(o, plugins);
+  look_at_files(p.what, p.objects, p.problems);  // what is worth knowing, the run tells
+  sort_problems(p.problems);
+  if (int const code = report_problems(p)) return code;
+  run_options options;
+  output_place const to = result_place(o, p.what);
+  options.out = to.path;
+  options.threads = static_cast<std::size_t>(threads);
+  options.resume = o.has("resume");
+  if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));
+
+  choose_place(o, options);
+  // Of workers that come later it is what the first of them wrote.
+  if (options.work.empty()) say_replaced(to);
+  if (auto const processes = wanted_processes(o)) return run_processes(arguments, *processes, options);
+
+  outlive_readers();
+  say_when_ended(kept_when_stopped(p.what, options));
+  bool const first = options.place.index == 1;
+  console talk(o.has("quiet"), first);
+  if (first) talk.publish(options.out);
+  run_outcome const outcome = run_plan(p.what, p.objects, options, talk);
+  say_when_ended("; " + options.out.string() + " is written");
+  if (!outcome.written) {
+    talk.line(options.out.string() + ": is written by another worker, or was there");
+    return 0;
+  }
+  return tell_outcome(outcome, to, o.has("strict"));
 }
 
 }  // namespace wayfarer::host

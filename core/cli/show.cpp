@@ -57,10 +57,15 @@ int show_file(std::filesystem::path const& file, result_reader const& r, bool ev
   std::cout << (bold ? "\033[1m" : "") << printable(r.title().empty() ? "(no title)" : r.title()) << (bold ? "\033[0m" : "")
             << '\n';
   auto const number = [&](char const* name) { return static_cast<std::uint64_t>(std::max(0.0, r.read("_run", name).scalar())); };
-  auto const threads = number("threads");
-  std::cout << "seed " << r.seed() << ", run " << printable(r.run_text("started")) << " to " << printable(r.run_text("ended"))
-            << " on " << threads << (threads == 1 ? " thread" : " threads") << ", at most " << format_size(number("peak_memory"))
-            << " of memory; file " << format_size(std::filesystem::file_size(file)) << '\n';
+  std::cout << "seed " << r.seed();
+  // A reproducible run leaves out what differs between runs.
+  bool const timed = !r.run_text("started").empty();
+  if (timed) {
+    auto const threads = number("threads");
+    std::cout << ", run " << printable(r.run_text("started")) << " to " << printable(r.run_text("ended")) << " on " << threads
+              << (threads == 1 ? " thread" : " threads") << ", at most " << format_size(number("peak_memory")) << " of memory";
+  }
+  std::cout << "; file " << format_size(std::filesystem::file_size(file)) << '\n';
 
   print_heading("Nodes");
   std::vector<std::vector<std::string>> lines;
@@ -69,9 +74,12 @@ int show_file(std::filesystem::path const& file, result_reader const& r, bool ev
     auto const& n = records.emplace_back(r.node(name));
     char seconds[32];
     std::snprintf(seconds, sizeof seconds, "%.1f", n.seconds);
-    lines.push_back({n.name, n.kind, n.plugin, n.plugin_version, std::to_string(r.datasets(name).size()), seconds});
+    lines.push_back({n.name, n.kind, n.plugin, n.plugin_version, std::to_string(r.datasets(name).size())});
+    if (timed) lines.back().emplace_back(seconds);
   }
-  std::cout << format_table({"node", "kind", "plugin", "version", "datasets", "seconds"}, lines);
+  std::vector<std::string> header{"node", "kind", "plugin", "version", "datasets"};
+  if (timed) header.emplace_back("seconds");
+  std::cout << format_table(header, lines);
   show_expectations(r);
   dataset const warnings = r.read("_run", "warnings");
   for (auto const& warning : warnings.texts()) std::cout << "\nwarning: " << printable(warning) << '\n';

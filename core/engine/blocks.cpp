@@ -13,6 +13,8 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/file.hpp>
 
+#include "engine/work_folder.hpp"
+
 namespace wayfarer::host {
 namespace fs = std::filesystem;
 
@@ -38,8 +40,12 @@ std::string name_of(std::string const& key) {
 
 }  // namespace
 
+std::string block_store::unit_of(item_range r) const {
+  return name_of(key_) + std::to_string(r.first) + "-" + std::to_string(r.last) + std::string(suffix);
+}
+
 fs::path block_store::path_of(item_range r) const {
-  return folder_ / (name_of(key_) + std::to_string(r.first) + "-" + std::to_string(r.last) + std::string(suffix));
+  return where_ == places::spread ? unit_path(folder_, unit_of(r)) : folder_ / unit_of(r);
 }
 
 block_store::found block_store::load(item_range r, std::vector<accumulator>& sums) const {
@@ -71,10 +77,14 @@ void block_store::save(item_range r, std::vector<accumulator> const& sums) const
     try {
       return write(r, sums);
     } catch (resource_error const&) {
-      // A run that was done has removed the folder.
+      // A run that was done has removed the folder, or this is the first of those that lie in it.
       std::error_code code;
-      if (again == 0 || fs::symlink_status(folder_, code).type() != fs::file_type::not_found) throw;
-      make_block_folder(folder_);
+      fs::path const parent = path_of(r).parent_path();
+      if (again == 0 || fs::symlink_status(parent, code).type() != fs::file_type::not_found) throw;
+      if (where_ == places::flat)
+        make_block_folder(folder_);
+      else
+        fs::create_directories(parent, code);
     }
   }
 }

@@ -1,4 +1,5 @@
-// Finished blocks of a sweep on disk, so that a killed run can be resumed: `wayfarer run --resume`.
+// Finished blocks of a sweep on disk, so that a killed run can be resumed, and several processes can share one:
+// `wayfarer run --resume`, `--work`.
 //
 // A block's accumulators are one file, named by the digest of everything that determines them and by its items, and published by
 // write, fsync and rename: complete or absent, and the same from every run. Any thread may load and save, each block once. Other
@@ -18,13 +19,17 @@ namespace wayfarer::host {
 class block_store {
  public:
   enum class found { whole, nothing, damaged };
+  /// All in one folder, or as a work_folder has them.
+  enum class places { flat, spread };
 
   /// `key`: SHA-256 of what determines the blocks of one sweep, but for their items.
-  block_store(std::filesystem::path folder, std::string key) : folder_(std::move(folder)), key_(std::move(key)) {}
+  block_store(std::filesystem::path folder, std::string key, places where = places::flat)
+      : folder_(std::move(folder)), key_(std::move(key)), where_(where) {}
 
   /// Fills accumulators that have their shapes already, if the block is there and whole by its checksum.
   found load(item_range, std::vector<accumulator>& sums) const;
   void save(item_range, std::vector<accumulator> const& sums) const;
+  std::string unit_of(item_range) const;
   std::filesystem::path path_of(item_range) const;
 
  private:
@@ -32,6 +37,7 @@ class block_store {
 
   std::filesystem::path folder_;
   std::string key_;
+  places where_;
 };
 
 /// "r.h5" -> "r.h5.blocks", beside it.

@@ -59,7 +59,8 @@ double console::part::share() const {
   return (static_cast<double>(round_) + of_round) / static_cast<double>(rounds_);
 }
 
-console::console(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1), due_(clock::now() + before_first) {}
+console::console(bool quiet, bool warns)
+    : quiet_(quiet), warns_(warns), terminal_(isatty(STDERR_FILENO) == 1), due_(clock::now() + before_first) {}
 
 console::~console() {
   {
@@ -114,11 +115,34 @@ void console::line(std::string_view text) {
 void console::warn(std::string_view node, std::string_view message) {
   std::lock_guard const lock(mutex_);
   std::string text = std::string(node) + ": " + std::string(message);
+  if (recorded_) recorded_->insert(text);
+  add_warning(std::move(text));
+}
+
+/// With the lock held.
+void console::add_warning(std::string text) {
   // Two passes over the same texts have the same to say.
   if (std::find(warnings_.begin(), warnings_.end(), text) != warnings_.end()) return;
   warnings_.push_back(std::move(text));
+  if (!warns_) return;
   clear();
   std::fprintf(stderr, "warning: %s\n", printable(warnings_.back()).c_str());
+}
+
+void console::take_warnings(std::vector<std::string> const& all) {
+  std::lock_guard const lock(mutex_);
+  for (auto const& text : all) add_warning(text);
+}
+
+void console::record_warnings(std::set<std::string>* into) {
+  std::lock_guard const lock(mutex_);
+  recorded_ = into;
+}
+
+void console::note(std::string_view text) {
+  std::lock_guard const lock(mutex_);
+  clear();
+  std::fprintf(stderr, "%s\n", printable(text).c_str());
 }
 
 std::vector<std::string> console::warnings() const {

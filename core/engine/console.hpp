@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -23,8 +24,8 @@ namespace wayfarer::host {
 
 class console {
  public:
-  /// Quiet: warnings are kept, nothing is printed.
-  explicit console(bool quiet);
+  /// Quiet: warnings alone are printed, and not even they unless `warns`, as another process prints the same.
+  explicit console(bool quiet, bool warns = true);
   ~console();  ///< leaves the terminal on a fresh line
 
   /// The run begins with this many parts: one for every node except sources, and one for each shared pass.
@@ -43,9 +44,16 @@ class console {
   void warn(std::string_view node, std::string_view message);
   /// "node: message", in the order in which they came.
   std::vector<std::string> warnings() const;
+  /// What was warned of by another process, to be among the warnings.
+  void take_warnings(std::vector<std::string> const&);
+  /// Until it is called with null, everything that is warned of goes into this set too, said before or not.
+  void record_warnings(std::set<std::string>* into);
+  /// A line about this process alone, which is no warning of the run's.
+  void note(std::string_view text);
 
  private:
   using clock = std::chrono::steady_clock;
+  void add_warning(std::string text);
   void show_if_due();
   void publish_if_due();
   std::string text_of(part const&, std::size_t more) const;
@@ -53,9 +61,10 @@ class console {
   void clear();
 
   mutable std::mutex mutex_;
-  bool quiet_, terminal_;
+  bool quiet_, warns_, terminal_;
   std::size_t shown_ = 0;  // columns of the changing line
   std::vector<std::string> warnings_;
+  std::set<std::string>* recorded_ = nullptr;
   std::size_t parts_ = 0, finished_ = 0;
   std::vector<part*> active_;  // in the order in which they began
   clock::time_point due_;

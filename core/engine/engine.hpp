@@ -13,6 +13,7 @@
 #include "engine/console.hpp"
 #include "engine/expectations.hpp"
 #include "engine/instances.hpp"
+#include "engine/work_folder.hpp"
 #include "pipeline/plan.hpp"
 #include "store/store.hpp"
 
@@ -23,6 +24,11 @@ struct run_options {
   std::size_t threads = 0;          ///< 0: as many as the process may use
   std::uint64_t memory_budget = 0;  ///< bytes for blocks in flight, 0: a quarter of RAM; at most two blocks per thread
   bool resume = false;              ///< keeps finished blocks beside `out` until it is complete, and reuses existing ones
+  bool reproducible = false;        ///< leaves out of the file what differs between runs by its nature
+  std::filesystem::path work;       ///< folder that processes fill together (work_folder.hpp); empty: this one does everything
+  worker_place place{};             ///< which of them this is
+  double lease_seconds = 60;        ///< how long a silent process is waited for
+  bool merge = false;               ///< makes nothing of a pass: what is missing is an error
 };
 
 /// "4 of 5 values are not finite (2 NaN)".
@@ -35,6 +41,7 @@ struct run_outcome {
   std::size_t unexplained = 0;       ///< datasets with such values and no reason: each has a warning
   std::size_t datasets = 0;
   std::uint64_t bytes = 0;
+  bool written = false;        ///< by this process; else by another
   std::exception_ptr failure;  ///< of the first metric that failed; it and what needs it are left out of the file
 };
 

@@ -1,6 +1,7 @@
 #include "engine/provenance.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <iterator>
@@ -77,14 +78,15 @@ std::vector<possible_input> digest_inputs(plan const& p) {
 }
 
 std::vector<possible_input> inputs_read(std::vector<possible_input> const& all, plan const& p,
-                                        std::vector<std::size_t> const& same) {
+                                        std::vector<std::size_t> const& same,
+                                        std::function<bool(possible_input const&)> const& was_read) {
   std::map<std::string, std::string> first_of;  // by names of nodes
   for (std::size_t i = 0; i < p.nodes.size(); ++i) first_of[p.nodes[i].name] = p.nodes[same[i]].name;
   std::vector<possible_input> out;
   std::copy_if(all.begin(), all.end(), std::back_inserter(out), [&](possible_input const& one) {
     return std::any_of(all.begin(), all.end(), [&](possible_input const& other) {
       bool const twin = other.what.node == first_of[one.what.node] && other.in_key == one.in_key;
-      return (twin || other.file == one.file) && was_read(other.file);
+      return (twin || other.file == one.file) && was_read(other);
     });
   });
   return out;
@@ -131,12 +133,32 @@ std::vector<std::size_t> same_models(plan const& p, std::vector<possible_input> 
   return same;
 }
 
+namespace {
+
+/// What kernels are chosen by: another set may round differently.
+std::string vector_instructions() {
+  char const* const wish = std::getenv("WAYFARER_ISA");
+  std::string text = wish ? wish : "";
+#if defined(__x86_64__)
+  for (bool const has :
+       {__builtin_cpu_supports("avx2") != 0, __builtin_cpu_supports("fma") != 0, __builtin_cpu_supports("avx512f") != 0,
+        __builtin_cpu_supports("avx512dq") != 0, __builtin_cpu_supports("avx512bw") != 0, __builtin_cpu_supports("avx512vl") != 0,
+        __builtin_cpu_supports("avx512bf16") != 0}) {
+    // What is above the limit that was asked for is not used.
+    text += has && !(wish && std::string_view(wish) != "avx512") ? " 1" : " 0";
+  }
+#endif
+  return text;
+}
+
+}  // namespace
+
 std::string digest_code(plan const& p) {
   std::set<std::string> files{"/proc/self/exe"};
   Dl_info sdk{};
   if (::dladdr(reinterpret_cast<void const*>(&sha256_file), &sdk) != 0 && sdk.dli_fname) files.insert(sdk.dli_fname);
   for (auto const& node : p.nodes) files.insert(node.what->library().string());
-  std::string all;
+  std::string all = vector_instructions();
   for (auto const& f : files) all += sha256_file(f);
   return sha256_hex(all);
 }

@@ -1,6 +1,7 @@
 // Provenance of a result: digests of its input files, the key of each node, and the machine. Main thread, before the run.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,9 @@ struct possible_input {
 /// Every file that a parameter of type path or an edit names, with size and SHA-256; of a folder, the files directly inside,
 /// sorted by name.
 std::vector<possible_input> digest_inputs(plan const&);
-/// Those that were read; of a model that ran as another (`same_models`), those that were read of the other.
-std::vector<possible_input> inputs_read(std::vector<possible_input> const&, plan const&, std::vector<std::size_t> const& same);
+/// Those for which `was_read` holds; of a model that ran as another (`same_models`), those that were read of the other.
+std::vector<possible_input> inputs_read(std::vector<possible_input> const&, plan const&, std::vector<std::size_t> const& same,
+                                        std::function<bool(possible_input const&)> const& was_read);
 
 /// For each node the SHA-256 over all that determines its result: plugin, version, build id, canonical parameters, seed, the
 /// host's keys, the keys of its inputs and the digests of its files. No path is part of it: the same bytes elsewhere, or behind a
@@ -34,7 +36,8 @@ std::vector<std::string> node_keys(plan const&, std::vector<possible_input> cons
 /// For each node the first node that is the same model, read from the same bytes; itself if there is none.
 std::vector<std::size_t> same_models(plan const&, std::vector<possible_input> const&);
 
-/// SHA-256 over the files of the program, the SDK and the plan's plugins, since versions alone do not identify a build.
+/// SHA-256 over the program, the SDK and the plan's plugins, as files, and the processor's vector instructions: what no version
+/// number tells.
 std::string digest_code(plan const&);
 
 /// Versions of Wayfarer and of the libraries that numbers or files depend on.

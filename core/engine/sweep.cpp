@@ -44,10 +44,6 @@ std::string text_of(item_range r) {
   return "items " + std::to_string(r.first) + " to " + std::to_string(r.last - 1);
 }
 
-probe_context context_of(sweep_plan const& plan) {
-  return {plan.over, plan.data, plan.items, plan.step, plan.longest.tokens, plan.longest.decoder, plan.inputs};
-}
-
 /// How far a sweep is, in passes and observations of items, so that a sweep of one block has something to say too.
 class steps_done {
  public:
@@ -85,7 +81,10 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
       report.add(items.size() * (observers.size() + 1));
       return out;
     }
-    if (there == block_store::found::damaged) report.warn(plan.blocks->path_of(items).string() + ": damaged, and made again");
+    if (there == block_store::found::damaged) {
+      std::string const text = plan.blocks->path_of(items).string() + ": damaged, and made again";
+      plan.tell ? plan.tell(text) : report.warn(text);
+    }
   }
   item_block const block = read_items(plan, items);
   batch tokens;
@@ -114,6 +113,7 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
     report.add(items.size());
   }
   if (edited) plan.edits->count(*edited, items, out.sums.back());
+  if (plan.blocks && plan.before_save) plan.before_save();
   if (plan.blocks) plan.blocks->save(items, out.sums);
   return out;
 }
@@ -143,6 +143,17 @@ item_lengths longest_of(sweep_plan const& plan, text_counts& texts) {
     });
   });
   return {tokens, decoder};
+}
+
+probe_context context_of(sweep_plan const& plan) {
+  return {plan.over, plan.data, plan.items, plan.step, plan.longest.tokens, plan.longest.decoder, plan.inputs};
+}
+
+std::vector<item_range> blocks_of_pass(sweep_plan const& plan) {
+  std::vector<item_range> all;
+  for (std::size_t at = plan.items.first; at < plan.items.last; at += plan.block)
+    all.push_back({at, std::min(at + plan.block, plan.items.last)});
+  return all;
 }
 
 hook_set captured_by(std::vector<observer> const& observers) {
@@ -192,6 +203,25 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
   tbb::parallel_pipeline(plan.in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
                                              tbb::make_filter<std::size_t, std::size_t>(tbb::filter_mode::parallel, work) &
                                              tbb::make_filter<std::size_t, void>(tbb::filter_mode::serial_in_order, collect));
+}
+
+struct block_maker::state {
+  sweep_plan const& plan;
+  std::vector<observer> const& observers;
+  shared_values of_sweep;
+  steps_done steps;
+};
+
+block_maker::block_maker(sweep_plan const& plan, std::vector<observer> const& observers, progress& report)
+    : state_(new state{plan, observers, {}, steps_done(report, plan.items.size(), observers.size())}) {
+  probe_context const context = context_of(plan);
+  for (auto const& o : observers) with_place(o.name, [&] { o.what->announce(state_->of_sweep, context); });
+}
+
+block_maker::~block_maker() = default;
+
+void block_maker::operator()(item_range items) const {
+  with_place(text_of(items), [&] { observe(state_->plan, state_->observers, items, state_->of_sweep, state_->steps); });
 }
 
 }  // namespace wayfarer::host

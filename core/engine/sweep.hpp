@@ -7,6 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -42,10 +44,17 @@ struct sweep_plan {
   metric_input const* inputs = nullptr;  ///< of probes with results ports
   edit_set const* edits = nullptr;       ///< null: none
   dtype precision = dtype::f32;
-  item_lengths longest{};               ///< of all items, for probes that ask
-  std::string scratch{};                ///< folder for rows that don't fit memory
-  block_store const* blocks = nullptr;  ///< where finished blocks are kept and found; null: nowhere
+  item_lengths longest{};                          ///< of all items, for probes that ask
+  std::string scratch{};                           ///< folder for rows that don't fit memory
+  block_store const* blocks = nullptr;             ///< where finished blocks are kept and found; null: nowhere
+  std::function<void()> before_save{};             ///< called before a block is published; may be empty
+  std::function<void(std::string const&)> tell{};  ///< of damaged blocks; empty: they are warned of
 };
+
+/// What probes know of the pass.
+probe_context context_of(sweep_plan const&);
+/// The items of each block, in order.
+std::vector<item_range> blocks_of_pass(sweep_plan const&);
 
 /// Maximum number of tokens of an item after encoding and cutting; zero without a model. Blocks are encoded in parallel, each
 /// with the memory of its thread: cheap next to a forward pass.
@@ -58,5 +67,19 @@ hook_set captured_by(std::vector<observer> const&);
 /// Observes every item once. Errors carry the range of items in which they arose. `counts` gets what edits did
 /// (`edit_set::misses`) and which captured values are spoiled (spoiled.hpp).
 void sweep(sweep_plan const&, std::vector<observer>&, progress&, accumulator& counts);
+
+/// Makes single blocks of a pass, in any order, to be kept in plan.blocks: what a sweep finds there it does not make again. Any
+/// thread.
+class block_maker {
+ public:
+  /// All must outlive it.
+  block_maker(sweep_plan const&, std::vector<observer> const&, progress&);
+  ~block_maker();
+  void operator()(item_range) const;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
 
 }  // namespace wayfarer::host

@@ -38,6 +38,18 @@ void text_counts::add(item_block const& block, batch const& tokens) noexcept {
   for (auto const& text : block.texts) add_text(text);
 }
 
+std::vector<std::int64_t> text_counts::numbers() const {
+  std::vector<std::int64_t> all;
+  for (auto const* n : {&items_, &texts_, &cut_, &empty_, &longest_}) all.push_back(static_cast<std::int64_t>(n->load()));
+  return all;
+}
+
+void text_counts::add(std::span<std::int64_t const> numbers) noexcept {
+  std::size_t i = 0;
+  for (auto* n : {&items_, &texts_, &cut_, &empty_}) *n += static_cast<std::size_t>(numbers[i++]);
+  raise(longest_, static_cast<std::size_t>(numbers[i]));
+}
+
 std::vector<std::string> text_counts::messages(std::string const& model, std::string const& among) const {
   std::vector<std::string> all;
   if (cut_ != 0)

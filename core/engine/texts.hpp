@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,10 @@ class text_counts {
   /// An item of `length` tokens.
   void add_length(std::size_t length) noexcept;
   void add_text(std::string_view text) noexcept;
+  /// The counts as numbers, to be kept and added to others'.
+  std::vector<std::int64_t> numbers() const;
+  void add(std::span<std::int64_t const> numbers) noexcept;
+  static constexpr std::size_t count_of_numbers = 5;
   /// One message each for what was cut and what is empty; none if nothing was. `model` and `among` are put into them: "m (gpt2)",
   /// "of the first 1,000 items".
   std::vector<std::string> messages(std::string const& model, std::string const& among) const;

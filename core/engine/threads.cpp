@@ -4,11 +4,14 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -99,7 +102,12 @@ std::string limits_text() {
 }  // namespace
 
 std::size_t default_threads() {
-  return static_cast<std::size_t>(tbb::info::default_concurrency());
+  auto const all = static_cast<std::size_t>(tbb::info::default_concurrency());
+  // Slurm may grant less than it lets a process see.
+  char const* const granted = std::getenv("SLURM_CPUS_PER_TASK");
+  std::size_t n = 0;
+  if (granted && std::from_chars(granted, granted + std::strlen(granted), n).ec == std::errc() && n > 0) return std::min(n, all);
+  return all;
 }
 
 void prove_threads(std::size_t threads) {

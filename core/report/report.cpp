@@ -236,7 +236,10 @@ class page_maker {
         for (std::size_t i = 0; i < std::min<std::size_t>(d.texts().size(), 200); ++i)
           warnings.push_back(text_value(d.texts()[i], 2'000));
     }
+    auto const of_run = r_.datasets("_run");
+    // A reproducible run leaves out what differs between runs.
     auto const number = [&](char const* name) {
+      if (std::find(of_run.begin(), of_run.end(), name) == of_run.end()) return json_value();
       dataset const d = r_.read("_run", name);
       bool const one = !d.is_text() && d.values().count() == 1;
       return number_value(one ? first_of(d.values()) : std::numeric_limits<double>::quiet_NaN());

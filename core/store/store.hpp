@@ -61,7 +61,8 @@ struct run_record {
       environment;  ///< processor, compiler, ...: nothing that names a person or host
   std::vector<input_file> inputs;
   std::vector<std::string> warnings;
-  results expectations;  ///< columns, one row for each expectation
+  results expectations;       ///< columns, one row for each expectation
+  bool reproducible = false;  ///< what follows, the environment and the nodes' seconds are left out of the file
   std::size_t threads = 1;
   std::string started, ended;  ///< UTC, ISO 8601
   std::uint64_t peak_memory = 0;

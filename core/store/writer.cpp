@@ -415,6 +415,22 @@ void write_inputs(hid_t in, std::vector<input_file> const& files) {
   g.close();
 }
 
+/// What differs from run to run: last, and of fixed length where it can be, so that the rest keeps its place.
+void write_varying(hid_t in, run_record const& run, std::vector<node_record> const& nodes) {
+  write_number(in, "threads", run.threads);
+  write_text(in, "started", run.started);
+  write_text(in, "ended", run.ended);
+  write_number(in, "peak_memory", run.peak_memory);
+  std::vector<std::string> names;
+  std::vector<double> times;
+  for (node_record const& n : nodes) names.push_back(n.name), times.push_back(n.seconds);
+  results timing;
+  auto& t = timing.add("seconds", tensor::of(times, {{"node", times.size()}}));
+  t.labels("node", std::move(names)).units("s").about("time each node took");
+  group_writer(in, timing, "_run").write();
+  write_pairs(in, "environment", run.environment);
+}
+
 }  // namespace
 
 namespace {
@@ -560,19 +576,7 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
       group_writer(e.get(), run.expectations, "_run/expectations").write();
       e.close();
     }
-    // From here on, what differs from run to run; last, and of fixed length where it can be, so that the rest keeps its place.
-    write_number(g.get(), "threads", run.threads);
-    write_text(g.get(), "started", run.started);
-    write_text(g.get(), "ended", run.ended);
-    write_number(g.get(), "peak_memory", run.peak_memory);
-    std::vector<std::string> names;
-    std::vector<double> times;
-    for (node_record const& n : nodes) names.push_back(n.name), times.push_back(n.seconds);
-    results timing;
-    auto& t = timing.add("seconds", tensor::of(times, {{"node", times.size()}}));
-    t.labels("node", std::move(names)).units("s").about("time each node took");
-    group_writer(g.get(), timing, "_run").write();
-    write_pairs(g.get(), "environment", run.environment);
+    if (!run.reproducible) write_varying(g.get(), run, nodes);
     g.close();
 
     std::uint8_t const yes = 1;

@@ -5,6 +5,7 @@
 #include <wayfarer/metric.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/probe.hpp>
+#include <wayfarer/snapshot_state.hpp>
 #include <wayfarer/source.hpp>
 #include <wayfarer/whole_texts.hpp>
 
@@ -17,6 +18,7 @@ pair_tokenizer::~pair_tokenizer() = default;
 continued_run::~continued_run() = default;
 model::~model() = default;
 trainable_model::~trainable_model() = default;
+snapshot_state::~snapshot_state() = default;
 probe::~probe() = default;
 reads_whole_texts::~reads_whole_texts() = default;
 metric::~metric() = default;

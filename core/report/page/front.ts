@@ -77,13 +77,15 @@ const rows_of = (all: column[], names: string[]): cell[][] => {
 
 export function provenance(m: manifest): HTMLElement {
   const took = (Date.parse(m.ended) - Date.parse(m.started)) / 1000;
+  // A reproducible run says neither when nor on what it ran.
+  const timed: [string, string][] = m.started === '' ? [] : [
+    ['run', `${m.started} to ${m.ended}${Number.isFinite(took) ? ` (${seconds(took)})` : ''}`],
+    ['machine', `${grouped(Number(m.threads))} threads, at most ${file_size(Number(m.peak_memory))} of memory`]];
   const file = m.file;
   return element('section', { class: 'card', id: 'provenance' }, element('h2', {}, 'Where it came from'),
     definition([
       ['result file', `${file}, ${file_size(m.file_bytes)}`], ['seed', m.seed],
-      ['run', `${m.started} to ${m.ended}${Number.isFinite(took) ? ` (${seconds(took)})` : ''}`],
-      ['machine', `${grouped(Number(m.threads))} threads, at most ${file_size(Number(m.peak_memory))} of memory`],
-      ['report', `wayfarer ${m.wayfarer}`]]),
+      ...timed, ['report', `wayfarer ${m.wayfarer}`]]),
     element('h3', {}, 'How to repeat it'),
     element('pre', { tabindex: 0 }, `wayfarer show ${file} _run/pipeline > again.yaml\nwayfarer run again.yaml --out again.h5\nwayfarer compare ${file} again.h5`),
     element('p', { class: 'note' }, 'Paths in the pipeline are relative to its own folder.'),

@@ -14,7 +14,7 @@ export interface node_info {
 export interface column { name: string; values: (string | number)[] }
 export interface manifest {
   format: number; wayfarer: string; file: string; file_bytes: number; title: string; seed: string; started: string; ended: string;
-  threads: number; peak_memory: number; pipeline: string; warnings: string[]; versions: column[]; environment: column[];
+  threads: number | null; peak_memory: number | null; pipeline: string; warnings: string[]; versions: column[]; environment: column[];
   inputs: column[]; expectations: column[]; nodes: node_info[];
 }
 export type numbers = Float64Array | Float32Array | Int32Array | Uint8Array;

@@ -20,6 +20,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
+#include <wayfarer/snapshot_state.hpp>
 
 #include "checkpoint.hpp"
 #include "corpus.hpp"
@@ -99,9 +100,14 @@ struct state final : wf::gpt2_model {
     as_tokens.first = items.first, as_tokens.count = items.count, as_tokens.tokens = items.words;
     return gpt2_model::encode(as_tokens, options);
   }
+  void take(std::vector<std::pair<std::string, wf::tensor>> weights) {
+    given = std::move(weights);
+    gpt2_model::take("gpt2_trained", std::map<std::string, wf::tensor>(given.begin(), given.end()));
+  }
+  std::vector<std::pair<std::string, wf::tensor>> given;  ///< handles on the weights, as they came
 };
 
-struct gpt2_trained final : wf::trainable_model, wf::plan_checker {
+struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_state {
   explicit gpt2_trained(wf::config const& c)
       : words_(std::make_shared<vocabulary>(c["tokenizer"].text(), c["vocabulary"])),
         shape_(read_shape(c, words_->size)),
@@ -141,7 +147,7 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker {
   void load() override {
     gt::net<float> learner(shape_);
     learner.start(plan_.seed);
-    take(now_, learner.copy());
+    now_.take(learner.copy());
   }
   wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override {
     return now_.encode(items, options);
@@ -171,11 +177,16 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker {
       train_as<float>(t);
   }
 
- private:
-  static void take(state& into, std::vector<std::pair<std::string, wf::tensor>> const& weights) {
-    into.take("gpt2_trained", std::map<std::string, wf::tensor>(weights.begin(), weights.end()));
+  std::vector<std::pair<std::string, wf::tensor>> tensors_of(wf::model const& snapshot) const override {
+    return dynamic_cast<state const&>(snapshot).given;
+  }
+  std::shared_ptr<wf::model const> snapshot_of(std::vector<std::pair<std::string, wf::tensor>> const& tensors) const override {
+    auto one = std::make_shared<state>(shape_, words_);
+    one->take(tensors);
+    return one;
   }
 
+ private:
   /// Names all that determines the numbers of a training.
   std::string key_of(gt::token_stream const& data, gt::token_stream const* held_out) const {
     auto const& p = plan_;
@@ -211,7 +222,7 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker {
 
     auto const keep = [&](std::size_t at, std::vector<std::pair<std::string, wf::tensor>> const& weights) {
       auto one = std::make_shared<state>(shape_, words_);
-      take(*one, weights);
+      one->take(weights);
       t.keep({at, std::move(one)});
     };
     gt::training_observer<T> tell;

@@ -18,6 +18,7 @@
 #include <wayfarer/probe.hpp>
 #include <wayfarer/run_files.hpp>
 #include <wayfarer/safetensors.hpp>
+#include <wayfarer/snapshot_state.hpp>
 
 #include "plain.hpp"
 #include "trainer.hpp"
@@ -205,7 +206,7 @@ std::string four_digits(double loss) {
 
 }  // namespace
 
-struct topic_transformer final : wf::trainable_model, wf::plan_checker {
+struct topic_transformer final : wf::trainable_model, wf::plan_checker, wf::snapshot_state {
   explicit topic_transformer(wf::config const& c)
       : spec_(read_spec(c)),
         layout_(spec_),
@@ -303,6 +304,17 @@ struct topic_transformer final : wf::trainable_model, wf::plan_checker {
   }
 
   void train(wf::training const& t) const override;
+
+  std::vector<std::pair<std::string, wf::tensor>> tensors_of(wf::model const& snapshot) const override {
+    auto const& w = dynamic_cast<topic_transformer const&>(snapshot).weights_;
+    return {{"weights", wf::tensor::look(wf::dtype::f32, w->values.data(), {{"weight", w->values.size()}}, w)}};
+  }
+  std::shared_ptr<wf::model const> snapshot_of(std::vector<std::pair<std::string, wf::tensor>> const& tensors) const override {
+    if (tensors.size() != 1 || tensors[0].second.type() != wf::dtype::f32 || tensors[0].second.count() != layout_.count)
+      throw wf::data_error("topic_transformer: the kept state is none of this model");
+    auto const values = tensors[0].second.values<float const>();
+    return std::shared_ptr<topic_transformer const>(new topic_transformer(*this, {{values.begin(), values.end()}}));
+  }
 
  private:
   topic_transformer(topic_transformer const& from, tt::weights<float> w)

@@ -1,0 +1,97 @@
+// wayfarer status and clean: what is in the folder that the workers of a run fill together.
+#include <cmath>
+#include <cstdio>
+
+#include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
+
+#include "cli/options.hpp"
+#include "engine/work_folder.hpp"
+#include "text/numbers.hpp"
+#include "text/printable.hpp"
+#include "text/table.hpp"
+
+namespace wayfarer::host {
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string time_of(double seconds) {
+  if (seconds < 90) return format_number(std::round(seconds)) + " s";
+  if (seconds < 5400) return format_number(std::round(seconds / 60)) + " min";
+  return format_number(std::round(seconds / 360) / 10) + " h";
+}
+
+/// "" where too little is done to tell.
+std::string time_left(work_status::stage const& s) {
+  if (s.done >= s.units || s.done < 2 || s.seconds <= 0) return "";
+  return "about " + time_of(s.seconds / static_cast<double>(s.done - 1) * static_cast<double>(s.units - s.done));
+}
+
+void print_stages(work_status const& w) {
+  std::vector<std::vector<std::string>> rows;
+  for (auto const& s : w.stages)
+    rows.push_back({printable(s.name), printable(s.what), format_count(std::min(s.done, s.units)), format_count(s.units),
+                    s.done >= s.units ? "done" : time_left(s)});
+  if (!rows.empty()) std::printf("\n%s", format_table({"pass", "work", "done", "of", "time left"}, rows).c_str());
+}
+
+void print_workers(work_status const& w) {
+  std::vector<std::vector<std::string>> rows;
+  for (auto const& one : w.workers)
+    rows.push_back({std::to_string(one.index) + "/" + std::to_string(one.count), printable(one.id), printable(one.at),
+                    format_count(one.finished), one.ended ? "has ended" : time_of(one.silent) + " ago"});
+  if (rows.empty())
+    std::printf("\nno worker is at it\n");
+  else
+    std::printf("\n%s", format_table({"worker", "process", "at", "units made", "last sign"}, rows).c_str());
+}
+
+}  // namespace
+
+int status_verb(words const& arguments) {
+  verb_options o(
+      "status DIR",
+      "Shows how far a run is that several processes share: what is done and missing of each pass, who works on what,\n"
+      "what failed. DIR is the folder of --work. Exit code 0 if the result was written, 1 if not yet.",
+      {"wayfarer status /shared/long"});
+  o.positional("DIR");
+  if (!o.parse(arguments)) return 0;
+  fs::path const folder = o.required("DIR");
+  work_status const w = look_at_work(folder);
+  std::printf("%s: %s, %s; %s\n", printable(folder.string()).c_str(), counted(w.units, "finished unit").c_str(),
+              format_size(w.bytes).c_str(), w.results.empty() ? "the result is not written yet" : "the result was written");
+  for (auto const& sha : w.results) std::printf("result: SHA-256 %s\n", printable(sha).c_str());
+  print_stages(w);
+  print_workers(w);
+  for (auto const& f : w.failures) std::printf("\nfailed: %s: %s\n", printable(f.unit).c_str(), printable(f.text).c_str());
+  return w.results.empty() ? 1 : 0;
+}
+
+int clean_verb(words const& arguments) {
+  verb_options o(
+      "clean DIR [OPTIONS]",
+      "Removes what a run with --work DIR has kept. The result file is no part of it and stays. A run that is not done\n"
+      "begins anew afterwards.",
+      {"wayfarer clean /shared/long"});
+  o.positional("DIR");
+  o.named().add_options()("force", "also while workers are at it, or before the result is written");
+  if (!o.parse(arguments)) return 0;
+  fs::path const folder = o.required("DIR");
+  work_status const w = look_at_work(folder);
+  std::size_t living = 0;
+  for (auto const& one : w.workers) living += !one.ended;
+  if (!o.has("force") && living != 0)
+    throw usage_error(folder.string() + ": " + counted(living, "worker") +
+                      " may be at work in it, by 'wayfarer status'; end them first, or give --force");
+  if (!o.has("force") && w.results.empty() && w.units != 0)
+    throw usage_error(folder.string() + ": no result was written from it yet; run the workers to the end, or give --force");
+  remove_work(folder);
+  std::error_code none;
+  bool const left = fs::exists(folder, none);
+  std::printf("%s: %s removed, %s%s\n", printable(folder.string()).c_str(), counted(w.units, "unit").c_str(),
+              format_size(w.bytes).c_str(), left ? "; other files are in the folder, which stays" : "");
+  return 0;
+}
+
+}  // namespace wayfarer::host

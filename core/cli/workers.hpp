@@ -1,0 +1,30 @@
+// How `wayfarer run` becomes one of several processes: its options, and rank and size from what started it.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "cli/options.hpp"
+#include "engine/engine.hpp"
+
+namespace wayfarer::host {
+
+/// --work, --worker, --processes, --merge, --lease, --reproducible.
+void add_worker_options(verb_options&);
+
+/// Rank and size that mpirun (PMIx, OpenMPI) or srun gave this process; nothing if it is alone. Throws usage_error for values
+/// that are no such numbers. `get`: the environment.
+std::optional<worker_place> place_from_launcher(std::function<char const*(char const*)> const& get);
+/// Index and size of a Slurm array, whatever its first index and step are; nothing outside of one.
+std::optional<worker_place> place_from_array(std::function<char const*(char const*)> const& get);
+
+/// Fills in the folder, the place and what goes with them. `options.out` is there already.
+void choose_place(verb_options const&, run_options& options);
+
+/// The number of --processes; nothing if it was not given. Throws usage_error for what can't be.
+std::optional<std::size_t> wanted_processes(verb_options const&);
+/// Starts that many processes of this command, each one worker, waits for them and returns the exit code.
+int run_processes(words const& arguments, std::size_t count, run_options const&);
+
+}  // namespace wayfarer::host

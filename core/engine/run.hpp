@@ -1,0 +1,191 @@
+// One run of a plan: what its tasks share. Private to the engine: run_plan makes one, and its parts are in engine.cpp (the flow
+// graph, the result file), probe_tasks.cpp, metric_tasks.cpp and worker.cpp (many processes, one result).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "engine/blocks.hpp"
+#include "engine/console.hpp"
+#include "engine/edits.hpp"
+#include "engine/engine.hpp"
+#include "engine/failure.hpp"
+#include "engine/provenance.hpp"
+#include "engine/stack.hpp"
+#include "engine/sweep.hpp"
+#include "engine/texts.hpp"
+#include "engine/work_folder.hpp"
+#include "store/store.hpp"
+
+namespace wayfarer::host {
+
+/// What a node has become. Written by the one task that runs the node, read by its followers.
+struct node_state {
+  results out;                                                    ///< as it goes into the file
+  std::vector<axis> axes;                                         ///< along which it was run more than once
+  std::vector<results> parts;                                     ///< of each combination along the axes; empty without axes
+  std::vector<std::size_t> steps;                                 ///< of a trained model
+  std::vector<std::shared_ptr<wayfarer::model const>> snapshots;  ///< of a trained model
+  std::vector<not_finite> gaps;                                   ///< known once written
+  std::string spoiled;        ///< what the model or an edit gave that is not finite; "" for nothing
+  std::string why_no_reason;  ///< stands in the datasets for the node's own reasons, which such values make untrue
+  std::exception_ptr failure;
+  bool skipped = false;  ///< something that it needs failed
+  double seconds = 0;
+};
+
+/// Where along the axes of its inputs a node is run: axis and index.
+using fixed_axes = std::vector<std::pair<std::string, std::size_t>>;
+
+class run {
+ public:
+  run(plan const& p, std::vector<instance>& objects, run_options const& options, console& talk)
+      : given_(p), plan_(p), objects_(objects), options_(options), talk_(talk), states_(p.nodes.size()) {}
+
+  run_outcome operator()(std::size_t threads);
+  /// The same as one of several processes (worker.cpp).
+  run_outcome work(std::size_t threads);
+
+ private:
+  void prepare();
+  void run_graph(std::vector<task> const&);
+  std::vector<std::string> warnings_in_order() const;
+  run_outcome finish_result(std::string const& started);
+  void throw_if_stopped(int signal) const;
+  void execute(task const&);
+  void execute_source(std::size_t i);
+  void execute_model(std::size_t i, console::part&);
+  void execute_metric(std::size_t i);
+  void execute_probes(task const&, console::part&);
+  struct member;
+  std::vector<member> members_of(task const&) const;
+  struct step_input;
+  step_input input_of_step(task const&, std::size_t s) const;
+  std::size_t steps_of(task const&) const;
+  struct step_pass;
+  void prepare_pass(step_pass&, task const&, std::vector<member> const&, step_input const&, item_lengths);
+  std::vector<results> finish_step(step_pass&, accumulator& counts, progress&);
+  bool reads_items(task const&, std::vector<member> const&, wayfarer::model const*, source const*) const;
+  std::optional<item_lengths> measure(task const&, std::vector<member> const&, wayfarer::model const*, source const*) const;
+  std::size_t most_tokens_of(task const&, std::vector<member> const&, wayfarer::model const&) const;
+  edit_set edits_of(task const&, wayfarer::model const&, source const&, fixed_axes const&) const;
+  std::vector<axis> axes_of_inputs(std::size_t i) const;
+  struct gathered;
+  gathered inputs_of(std::size_t i, fixed_axes const&) const;
+  results view_of(node_state const&, fixed_axes const&) const;
+  void put_together(std::size_t i, std::vector<axis>, std::vector<results>);
+  std::optional<block_store> blocks_of(task const&, std::size_t step);
+  sweep_plan plan_of_sweep(task const&, wayfarer::model const*, source const*) const;
+  void write(std::size_t i);
+  static void failed(std::exception_ptr& into);
+  std::exception_ptr first_failure() const;
+  std::exception_ptr failure_of_metrics_alone() const;
+  void tell_gaps(run_outcome&);
+  std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
+
+  // worker.cpp
+  std::string unit_of(task const&, std::string_view what) const;
+  struct unit_round;
+  unit_round make_missing(std::vector<std::string> const& units, std::unordered_set<std::string> const& there,
+                          std::size_t in_flight, std::function<void(std::size_t)> const&);
+  unit_round make_lengths(task const&, std::vector<member> const&, step_input const&,
+                          std::unordered_set<std::string> const& there);
+  unit_round make_blocks(task const&, console::part&);
+  std::string lengths_key(task const&, std::size_t most) const;
+  std::vector<item_range> measured_ranges(task const&, source const&) const;
+  item_lengths measure_range(task const&, item_range, std::size_t most, text_counts&) const;
+  enum class state_of_task { done, advanced, waiting };
+  state_of_task advance(task const&, console::part&);
+  state_of_task finish(task const&, std::string const& unit);
+  bool is_filed(task const&) const;
+  void file(task const&, std::string const& unit, std::set<std::string> const& warnings) const;
+  bool restore(task const&, std::string const& unit);
+  void require_no_failure() const;
+  void work_through(std::vector<task> const&);
+  std::optional<run_outcome> write_unless_written(std::string const& started);
+  void note_reads() const;
+  std::string name_of_read(possible_input const&) const;
+  bool was_read_by_anyone(possible_input const&) const;
+
+  wire const* wire_of(std::size_t i, port_kind kind) const {
+    for (auto const& w : plan_.nodes[i].wires)
+      if (w.kind == kind && !is_edit(w)) return &w;
+    return nullptr;
+  }
+  std::string title(std::size_t i, std::size_t combination = 0) const {
+    plan_node const& n = plan_.nodes[i];
+    std::string const which = n.name_of_combination(combination);
+    return n.name + " (" + std::string(n.what->id()) + ", " + n.what->library().filename().string() +
+           (which.empty() ? "" : "; " + which) + ")";
+  }
+  std::string scratch_folder() const { return options_.out.has_parent_path() ? options_.out.parent_path().string() : "."; }
+
+  plan const& given_;
+  plan plan_;                      // where models are the same, all that is wired to one of them is wired to the first
+  std::vector<std::size_t> same_;  // see same_models
+  std::vector<instance>& objects_;
+  run_options const& options_;
+  console& talk_;
+  std::vector<node_state> states_;
+  std::vector<node_record> records_;
+  std::vector<possible_input> inputs_;
+  std::string code_;                   // digest of the program and the plugins, if blocks are kept
+  std::unique_ptr<work_folder> work_;  // null: this process does everything
+  std::optional<result_writer> writer_;
+  std::exception_ptr write_failure_;
+  std::map<std::size_t, std::vector<std::string>> awaited_;  // by a task's first node: units that others are at
+  mutable std::mutex noted_mutex_;
+  mutable std::set<std::size_t> noted_;  // of inputs_, those of which others know that they were read
+  std::mutex block_keys_mutex_;
+  std::set<std::string> block_keys_;  // of the sweeps of this run
+  std::size_t threads_ = 1, name_width_ = 0, plugin_width_ = 0;
+};
+
+/// A probe of a task: a node, or one combination of a swept one.
+struct run::member {
+  std::size_t node = 0, combination = 0;
+  probe const* what = nullptr;
+  hook_set const* hooks = nullptr;
+  std::uint64_t seed = 0;
+  std::string name{};
+};
+
+/// Results that a node reads, with what holds them for as long as they are read.
+struct run::gathered {
+  metric_input ports;
+  std::vector<std::unique_ptr<results>> hold{};
+};
+
+/// What a step of a pass reads: a state of the model, other nodes' results, edits.
+struct run::step_input {
+  wayfarer::model const* over = nullptr;
+  source const* data = nullptr;
+  std::size_t step = 0;  ///< updates done
+  std::string name{};    ///< "step 100", of a model that was trained
+  gathered inputs{};
+  bool has_inputs = false;
+  edit_set edits{};
+};
+
+/// A step's pass with its probes, ready to run. Points into itself.
+struct run::step_pass {
+  step_pass() = default;
+  step_pass(step_pass const&) = delete;
+  sweep_plan plan{};
+  std::vector<observer> observers{}, watching{};  ///< all probes; those that look at items
+  std::optional<block_store> kept{};
+  bool passes = false;  ///< whether there are items to look at
+};
+
+}  // namespace wayfarer::host

@@ -1,0 +1,496 @@
+// A run shared by several processes: each makes what is missing in the work folder, and whoever finds everything there writes the
+// result.
+//
+// A loop over the tasks in the order of the plan, one at a time, with all threads inside a task. It holds a lease only while it
+// works and waits only when it holds none, so that processes can't wait for each other in a circle.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include <oneapi/tbb/parallel_pipeline.h>
+
+#include <wayfarer/digest.hpp>
+#include <wayfarer/findings.hpp>
+#include <wayfarer/json.hpp>
+#include <wayfarer/run_files.hpp>
+#include <wayfarer/snapshot_state.hpp>
+#include <wayfarer/stopping.hpp>
+
+#include "engine/filed.hpp"
+#include "engine/run.hpp"
+#include "engine/spoiled.hpp"
+#include "text/numbers.hpp"
+
+namespace wayfarer::host {
+
+/// What came of a round over units.
+struct run::unit_round {
+  std::size_t units = 0;               ///< made by this process
+  std::vector<std::string> missing{};  ///< still, as others are at them
+};
+
+namespace {
+
+/// Items whose lengths are one unit.
+constexpr std::size_t measured_a_unit = std::size_t{1} << 14;
+constexpr std::chrono::milliseconds shortest_wait{10}, longest_wait{500};
+
+/// An error of another process, with its exit code.
+[[noreturn]] void throw_as(int exit_code, std::string const& text) {
+  switch (exit_code) {
+    case 2:
+      throw usage_error(text);
+    case 3:
+      throw data_error(text);
+    case 5:
+      throw resource_error(text);
+    default:
+      throw plugin_error(text);
+  }
+}
+
+/// The error's exit code and text; 0 for one that another process may not meet: a full disk, a signal.
+std::pair<int, std::string> lasting_error(std::exception_ptr const& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (resource_error const&) {
+    return {};
+  } catch (stopped const&) {
+    return {};
+  } catch (error const& e) {
+    return {e.exit_code(), e.what()};
+  } catch (...) {
+    return {};
+  }
+}
+
+}  // namespace
+
+/// The key of a piece of a task's work: 64 digits.
+std::string run::unit_of(task const& t, std::string_view what) const {
+  std::string facts = code_ + " " + std::string(what);
+  for (std::size_t const i : t.nodes) facts += " " + records_[i].key;
+  return sha256_hex(facts);
+}
+
+/// Makes those of the units that are missing and that nobody is at, this worker's own first.
+run::unit_round run::make_missing(std::vector<std::string> const& units, std::unordered_set<std::string> const& there,
+                                  std::size_t in_flight, std::function<void(std::size_t)> const& make) {
+  std::vector<std::size_t> order, others;
+  for (std::size_t i = 0; i < units.size(); ++i)
+    if (there.count(units[i]) == 0) (work_->mine(units[i]) ? order : others).push_back(i);
+  order.insert(order.end(), others.begin(), others.end());
+  unit_round out;
+  if (options_.merge) {
+    for (std::size_t const i : order) out.missing.push_back(units[i]);
+    return out;
+  }
+  std::atomic<std::size_t> done{0};
+  std::vector<std::optional<work_folder::claim>> held(units.size());
+  std::size_t next = 0;
+  auto const take = [&](tbb::flow_control& control) -> std::size_t {
+    for (; next < order.size(); ++next)
+      if (auto claim = work_->try_claim(units[order[next]])) {
+        held[order[next]].emplace(std::move(*claim));
+        return order[next++];
+      }
+    control.stop();
+    return 0;
+  };
+  auto const work = [&](std::size_t i) {
+    try {
+      make(i);
+    } catch (...) {
+      if (auto const [code, text] = lasting_error(std::current_exception()); code != 0)
+        work_->record_failure(units[i], text, code);
+      throw;
+    }
+    held[i].reset();
+    ++done;
+  };
+  tbb::parallel_pipeline(in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
+                                        tbb::make_filter<std::size_t, void>(tbb::filter_mode::parallel, work));
+  out.units = done;
+  for (std::size_t const i : order)
+    if (!work_->has(units[i])) out.missing.push_back(units[i]);
+  return out;
+}
+
+std::string run::lengths_key(task const& t, std::size_t most) const {
+  plan_node const& front = plan_.nodes[t.nodes.front()];
+  wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
+  return sha256_hex(code_ + " lengths " + records_[over->node].key + " " + records_[from->node].key + " " +
+                    std::to_string(front.max_tokens) + " " + std::to_string(most));
+}
+
+std::vector<item_range> run::measured_ranges(task const& t, source const& data) const {
+  sweep_plan p;
+  p.items = items_of(plan_.nodes[t.nodes.front()], data.info()), p.block = measured_a_unit;
+  return blocks_of_pass(p);
+}
+
+namespace {
+
+std::string name_of_lengths(std::string const& key, item_range r) {
+  return key.substr(0, 40) + "-" + std::to_string(r.first) + "-" + std::to_string(r.last) + ".lengths";
+}
+
+/// What is filed of the lengths of some items.
+struct filed_lengths {
+  item_lengths longest;
+  std::vector<std::int64_t> numbers;
+};
+
+std::optional<filed_lengths> read_lengths(std::filesystem::path const& place) {
+  try {
+    filed_reader in(place);
+    filed_lengths out;
+    out.longest.tokens = in.number(), out.longest.decoder = in.number();
+    for (std::size_t i = 0; i < text_counts::count_of_numbers; ++i) out.numbers.push_back(static_cast<std::int64_t>(in.number()));
+    return out;
+  } catch (data_error const&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+/// The lengths of some items, as they are filed; measured and filed if they are not there, or damaged.
+item_lengths run::measure_range(task const& t, item_range r, std::size_t most, text_counts& texts) const {
+  wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
+  auto const place = work_->place_for(name_of_lengths(lengths_key(t, most), r));
+  auto known = read_lengths(place);
+  if (!known) {
+    node_state const& learner = states_[over->node];
+    wayfarer::model const* const m =
+        learner.snapshots.empty() ? objects_[over->node].model.get() : learner.snapshots.front().get();
+    sweep_plan p = plan_of_sweep(t, m, objects_[from->node].source.get());
+    p.items = r;
+    text_counts some(most);
+    known = filed_lengths{longest_of(p, some), some.numbers()};
+    note_reads();
+    filed_writer out(place);
+    out.put(std::uint64_t{known->longest.tokens});
+    out.put(std::uint64_t{known->longest.decoder});
+    for (auto const n : known->numbers) out.put(static_cast<std::uint64_t>(n));
+    out.commit();
+  }
+  texts.add(known->numbers);
+  return known->longest;
+}
+
+run::unit_round run::make_lengths(task const& t, std::vector<member> const& members, step_input const& in,
+                                  std::unordered_set<std::string> const& there) {
+  if (!reads_items(t, members, in.over, in.data)) return {};
+  std::size_t const most = most_tokens_of(t, members, *in.over);
+  auto const ranges = measured_ranges(t, *in.data);
+  std::string const key = lengths_key(t, most);
+  std::vector<std::string> units;
+  for (auto const r : ranges) units.push_back(name_of_lengths(key, r));
+  work_->announce(key, plan_.nodes[t.nodes.front()].name, "lengths of items", units.size());
+  return make_missing(units, there, 1, [&](std::size_t i) {
+    text_counts unused(most);
+    measure_range(t, ranges[i], most, unused);
+  });
+}
+
+/// The blocks of all steps of a task.
+run::unit_round run::make_blocks(task const& t, console::part& report) {
+  auto const members = members_of(t);
+  auto const there = work_->units();
+  unit_round all;
+  std::optional<item_lengths> longest;
+  std::size_t const steps = steps_of(t);
+  for (std::size_t s = 0; s < steps; ++s) {
+    stop_if_asked();
+    step_input const in = input_of_step(t, s);
+    if (s == 0) {
+      all = make_lengths(t, members, in, there);
+      if (!all.missing.empty()) return all;
+      longest = measure(t, members, in.over, in.data);
+    }
+    step_pass pass;
+    prepare_pass(pass, t, members, in, longest.value_or(item_lengths{}));
+    if (!pass.passes) continue;
+    pass.plan.before_save = [this] { note_reads(); };
+    auto const ranges = blocks_of_pass(pass.plan);
+    std::vector<std::string> units;
+    for (auto const r : ranges) units.push_back(pass.kept->unit_of(r));
+    std::string const name = plan_.nodes[t.nodes.front()].name + (in.name.empty() ? "" : ", " + in.name);
+    work_->announce(units.front(), name, "blocks", units.size());
+    report.round(s, steps, in.name);
+    block_maker const make(pass.plan, pass.watching, report);
+    unit_round const some = make_missing(units, there, pass.plan.in_flight, [&](std::size_t i) { make(ranges[i]); });
+    all.units += some.units;
+    all.missing.insert(all.missing.end(), some.missing.begin(), some.missing.end());
+  }
+  return all;
+}
+
+/// Whether what a task leaves is kept as a file: not sources and checkpoints, which are files already.
+bool run::is_filed(task const& t) const {
+  std::size_t const i = t.nodes.front();
+  switch (plan_.nodes[i].kind) {
+    case plugin_kind::source:
+      return false;
+    case plugin_kind::model:
+      return objects_[i].trains && dynamic_cast<snapshot_state const*>(objects_[i].model.get());
+    default:
+      return true;
+  }
+}
+
+void run::file(task const& t, std::string const& unit, std::set<std::string> const& warnings) const {
+  note_reads();
+  filed_writer out(work_->place_for(unit));
+  out.put(std::vector<std::string>(warnings.begin(), warnings.end()));
+  for (std::size_t const i : t.nodes) {
+    node_state const& s = states_[i];
+    auto const [code, text] = s.failure ? lasting_error(s.failure) : std::pair<int, std::string>();
+    out.put(static_cast<std::uint64_t>(code));
+    out.put(std::string_view(text));
+    out.put(s.seconds);
+    out.put(s.out);
+    out.put(std::uint64_t{s.axes.size()});
+    for (auto const& a : s.axes) {
+      out.put(std::string_view(a.name));
+      out.put(a.labels);
+      out.put(a.numbers);
+    }
+    out.put(std::uint64_t{s.parts.size()});
+    for (auto const& part : s.parts) out.put(part);
+    out.put(std::string_view(s.spoiled));
+    out.put(std::string_view(s.why_no_reason));
+    out.put(std::uint64_t{s.steps.size()});
+    for (std::size_t k = 0; k < s.steps.size(); ++k) {
+      out.put(std::uint64_t{s.steps[k]});
+      auto const tensors = dynamic_cast<snapshot_state const&>(*objects_[i].model).tensors_of(*s.snapshots[k]);
+      out.put(std::uint64_t{tensors.size()});
+      for (auto const& [name, values] : tensors) {
+        out.put(std::string_view(name));
+        out.put(values);
+      }
+    }
+  }
+  out.commit();
+}
+
+namespace {
+
+node_state read_state(filed_reader& in, wayfarer::model const* learner) {
+  node_state s;
+  int const code = static_cast<int>(in.number());
+  std::string const text = in.text();
+  if (code != 0) try {
+      throw_as(code, text);
+    } catch (...) {
+      s.failure = std::current_exception();
+    }
+  s.seconds = in.real();
+  s.out = in.node();
+  for (std::size_t n = in.count(8); n > 0; --n) {
+    axis& a = s.axes.emplace_back();
+    a.name = in.text(), a.labels = in.texts(), a.numbers = in.values();
+  }
+  for (std::size_t n = in.count(8); n > 0; --n) s.parts.push_back(in.node());
+  if (!s.axes.empty() && s.parts.size() != combinations_of(s.axes)) in.fail();
+  s.spoiled = in.text(), s.why_no_reason = in.text();
+  for (std::size_t n = in.count(8); n > 0; --n) {
+    s.steps.push_back(in.number());
+    std::vector<std::pair<std::string, tensor>> tensors(in.count(8));
+    for (auto& [name, values] : tensors) name = in.text(), values = in.values();
+    auto const* const maker = dynamic_cast<snapshot_state const*>(learner);
+    if (!maker) in.fail();
+    s.snapshots.push_back(maker->snapshot_of(tensors));
+  }
+  return s;
+}
+
+}  // namespace
+
+/// Reads what a task left; false, and the file is gone, if it is damaged.
+bool run::restore(task const& t, std::string const& unit) {
+  auto const place = work_->path_of(unit);
+  try {
+    filed_reader in(place);
+    auto const warnings = in.texts();
+    std::vector<node_state> all;
+    for (std::size_t const i : t.nodes) all.push_back(read_state(in, objects_[i].model.get()));
+    for (std::size_t k = 0; k < all.size(); ++k) states_[t.nodes[k]] = std::move(all[k]);
+    talk_.take_warnings(warnings);
+    return true;
+  } catch (resource_error const&) {
+    throw;
+  } catch (error const&) {
+    std::error_code none;
+    if (std::filesystem::remove(place, none)) talk_.note(place.string() + ": damaged, and made again");
+    return false;
+  }
+}
+
+/// Does a task whose blocks are there, unless somebody else is at it.
+run::state_of_task run::finish(task const& t, std::string const& unit) {
+  auto const claim = work_->try_claim(unit);
+  if (!claim) return state_of_task::waiting;
+  std::set<std::string> warnings;
+  talk_.record_warnings(&warnings);
+  execute(t);
+  talk_.record_warnings(nullptr);
+  auto const& failure = states_[t.nodes.front()].failure;
+  if (failure) {
+    auto const [code, text] = lasting_error(failure);
+    // A metric that fails leaves the others' results sound, and so is one more thing that is known.
+    bool const known = code != 0 && plan_.nodes[t.nodes.front()].kind == plugin_kind::metric;
+    if (!known && code != 0) work_->record_failure(unit, text, code);
+    if (!known) std::rethrow_exception(failure);
+  }
+  file(t, unit, warnings);
+  return state_of_task::done;
+}
+
+run::state_of_task run::advance(task const& t, console::part& report) {
+  bool inputs_failed = false;
+  for (std::size_t const i : t.nodes)
+    for (auto const& w : plan_.nodes[i].wires)
+      inputs_failed = inputs_failed || states_[w.node].failure || states_[w.node].skipped;
+  if (!is_filed(t) || inputs_failed) {
+    execute(t);
+    if (auto const& failure = states_[t.nodes.front()].failure) std::rethrow_exception(failure);
+    return state_of_task::done;
+  }
+  std::string const unit = unit_of(t, "node").substr(0, 40) + ".node";
+  if (work_->has(unit) && restore(t, unit)) return state_of_task::done;
+  require_no_failure();
+  if (plan_.nodes[t.nodes.front()].kind == plugin_kind::probe) {
+    auto& awaited = awaited_[t.nodes.front()];
+    if (!awaited.empty() && std::all_of(awaited.begin(), awaited.end(), [&](std::string const& u) { return work_->is_busy(u); }))
+      return state_of_task::waiting;
+    unit_round some = make_blocks(t, report);
+    if (!some.missing.empty() && options_.merge)
+      throw data_error(work_->path().string() + ": " + counted(some.missing.size(), "unit") + " of '" +
+                       plan_.nodes[t.nodes.front()].name +
+                       "' missing, and --merge makes none: run the workers again, or without --merge");
+    awaited = std::move(some.missing);
+    if (!awaited.empty()) return some.units != 0 ? state_of_task::advanced : state_of_task::waiting;
+  }
+  return finish(t, unit);
+}
+
+/// What another worker found to be wrong, this one would find as well.
+void run::require_no_failure() const {
+  if (auto const failure = work_->new_failure()) throw_as(failure->exit_code, failure->text + " (found by another worker)");
+}
+
+void run::work_through(std::vector<task> const& tasks) {
+  std::vector<bool> done(plan_.nodes.size(), false);
+  std::map<std::size_t, std::unique_ptr<console::part>> reports;
+  auto wait = shortest_wait;
+  for (std::size_t left = tasks.size(); left > 0;) {
+    bool advanced = false;
+    for (auto const& t : tasks) {
+      std::size_t const front = t.nodes.front();
+      if (done[front]) continue;
+      bool ready = true;
+      for (std::size_t const i : t.nodes)
+        for (auto const& w : plan_.nodes[i].wires) ready = ready && done[w.node];
+      if (!ready) continue;
+      stop_if_asked();
+      work_->at_work_on(plan_.nodes[front].name);
+      auto& report = reports[front];
+      if (!report) report = talk_.start(plan_.nodes[front].name);
+      auto const came_to = advance(t, *report);
+      advanced = advanced || came_to != state_of_task::waiting;
+      if (came_to != state_of_task::done) continue;
+      for (std::size_t const i : t.nodes) done[i] = true;
+      report.reset();
+      --left;
+    }
+    if (advanced) {
+      wait = shortest_wait;
+      continue;
+    }
+    work_->at_work_on("waits for others");
+    stop_if_asked();
+    std::this_thread::sleep_for(wait);
+    wait = std::min(2 * wait, longest_wait);
+  }
+  work_->at_work_on("");
+}
+
+/// The result, if it is not there and nobody else writes it; nothing if it is there.
+std::optional<run_outcome> run::write_unless_written(std::string const& started) {
+  std::string facts = code_ + " result " + plan_.title + " " + sha256_hex(plan_.text) + " " + canonical_json(given_);
+  for (auto const& r : records_) facts += " " + r.key;
+  std::string const unit = sha256_hex(facts).substr(0, 40) + ".result";
+  auto const is_there = [&] {
+    try {
+      auto const said = read_json(work_->path_of(unit).string());
+      return said.at("sha256").as_string() == sha256_file(options_.out);
+    } catch (error const&) {
+      return false;
+    }
+  };
+  for (auto wait = shortest_wait; !is_there(); wait = std::min(2 * wait, longest_wait)) {
+    stop_if_asked();
+    if (auto const claim = work_->try_claim(unit + ".writing")) {
+      if (is_there()) break;
+      std::error_code none;
+      std::filesystem::remove(work_->path_of(unit), none);
+      writer_.emplace(options_.out, plan_.title, plan_.seed);
+      for (std::size_t i = 0; i < plan_.nodes.size(); ++i) write(i);
+      run_outcome outcome = finish_result(started);
+      auto const record =
+          json_value::object({{"sha256", json_value(sha256_file(options_.out))}, {"bytes", json_value(outcome.bytes)}});
+      write_file_atomically(work_->place_for(unit).string(), std::string_view(to_json(record) + "\n"));
+      work_->tidy();
+      return outcome;
+    }
+    std::this_thread::sleep_for(wait);
+  }
+  return std::nullopt;
+}
+
+/// Tells the others which files were read, before what was made of them is there.
+void run::note_reads() const {
+  if (!work_) return;
+  std::lock_guard const lock(noted_mutex_);
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    if (noted_.count(i) != 0 || !was_read(inputs_[i].file)) continue;
+    std::string const unit = name_of_read(inputs_[i]);
+    if (!work_->has(unit)) write_file_atomically(work_->place_for(unit).string(), std::string_view("read\n"));
+    noted_.insert(i);
+  }
+}
+
+bool run::was_read_by_anyone(possible_input const& one) const {
+  return was_read(one.file) || (work_ && work_->has(name_of_read(one)));
+}
+
+std::string run::name_of_read(possible_input const& one) const {
+  return sha256_hex(code_ + " read " + one.what.node + " " + one.in_key + " " + one.what.sha256).substr(0, 40) + ".read";
+}
+
+run_outcome run::work(std::size_t threads) {
+  threads_ = threads;
+  std::string const started = utc_now();
+  prepare();
+  code_ = digest_code(plan_);
+  work_ = std::make_unique<work_folder>(options_.work, options_.place, options_.lease_seconds);
+  auto const tasks = tasks_of(plan_);
+  // Of each task what is shared, and what one worker does.
+  talk_.begin(2 * tasks.size());
+  stoppable_work listening;
+  std::optional<run_outcome> outcome;
+  try {
+    work_through(tasks);
+    outcome = write_unless_written(started);
+  } catch (stopped const&) {
+    throw_if_stopped(listening.end());
+    throw;
+  }
+  throw_if_stopped(listening.end());
+  return outcome ? std::move(*outcome) : run_outcome{};
+}
+
+}  // namespace wayfarer::host

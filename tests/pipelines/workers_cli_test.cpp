@@ -1,0 +1,292 @@
+// Several real processes that share one run: the same bytes however they are started, killed, stopped or disturbed.
+#include <csignal>
+#include <random>
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <gmock/gmock.h>
+
+#include "pipelines/workers.hpp"
+#include "store/store.hpp"
+
+using namespace wayfarer::test;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct workers_cli : shared_run {
+  fs::path log(std::size_t i) const { return folder / ("log-" + std::to_string(i)); }
+  static bool installed(std::string const& program) {
+    return std::system(("command -v " + program + " > /dev/null 2>&1").c_str()) == 0;
+  }
+  std::vector<fs::path> units(fs::path const& work, std::string const& ending) const {
+    std::vector<fs::path> all;
+    for (auto const& e : fs::recursive_directory_iterator(work))
+      if (e.path().parent_path().filename().string().size() == 2 && e.path().string().ends_with(ending)) all.push_back(e.path());
+    std::sort(all.begin(), all.end());
+    return all;
+  }
+};
+
+TEST_F(workers_cli, the_same_bytes_from_one_process_and_from_several) {
+  for (auto const& p : pipelines()) {
+    std::string const whole = reference(p);
+    EXPECT_EQ(by_workers(p, 1, 2, p.name + "-1.h5"), whole) << p.name;
+    EXPECT_EQ(by_workers(p, 3, 1, p.name + "-3.h5"), whole) << p.name;
+    EXPECT_EQ(litter(folder / (p.name + "-3.h5.w")), std::vector<std::string>());
+  }
+}
+
+TEST_F(workers_cli, a_reproducible_result_says_what_others_say_but_not_when) {
+  auto const p = rows();
+  reference(p);
+  auto const r = run_wayfarer(command(p, "timed.h5"));
+  ASSERT_EQ(r.code, 0) << r.out;
+  auto const compared = run_wayfarer({"compare", out("timed.h5"), out("rows-reference.h5")});
+  EXPECT_EQ(compared.code, 0) << compared.out;
+  auto const shown = run_wayfarer({"show", out("rows-reference.h5")});
+  EXPECT_EQ(shown.code, 0) << shown.out;
+  EXPECT_THAT(shown.out, AllOf(HasSubstr("seed 0; file"), Not(HasSubstr("seconds"))));
+  EXPECT_EQ(run_wayfarer({"report", out("rows-reference.h5"), "--out", out("r.html")}).code, 0);
+}
+
+TEST_F(workers_cli, processes_of_one_command_and_ranks_of_a_launcher_share_a_run) {
+  auto const p = pipelines()[1];
+  std::string const whole = reference(p);
+  auto const forked = run_wayfarer(with(command(p, "forked.h5"), {"--processes", "3", "--threads", "1"}));
+  EXPECT_EQ(forked.code, 0) << forked.out;
+  EXPECT_EQ(sha("forked.h5"), whole);
+  // Rank and size as mpirun and srun give them, without either.
+  std::vector<pid_t> ranks;
+  for (int i = 0; i < 2; ++i)
+    ranks.push_back(start(with(command(p, "ranks.h5"), {"--threads", "1"}), log(i), [i] {
+      if (i == 0) {
+        ::setenv("OMPI_COMM_WORLD_RANK", "0", 1), ::setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+      } else {
+        ::setenv("SLURM_PROCID", "1", 1), ::setenv("SLURM_STEP_NUM_TASKS", "2", 1);
+      }
+    }));
+  for (std::size_t i = 0; i < 2; ++i) {
+    auto const ended = finish(ranks[i], log(i));
+    EXPECT_EQ(ended.code, 0) << ended.out;
+  }
+  EXPECT_EQ(sha("ranks.h5"), whole);
+  EXPECT_TRUE(fs::exists(folder / "ranks.h5.work/wayfarer-work"));
+}
+
+TEST_F(workers_cli, mpirun_shares_a_run) {
+  if (!installed("mpirun")) GTEST_SKIP() << "there is no mpirun here";
+  auto const p = rows();
+  std::string const whole = reference(p);
+  std::string line =
+      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 120 mpirun -n 3 --oversubscribe " WAYFARER_BINARY;
+  for (auto const& word : command(p, "mpi.h5")) line += " '" + word + "'";
+  ASSERT_EQ(std::system((line + " --threads 1 > " + log(0).string() + " 2>&1").c_str()), 0) << slurp(log(0));
+  EXPECT_EQ(sha("mpi.h5"), whole);
+}
+
+TEST_F(workers_cli, kills_at_any_time_cost_time_alone) {
+  auto const p = rows(60);
+  std::string const whole = reference(p);
+  std::mt19937 random(5);
+  std::vector<pid_t> children(3);
+  auto const begin = [&](std::size_t i) {
+    children[i] =
+        start(with(command(p, "r.h5"), {"--work", out("w"), "--threads", "1", "--worker", std::to_string(i + 1) + "/3"}), log(i));
+  };
+  for (std::size_t i = 0; i < 3; ++i) begin(i);
+  std::size_t kills = 0;
+  for (std::size_t n = 0; n < 30; ++n) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 150));
+    std::size_t const i = random() % 3;
+    ::kill(children[i], SIGKILL);
+    kills += finish(children[i], log(i)).code == -SIGKILL;
+    begin(i);
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    auto const ended = finish(children[i], log(i));
+    EXPECT_EQ(ended.code, 0) << ended.out;
+  }
+  EXPECT_GT(kills, 5u) << "the others came after the end";
+  EXPECT_EQ(sha("r.h5"), whole);
+  // The next one finds nothing to do, and what the dead have left is swept by whoever writes.
+  fs::remove(folder / "r.h5");
+  EXPECT_EQ(run_wayfarer(with(command(p, "r.h5"), {"--work", out("w")})).code, 0);
+  EXPECT_EQ(sha("r.h5"), whole);
+  EXPECT_EQ(litter(folder / "w"), std::vector<std::string>());
+}
+
+TEST_F(workers_cli, a_worker_that_is_stopped_past_its_lease_does_no_harm) {
+  auto const p = rows(60);
+  std::string const whole = reference(p);
+  auto const words = with(command(p, "r.h5"), {"--work", out("w"), "--threads", "1", "--lease", "0.5"});
+  pid_t const first = start(with(words, {"--worker", "1/2"}), log(0));
+  ASSERT_TRUE(wait_until(first, [&] { return count_files(folder / "w/claims") != 0; })) << slurp(log(0));
+  ::kill(first, SIGSTOP);
+  auto const second = run_wayfarer(with(words, {"--worker", "2/2"}));
+  EXPECT_EQ(second.code, 0) << second.out;
+  EXPECT_EQ(sha("r.h5"), whole);
+  ::kill(first, SIGCONT);
+  auto const ended = finish(first, log(0));
+  EXPECT_EQ(ended.code, 0) << ended.out;
+  EXPECT_EQ(sha("r.h5"), whole);
+  EXPECT_EQ(litter(folder / "w"), std::vector<std::string>());
+}
+
+TEST_F(workers_cli, what_is_missing_or_damaged_is_made_again) {
+  auto const p = rows();
+  std::string const whole = reference(p);
+  ASSERT_EQ(by_workers(p, 2, 1, "r.h5"), whole);
+  fs::path const work = folder / "r.h5.w";
+  auto const blocks = units(work, ".block"), lengths = units(work, ".lengths"), nodes = units(work, ".node");
+  ASSERT_GE(blocks.size(), 18u);
+  ASSERT_FALSE(lengths.empty());
+  ASSERT_FALSE(nodes.empty());
+  auto const flip = [](fs::path const& f) {
+    std::string bytes = slurp(f);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
+    std::ofstream(f, std::ios::binary) << bytes;
+  };
+  flip(blocks[0]), fs::resize_file(blocks[1], fs::file_size(blocks[1]) / 2), fs::remove(blocks[2]);
+  flip(lengths[0]), flip(nodes[0]);
+  for (std::size_t i = 1; i < nodes.size(); ++i) fs::remove(nodes[i]);
+  auto const again = run_wayfarer(with(command(p, "again.h5"), {"--work", work.string()}));
+  EXPECT_EQ(again.code, 0) << again.out;
+  EXPECT_THAT(again.out, HasSubstr("damaged, and made again"));
+  EXPECT_EQ(sha("again.h5"), whole) << "also its warnings are the same";
+}
+
+TEST_F(workers_cli, merging_alone_makes_no_block) {
+  auto const p = rows();
+  std::string const whole = reference(p);
+  auto const merge = with(command(p, "r.h5"), {"--work", out("w"), "--merge"});
+  auto const none = run_wayfarer(merge);
+  EXPECT_EQ(none.code, 3) << none.out;
+  EXPECT_THAT(none.out, AllOf(HasSubstr("missing"), HasSubstr("run the workers again")));
+  EXPECT_FALSE(fs::exists(folder / "r.h5"));
+  ASSERT_EQ(run_wayfarer(with(command(p, "other.h5"), {"--work", out("w")})).code, 0);
+  EXPECT_EQ(run_wayfarer(merge).code, 0);
+  EXPECT_EQ(sha("r.h5"), whole);
+}
+
+TEST_F(workers_cli, status_tells_how_far_it_is_and_clean_removes_it) {
+  auto const p = rows();
+  auto const nothing = run_wayfarer({"status", folder.string()});
+  EXPECT_EQ(nothing.code, 2);
+  EXPECT_THAT(nothing.out, HasSubstr("is not a folder of 'wayfarer run --work'"));
+  EXPECT_EQ(run_wayfarer({"clean", folder.string()}).code, 2);
+  auto const words = with(command(p, "r.h5"), {"--work", out("w"), "--threads", "1"});
+  pid_t const child = start(words, log(0));
+  ASSERT_TRUE(wait_until(child, [&] { return count_files(folder / "w/claims") != 0; })) << slurp(log(0));
+  ::kill(child, SIGSTOP);
+  auto const half = run_wayfarer({"status", out("w")});
+  EXPECT_EQ(half.code, 1) << half.out;
+  EXPECT_THAT(half.out, AllOf(HasSubstr("the result is not written yet"), HasSubstr("1/1")));
+  auto const refused = run_wayfarer({"clean", out("w")});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.out, HasSubstr("may be at work"));
+  ::kill(child, SIGCONT);
+  ASSERT_EQ(finish(child, log(0)).code, 0);
+  auto const done = run_wayfarer({"status", out("w")});
+  EXPECT_EQ(done.code, 0) << done.out;
+  EXPECT_THAT(done.out, AllOf(HasSubstr("states"), HasSubstr("blocks"), HasSubstr("no worker is at it"), HasSubstr(sha("r.h5"))));
+  file("w/mine.txt", "of somebody else");
+  auto const cleaned = run_wayfarer({"clean", out("w")});
+  EXPECT_EQ(cleaned.code, 0) << cleaned.out;
+  EXPECT_EQ(count_files(folder / "w"), 1u) << "what is not ours stays";
+  EXPECT_TRUE(fs::exists(folder / "r.h5"));
+  auto const taken = run_wayfarer(words);
+  EXPECT_EQ(taken.code, 2);
+  EXPECT_THAT(taken.out, HasSubstr("holds other files, such as mine.txt"));
+}
+
+TEST_F(workers_cli, an_error_of_the_work_is_every_workers) {
+  auto const bad = file("bad.yaml", "nodes:\n  t: {source: text, texts: [one two, three]}\n  m: {model: gpt2, path: " + data() +
+                                        "/tiny-gpt2}\n  a: {probe: activations, model: m, source: t, hooks: [hook_embed]}\n  b: "
+                                        "{probe: activations, model: m, source: t, hooks: [hook_embed], edits: [{hook: "
+                                        "hook_embed, add: {node: a/nothing}}]}\n");
+  for (char const* worker : {"1/2", "2/2"}) {
+    auto const r = run_wayfarer({"run", bad, "--out", out("r.h5"), "--quiet", "--work", out("w"), "--worker", worker});
+    EXPECT_EQ(r.code, 2) << r.out;
+    EXPECT_THAT(r.out, HasSubstr("has no dataset 'nothing'"));
+  }
+  EXPECT_FALSE(fs::exists(folder / "r.h5"));
+  EXPECT_EQ(litter(folder / "w"), std::vector<std::string>());
+}
+
+TEST_F(workers_cli, words_that_make_no_worker_are_refused) {
+  auto const p = rows(2);
+  auto const refused = [&](std::vector<std::string> const& more, std::string const& why) {
+    auto const r = run_wayfarer(with(command(p, "r.h5"), more));
+    EXPECT_EQ(r.code, 2) << r.out;
+    EXPECT_THAT(r.out, HasSubstr(why));
+  };
+  for (char const* wrong : {"0/2", "3/2", "1", "1/x", "/", "-1/2", "1/2/3"})
+    refused({"--work", out("w"), "--worker", wrong}, "--worker takes I/N");
+  refused({"--worker", "1/2"}, "needs --work DIR");
+  refused({"--merge"}, "needs --work DIR");
+  refused({"--work", out("w"), "--resume"}, "give one");
+  refused({"--processes", "0"}, "from 1 to 1024");
+  refused({"--processes", "2", "--worker", "1/2", "--work", out("w")}, "leave --worker out");
+  refused({"--work", out("w"), "--lease", "0"}, "--lease");
+  file("plain", "a file");
+  refused({"--work", out("plain")}, "is not a folder");
+  EXPECT_FALSE(fs::exists(folder / "w"));
+  auto const nowhere = run_wayfarer(with(command(p, "r.h5"), {"--work", "/proc/nowhere"}));
+  EXPECT_EQ(nowhere.code, 5) << nowhere.out;
+  EXPECT_THAT(nowhere.out, HasSubstr("/proc/nowhere: can't be made for the work"));
+}
+
+TEST_F(workers_cli, a_full_disk_and_a_read_only_one_are_errors_that_say_so) {
+  fs::create_directory(folder / "disk");
+  if (::mount("none", out("disk").c_str(), "tmpfs", 0, "size=96k") != 0) GTEST_SKIP() << "may not mount";
+  auto const p = rows();
+  auto const words = with(command(p, "r.h5"), {"--work", out("disk/w")});
+  auto const full = run_wayfarer(words);
+  EXPECT_EQ(full.code, 5) << full.out;
+  EXPECT_THAT(full.out, HasSubstr("No space left on device"));
+  EXPECT_FALSE(fs::exists(folder / "r.h5"));
+  EXPECT_EQ(::mount("none", out("disk").c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=96k"), 0);
+  auto const read_only = run_wayfarer(words);
+  EXPECT_EQ(read_only.code, 5) << read_only.out;
+  EXPECT_THAT(read_only.out, HasSubstr("Read-only file system"));
+  // With more room the same command comes to its end.
+  EXPECT_EQ(::mount("none", out("disk").c_str(), "tmpfs", MS_REMOUNT, "size=64m"), 0);
+  EXPECT_EQ(run_wayfarer(words).code, 0);
+  EXPECT_EQ(sha("r.h5"), reference(p));
+  ::umount2(out("disk").c_str(), MNT_DETACH);
+}
+
+TEST_F(workers_cli, a_run_is_handed_to_slurm_as_an_array_with_a_merge) {
+  auto const p = pipelines()[1];
+  std::string const whole = reference(p);
+  // In sbatch's place: runs the elements one after another, as Slurm would beside each other.
+  auto const sbatch = file("sbatch", R"(#!/bin/sh
+echo "$@" >> ")" + out("asked") + R"("
+for word; do script=$word; done
+count=$(sed -n 's/^#SBATCH --array=1-//p' "$script")
+if [ -n "$count" ]; then
+  for i in $(seq 1 $count); do SLURM_ARRAY_TASK_ID=$i SLURM_CPUS_PER_TASK=1 sh "$script" > /dev/null || exit 1; done
+else
+  sh "$script" > /dev/null || exit 1
+fi
+echo "4711;cluster"
+)");
+  fs::permissions(sbatch, fs::perms::owner_all);
+  std::vector<std::string> words{"submit", p.file, "--out", out("r.h5"), "--array", "3", "--time", "1:00:00"};
+  auto const r = run_wayfarer(words, [&] { ::setenv("PATH", (folder.string() + ":" + std::getenv("PATH")).c_str(), 1); });
+  ASSERT_EQ(r.code, 0) << r.out;
+  EXPECT_THAT(r.out, HasSubstr("submitted: job 4711, 3 workers"));
+  EXPECT_THAT(slurp(folder / "asked"), HasSubstr("--dependency=afterany:4711"));
+  EXPECT_EQ(sha("r.h5"), whole);
+  EXPECT_THAT(slurp(folder / "r.h5.workers.sbatch"), HasSubstr("#SBATCH --time=1:00:00"));
+  words.insert(words.end(), {"--dry-run", "--partition", "a b"});
+  EXPECT_THAT(run_wayfarer(words).out, HasSubstr("one word"));
+}
+
+}  // namespace
