@@ -1,8 +1,8 @@
 #include "cli/models.hpp"
 #include "cli/advised_error.hpp"
 
+#include <array>
 #include <iostream>
-#include <iterator>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
@@ -51,7 +51,10 @@ std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
 }
 
 std::string text_of_input() {
-  std::string bytes(std::istreambuf_iterator<char>(std::cin), {});
+  std::string bytes;
+  std::array<char, 1 << 16> some;
+  while (std::cin.read(some.data(), some.size()) || std::cin.gcount() > 0)
+    bytes.append(some.data(), static_cast<std::size_t>(std::cin.gcount()));
   std::vector<std::string> notes;
   std::string_view const text = text_of_file(bytes, "/dev/stdin", notes);
   bytes.erase(0, static_cast<std::size_t>(text.data() - bytes.data()));

@@ -63,20 +63,17 @@ class writer {
 
   writer& operator<<(std::string_view text) {
     waiting_ += text;
-    if (waiting_.size() > std::size_t{1} << 16) flush();
     return *this;
   }
-  writer& operator<<(std::integral auto number) {
-    std::array<char, 24> digits;
-    auto const [end, code] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-    return *this << std::string_view(digits.data(), end);
-  }
+  writer& operator<<(std::integral auto number) { return column(static_cast<std::size_t>(number), 0); }
   /// Flush to the right.
   writer& column(std::size_t number, std::size_t width) {
-    std::size_t digits = 1;
-    for (std::size_t n = number; n >= 10; n /= 10) ++digits;
-    for (; digits < width; ++digits) *this << " ";
-    return *this << number;
+    std::array<char, 24> digits;
+    auto const [end, code] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+    auto const length = static_cast<std::size_t>(end - digits.data());
+    if (length < width) waiting_.append(width - length, ' ');
+    waiting_.append(digits.data(), length);
+    return *this;
   }
   writer& token(std::int32_t id, bool json) {
     auto const [at, fresh] = texts_.try_emplace(id);
@@ -85,6 +82,10 @@ class writer {
       at->second = json ? printable_json(json_value(text)) : printable('"' + text + '"');
     }
     return *this << at->second;
+  }
+  /// To be called now and then: writes what has gathered.
+  void pass_on() {
+    if (waiting_.size() > std::size_t{1} << 16) flush();
   }
 
  private:
@@ -134,13 +135,15 @@ void print_json(tokenizer const& t, std::string_view text, tokenize_options cons
       tokens.add(e.ids[i], e.spans[i]);
       out << comma << e.ids[i];
     }
+    out.pass_on();
   });
   comma = "";
   out << "],\"tokens\":[";
-  tokens.each([&](std::int32_t id, token_span) { (out << std::exchange(comma, ",")).token(id, true); });
+  tokens.each([&](std::int32_t id, token_span) { (out << std::exchange(comma, ",")).token(id, true).pass_on(); });
   comma = "";
   out << "],\"spans\":[";
-  tokens.each([&](std::int32_t, token_span s) { out << std::exchange(comma, ",") << "[" << s.begin << "," << s.end << "]"; });
+  tokens.each(
+      [&](std::int32_t, token_span s) { (out << std::exchange(comma, ",") << "[" << s.begin << "," << s.end << "]").pass_on(); });
   out << "]}\n";
 }
 
@@ -165,6 +168,7 @@ void print(tokenizer const& t, std::string_view text, tokenize_options const& ho
       out.column(e.spans[i].end, to) << "  ";
       out.token(e.ids[i], false) << "\n";
     }
+    out.pass_on();
   });
 }
 

@@ -12,7 +12,7 @@ namespace wayfarer::tokenizing {
 namespace {
 
 /// Windows overlap by this many bytes, and are tried to meet at this many places.
-constexpr std::size_t shared_bytes = std::size_t{1} << 10;
+constexpr std::size_t shared_bytes = std::size_t{1} << 9;
 constexpr int tries_to_meet = 16;
 
 }  // namespace

@@ -77,7 +77,7 @@ void merge(merge_table const&, std::vector<symbol>&);
 /// the text's begin.
 using symbol_source = std::function<void(std::size_t begin, std::size_t end, std::vector<symbol>&)>;
 /// Texts longer than this many bytes are merged in windows.
-inline constexpr std::size_t window_bytes = std::size_t{1} << 15;
+inline constexpr std::size_t window_bytes = std::size_t{1} << 12;
 /// What merging all of a text of `size` bytes gives, in little memory: of each symbol its id and its length in bytes. Nothing if
 /// windows can't be joined.
 std::optional<packed_numbers> merge_in_windows(merge_table const&, std::size_t size, symbol_source const&);
