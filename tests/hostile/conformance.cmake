@@ -22,6 +22,7 @@ foreach(file ${bundled})
 endforeach()
 list(REMOVE_DUPLICATES ids)
 # What a plugin can't be made without.
+set(conformance_corpus --set path=${PROJECT_SOURCE_DIR}/runs/data/walk-texts.txt)
 set(conformance_text --set path=${PROJECT_SOURCE_DIR}/runs/data/walk-texts.txt)
 set(data ${PROJECT_SOURCE_DIR}/tests/data)
 set(conformance_bart --set path=${data}/bart-small)

@@ -53,7 +53,7 @@ struct documents final : wf::source {
 }  // namespace
 
 WAYFARER_SOURCE(
-    documents, "1.0.0", "Documents read from a file: word numbers then END, lda-c, or plain text; plain, .gz or .bz2",
+    documents, "1.0.0", "Documents read from a file: word numbers then END, lda-c, or plain text; plain, .gz, .bz2 or .zst",
     wf::param::file("path", "", "file with one document a line").required(),
     wf::param("format", "auto", "format of the file; auto looks at its first line").one_of("auto|reference|lda_c|text"),
     wf::param::file("vocabulary", "", "file with one word a line: the words' names, and for a text their numbers"),

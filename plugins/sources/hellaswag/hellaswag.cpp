@@ -118,17 +118,16 @@ struct hellaswag final : wf::source {
   wf::source_info info_;
 };
 
-WAYFARER_SOURCE(hellaswag, "1.0.0",
-                "HellaSwag: contexts with four endings, of which one is right; optionally with examples before them",
-                wf::param::file("path", "", "hellaswag_val.jsonl, or text of six lines an item; plain, .gz or .bz2").required(),
-                wf::param::file("pool", "", "file that examples are drawn from, such as hellaswag_train.jsonl"),
-                wf::param("shots", 0, "examples before each context, each with its right ending").between(0, 1000),
-                wf::param("seed", 42, "of the draw of examples, by CPython's generator").at_least(0),
-                wf::param("format", "auto",
-                          "json: the original, which is cleaned here; text: context, number of the right ending, four endings, "
-                          "taken as they are")
-                    .one_of("auto|json|text"),
-                wf::param("second", "none",
-                          "right: items are pairs of context and right ending, for models that read pairs (BERT)")
-                    .one_of("none|right"),
-                wf::param("limit", 256, "limit of a packed file's size when unpacked").in("MiB").between(1, 1 << 20));
+WAYFARER_SOURCE(
+    hellaswag, "1.0.0", "HellaSwag: contexts with four endings, of which one is right; optionally with examples before them",
+    wf::param::file("path", "", "hellaswag_val.jsonl, or text of six lines an item; plain, .gz, .bz2 or .zst").required(),
+    wf::param::file("pool", "", "file that examples are drawn from, such as hellaswag_train.jsonl"),
+    wf::param("shots", 0, "examples before each context, each with its right ending").between(0, 1000),
+    wf::param("seed", 42, "of the draw of examples, by CPython's generator").at_least(0),
+    wf::param("format", "auto",
+              "json: the original, which is cleaned here; text: context, number of the right ending, four endings, "
+              "taken as they are")
+        .one_of("auto|json|text"),
+    wf::param("second", "none", "right: items are pairs of context and right ending, for models that read pairs (BERT)")
+        .one_of("none|right"),
+    wf::param("limit", 256, "limit of a packed file's size when unpacked").in("MiB").between(1, 1 << 20));

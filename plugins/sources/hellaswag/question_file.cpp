@@ -23,16 +23,11 @@ bool is_blank(std::string_view text) noexcept {
   return text.find_first_not_of(" \t\r") == text.npos;
 }
 
-bool is_packed(mapped_file const& f) noexcept {
-  auto const text = f.text();
-  return text.starts_with("\x1f\x8b") || text.starts_with("BZh") || f.path().ends_with(".gz") || f.path().ends_with(".bz2");
-}
-
 }  // namespace
 
 question_file::question_file(std::string path, question_format format, std::size_t max_bytes) : path_(std::move(path)) {
   file_ = mapped_file::open(path_);
-  if (is_packed(*file_)) {
+  if (is_packed(file_->path())) {
     file_.reset();
     scratch_file to(std::filesystem::temp_directory_path().string());
     std::size_t size = 0;

@@ -1,5 +1,5 @@
 // HellaSwag's files: the original JSON lines, the same as one JSON array, and text with six lines for each item, made by other
-// projects; plain, .gz or .bz2.
+// projects; plain, .gz, .bz2 or .zst.
 //
 // Opened by the source's constructor on the host's main thread, which reads every item once to find what is wrong; immutable
 // then, for any number of threads. Memory holds only the place of each item. Items are parsed on request, from

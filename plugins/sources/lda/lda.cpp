@@ -148,7 +148,8 @@ WAYFARER_SOURCE(
         .at_least(0),
     wf::param("seed", 0, "seed of the documents; if it is not given, the pipeline's").at_least(0),
     wf::param("split", "train", "any word; another word gives other documents with the same seed"),
-    wf::param::file("path", "",
-                    "read this file (word numbers, then END; plain, .gz or .bz2) instead of generating; the other parameters say "
-                    "how it was made"),
+    wf::param::file(
+        "path", "",
+        "read this file (word numbers, then END; plain, .gz, .bz2 or .zst) instead of generating; the other parameters say "
+        "how it was made"),
     wf::param("limit", 256, "limit of a file's size when unpacked").in("MiB").between(1, 1 << 20));

@@ -90,7 +90,7 @@ struct text final : wf::source {
 }  // namespace
 
 WAYFARER_SOURCE(text, "1.0.0",
-                "Texts given in the pipeline file, or a file split by line, document or window; plain, .gz or .bz2",
+                "Texts given in the pipeline file, or a file split by line, document or window; plain, .gz, .bz2 or .zst",
                 wf::param("texts", wf::strings(""), "the text of each item"), wf::param::file("path", "", "file to split"),
                 wf::param("split", "line", "an item is a line, a document (blank lines between), the whole file, or a window")
                     .one_of("line|document|whole|window"),

@@ -31,11 +31,6 @@ void for_each_line(std::string_view text, Line&& line) {
   }
 }
 
-bool is_packed(mapped_file const& f) noexcept {
-  auto const text = f.text();
-  return text.starts_with("\x1f\x8b") || text.starts_with("BZh") || f.path().ends_with(".gz") || f.path().ends_with(".bz2");
-}
-
 }  // namespace
 
 std::size_t character_length(std::string_view text, std::size_t at) noexcept {
@@ -50,7 +45,7 @@ std::size_t character_length(std::string_view text, std::size_t at) noexcept {
 
 text_file::text_file(std::string const& path, std::size_t max_bytes, text_cut const& how) : most_(most_items) {
   file_ = mapped_file::open(path);
-  if (is_packed(*file_)) {
+  if (is_packed(file_->path())) {
     file_.reset();
     // Once without keeping anything, so that a file that is too large takes no memory, and one that is not takes its own size.
     std::size_t whole = 0;
