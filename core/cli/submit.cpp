@@ -16,6 +16,8 @@
 
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
+#include "cli/workers.hpp"
+#include "text/numbers.hpp"
 #include "text/printable.hpp"
 
 namespace wayfarer::host {
@@ -95,8 +97,10 @@ void add_submit_options(verb_options& o) {
       "qos", po::value<std::string>()->value_name("NAME"), "as sbatch has it")(
       "constraint", po::value<std::string>()->value_name("NAME"), "as sbatch has it")(
       "time", po::value<std::string>()->value_name("TIME"), "as sbatch has it")(
-      "mem", po::value<std::string>()->value_name("SIZE"), "as sbatch has it")("dry-run",
-                                                                               "write the two scripts and submit nothing");
+      "mem", po::value<std::string>()->value_name("SIZE"), "as sbatch has it")(
+      "lease", po::value<double>()->value_name("S"),
+      "as 'wayfarer run' has it: seconds until a silent worker's work is taken over")("dry-run",
+                                                                                      "write the two scripts and submit nothing");
 }
 
 }  // namespace
@@ -115,6 +119,7 @@ int submit_verb(words const& arguments) {
   int const count = o.get<int>("array"), cpus = o.get<int>("cpus");
   if (count < 1 || count > 1'000'000) throw usage_error("--array must be from 1 to 1,000,000");
   if (cpus < 1 || cpus > 1024) throw usage_error("--cpus must be from 1 to 1024");
+  std::string const lease = o.has("lease") ? " --lease " + format_number(checked_lease(o.get<double>("lease"))) : "";
   registry plugins = open_registry(o);
   planned const p = read_planned(o, plugins);
   if (int const code = report_problems(p)) return code;
@@ -127,6 +132,7 @@ int submit_verb(words const& arguments) {
                     " --quiet --threads \"${SLURM_CPUS_PER_TASK:-1}\"";
   for (auto const& s : o.all("set")) run += " --set " + quoted(s);
   for (auto const& f : o.all("plugin-path")) run += " --plugin-path " + quoted(fs::absolute(f).string());
+  run += lease;
   if (o.has("force")) run += " --force";
   fs::path const logs = out.parent_path();
   std::string const name = "#SBATCH --job-name=wayfarer\n";

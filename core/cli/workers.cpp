@@ -112,6 +112,11 @@ std::optional<std::size_t> wanted_processes(verb_options const& o) {
   return static_cast<std::size_t>(n);
 }
 
+double checked_lease(double seconds) {
+  if (!(seconds >= 0.2 && seconds <= 86'400)) throw usage_error("--lease must be from 0.2 to 86,400 seconds");
+  return seconds;
+}
+
 void choose_place(verb_options const& o, run_options& options) {
   auto const launcher = place_from_launcher(&std::getenv);
   bool const shared = o.has("work") || o.has("processes") || launcher;
@@ -119,9 +124,7 @@ void choose_place(verb_options const& o, run_options& options) {
     if (o.has(name) && !o.has("work"))
       throw usage_error(std::string("--") + name + " needs --work DIR, the folder that the processes share");
   options.reproducible = o.has("reproducible") || shared;
-  options.lease_seconds = o.get<double>("lease");
-  if (!(options.lease_seconds >= 0.2 && options.lease_seconds <= 86'400))
-    throw usage_error("--lease must be from 0.2 to 86,400 seconds");
+  options.lease_seconds = checked_lease(o.get<double>("lease"));
   if (!shared) return;
   if (o.has("resume")) throw usage_error("--work keeps all that is finished, so that --resume has nothing to add; give one");
   options.work = o.has("work") ? fs::path(o.get<std::string>("work")) : fs::path(options.out) += ".work";

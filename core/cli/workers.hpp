@@ -19,6 +19,9 @@ std::optional<worker_place> place_from_launcher(std::function<char const*(char c
 /// Index and size of a Slurm array, whatever its first index and step are; nothing outside of one.
 std::optional<worker_place> place_from_array(std::function<char const*(char const*)> const& get);
 
+/// A lease in seconds as it was given. Throws usage_error for one that can't be.
+double checked_lease(double seconds);
+
 /// Fills in the folder, the place and what goes with them. `options.out` is there already.
 void choose_place(verb_options const&, run_options& options);
 

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <system_error>
+#include <utility>
 
 #include <wayfarer/digest.hpp>
 #include <wayfarer/error.hpp>
@@ -37,6 +39,42 @@ std::string description(std::vector<accumulator> const& sums) {
 std::string name_of(std::string const& key) {
   return key.substr(0, 40) + "-";
 }
+
+/// A file that appears under its name when it is whole, and is not synced: waiting for the disk costs more than most blocks. What
+/// a power failure leaves of a block does not have its checksum, and is made again.
+class fresh_file {
+ public:
+  explicit fresh_file(std::string path) : path_(std::move(path)), temporary_(make_temporary_file(path_)) {
+    if (temporary_.descriptor < 0) fail("can't write", temporary_.code);
+  }
+  fresh_file(fresh_file const&) = delete;
+  ~fresh_file() {
+    if (temporary_.descriptor < 0) return;
+    ::unlink(temporary_.name.c_str());
+    ::close(temporary_.descriptor);
+  }
+  void write(std::string_view bytes) {
+    while (!bytes.empty()) {
+      ssize_t const n = ::write(temporary_.descriptor, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
+      if (n < 0 && errno != EINTR) fail("can't write", errno);
+      if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+  void publish() {
+    // Before it is closed: then it is no longer locked, and might be swept.
+    if (::rename(temporary_.name.c_str(), path_.c_str()) != 0) fail("can't rename " + temporary_.name, errno);
+    temporary_.listed = {};
+    // A network file system may tell only now that the disk is full.
+    if (::close(std::exchange(temporary_.descriptor, -1)) != 0 && errno != EINTR) fail("can't write", errno);
+  }
+
+ private:
+  [[noreturn]] void fail(std::string const& what, int code) const {
+    throw resource_error(path_ + ": " + what + ": " + std::generic_category().message(code));
+  }
+  std::string path_;
+  temporary_file temporary_;
+};
 
 }  // namespace
 
@@ -90,7 +128,7 @@ void block_store::save(item_range r, std::vector<accumulator> const& sums) const
 }
 
 void block_store::write(item_range r, std::vector<accumulator> const& sums) const {
-  atomic_file file(path_of(r).string());
+  fresh_file file(path_of(r).string());
   sha256 digest;
   auto const put = [&](std::string_view bytes) {
     file.write(bytes);
@@ -103,7 +141,7 @@ void block_store::write(item_range r, std::vector<accumulator> const& sums) cons
       put({static_cast<char const*>(values.raw()), values.bytes()});
     }
   file.write(digest.hex());
-  file.commit();
+  file.publish();
 }
 
 fs::path block_folder(fs::path const& result) {

@@ -2,8 +2,9 @@
 // `wayfarer run --resume`, `--work`.
 //
 // A block's accumulators are one file, named by the digest of everything that determines them and by its items, and published by
-// write, fsync and rename: complete or absent, and the same from every run. Any thread may load and save, each block once. Other
-// runs may share the folder, and may take blocks or the folder away at any time: what is missing is made again.
+// write and rename: complete or absent. It is not synced; what a power failure damages does not have its checksum and is made
+// again. Every run makes the same bytes. Any thread may load and save, each block once. Other runs may share the folder, and may
+// take blocks or the folder away at any time: what is missing is made again.
 #pragma once
 
 #include <filesystem>

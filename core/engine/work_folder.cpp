@@ -352,6 +352,7 @@ void work_folder::at_work_on(std::string const& what) {
 
 void work_folder::tidy() {
   auto const ours = [](std::string_view name) { return is_unit(name); };
+  remove_litter(path_.string(), [](std::string_view name) { return name == marker; });
   for (auto const& folder : unit_folders(path_)) remove_litter((path_ / folder).string(), ours);
   remove_litter((path_ / "failed").string(), ours);
   remove_litter((path_ / "stages").string(), ours);

@@ -87,7 +87,8 @@ class work_folder {
   void announce(std::string const& key, std::string const& name, std::string const& what, std::size_t units) const;
   /// Shown by `status` beside this worker.
   void at_work_on(std::string const& what);
-  /// Removes what the dead have left: half-written files, claims, files of workers. For the process that ends the work.
+  /// Removes what the dead have left: half-written files, claims, files of workers. For the process that ends the work or finds
+  /// it done.
   void tidy();
 
  private:

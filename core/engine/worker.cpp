@@ -448,6 +448,8 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
     }
     std::this_thread::sleep_for(wait);
   }
+  // Once is enough: each look costs a shared file system some hundred operations.
+  if (options_.merge || options_.place.index == 1) work_->tidy();
   return std::nullopt;
 }
 

@@ -278,13 +278,13 @@ fi
 echo "4711;cluster"
 )");
   fs::permissions(sbatch, fs::perms::owner_all);
-  std::vector<std::string> words{"submit", p.file, "--out", out("r.h5"), "--array", "3", "--time", "1:00:00"};
+  std::vector<std::string> words{"submit", p.file, "--out", out("r.h5"), "--array", "3", "--time", "1:00:00", "--lease", "90"};
   auto const r = run_wayfarer(words, [&] { ::setenv("PATH", (folder.string() + ":" + std::getenv("PATH")).c_str(), 1); });
   ASSERT_EQ(r.code, 0) << r.out;
   EXPECT_THAT(r.out, HasSubstr("submitted: job 4711, 3 workers"));
   EXPECT_THAT(slurp(folder / "asked"), HasSubstr("--dependency=afterany:4711"));
   EXPECT_EQ(sha("r.h5"), whole);
-  EXPECT_THAT(slurp(folder / "r.h5.workers.sbatch"), HasSubstr("#SBATCH --time=1:00:00"));
+  EXPECT_THAT(slurp(folder / "r.h5.workers.sbatch"), AllOf(HasSubstr("#SBATCH --time=1:00:00"), HasSubstr(" --lease 90")));
   words.insert(words.end(), {"--dry-run", "--partition", "a b"});
   EXPECT_THAT(run_wayfarer(words).out, HasSubstr("one word"));
 }
