@@ -1,4 +1,5 @@
 // Long texts: in parts the tokens are those of the whole, and very long words are merged as by the definition.
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -6,6 +7,8 @@
 
 #include <wayfarer/random.hpp>
 #include <wayfarer/tokenizer.hpp>
+
+#include "unit/tokenizer_files.hpp"
 
 namespace wf = wayfarer;
 
@@ -76,6 +79,43 @@ TEST(tokenizer_parts, together_are_the_whole) {
         ASSERT_EQ(parts.spans, whole.spans) << name << " " << text.size();
         EXPECT_TRUE(text.size() < 300'000 || count > 1) << name;
       }
+    }
+  }
+}
+
+TEST(tokenizer_parts, come_from_lines_without_spaces) {
+  std::string digits;
+  wf::random_stream draw(5, "digits");
+  while (digits.size() < 100'000) digits += draw.below(3) == 0 ? static_cast<char>('0' + draw.below(10)) : 'a';
+  auto const files = [](std::string const& rule) {
+    std::string vocabulary, merges;
+    int id = 0;
+    for (char c = 'a'; c <= 'c'; ++c) vocabulary += "\"" + std::string(1, c) + "\":" + std::to_string(id++) + ",";
+    for (char c = '0'; c <= '9'; ++c) vocabulary += "\"" + std::string(1, c) + "\":" + std::to_string(id++) + ",";
+    for (char const* both : {"\u0120", "aa", "ab", "\u0120a"})
+      vocabulary += "\"" + std::string(both) + "\":" + std::to_string(id++) + ",";
+    vocabulary.pop_back();
+    return R"({"added_tokens":[],"normalizer":null,"pre_tokenizer":)" + rule + R"(,"model":{"type":"BPE","vocab":{)" +
+           vocabulary + R"(},"merges":["a a","a b","\u0120 a"]}})";
+  };
+  for (std::string const rule :
+       {R"({"type":"ByteLevel","add_prefix_space":false})", R"({"type":"ByteLevel","add_prefix_space":true})"}) {
+    auto const t = wayfarer::tokenizer_files::open({{"tokenizer.json", files(rule)}});
+    for (std::string const& text : {digits, letters(100'000, 3), letters(100'000, 1), std::string("a1")}) {
+      auto const whole = t->encode(text);
+      std::vector<std::int32_t> ids;
+      std::vector<wf::token_span> spans;
+      std::size_t most = 0;
+      wf::encode_in_parts(*t, text, {}, [&](wf::encoding const& part) {
+        most = std::max(most, part.ids.size());
+        ids.insert(ids.end(), part.ids.begin(), part.ids.end());
+        spans.insert(spans.end(), part.spans.begin(), part.spans.end());
+      });
+      ASSERT_EQ(ids, whole.ids) << rule << text.size();
+      ASSERT_EQ(spans, whole.spans) << rule << text.size();
+      ASSERT_EQ(spans.front().begin, 0u);
+      ASSERT_EQ(spans.back().end, text.size());
+      EXPECT_LT(most, 20'000u) << rule;
     }
   }
 }

@@ -154,7 +154,7 @@ void base::encode_in_parts(std::string_view text, tokenize_options const& option
     for (std::size_t from = at; from < end;) {
       std::size_t const to = parts ? space_between_letters(text, from + part_bytes, end) : end;
       if (whole)
-        rest(text, from, to, special, out);
+        rest(text, from, to, special, &give, out);
       else
         cut({text, from, to, from != at, &score, &give}, out);
       give();
@@ -172,9 +172,10 @@ void base::encode_in_parts(std::string_view text, tokenize_options const& option
   give_from(1);
 }
 
-void base::rest(std::string_view text, std::size_t begin, std::size_t end, bool special, encoding& out) const {
+void base::rest(std::string_view text, std::size_t begin, std::size_t end, bool special, std::function<void()> const* give,
+                encoding& out) const {
   if (begin == end) return;
-  if (!set_.added.any_normalized()) return cut({text, begin, end}, out);
+  if (!set_.added.any_normalized()) return cut({text, begin, end, false, nullptr, give}, out);
   auto const walk = [&](std::string_view in, auto&& gap, auto&& token) {
     for (std::size_t at = 0; at < in.size();) {
       auto const m = set_.added.next_normalized(in, at, special);
@@ -189,7 +190,7 @@ void base::rest(std::string_view text, std::size_t begin, std::size_t end, bool 
     walk(
         text.substr(begin, end - begin),
         [&](std::size_t from, std::size_t to) {
-          cut({text, begin + from, begin + to}, out);
+          cut({text, begin + from, begin + to, false, nullptr, give}, out);
         },
         [&](added_token const& t, std::size_t from, std::size_t to) {
           out.ids.push_back(t.id);
@@ -199,14 +200,14 @@ void base::rest(std::string_view text, std::size_t begin, std::size_t end, bool 
   }
   aligned_text const all = normalized(align(text, begin, end, broken()), set_.steps);
   walk(
-      all.text, [&](std::size_t from, std::size_t to) { cut_normalized(all, from, to, out); },
+      all.text, [&](std::size_t from, std::size_t to) { cut_normalized(all, from, to, give, out); },
       [&](added_token const& t, std::size_t from, std::size_t to) {
         out.ids.push_back(t.id);
         out.spans.push_back({all.from[from].begin, all.from[to - 1].end});
       });
 }
 
-void base::cut_normalized(aligned_text const&, std::size_t, std::size_t, encoding&) const {}
+void base::cut_normalized(aligned_text const&, std::size_t, std::size_t, std::function<void()> const*, encoding&) const {}
 
 encoding base::inside(std::string_view text, bool special) const {
   if (text.size() >= 0xffffffff) throw usage_error("can't tokenize 4 GiB of text at once; split it, say by document");
@@ -214,7 +215,7 @@ encoding base::inside(std::string_view text, bool special) const {
   encoding out;
   for (std::size_t at = 0; at < text.size();) {
     auto const m = set_.added.next_raw(text, at, special);
-    rest(text, at, m.token ? m.begin : text.size(), special, out);
+    rest(text, at, m.token ? m.begin : text.size(), special, nullptr, out);
     if (!m.token) break;
     out.ids.push_back(m.token->id);
     out.spans.push_back({m.begin, m.end});

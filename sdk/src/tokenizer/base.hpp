@@ -114,7 +114,8 @@ class base : public tokenizer, public pair_tokenizer {
   virtual bool parts_at_spaces() const noexcept { return false; }
   virtual void cut(stretch const&, encoding& out) const = 0;
   /// The same of bytes [begin, end) of a normalised text; called only for kinds that have steps of normalisation.
-  virtual void cut_normalized(aligned_text const&, std::size_t begin, std::size_t end, encoding& out) const;
+  virtual void cut_normalized(aligned_text const&, std::size_t begin, std::size_t end, std::function<void()> const* give,
+                              encoding& out) const;
   /// What its normalisation does with bytes that are no UTF-8.
   virtual broken_bytes broken() const noexcept { return broken_bytes::replaced; }
   std::vector<normalizer> const& steps() const noexcept { return set_.steps; }
@@ -127,7 +128,8 @@ class base : public tokenizer, public pair_tokenizer {
   /// A text without what stands around it.
   encoding inside(std::string_view text, bool special) const;
   /// text[begin, end), in which no token of the raw text stands.
-  void rest(std::string_view text, std::size_t begin, std::size_t end, bool special, encoding& out) const;
+  void rest(std::string_view text, std::size_t begin, std::size_t end, bool special, std::function<void()> const* give,
+            encoding& out) const;
 
   setting set_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
@@ -96,7 +97,17 @@ class bpe : public base {
     return {out, give, std::vector<known_word>(slots), {}};
   }
 
+  /// Lets what has been put out be taken away, unless what comes may be fused with it.
+  void give(state& now) const {
+    if (now.give && !(rules_.fuse_unknown && !now.out.ids.empty() && now.out.ids.back() == rules_.unknown)) (*now.give)();
+  }
+
   void word(passage const& p, state& now) const {
+    cut_word(p, now);
+    give(now);
+  }
+
+  void cut_word(passage const& p, state& now) const {
     std::string_view const text = p.text;
     if (text.size() > longest_whole) return long_word(p, now);
     std::uint64_t const hash = hash_bytes(text.data(), text.size());
@@ -147,7 +158,7 @@ class bpe : public base {
           std::size_t const end = begin + read.next();
           put({id, static_cast<std::uint32_t>(end)}, begin, p, now.out);
           begin = end;
-          if (now.give) (*now.give)();
+          give(now);
         }
         return;
       }
@@ -184,8 +195,9 @@ class bpe : public base {
     }
     cut_passage({text, nullptr, s.begin}, s.give, out);
   }
-  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t end, encoding& out) const override {
-    cut_passage(passage{text.text, text.from.data(), 0}.part(begin, end), nullptr, out);
+  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t end, std::function<void()> const* give,
+                      encoding& out) const override {
+    cut_passage(passage{text.text, text.from.data(), 0}.part(begin, end), give, out);
   }
   virtual void cut_passage(passage const& p, std::function<void()> const* give, encoding& out) const {
     state now = start(p.text.size(), out, give);
@@ -266,12 +278,20 @@ class byte_level final : public bpe {
       // As if the text began with a space, which then belongs to the first piece.
       std::string const with = ' ' + std::string(text.substr(0, std::min(text.size(), longest_peek(text))));
       std::size_t const end = end_of_piece(with, 0);
+      // The piece is one byte longer than what stands there, and its first token begins where the text does.
+      bool first = true;
       std::size_t const from = out.spans.size();
-      word({std::string_view(with).substr(0, end), nullptr, begin}, now);
-      for (std::size_t i = from; i < out.spans.size(); ++i) {
-        auto& span = out.spans[i];
-        span = {std::max(span.begin, begin + 1) - 1, span.end - 1};
-      }
+      auto const set_first = [&] {
+        if (std::exchange(first, false)) out.spans[from].begin = begin;
+      };
+      std::function<void()> const set_and_give = [&] {
+        set_first();
+        (*give)();
+      };
+      if (give) now.give = &set_and_give;
+      word({std::string_view(with).substr(0, end), nullptr, begin - 1}, now);
+      set_first();
+      now.give = give;
       at = end - 1;
     }
     while (at < text.size()) {
@@ -280,7 +300,7 @@ class byte_level final : public bpe {
       if (piece.size() > longest_whole) {
         long_word({piece, nullptr, begin + at}, now);
         // What has been taken away is not where the cache says.
-        if (give && piece.size() > window_bytes) cache.assign(cache.size(), {});
+        if (now.give && piece.size() > window_bytes) cache.assign(cache.size(), {});
       } else {
         std::uint64_t const hash = hash_bytes(piece.data(), piece.size());
         if (std::int32_t const whole = tokens().find(piece, hash); is_whole(whole)) {
@@ -303,6 +323,11 @@ class byte_level final : public bpe {
           }
           k = {hash, at, from, static_cast<std::uint32_t>(piece.size()), static_cast<std::uint32_t>(out.ids.size() - from)};
         }
+      }
+      if (now.give) {
+        std::size_t const before = out.ids.size();
+        this->give(now);
+        if (out.ids.size() < before) cache.assign(cache.size(), {});
       }
       at = end;
     }

@@ -27,9 +27,11 @@ class merge_table {
   /// A pair that comes again gets the later rank.
   void add(std::int32_t left, std::int32_t right, merge);
   merge find(std::int32_t left, std::int32_t right) const noexcept {
-    std::uint64_t const key = key_of(left, right);
-    for (std::size_t s = place(key);; s = (s + 1) & mask_) {
-      entry const& e = entries_[s];
+    std::uint64_t const key = key_of(left, right), hash = hash_of(key);
+    if (!may_hold(hash)) return {};
+    entry const* const entries = entries_.data();
+    for (std::size_t s = place(hash);; s = (s + 1) & mask_) {
+      entry const& e = entries[s];
       if (e.key == key) return e.value;
       if (e.key == empty) return {};
     }
@@ -50,13 +52,19 @@ class merge_table {
   static std::uint64_t key_of(std::int32_t left, std::int32_t right) noexcept {
     return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
   }
-  std::size_t place(std::uint64_t key) const noexcept {
-    return static_cast<std::size_t>(((key ^ seed_) * 0x9e3779b97f4a7c15) >> shift_) & mask_;
+  std::uint64_t hash_of(std::uint64_t key) const noexcept { return (key ^ seed_) * 0x9e3779b97f4a7c15; }
+  std::size_t place(std::uint64_t hash) const noexcept { return static_cast<std::size_t>(hash >> shift_) & mask_; }
+  bool may_hold(std::uint64_t hash) const noexcept {
+    std::uint64_t const bit = hash >> filter_shift_;
+    return filter_.data()[bit / 64] >> bit % 64 & 1;
   }
   std::vector<entry> entries_;
+  // Most pairs that are asked for have no merge. One bit for the hashes of some says so without a look at the entries, which
+  // are too many for a processor's cache.
+  std::vector<std::uint64_t> filter_;
   std::size_t mask_ = 0, used_ = 0;
   std::uint64_t seed_ = 0;
-  unsigned shift_ = 0;
+  unsigned shift_ = 0, filter_shift_ = 0;
 };
 
 /// A token, or a part of one to be, and where its text ends; the next one begins there.
@@ -65,7 +73,7 @@ struct symbol {
   std::uint32_t end = 0;
 };
 
-/// Up to this many symbols are merged by looking through all pairs each time, more by a queue of pairs.
+/// Up to this many symbols are merged by looking through all pairs each time, more by a tree of pairs.
 inline constexpr std::size_t few_symbols = 48;
 
 /// Merges symbols[0, n) in place and says how many are left. n is at most few_symbols.

@@ -426,8 +426,9 @@ class metaspace_unigram final : public unigram {
     c.end_word();
   }
 
-  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, encoding& out) const override {
-    cutter c(*this, to - begin, nullptr, out);
+  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, std::function<void()> const* give,
+                      encoding& out) const override {
+    cutter c(*this, to - begin, give, out);
     c.add(text, begin, to);
     c.end_word();
   }

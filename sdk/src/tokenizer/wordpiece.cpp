@@ -132,8 +132,9 @@ class wordpiece final : public base {
   }
   static constexpr std::size_t slice_bytes = 1 << 14;
 
-  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, encoding& out) const override {
-    cutter c(rules_, nullptr, out);
+  void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t to, std::function<void()> const* give,
+                      encoding& out) const override {
+    cutter c(rules_, give, out);
     c.add(text, begin, to);
     c.end_word();
   }
