@@ -19,6 +19,22 @@ ALLOWED = {
     "export": {"report", "store"},
     "cli": {"export", "report", "bench", "conformance", "engine", "pipeline", "registry", "store"},
 }
+# The rooms of the SDK from the lowest floor up, and its headers, as docs/README.md lists them. A room includes its own headers and those of the rooms before it.
+FLOORS = {
+    "base": "error export packed_numbers progress stopping version",
+    "numeric": "factored masking ops parallel random tensor",
+    "files": "array_file digest file json result_file run_files safetensors utf8",
+    "layers": "backward layers optimizer rotary rows scan taps",
+    "interfaces": "accumulator config descriptor findings hooks metric model parameter_error plugin probe results snapshot_state source "
+                  "testing tokenizer whole_texts",
+    "checkpoint": "generate hf_config pretrained weights",
+}
+# What a file takes from a floor above its own, and why.
+FROM_ABOVE = {
+    ("array_file.cpp", "hooks"),  # did_you_mean
+    ("rows.hpp", "model"),        # ragged, the lists of a batch
+    ("taps.hpp", "hooks"), ("taps.hpp", "model"),  # a tap gives a request what it asks of a hook
+}
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -53,6 +69,37 @@ def wrong_in_sdk(root):
             yield path, number, f"an installed header may not include \"{name}\", which is not installed"
 
 
+def wrong_between_floors(root):
+    floors = list(FLOORS)
+    floor_of = {header: floor for floor, headers in FLOORS.items() for header in headers.split()}
+    src, include = (os.path.join(root, "sdk", *parts) for parts in (("src",), ("include", "wayfarer")))
+    for path, number, quoted, name in [*includes(src), *includes(include)]:
+        if path.startswith(src):
+            room = os.path.relpath(path, src).split(os.sep)[0]
+        else:
+            room = floor_of.get(os.path.splitext(os.path.basename(path))[0])
+        if room not in FLOORS:
+            yield path, number, "no room of the SDK that this test knows; add it to FLOORS"
+        elif quoted and os.path.relpath(os.path.join(os.path.dirname(path), name), src).split(os.sep)[0] != room:
+            yield path, number, f"a room of the SDK may not include \"{name}\", which is inside another"
+        elif not quoted and name.startswith("wayfarer/"):
+            header = os.path.splitext(name)[0].split("/", 1)[1]
+            if header not in floor_of:
+                yield path, number, f"<{name}> is on no floor; add it to FLOORS"
+            elif floors.index(floor_of[header]) > floors.index(room) and (os.path.basename(path), header) not in FROM_ABOVE:
+                yield path, number, f"the SDK's {room} may not include <{name}>, which is of its {floor_of[header]}"
+
+
+def wrong_in_docs(root):
+    path = os.path.join(root, "docs", "README.md")
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    for floor, headers in FLOORS.items():
+        row = f"| `{floor}` | {', '.join(f'`{header}`' for header in headers.split())} |"
+        if row not in lines:
+            yield path, 1, f"the SDK's headers are listed otherwise than here; write: {row}"
+
+
 def wrong_in_plugins(root):
     top = os.path.join(root, "plugins")
     for path, number, quoted, name in includes(top):
@@ -68,7 +115,7 @@ def wrong_in_plugins(root):
 
 
 def main(root):
-    wrong = [*wrong_in_core(root), *wrong_in_sdk(root), *wrong_in_plugins(root)]
+    wrong = [*wrong_in_core(root), *wrong_in_sdk(root), *wrong_between_floors(root), *wrong_in_docs(root), *wrong_in_plugins(root)]
     for path, number, why in wrong:
         print(f"{os.path.relpath(path, root)}:{number}: {why}")
     seen = sum(1 for folder in ("core", "sdk", "plugins") for _ in includes(os.path.join(root, folder)))
