@@ -64,7 +64,6 @@ class generated_files {
  private:
   std::filesystem::path folder_;
   std::uint64_t seed_;
-  void write_bytes_tokenizer(std::filesystem::path const& folder) const;
   std::vector<std::filesystem::path> all_;
 };
 

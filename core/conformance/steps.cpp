@@ -166,118 +166,149 @@ class child_side {
   }
 };
 
-run_of_steps run_steps(steps_request const& request) {
-  prove_threads(request.threads);
-  run_of_steps out;
-  auto const limit = sanitized ? request.limit * 5 : request.limit;
-  std::size_t first = 0;
-  std::map<std::string, bool> ended;
-  for (bool more = true; more;) {
-    more = false;
-    int ends[2];
-    int const said_to = ::memfd_create("said", MFD_CLOEXEC);
-    if (said_to < 0 || ::pipe2(ends, O_CLOEXEC) != 0)
-      throw resource_error("can't make a pipe for the process that checks: " + std::generic_category().message(errno));
-    ::fflush(nullptr);
-    pid_t const child = ::fork();
-    if (child < 0) throw resource_error("can't start a process to check in: " + std::generic_category().message(errno));
-    if (child == 0) {
-      ::close(ends[0]);
-      ::dup2(said_to, 1), ::dup2(said_to, 2);
-      child_side::run(request, first, ends[1]);
-    }
-    ::close(ends[1]);
+namespace {
 
-    std::string text, current_rule = "loads", current = "loading the plugin and its inputs";
-    std::optional<std::size_t> running;
-    bool whole = false, late = false, slow_is_fine = false;
-    std::size_t findings_before = out.findings.size();
-    auto deadline = std::chrono::steady_clock::now() + limit;
-    auto const take = [&](std::string_view line) {
-      auto const parts = split(line.substr(1));
-      deadline = std::chrono::steady_clock::now() + limit;
-      switch (line[0]) {
-        case 'S':
-          running = std::stoul(parts[0]), current_rule = parts[1], current = parts[2];
-          break;
-        case 'T':
-          slow_is_fine = parts[0] == "slow";
-          break;
-        case 'D':
-          first = *running + 1;
-          running.reset();
-          ended[parts[1]] = true;
-          break;
-        case 'B':
-        case 'N':
-        case 'U':
-          out.findings.push_back({line[0] == 'B'   ? level::broken
-                                  : line[0] == 'N' ? level::noted
-                                                   : level::unmet,
-                                  parts[0], current, parts[1]});
-          break;
-        case 'G':
-          out.digests[parts[0]] = parts[1];
-          break;
-        case 'I':
-          out.about[parts[0]] = parts[1];
-          break;
-        case 'E':
-          whole = true;
-          break;
-        default:
-          break;
-      }
-    };
+struct child_process {
+  pid_t id;
+  int messages;  ///< the reading end of a pipe
+  int said;      ///< what it wrote to the terminal
+};
+
+/// Forks a child that runs the steps from `first` on.
+child_process start_child(steps_request const& request, std::size_t first) {
+  int ends[2];
+  int const said = ::memfd_create("said", MFD_CLOEXEC);
+  if (said < 0 || ::pipe2(ends, O_CLOEXEC) != 0)
+    throw resource_error("can't make a pipe for the process that checks: " + std::generic_category().message(errno));
+  ::fflush(nullptr);
+  pid_t const child = ::fork();
+  if (child < 0) throw resource_error("can't start a process to check in: " + std::generic_category().message(errno));
+  if (child == 0) {
+    ::close(ends[0]);
+    ::dup2(said, 1), ::dup2(said, 2);
+    child_side::run(request, first, ends[1]);
+  }
+  ::close(ends[1]);
+  return {child, ends[0], said};
+}
+
+/// The parent's ear: what a child reports, and where it is.
+class listener {
+ public:
+  listener(run_of_steps& out, std::chrono::seconds limit) : out_(out), limit_(limit), before_(out.findings.size()) {}
+
+  /// Until the child ends or takes too long; then it is killed.
+  void hear(child_process const& child) {
+    std::string text;
+    deadline_ = std::chrono::steady_clock::now() + limit_;
     for (;;) {
       auto const left =
-          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-      pollfd wait{ends[0], POLLIN, 0};
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - std::chrono::steady_clock::now()).count();
+      pollfd wait{child.messages, POLLIN, 0};
       int const ready = left > 0 ? ::poll(&wait, 1, static_cast<int>(left)) : 0;
       if (ready < 0 && errno == EINTR) continue;
       if (ready <= 0) {
-        late = true;
-        ::kill(child, SIGKILL);
+        late_ = true;
+        ::kill(child.id, SIGKILL);
         break;
       }
       char some[4096];
-      ssize_t const n = ::read(ends[0], some, sizeof some);
+      ssize_t const n = ::read(child.messages, some, sizeof some);
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) break;
       text.append(some, static_cast<std::size_t>(n));
       for (std::size_t end; (end = text.find('\n')) != text.npos; text.erase(0, end + 1))
         if (end > 0) take(std::string_view(text).substr(0, end));
     }
-    ::close(ends[0]);
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    ::close(child.messages);
+    while (::waitpid(child.id, &status_, 0) < 0 && errno == EINTR) {
     }
-    std::string const said = read_all(said_to);
-    ::close(said_to);
+    said_ = read_all(child.said);
+    ::close(child.said);
+  }
 
-    if (auto report = sanitizer_report(said, current)) {
-      out.findings.push_back(*report);
-    } else if (late) {
-      out.findings.push_back({slow_is_fine ? level::noted : level::broken, slow_is_fine ? current_rule : "finishes", current,
-                              "did not return within " + std::to_string(limit.count()) + " seconds"});
-    } else if (!whole) {
-      std::string how = WIFSIGNALED(status) ? std::string("died of ") + ::strsignal(WTERMSIG(status))
-                                            : "ended the process with code " + std::to_string(WEXITSTATUS(status));
+  /// What its end says of it.
+  void judge() {
+    if (auto const report = sanitizer_report(said_, what_)) {
+      out_.findings.push_back(*report);
+    } else if (late_) {
+      out_.findings.push_back({slow_is_fine_ ? level::noted : level::broken, slow_is_fine_ ? rule_ : "finishes", what_,
+                               "did not return within " + std::to_string(limit_.count()) + " seconds"});
+    } else if (!whole_) {
+      std::string how = WIFSIGNALED(status_) ? std::string("died of ") + ::strsignal(WTERMSIG(status_))
+                                             : "ended the process with code " + std::to_string(WEXITSTATUS(status_));
       // A fault while reading between guard pages is one of reading; anywhere else it is just a crash.
-      bool const guarded = current_rule == "within_bounds" || current_rule == "leaves_input_alone";
-      if (!said.empty()) how += "; it said: " + plain(said.substr(said.size() > 300 ? said.size() - 300 : 0));
-      out.findings.push_back({level::broken, guarded ? current_rule : "survives", current, std::move(how)});
-    } else if (!said.empty() && findings_before == out.findings.size()) {
-      out.findings.push_back({level::noted, "prints_nothing", "the whole check",
-                              "wrote to the terminal, which is the host's: " + plain(said.substr(0, 200))});
-    }
-    // The rest of the steps, in a new process: without the one that ended this.
-    if (!whole && running) {
-      first = *running + 1;
-      more = true;
+      bool const guarded = rule_ == "within_bounds" || rule_ == "leaves_input_alone";
+      if (!said_.empty()) how += "; it said: " + plain(said_.substr(said_.size() > 300 ? said_.size() - 300 : 0));
+      out_.findings.push_back({level::broken, guarded ? rule_ : "survives", what_, std::move(how)});
+    } else if (!said_.empty() && before_ == out_.findings.size()) {
+      out_.findings.push_back({level::noted, "prints_nothing", "the whole check",
+                               "wrote to the terminal, which is the host's: " + plain(said_.substr(0, 200))});
     }
   }
-  for (auto const& [rule, yes] : ended) out.rules.push_back(rule);
+
+  /// The first of the steps that are left if one of them ended the child.
+  std::optional<std::size_t> resume_at() const { return !whole_ && running_ ? std::optional(*running_ + 1) : std::nullopt; }
+
+ private:
+  void take(std::string_view line) {
+    auto const parts = split(line.substr(1));
+    deadline_ = std::chrono::steady_clock::now() + limit_;
+    switch (line[0]) {
+      case 'S':
+        running_ = std::stoul(parts[0]), rule_ = parts[1], what_ = parts[2];
+        break;
+      case 'T':
+        slow_is_fine_ = parts[0] == "slow";
+        break;
+      case 'D':
+        running_.reset();
+        if (std::find(out_.rules.begin(), out_.rules.end(), parts[1]) == out_.rules.end()) out_.rules.push_back(parts[1]);
+        break;
+      case 'B':
+        return find(level::broken, parts);
+      case 'N':
+        return find(level::noted, parts);
+      case 'U':
+        return find(level::unmet, parts);
+      case 'G':
+        out_.digests[parts[0]] = parts[1];
+        break;
+      case 'I':
+        out_.about[parts[0]] = parts[1];
+        break;
+      case 'E':
+        whole_ = true;
+        break;
+      default:
+        break;
+    }
+  }
+  void find(level how, std::vector<std::string> const& parts) { out_.findings.push_back({how, parts[0], what_, parts[1]}); }
+
+  run_of_steps& out_;
+  std::chrono::seconds limit_;
+  std::chrono::steady_clock::time_point deadline_;
+  std::size_t before_;  // findings of the children before
+  std::string rule_ = "loads", what_ = "loading the plugin and its inputs";
+  std::optional<std::size_t> running_;  // step
+  bool whole_ = false, late_ = false, slow_is_fine_ = false;
+  int status_ = 0;
+  std::string said_;
+};
+
+}  // namespace
+
+run_of_steps run_steps(steps_request const& request) {
+  prove_threads(request.threads);
+  run_of_steps out;
+  for (std::optional<std::size_t> next = 0; next;) {
+    listener ear(out, sanitized ? request.limit * 5 : request.limit);
+    ear.hear(start_child(request, *next));
+    ear.judge();
+    next = ear.resume_at();
+  }
+  std::sort(out.rules.begin(), out.rules.end());
   return out;
 }
 

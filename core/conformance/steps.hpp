@@ -7,10 +7,13 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace wayfarer::host::conformance {
@@ -59,6 +62,21 @@ struct step {
   bool may_be_slow = false;  ///< running out of time is then noted only
   bool again = false;        ///< repeated in another process with one thread; its digests must be equal
 };
+
+/// A step of a kind's list: it holds the case that the kind prepared to one rule.
+template <class Case>
+struct listed_step {
+  char const* rule;
+  char const* what;
+  void (*run)(Case const&, reporter&);
+  bool again = false;
+};
+/// Steps that share one case, which lives as long as they do.
+template <class Case>
+void add_steps(std::vector<step>& to, std::shared_ptr<Case const> const& on,
+               std::initializer_list<std::type_identity_t<listed_step<Case>>> list) {
+  for (auto const& s : list) to.push_back({s.rule, s.what, [on, run = s.run](reporter& out) { run(*on, out); }, false, s.again});
+}
 
 struct run_of_steps {
   std::vector<finding> findings;
