@@ -110,6 +110,118 @@ std::string space_in(fs::path const& folder) {
   return code ? "unknown: " + code.message() : format_size(space.available) + " free";
 }
 
+/// What the parts of the page add to.
+struct diagnosis {
+  facts versions, machine, limits, plugins;
+  std::vector<std::string> problems, notes;
+  bool broken = false;  ///< a plugin can't be used
+};
+
+void look_at_plugins(diagnosis& d, registry& plugins) {
+  std::map<std::string, std::string> by_kind;
+  for (auto const& id : plugins.ids()) {
+    try {
+      if (auto const* p = plugins.find(id)) {
+        auto& ids = by_kind[std::string(name_of(p->kind())) + "s"];
+        ids += (ids.empty() ? "" : " ") + id;
+      }
+    } catch (plugin_error const& e) {
+      d.broken = true;
+      d.problems.emplace_back(e.what());
+    }
+  }
+  if (by_kind.empty())
+    d.problems.emplace_back("no plugins were found; give their folder with --plugin-path or WAYFARER_PLUGIN_PATH");
+  for (auto const& s : plugins.shadowed())
+    d.notes.push_back(s.string() + " is hidden by a plugin of the same name in an earlier folder");
+  for (auto const& [kind, ids] : by_kind) d.plugins.push_back({kind, ids});
+  for (auto const& f : plugins.folders()) d.plugins.push_back({"folder", f.string()});
+}
+
+facts versions_here() {
+  facts versions{{"wayfarer", std::string(WAYFARER_VERSION)}};
+  for (auto const& [name, version] : library_versions())
+    if (name != "wayfarer" && name != "hdf5" && name != "onednn") versions.push_back({name, version});
+  versions.push_back({"hdf5", hdf5()});
+  versions.push_back({"onednn", onednn()});
+  versions.push_back({"plugin interface",
+                      std::to_string(WAYFARER_SDK_MAJOR) + "." + std::to_string(WAYFARER_SDK_MINOR) + ", " WAYFARER_ABI_TAG});
+  return versions;
+}
+
+void look_at_processors(diagnosis& d) {
+  d.machine.push_back({"features", features()});
+  std::size_t const usable = usable_processors();
+  long const all = ::sysconf(_SC_NPROCESSORS_ONLN);
+  d.machine.push_back({"processors", std::to_string(usable) + " of " + std::to_string(all) + " may be used"});
+  std::string const quota = first_line("/sys/fs/cgroup/cpu.max");
+  if (quota.empty() || quota.starts_with("max")) return;
+  double of = 0, period = 1;
+  std::istringstream(quota) >> of >> period;
+  d.machine.push_back(
+      {"processor time", format_number(std::round(of / period * 100) / 100) + " processors (limit of the container)"});
+  if (of / period + 0.5 < static_cast<double>(usable))
+    d.notes.push_back("the container limits processor time to less than its processors; --threads " +
+                      std::to_string(std::max(1L, std::lround(of / period))) + " avoids waiting");
+}
+
+void look_at_memory(diagnosis& d) {
+  d.machine.push_back(
+      {"memory", format_size(memory("MemAvailable:")) + " of " + format_size(memory("MemTotal:")) + " available"});
+  if (std::string const most = first_line("/sys/fs/cgroup/memory.max"); !most.empty() && most != "max")
+    d.machine.push_back({"memory", format_size(std::strtoull(most.c_str(), nullptr, 10)) + " (limit of the container)"});
+  std::error_code code;
+  d.machine.push_back({"this folder", space_in(fs::current_path(code))});
+  fs::path const temporary = fs::temp_directory_path(code);
+  if (code)
+    d.problems.push_back("there is no folder for temporary files: " + code.message() + "; set TMPDIR");
+  else
+    d.machine.push_back({"temporary files", temporary.string() + ", " + space_in(temporary)});
+}
+
+diagnosis diagnose(registry plugins) {
+  diagnosis d;
+  look_at_plugins(d, plugins);
+  d.versions = versions_here();
+  for (auto const& [name, value] : environment()) d.machine.push_back({name, value});
+  look_at_processors(d);
+  look_at_memory(d);
+  d.limits = {{"open files", limit(RLIMIT_NOFILE, false)},
+              {"address space", limit(RLIMIT_AS, true)},
+              {"file size", limit(RLIMIT_FSIZE, true)},
+              {"stack", limit(RLIMIT_STACK, true)}};
+  return d;
+}
+
+std::vector<std::pair<char const*, facts const*>> parts_of(diagnosis const& d) {
+  return {{"versions", &d.versions}, {"machine", &d.machine}, {"limits", &d.limits}, {"plugins", &d.plugins}};
+}
+
+void print_json(diagnosis const& d) {
+  auto report = json_value::object();
+  for (auto const& [title, rows] : parts_of(d)) {
+    auto list = json_value::array();
+    for (auto const& row : *rows)
+      list.push_back(json_value::object({{"name", row[0]}, {"value", is_utf8(row[1]) ? row[1] : printable(row[1])}}));
+    report.set(title, std::move(list));
+  }
+  auto wrong = json_value::array(), said = json_value::array();
+  for (auto const& p : d.problems) wrong.push_back(printable(p));
+  for (auto const& n : d.notes) said.push_back(printable(n));
+  report.set("problems", std::move(wrong)).set("notes", std::move(said));
+  std::cout << printable_json(report, 2) << '\n';
+}
+
+void print_page(diagnosis const& d) {
+  bool const bold = colours();
+  for (auto const& [title, rows] : parts_of(d))
+    std::cout << (bold ? "\033[1m" : "") << title << (bold ? "\033[0m" : "") << '\n' << format_table({}, *rows) << '\n';
+  for (auto const& n : d.notes) std::cout << "note: " << printable(n) << '\n';
+  for (auto const& p : d.problems)
+    std::cout << (bold ? "\033[31m" : "") << "problem: " << (bold ? "\033[0m" : "") << printable(p) << '\n';
+  if (d.problems.empty()) std::cout << "no problems found\n";
+}
+
 }  // namespace
 
 int doctor_verb(words const& arguments) {
@@ -123,94 +235,12 @@ int doctor_verb(words const& arguments) {
                           "look for plugins here first; may be given more than once")("json", "print JSON");
   if (!o.parse(arguments)) return 0;
 
-  registry plugins = open_registry(o);
-  std::vector<std::string> problems, notes;
-  std::map<std::string, std::vector<std::string>> by_kind;
-  bool broken = false;
-  for (auto const& id : plugins.ids()) {
-    try {
-      if (auto const* p = plugins.find(id)) by_kind[std::string(name_of(p->kind())) + "s"].push_back(id);
-    } catch (plugin_error const& e) {
-      broken = true;
-      problems.emplace_back(e.what());
-    }
-  }
-  if (by_kind.empty())
-    problems.emplace_back("no plugins were found; give their folder with --plugin-path or WAYFARER_PLUGIN_PATH");
-  for (auto const& s : plugins.shadowed())
-    notes.push_back(s.string() + " is hidden by a plugin of the same name in an earlier folder");
-
-  facts versions, machine, limits, found;
-  versions.push_back({"wayfarer", std::string(WAYFARER_VERSION)});
-  for (auto const& [name, version] : library_versions())
-    if (name != "wayfarer" && name != "hdf5" && name != "onednn") versions.push_back({name, version});
-  versions.push_back({"hdf5", hdf5()});
-  versions.push_back({"onednn", onednn()});
-  versions.push_back({"plugin interface",
-                      std::to_string(WAYFARER_SDK_MAJOR) + "." + std::to_string(WAYFARER_SDK_MINOR) + ", " WAYFARER_ABI_TAG});
-
-  for (auto const& [name, value] : environment()) machine.push_back({name, value});
-  machine.push_back({"features", features()});
-  std::size_t const usable = usable_processors();
-  long const all = ::sysconf(_SC_NPROCESSORS_ONLN);
-  machine.push_back({"processors", std::to_string(usable) + " of " + std::to_string(all) + " may be used"});
-  if (std::string const quota = first_line("/sys/fs/cgroup/cpu.max"); !quota.empty() && !quota.starts_with("max")) {
-    double of = 0, period = 1;
-    std::istringstream(quota) >> of >> period;
-    machine.push_back(
-        {"processor time", format_number(std::round(of / period * 100) / 100) + " processors (limit of the container)"});
-    if (of / period + 0.5 < static_cast<double>(usable))
-      notes.push_back("the container limits processor time to less than its processors; --threads " +
-                      std::to_string(std::max(1L, std::lround(of / period))) + " avoids waiting");
-  }
-  machine.push_back({"memory", format_size(memory("MemAvailable:")) + " of " + format_size(memory("MemTotal:")) + " available"});
-  if (std::string const most = first_line("/sys/fs/cgroup/memory.max"); !most.empty() && most != "max")
-    machine.push_back({"memory", format_size(std::strtoull(most.c_str(), nullptr, 10)) + " (limit of the container)"});
-  std::error_code code;
-  machine.push_back({"this folder", space_in(fs::current_path(code))});
-  fs::path const temporary = fs::temp_directory_path(code);
-  if (code)
-    problems.push_back("there is no folder for temporary files: " + code.message() + "; set TMPDIR");
+  diagnosis const d = diagnose(open_registry(o));
+  if (o.has("json"))
+    print_json(d);
   else
-    machine.push_back({"temporary files", temporary.string() + ", " + space_in(temporary)});
-
-  limits.push_back({"open files", limit(RLIMIT_NOFILE, false)});
-  limits.push_back({"address space", limit(RLIMIT_AS, true)});
-  limits.push_back({"file size", limit(RLIMIT_FSIZE, true)});
-  limits.push_back({"stack", limit(RLIMIT_STACK, true)});
-
-  for (auto const& [kind, ids] : by_kind) {
-    std::string text;
-    for (auto const& id : ids) text += (text.empty() ? "" : " ") + id;
-    found.push_back({kind, text});
-  }
-  for (auto const& f : plugins.folders()) found.push_back({"folder", f.string()});
-
-  std::vector<std::pair<char const*, facts const*>> const parts{
-      {"versions", &versions}, {"machine", &machine}, {"limits", &limits}, {"plugins", &found}};
-  if (o.has("json")) {
-    auto report = json_value::object();
-    for (auto const& [title, rows] : parts) {
-      auto list = json_value::array();
-      for (auto const& row : *rows)
-        list.push_back(json_value::object({{"name", row[0]}, {"value", is_utf8(row[1]) ? row[1] : printable(row[1])}}));
-      report.set(title, std::move(list));
-    }
-    auto wrong = json_value::array(), said = json_value::array();
-    for (auto const& p : problems) wrong.push_back(printable(p));
-    for (auto const& n : notes) said.push_back(printable(n));
-    report.set("problems", std::move(wrong)).set("notes", std::move(said));
-    std::cout << printable_json(report, 2) << '\n';
-  } else {
-    bool const bold = colours();
-    for (auto const& [title, rows] : parts)
-      std::cout << (bold ? "\033[1m" : "") << title << (bold ? "\033[0m" : "") << '\n' << format_table({}, *rows) << '\n';
-    for (auto const& n : notes) std::cout << "note: " << printable(n) << '\n';
-    for (auto const& p : problems)
-      std::cout << (bold ? "\033[31m" : "") << "problem: " << (bold ? "\033[0m" : "") << printable(p) << '\n';
-    if (problems.empty()) std::cout << "no problems found\n";
-  }
-  return broken ? 4 : 0;
+    print_page(d);
+  return d.broken ? 4 : 0;
 }
 
 }  // namespace wayfarer::host

@@ -236,18 +236,7 @@ std::string as_text(std::string text) {
   return is_utf8(text) ? text : printable(text);
 }
 
-}  // namespace
-
-int generate_verb(words const& arguments) {
-  verb_options o(
-      "generate PLUGIN --path DIR --prompt TEXT [OPTIONS]",
-      "Continues a prompt with a model, token by token, and prints the text as it grows. Several prompts run side by\n"
-      "side. --capture saves activations at hooks to a file.",
-      {"wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The lighthouse'",
-       "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'Once' --temperature 0.8 --top-p 0.95 --seed 3",
-       "echo 'translate English to German: good' | wayfarer generate t5 --path ~/models/t5-small --prompt -",
-       "wayfarer generate gpt2 --path ~/models/gpt2 --ids 464,1334 --json",
-       "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The' --capture 'blocks.*.hook_resid_post' --out walk.h5"});
+void add_options(verb_options& o) {
   add_model_options(o);
   o.named().add_options()("prompt", po::value<std::vector<std::string>>()->composing()->value_name("TEXT"),
                           "text to continue, - for standard input; may be given more than once")(
@@ -266,36 +255,24 @@ int generate_verb(words const& arguments) {
       "capture", po::value<std::vector<std::string>>()->composing()->multitoken()->value_name("HOOK..."),
       "save the activations at these hooks")("json", "print JSON at the end");
   add_result_options(o, "the file for activations and tokens; {seed}, {temperature} and other options in its name are replaced");
-  if (!o.parse(arguments)) return 0;
-  if (o.has("capture") != o.has("out")) throw usage_error("--capture and --out belong together: give both, or neither");
+}
 
-  if (o.has("out")) {
-    outlive_readers();
-    say_when_ended("; " + o.get<std::string>("out") + " is not written, and nothing is kept");
-  }
-  auto const started = std::chrono::steady_clock::now();
-  std::string const began = utc_now();
-  registry plugins = open_registry(o);
-  std::optional<output_place> to;
-  if (o.has("out")) {
-    provide_run_inputs(o.all("path"));
-    auto const text = [](double x) { return to_json(json_value(x)); };
-    to = result_place(o, "",
-                      {{"seed", std::to_string(o.get<std::uint64_t>("seed"))},
-                       {"temperature", text(o.get<double>("temperature"))},
-                       {"top-k", std::to_string(o.get<std::size_t>("top-k"))},
-                       {"top-p", text(o.get<double>("top-p"))},
-                       {"max-new-tokens", std::to_string(o.get<std::size_t>("max-new-tokens"))}});
-    say_replaced(*to);
-  }
-  std::unique_ptr<model> const m = open_model(o, plugins);
-  run_request request;
-  if (o.has("capture")) request.capture = m->info().hooks_for(o.all("capture"));
-  hook_set const wanted = request.capture;
-  refuse_forced_tokens(*m);
-  generation_tokens const ends = generation_tokens_of(*m);
-  auto const prompts = read_prompts(o, *m, ends);
+/// Where --out says that results go; nothing without it.
+std::optional<output_place> place_of_results(verb_options const& o) {
+  if (!o.has("out")) return {};
+  provide_run_inputs(o.all("path"));
+  auto const text = [](double x) { return to_json(json_value(x)); };
+  auto place = result_place(o, "",
+                            {{"seed", std::to_string(o.get<std::uint64_t>("seed"))},
+                             {"temperature", text(o.get<double>("temperature"))},
+                             {"top-k", std::to_string(o.get<std::size_t>("top-k"))},
+                             {"top-p", text(o.get<double>("top-p"))},
+                             {"max-new-tokens", std::to_string(o.get<std::size_t>("max-new-tokens"))}});
+  say_replaced(place);
+  return place;
+}
 
+sampling read_sampling(verb_options const& o, model const& m, generation_tokens const& ends) {
   sampling how;
   how.max_new_tokens = o.get<std::size_t>("max-new-tokens");
   how.temperature = o.get<double>("temperature");
@@ -303,107 +280,126 @@ int generate_verb(words const& arguments) {
   how.top_p = o.get<double>("top-p");
   how.seed = o.get<std::uint64_t>("seed");
   for (auto const& ids : o.all("stop"))
-    for (auto const id : parse_ids(ids, "--stop", m->info().vocabulary)) how.stop.push_back(id);
+    for (auto const id : parse_ids(ids, "--stop", m.info().vocabulary)) how.stop.push_back(id);
   if (how.stop.empty() && !o.has("no-stop")) how.stop = ends.stop;
+  return how;
+}
 
+batch batch_of(std::vector<prompt_text> const& prompts, model_info const& info) {
   batch start;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    if (m->info().longest != 0 && prompts[i].ids.size() > m->info().longest)
+    if (info.longest != 0 && prompts[i].ids.size() > info.longest)
       throw usage_error("prompt " + std::to_string(i) + " has " + format_count(prompts[i].ids.size()) + " tokens, and " +
-                        m->info().architecture + " reads at most " + format_count(m->info().longest) + "; shorten it");
+                        info.architecture + " reads at most " + format_count(info.longest) + "; shorten it");
     start.tokens.push_back(prompts[i].ids);
     if (!prompts[i].decoder_ids.empty()) start.decoder_tokens.push_back(prompts[i].decoder_ids);
   }
-  prove_threads(default_threads());
-  m->load();
-  if (auto const* files = dynamic_cast<pretrained const*>(m.get()))
-    for (auto const& text : files->remarks()) std::cerr << "warning: " << printable(text) << '\n';
+  return start;
+}
 
-  // One text grows on the screen; several are printed one after another when all are done.
-  bool const streams = prompts.size() == 1 && !o.has("json");
-  bool const two_stacks = !start.decoder_tokens.empty();
-  std::vector<std::int32_t> const shown = two_stacks ? std::vector<std::int32_t>{} : prompts[0].ids;
-  // A prompt is shown as it was given: its tokens may not hold all of it.
-  auto const beginning = [&](std::size_t i) {
-    if (two_stacks) return std::string();
-    return printable_lines(prompts[i].text.empty() ? text_of(*m, prompts[i].ids) : prompts[i].text);
-  };
-  if (streams) std::cout << beginning(0) << std::flush;
-  growing_text text(*m, shown);
-  kept_activations kept;
-  auto const out = generate(*m, start, how, request, [&](generation_step const& step) {
+/// Prompts and what the model made of them.
+struct generation {
+  model const& m;
+  std::vector<prompt_text> prompts;
+  sampling how;
+  batch start;
+  ragged<std::int32_t> fresh = {};  ///< new tokens of each prompt
+  kept_activations kept = {};
+
+  bool two_stacks() const { return !start.decoder_tokens.empty(); }
+  /// The tokens that new ones follow.
+  ragged<std::int32_t> const& read() const { return two_stacks() ? start.decoder_tokens : start.tokens; }
+  /// Tokens whose text stands before that of new ones.
+  std::vector<std::int32_t> shown(std::size_t i) const { return two_stacks() ? std::vector<std::int32_t>{} : prompts[i].ids; }
+  /// A prompt is shown as it was given: its tokens may not hold all of it.
+  std::string beginning(std::size_t i) const {
+    if (two_stacks()) return {};
+    return printable_lines(prompts[i].text.empty() ? text_of(m, prompts[i].ids) : prompts[i].text);
+  }
+};
+
+/// `streams`: the text of the one prompt grows on the screen.
+void run(generation& g, run_request const& request, bool streams) {
+  if (streams) std::cout << g.beginning(0) << std::flush;
+  growing_text text(g.m, g.shown(0));
+  g.fresh = generate(g.m, g.start, g.how, request, [&](generation_step const& step) {
     if (streams) text.add(step.tokens[0]);
-    kept.add(step, wanted);
+    g.kept.add(step, request.capture);
     return true;
   });
   if (streams) text.end();
+}
 
-  auto all = json_value::array();
-  for (std::size_t i = 0; i < prompts.size(); ++i) {
-    auto const fresh = out[i];
-    bool const stopped = !fresh.empty() && std::find(how.stop.begin(), how.stop.end(), fresh.back()) != how.stop.end();
-    if (o.has("json")) {
-      auto ids = json_value::array(), added = json_value::array();
-      for (auto const id : prompts[i].ids) ids.push_back(id);
-      for (auto const id : fresh) added.push_back(id);
-      all.push_back(json_value::object(
-          {{"prompt", as_text(prompts[i].text)},
-           {"ids", std::move(ids)},
-           {"new_ids", std::move(added)},
-           {"text", as_text(text_after(*m, two_stacks ? std::span<std::int32_t const>() : prompts[i].ids, fresh))},
-           {"ended", stopped                             ? "stop token"
-                     : fresh.size() < how.max_new_tokens ? "positions"
-                                                         : "length"}}));
-    } else if (!streams) {
-      growing_text rest(*m, two_stacks ? std::vector<std::int32_t>{} : prompts[i].ids);
-      std::cout << "[" << i << "] " << beginning(i);
-      for (auto const id : fresh) rest.add(id);
-      rest.end();
-    }
+void print_texts(generation const& g) {
+  for (std::size_t i = 0; i < g.prompts.size(); ++i) {
+    growing_text rest(g.m, g.shown(i));
+    std::cout << "[" << i << "] " << g.beginning(i);
+    for (auto const id : g.fresh[i]) rest.add(id);
+    rest.end();
   }
-  if (o.has("json")) std::cout << printable_json(all, 2) << '\n';
-  if (!to) return 0;
+}
 
-  results r;
+void print_json(generation const& g) {
+  auto all = json_value::array();
+  for (std::size_t i = 0; i < g.prompts.size(); ++i) {
+    auto const fresh = g.fresh[i];
+    bool const stopped = !fresh.empty() && std::find(g.how.stop.begin(), g.how.stop.end(), fresh.back()) != g.how.stop.end();
+    auto ids = json_value::array(), added = json_value::array();
+    for (auto const id : g.prompts[i].ids) ids.push_back(id);
+    for (auto const id : fresh) added.push_back(id);
+    all.push_back(json_value::object({{"prompt", as_text(g.prompts[i].text)},
+                                      {"ids", std::move(ids)},
+                                      {"new_ids", std::move(added)},
+                                      {"text", as_text(text_after(g.m, g.shown(i), fresh))},
+                                      {"ended", stopped                               ? "stop token"
+                                                : fresh.size() < g.how.max_new_tokens ? "positions"
+                                                                                      : "length"}}));
+  }
+  std::cout << printable_json(all, 2) << '\n';
+}
+
+results results_of(generation const& g) {
+  auto const& read = g.read();
+  std::size_t const items = g.prompts.size();
   std::size_t longest = 0;
-  auto const& read = two_stacks ? start.decoder_tokens : start.tokens;
-  for (std::size_t i = 0; i < prompts.size(); ++i) longest = std::max(longest, read[i].size() + out[i].size());
-  tensor ids(dtype::i32, {{"item", prompts.size()}, {"token", longest}}), lengths(dtype::i32, {{"item", prompts.size()}}),
-      given(dtype::i32, {{"item", prompts.size()}});
+  for (std::size_t i = 0; i < items; ++i) longest = std::max(longest, read[i].size() + g.fresh[i].size());
+  tensor ids(dtype::i32, {{"item", items}, {"token", longest}}), lengths(dtype::i32, {{"item", items}}),
+      given(dtype::i32, {{"item", items}});
   std::vector<std::string> texts;
-  for (std::size_t i = 0; i < prompts.size(); ++i) {
+  for (std::size_t i = 0; i < items; ++i) {
     std::vector<std::int32_t> whole(read[i].begin(), read[i].end());
-    whole.insert(whole.end(), out[i].begin(), out[i].end());
+    whole.insert(whole.end(), g.fresh[i].begin(), g.fresh[i].end());
     given.view<std::int32_t>()(i) = static_cast<std::int32_t>(read[i].size());
     lengths.view<std::int32_t>()(i) = static_cast<std::int32_t>(whole.size());
     for (std::size_t k = 0; k < longest; ++k) {
       ids.view<std::int32_t>()(i, k) = k < whole.size() ? whole[k] : -1;
-      texts.push_back(k < whole.size() ? as_text(m->token_text(whole[k])) : "");
+      texts.push_back(k < whole.size() ? as_text(g.m.token_text(whole[k])) : "");
     }
   }
+  results r;
   r.add("token_id", ids).about("tokens of the prompt and those drawn after it; -1 beyond an item's end");
-  r.add("token_text", std::move(texts), {{"item", prompts.size()}, {"token", longest}}).about("their texts");
+  r.add("token_text", std::move(texts), {{"item", items}, {"token", longest}}).about("their texts");
   r.add("length", lengths).about("tokens of an item, those of its prompt among them").units("tokens");
   r.add("prompt_length", given).about("tokens of its prompt").units("tokens");
   // The last token drawn is never read, so hooks have one position fewer than there are tokens.
-  kept.write(m->info(), r);
+  g.kept.write(g.m.info(), r);
+  return r;
+}
 
-  plugin const& which = *plugins.find(o.required("PLUGIN"));
-  auto const parameters = json_value::object({{"max_new_tokens", how.max_new_tokens},
-                                              {"temperature", how.temperature},
-                                              {"top_k", how.top_k},
-                                              {"top_p", how.top_p},
-                                              {"seed", std::to_string(how.seed)}});
+using moment = std::chrono::steady_clock::time_point;
+
+void write_results(generation const& g, plugin const& of, output_place const& to, std::string const& began, moment started) {
+  results const r = results_of(g);
+  auto const parameters = json_value::object({{"max_new_tokens", g.how.max_new_tokens},
+                                              {"temperature", g.how.temperature},
+                                              {"top_k", g.how.top_k},
+                                              {"top_p", g.how.top_p},
+                                              {"seed", std::to_string(g.how.seed)}});
   double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  node_record const node{"generation",
-                         std::string(which.id()),
-                         "model",
-                         std::string(which.version()),
-                         std::string(which.build_id()),
-                         to_json(parameters),
-                         "",
-                         seconds};
-  result_writer file(to->path, "Generation by " + std::string(which.id()), how.seed);
+  node_record const node{
+      "generation", std::string(of.id()), "model", std::string(of.version()), std::string(of.build_id()), to_json(parameters), "",
+      seconds};
+  result_writer file(to.path, "Generation by " + std::string(of.id()), g.how.seed);
   run_record run;
   for (auto const& gap : file.write(node, r))
     if (gap.missing.empty()) {
@@ -416,7 +412,55 @@ int generate_verb(words const& arguments) {
   run.started = began, run.ended = utc_now();
   run.peak_memory = peak_memory_bytes();
   file.commit(run, {node});
-  std::cout << printable(to->given) << ": " << file.datasets() << " datasets, " << format_size(file.bytes()) << "\n";
+  std::cout << printable(to.given) << ": " << file.datasets() << " datasets, " << format_size(file.bytes()) << "\n";
+}
+
+}  // namespace
+
+int generate_verb(words const& arguments) {
+  verb_options o(
+      "generate PLUGIN --path DIR --prompt TEXT [OPTIONS]",
+      "Continues a prompt with a model, token by token, and prints the text as it grows. Several prompts run side by\n"
+      "side. --capture saves activations at hooks to a file.",
+      {"wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The lighthouse'",
+       "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'Once' --temperature 0.8 --top-p 0.95 --seed 3",
+       "echo 'translate English to German: good' | wayfarer generate t5 --path ~/models/t5-small --prompt -",
+       "wayfarer generate gpt2 --path ~/models/gpt2 --ids 464,1334 --json",
+       "wayfarer generate gpt2 --path ~/models/gpt2 --prompt 'The' --capture 'blocks.*.hook_resid_post' --out walk.h5"});
+  add_options(o);
+  if (!o.parse(arguments)) return 0;
+  if (o.has("capture") != o.has("out")) throw usage_error("--capture and --out belong together: give both, or neither");
+
+  if (o.has("out")) {
+    outlive_readers();
+    say_when_ended("; " + o.get<std::string>("out") + " is not written, and nothing is kept");
+  }
+  auto const started = std::chrono::steady_clock::now();
+  std::string const began = utc_now();
+  registry plugins = open_registry(o);
+  auto const to = place_of_results(o);
+  std::unique_ptr<model> const m = open_model(o, plugins);
+  run_request request;
+  if (o.has("capture")) request.capture = m->info().hooks_for(o.all("capture"));
+  refuse_forced_tokens(*m);
+  generation_tokens const ends = generation_tokens_of(*m);
+  auto prompts = read_prompts(o, *m, ends);
+  auto how = read_sampling(o, *m, ends);
+  auto start = batch_of(prompts, m->info());
+  generation g{*m, std::move(prompts), std::move(how), std::move(start)};
+
+  prove_threads(default_threads());
+  m->load();
+  if (auto const* files = dynamic_cast<pretrained const*>(m.get()))
+    for (auto const& text : files->remarks()) std::cerr << "warning: " << printable(text) << '\n';
+  // One text grows on the screen; several are printed one after another when all are done.
+  bool const streams = g.prompts.size() == 1 && !o.has("json");
+  run(g, request, streams);
+  if (o.has("json"))
+    print_json(g);
+  else if (!streams)
+    print_texts(g);
+  if (to) write_results(g, *plugins.find(o.required("PLUGIN")), *to, began, started);
   return 0;
 }
 

@@ -103,56 +103,54 @@ std::string types_in(std::vector<weight_facts> const& all) {
   return out;
 }
 
-int show_info(model const& m, bool json, bool values) {
-  model_info const& i = m.info();
-  auto const weights = read_weights(m, values);
-  auto const* const files = dynamic_cast<pretrained const*>(&m);
-  auto const remarks = files ? files->remarks() : std::vector<std::string>();
-  tokenizer const* const t = m.text_tokenizer();
-  std::vector<std::string> missing;
-  std::vector<std::vector<std::string>> bad;
-  for (auto const& w : weights) {
-    if (w.missing) missing.push_back(w.name);
-    if (w.nan + w.infinite > 0) bad.push_back({w.name, std::to_string(w.nan), std::to_string(w.infinite)});
-  }
-  if (json) {
-    auto gone = json_value::array(), spoiled = json_value::array();
-    for (auto const& name : missing) gone.push_back(name);
-    for (auto const& w : weights)
-      if (w.nan + w.infinite > 0)
-        spoiled.push_back(json_value::object({{"name", w.name}, {"nan", w.nan}, {"infinite", w.infinite}}));
-    auto all = json_value::object({{"architecture", i.architecture},
-                                   {"family", name_of(i.family)},
-                                   {"layers", i.layers},
-                                   {"decoder_layers", i.decoder_layers},
-                                   {"heads", i.heads},
-                                   {"d_model", i.d_model},
-                                   {"d_head", i.d_head},
-                                   {"d_mlp", i.d_mlp},
-                                   {"vocabulary", i.vocabulary},
-                                   {"longest", i.longest},
-                                   {"norm", name_of(i.norm)},
-                                   {"norm_epsilon", i.norm_epsilon},
-                                   {"attention_scale", i.attention_scale},
-                                   {"hooks", i.hooks.size()},
-                                   {"weights", weights.size()},
-                                   {"parameters", parameters_in(weights)},
-                                   {"dtype", types_in(weights)},
-                                   {"missing", std::move(gone)}});
-    if (!i.attention_scales.empty()) {
-      auto scales = json_value::array();
-      for (double const s : i.attention_scales) scales.push_back(s);
-      all.set("attention_scales", std::move(scales));
-    }
-    auto told = json_value::array();
-    for (auto const& text : remarks) told.push_back(text);
-    all.set("warnings", std::move(told));
-    all.set("tokenizer", t ? json_value(t->kind()) : json_value());
-    if (values) all.set("not_finite", std::move(spoiled));
-    std::cout << printable_json(all, 2) << '\n';
-    return 0;
-  }
-  std::vector<std::vector<std::string>> rows{
+/// What `model info` prints.
+struct model_facts {
+  model_info const& info;
+  std::vector<weight_facts> weights;
+  std::vector<std::string> remarks;
+  tokenizer const* words;  ///< null if there is none
+  bool values;             ///< whether every weight was read
+};
+
+json_value json_of(model_facts const& f) {
+  model_info const& i = f.info;
+  auto gone = json_value::array(), spoiled = json_value::array(), scales = json_value::array(), said = json_value::array();
+  for (auto const& w : f.weights)
+    if (w.missing) gone.push_back(w.name);
+  for (auto const& w : f.weights)
+    if (w.nan + w.infinite > 0)
+      spoiled.push_back(json_value::object({{"name", w.name}, {"nan", w.nan}, {"infinite", w.infinite}}));
+  for (double const s : i.attention_scales) scales.push_back(s);
+  for (auto const& text : f.remarks) said.push_back(text);
+  auto all = json_value::object({{"architecture", i.architecture},
+                                 {"family", name_of(i.family)},
+                                 {"layers", i.layers},
+                                 {"decoder_layers", i.decoder_layers},
+                                 {"heads", i.heads},
+                                 {"d_model", i.d_model},
+                                 {"d_head", i.d_head},
+                                 {"d_mlp", i.d_mlp},
+                                 {"vocabulary", i.vocabulary},
+                                 {"longest", i.longest},
+                                 {"norm", name_of(i.norm)},
+                                 {"norm_epsilon", i.norm_epsilon},
+                                 {"attention_scale", i.attention_scale},
+                                 {"hooks", i.hooks.size()},
+                                 {"weights", f.weights.size()},
+                                 {"parameters", parameters_in(f.weights)},
+                                 {"dtype", types_in(f.weights)},
+                                 {"missing", std::move(gone)}});
+  if (!i.attention_scales.empty()) all.set("attention_scales", std::move(scales));
+  all.set("warnings", std::move(said));
+  all.set("tokenizer", f.words ? json_value(f.words->kind()) : json_value());
+  if (f.values) all.set("not_finite", std::move(spoiled));
+  return all;
+}
+
+std::vector<std::vector<std::string>> rows_of(model_facts const& f) {
+  model_info const& i = f.info;
+  auto const read = std::count_if(f.weights.begin(), f.weights.end(), [](weight_facts const& w) { return !w.missing; });
+  return {
       {"architecture", i.architecture + ", " + std::string(name_of(i.family))},
       {"layers", std::to_string(i.layers) + (i.decoder_layers ? " + " + std::to_string(i.decoder_layers) : "")},
       {"heads", std::to_string(i.heads) + " of " + std::to_string(i.d_head)},
@@ -166,17 +164,37 @@ int show_info(model const& m, bool json, bool values) {
                                                                   : " of layer 0 to " + format_number(i.attention_scales.back()) +
                                                                         " of layer " + std::to_string(i.layers - 1))},
       {"hooks", format_count(i.hooks.size())},
-      {"parameters", format_count(parameters_in(weights)) + " in " + format_count(weights.size() - missing.size()) +
-                         " weights, " + types_in(weights)},
-      {"tokenizer", t ? std::string(t->kind()) + ", " + format_count(t->vocabulary()) + " tokens" : "none"}};
-  std::cout << format_table({}, rows);
-  for (auto const& text : remarks) std::cout << "\nwarning: " << printable(text) << '\n';
+      {"parameters", format_count(parameters_in(f.weights)) + " in " + format_count(static_cast<std::size_t>(read)) +
+                         " weights, " + types_in(f.weights)},
+      {"tokenizer", f.words ? std::string(f.words->kind()) + ", " + format_count(f.words->vocabulary()) + " tokens" : "none"}};
+}
+
+void print_page(model_facts const& f) {
+  std::cout << format_table({}, rows_of(f));
+  for (auto const& text : f.remarks) std::cout << "\nwarning: " << printable(text) << '\n';
+  std::vector<std::string> missing;
+  std::vector<std::vector<std::string>> bad;
+  for (auto const& w : f.weights) {
+    if (w.missing) missing.push_back(w.name);
+    if (w.nan + w.infinite > 0) bad.push_back({w.name, std::to_string(w.nan), std::to_string(w.infinite)});
+  }
   if (!missing.empty()) {
     std::cout << "\nmissing from the checkpoint, so a forward pass is not possible:\n";
     for (auto const& name : missing) std::cout << "  " << printable(name) << '\n';
   }
   if (!bad.empty()) std::cout << "\nweights that are not all finite:\n" << format_table({"weight", "NaN", "infinite"}, bad);
-  if (values && bad.empty()) std::cout << "\nall weights are finite\n";
+  if (f.values && bad.empty()) std::cout << "\nall weights are finite\n";
+}
+
+int show_info(model const& m, bool json, bool values) {
+  auto weights = read_weights(m, values);
+  auto const* const files = dynamic_cast<pretrained const*>(&m);
+  model_facts const f{m.info(), std::move(weights), files ? files->remarks() : std::vector<std::string>(), m.text_tokenizer(),
+                      values};
+  if (json)
+    std::cout << printable_json(json_of(f), 2) << '\n';
+  else
+    print_page(f);
   return 0;
 }
 

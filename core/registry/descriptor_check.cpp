@@ -204,20 +204,15 @@ class checker {
     for (auto const& c : known)
       if (c.empty() || std::count(known.begin(), known.end(), c) > 1)
         broken(what + " has an empty or repeated choice: " + in_quotes(choices), "correct one_of");
-    if (p.required == 1) return;
+    if (p.required != 1) check_default(p, what, given, known);
+  }
 
+  void check_default(param_descriptor const& p, std::string const& what, std::string_view given,
+                     std::vector<std::string_view> const& known) const {
     auto const check_choice = [&](std::string_view word) {
       if (!known.empty() && std::find(known.begin(), known.end(), word) == known.end())
-        broken("the default " + in_quotes(word) + " of " + what + " is none of its choices, " + in_quotes(choices),
+        broken("the default " + in_quotes(word) + " of " + what + " is none of its choices, " + in_quotes(p.choices),
                "add it to one_of or change it");
-    };
-    auto const check_number = [&](double v, bool integer) {
-      // Integers are held in a double: beyond 2^53 they would change silently.
-      if (!std::isfinite(v) || (integer && (v != std::trunc(v) || std::abs(v) > 0x1p53)))
-        broken("the default " + number(v) + " of " + what + " is not " + (integer ? "an integer" : "a number"), "change it");
-      if (v < p.minimum || v > p.maximum)
-        broken("the default " + number(v) + " of " + what + " is outside " + number(p.minimum) + " to " + number(p.maximum),
-               "change one of them");
     };
     switch (p.type) {
       case param_type::boolean:
@@ -225,9 +220,9 @@ class checker {
           broken("the default " + number(p.default_number) + " of " + what + " is neither true nor false");
         return;
       case param_type::integer:
-        return check_number(p.default_number, true);
+        return check_number(p, what, p.default_number, true);
       case param_type::real:
-        return check_number(p.default_number, false);
+        return check_number(p, what, p.default_number, false);
       case param_type::path:
         return;
       case param_type::text:
@@ -244,10 +239,20 @@ class checker {
           auto const [end, error] = std::from_chars(part.data(), part.data() + part.size(), v);
           if (error != std::errc() || end != part.data() + part.size())
             broken("the default of " + what + " has " + in_quotes(part) + " among its numbers", "separate numbers by spaces");
-          check_number(v, p.type == param_type::integer_list);
+          check_number(p, what, v, p.type == param_type::integer_list);
         }
         return;
     }
+  }
+
+  /// Of a default.
+  void check_number(param_descriptor const& p, std::string const& what, double v, bool integer) const {
+    // Integers are held in a double: beyond 2^53 they would change silently.
+    if (!std::isfinite(v) || (integer && (v != std::trunc(v) || std::abs(v) > 0x1p53)))
+      broken("the default " + number(v) + " of " + what + " is not " + (integer ? "an integer" : "a number"), "change it");
+    if (v < p.minimum || v > p.maximum)
+      broken("the default " + number(v) + " of " + what + " is outside " + number(p.minimum) + " to " + number(p.maximum),
+             "change one of them");
   }
 
   void check_fact(char const* fact, param_descriptor const& p) {

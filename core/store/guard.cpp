@@ -97,16 +97,8 @@ int live(int to, std::uint64_t bytes, std::function<int()> const& body) noexcept
   return code;
 }
 
-}  // namespace
-
-int read_in_child(std::vector<std::filesystem::path> const& files, std::function<int()> const& body) {
-  std::string names;
-  std::uint64_t bytes = 0;
-  for (auto const& f : files) {
-    names += (names.empty() ? "" : " or ") + f.string();
-    std::error_code missing;
-    if (auto const size = std::filesystem::file_size(f, missing); !missing) bytes += size;
-  }
+/// Starts the child. Returns it and the reading end of a pipe for what it reports.
+std::pair<pid_t, int> start_child(std::string const& names, std::uint64_t bytes, std::function<int()> const& body) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0)
     throw resource_error("can't make a pipe for reading " + names + ": " + std::generic_category().message(errno));
@@ -123,16 +115,35 @@ int read_in_child(std::vector<std::filesystem::path> const& files, std::function
     ::_exit(live(ends[1], bytes, body));
   }
   ::close(ends[1]);
+  return {child, ends[0]};
+}
+
+std::string read_to_end(int from) {
   std::string message;
   std::array<char, 4096> piece;
   for (;;) {
-    ssize_t const n = ::read(ends[0], piece.data(), piece.size());
+    ssize_t const n = ::read(from, piece.data(), piece.size());
     if (n > 0)
       message.append(piece.data(), static_cast<std::size_t>(n));
     else if (n == 0 || errno != EINTR)
       break;
   }
-  ::close(ends[0]);
+  ::close(from);
+  return message;
+}
+
+}  // namespace
+
+int read_in_child(std::vector<std::filesystem::path> const& files, std::function<int()> const& body) {
+  std::string names;
+  std::uint64_t bytes = 0;
+  for (auto const& f : files) {
+    names += (names.empty() ? "" : " or ") + f.string();
+    std::error_code missing;
+    if (auto const size = std::filesystem::file_size(f, missing); !missing) bytes += size;
+  }
+  auto const [child, messages] = start_child(names, bytes, body);
+  std::string const message = read_to_end(messages);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
