@@ -27,11 +27,14 @@ using testing::HasSubstr;
 using testing::Not;
 
 std::string const runs = WAYFARER_SOURCE_DIR "/runs/";
+// Its context is shorter than some items.
+std::string const tiny = "gpt2.path=" + runs + "data/tiny-gpt2";
 
 struct hellaswag_cli : scratch {
   std::string out(std::string const& name) const { return (folder / name).string(); }
   std::vector<std::string> baseline(std::string const& result, std::vector<std::string> const& settings = {}) const {
     std::vector<std::string> words{"run", runs + "hellaswag-baseline.yaml", "--out", out(result), "--quiet", "--threads", "2"};
+    words.insert(words.end(), {"--set", tiny, "--set", "loss.items=0:10"});
     for (auto const& s : settings) words.insert(words.end(), {"--set", s});
     return words;
   }
@@ -125,8 +128,8 @@ TEST_F(hellaswag_cli, says_what_is_wrong_before_anything_runs) {
 }
 
 TEST_F(hellaswag_cli, counts_contexts_that_it_cuts) {
-  auto const r = run_wayfarer(
-      {"run", runs + "hellaswag-baseline.yaml", "--out", out("r.h5"), "--set", "baseline.items=0:20", "--threads", "2"});
+  auto const r = run_wayfarer({"run", runs + "hellaswag-baseline.yaml", "--out", out("r.h5"), "--set", "baseline.items=0:20",
+                               "--set", tiny, "--threads", "2"});
   ASSERT_EQ(r.code, 0) << r.out;
   EXPECT_THAT(r.out, HasSubstr("20 contexts cut"));
   EXPECT_EQ(wayfarer::host::result_reader(out("r.h5")).read("baseline", "contexts_cut").scalar(), 20);
