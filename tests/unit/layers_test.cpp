@@ -99,6 +99,48 @@ TEST(layers, a_row_of_a_product_has_the_same_bytes_whatever_rows_are_with_it) {
     }
 }
 
+TEST(layers, few_rows_have_the_bytes_of_many_with_weights_of_every_type) {
+  // Few rows read the weights where they lie, many pack them first.
+  std::size_t const in = 900, out = 203;
+  for (auto const type : {dtype::f32, dtype::f64, dtype::f16, dtype::bf16})
+    for (bool const in_first : {true, false}) {
+      auto const w = random_tensor(in_first ? dims{{"in", in}, {"out", out}} : dims{{"out", out}, {"in", in}}, 3, 1.0 / 30, type);
+      auto const x = random_rows({97}, in, 4);
+      auto const all = linear(x, {w, {}, in_first});
+      for (std::size_t const r : {0, 96})
+        for (std::size_t c = 0; c < out; ++c) {
+          double sum = 0;
+          for (std::size_t k = 0; k < in; ++k) sum += at(x, r, k) * (in_first ? w.get({k, c}) : w.get({c, k}));
+          ASSERT_NEAR(at(all, r, c), sum, slack(dtype::f32, 1) * (1 + std::abs(sum)));
+        }
+      for (std::size_t const n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 24}) {
+        auto const some = linear(rows_from(x.item(0, {{"d", in}}).slice(0, 40, 40 + n).clone(), packed({n}), in, dtype::f32, "x"),
+                                 {w, {}, in_first});
+        for (std::size_t r = 0; r < n; ++r)
+          for (std::size_t c = 0; c < out; ++c) ASSERT_EQ(at(some, r, c), at(all, 40 + r, c)) << n << " " << r << " " << c;
+      }
+    }
+}
+
+TEST(layers, sixteen_bit_numbers_are_widened_exactly) {
+  for (auto const type : {dtype::f16, dtype::bf16}) {
+    std::vector<std::uint16_t> bits(1 << 16);
+    std::iota(bits.begin(), bits.end(), std::uint16_t{0});
+    auto const keep = std::make_shared<std::vector<std::uint16_t> const>(bits);
+    auto const table = tensor::look(type, keep->data(), {{"token", 1}, {"d", bits.size()}}, keep);
+    ragged<std::int32_t> tokens;
+    tokens.push_back(std::vector<std::int32_t>{0});
+    auto const x = embed(tokens, row_packing::of(tokens), table, dtype::f32);
+    for (std::size_t i = 0; i < bits.size(); ++i) {
+      double const expected = table.get({0, i});
+      if (std::isnan(expected))
+        ASSERT_TRUE(std::isnan(at(x, 0, i))) << i;
+      else
+        ASSERT_EQ(at(x, 0, i), expected) << i;
+    }
+  }
+}
+
 TEST(layers, weights_of_part_of_a_matrix_are_read_where_they_lie) {
   auto const w = random_tensor({{"in", 40}, {"out", 90}}, 1);
   auto const x = random_rows({9}, 40, 2);

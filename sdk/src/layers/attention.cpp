@@ -244,7 +244,7 @@ struct attention_job {
           for (std::size_t j = block / P; j * P < seen; ++j)
             for (std::size_t b = 0; b < dh; b += block_k)
               k.product(s + j * P, ld_s, query + b, q.width(), keys + (j * dh + b) * P, q1 - q0, std::min(P, seen - j * P),
-                        std::min(block_k, dh - b), b > 0);
+                        std::min(block_k, dh - b), b > 0, {});
         scores_to_pattern(s, ld_s, item, head, q0, q1, block, seen);
       }
       if (!pass.values) continue;
@@ -252,7 +252,7 @@ struct attention_job {
       for (std::size_t c = 0; c < value_panels; ++c)
         for (std::size_t b = block; b < seen; b += block_k)
           k.product(out + c * P, q.width(), s + b, ld_s, values + (c * reach + b) * P, q1 - q0, std::min(P, dh - c * P),
-                    std::min(block_k, seen - b), b > block);
+                    std::min(block_k, seen - b), b > block, {});
     }
   }
 

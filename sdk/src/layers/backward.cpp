@@ -69,7 +69,7 @@ void add_transposed_product(T* c, T const* a, std::size_t m, T const* b, std::si
       for (std::size_t n0 = first; n0 < last; n0 += P) {
         std::size_t const columns = std::min(P, n - n0);
         k.pack(packed, plain(b, n, true), k0, depth, n0, columns);
-        k.product(c + m0 * n + n0, n, turned, block_k, packed, height, columns, depth, true);
+        k.product(c + m0 * n + n0, n, turned, block_k, packed, height, columns, depth, true, {});
       }
     }
   });

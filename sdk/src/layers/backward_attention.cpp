@@ -41,7 +41,7 @@ struct attention_gradient {
     for (std::size_t j = 0; j * P < n; ++j)
       for (std::size_t b = 0; b < k; b += block_k)
         kernel.product(c + j * P, ld_c, a + b, ld_a, packed + (j * depth + b) * P, m, std::min(P, n - j * P),
-                       std::min(block_k, k - b), add || b > 0);
+                       std::min(block_k, k - b), add || b > 0, {});
   }
 
   void head(std::size_t item, std::size_t h) const {

@@ -25,6 +25,35 @@ struct matrix {
   bool in_first;
 };
 
+inline constexpr size cache_line = 64;
+/// The prefetch hint of the second-level cache: what is fetched for later would push out what is in use from the first.
+inline constexpr int second_cache = 2;
+
+/// Weights that will be packed next, fetched into the cache while products are made: rows of cache lines.
+struct ahead {
+  char const* at = nullptr;
+  size rows = 0, lines = 0;  ///< rows that are left, and cache lines of one
+  std::ptrdiff_t skip = 0;   ///< bytes from the end of one row's lines to the next row
+  size left = 0;             ///< lines of this row
+
+  /// The part [k0, k0 + k) x [n0, n0 + n) of w, whose numbers have so many bytes.
+  static ahead of(matrix const& w, size bytes, size k0, size k, size n0, size n) {
+    size const lines = ((w.in_first ? n : k) * bytes + cache_line - 1) / cache_line;
+    char const* const at = static_cast<char const*>(w.data) + (w.in_first ? k0 * w.ld + n0 : n0 * w.ld + k0) * bytes;
+    return {at, w.in_first ? k : n, lines,
+            static_cast<std::ptrdiff_t>(w.ld * bytes) - static_cast<std::ptrdiff_t>(lines * cache_line), lines};
+  }
+  void one() {
+    if (rows == 0) return;
+    __builtin_prefetch(at, 0, second_cache);
+    at += cache_line;
+    if (--left == 0) at += skip, left = lines, --rows;
+  }
+  /// Whether the tiles of the m rows that are left, one line in each of k steps, are needed to fetch all: not earlier, or it
+  /// would be gone when it is wanted.
+  bool soon(size m, size tile_rows, size k) const { return m / tile_rows * k <= rows * lines + 2 * k; }
+};
+
 enum class act : std::uint8_t { relu, gelu_tanh, gelu_erf, silu, tanh, identity, gelu_quick, relu_squared };
 
 /// One step of AdamW: m and v are the moments, g is scaled before it counts.
@@ -44,10 +73,13 @@ struct kernel_table {
   size row_tile;  ///< rows that are computed together
   /// packed[k][panel] = w[k0 + ., n0 + .] for k x n of them, the columns after n filled with zeros.
   void (*pack)(T* packed, matrix const& w, size k0, size k, size n0, size n);
-  /// c [m, ld_c] = (or +=) a [m, ld_a] packed; k <= block_k terms, n <= panel columns.
-  void (*product)(T* c, size ld_c, T const* a, size ld_a, T const* packed, size m, size n, size k, bool add);
+  /// c [m, ld_c] = (or +=) a [m, ld_a] packed; k <= block_k terms, n <= panel columns. Fetches `next` meanwhile.
+  void (*product)(T* c, size ld_c, T const* a, size ld_a, T const* packed, size m, size n, size k, bool add, ahead const& next);
   /// One row: c[n] = a[k] w[k0 + ., n0 + .], or continues the chain that c holds.
   void (*row_product)(T* c, T const* a, matrix const& w, size k0, size k, size n0, size n, bool go_on);
+  /// c [m, ld_c] = a [m, ld_a] w[., n0 + .] over all k terms, for few rows: weights are read once, as they lie.
+  /// sums: m (n + 16) numbers.
+  void (*few_rows)(T* c, size ld_c, T const* a, size ld_a, matrix const& w, size m, size k, size n0, size n, T* sums);
   void (*convert)(T* out, void const* from, number type, size n);
   void (*add)(T* out, T const* a, T const* b, size n);
   void (*scale)(T* x, T by, size n);
@@ -99,7 +131,7 @@ struct bf16_kernels {
   void (*pack)(std::uint16_t* packed, matrix const& w, size k0, size k, size n0, size n);
   /// a: [m, ld_a], bfloat16, readable to an even k.
   void (*product)(float* c, size ld_c, std::uint16_t const* a, size ld_a, std::uint16_t const* packed, size m, size n, size k,
-                  bool add);
+                  bool add, ahead const& next);
   void (*convert)(std::uint16_t* out, float const* from, size n);
 };
 

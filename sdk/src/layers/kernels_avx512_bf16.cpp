@@ -102,13 +102,15 @@ void pack(u16* packed, matrix const& w, size k0, size k, size n0, size n) {
 }
 
 template <int Rows>
-void tile(float* c, size ld_c, u16 const* a, size ld_a, u16 const* packed, size n, size k, bool add) {
+void tile(float* c, size ld_c, u16 const* a, size ld_a, u16 const* packed, size n, size k, bool add, ahead& next) {
   __m512 acc[Rows][C];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
     for (int j = 0; j < C; ++j) acc[r][j] = _mm512_setzero_ps();
+  ahead fetch = next;
   for (size i = 0; i < k; i += 2, packed += 2 * P) {
+    fetch.one();
     __m512bh b[C];
 #pragma GCC unroll 8
     for (int j = 0; j < C; ++j) b[j] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(packed + 2 * L * static_cast<size>(j)));
@@ -121,6 +123,7 @@ void tile(float* c, size ld_c, u16 const* a, size ld_a, u16 const* packed, size 
       for (int j = 0; j < C; ++j) acc[r][j] = _mm512_dpbf16_ps(acc[r][j], x, b[j]);
     }
   }
+  next = fetch;
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
@@ -135,10 +138,13 @@ void tile(float* c, size ld_c, u16 const* a, size ld_a, u16 const* packed, size 
     }
 }
 
-void product(float* c, size ld_c, u16 const* a, size ld_a, u16 const* packed, size m, size n, size k, bool add) {
+void product(float* c, size ld_c, u16 const* a, size ld_a, u16 const* packed, size m, size n, size k, bool add,
+             ahead const& weights) {
+  ahead next = weights, nothing{};
   size i = 0;
-  for (; i + R <= m; i += R) tile<R>(c + i * ld_c, ld_c, a + i * ld_a, ld_a, packed, n, k, add);
-  for (; i < m; ++i) tile<1>(c + i * ld_c, ld_c, a + i * ld_a, ld_a, packed, n, k, add);
+  for (; i + R <= m; i += R)
+    tile<R>(c + i * ld_c, ld_c, a + i * ld_a, ld_a, packed, n, k, add, next.soon(m - i, R, k / 2) ? next : nothing);
+  for (; i < m; ++i) tile<1>(c + i * ld_c, ld_c, a + i * ld_a, ld_a, packed, n, k, add, next);
 }
 
 void convert(u16* out, float const* from, size n) {

@@ -41,34 +41,32 @@ void finish(product_job<T> const& j, std::size_t row0, std::size_t rows, std::si
   }
 }
 
-/// One row alone: memory is the limit, so the weights are read once, as they lie.
+/// So few rows that memory is the limit: the weights are read once, as they lie.
 template <class T>
-void multiply_row(product_job<T> const& j) {
+constexpr std::size_t few = sizeof(T) == 4 ? 8 : 1;
+
+template <class T>
+void multiply_few(product_job<T> const& j) {
   auto const& k = kernels<T>();
-  std::size_t const blocks = (j.k + block_k - 1) / block_k;
-  std::size_t const wide = j.w.in_first ? 1024 : 128, chunks = (j.n + wide - 1) / wide;
-  if (!j.w.in_first) {
-    split(chunks, j.n * j.k, [&](std::size_t i) {
-      std::size_t const n0 = i * wide, n = std::min(wide, j.n - n0);
-      T partial[128];
-      for (std::size_t b = 0; b < blocks; ++b) {
-        std::size_t const k0 = b * block_k;
-        k.row_product(b ? partial : j.c + n0, j.a + k0, j.w, k0, std::min(block_k, j.k - k0), n0, n, false);
-        if (b) k.add(j.c + n0, j.c + n0, partial, n);
-      }
-      finish(j, 0, 1, n0, n);
-    });
-    return;
-  }
-  auto const sums = pooled_memory(blocks * j.n * sizeof(T));
-  T* const partial = static_cast<T*>(sums.get());
-  split(blocks * chunks, j.n * j.k, [&](std::size_t i) {
-    std::size_t const b = i / chunks, n0 = i % chunks * wide, n = std::min(wide, j.n - n0), k0 = b * block_k;
-    k.row_product(partial + b * j.n + n0, j.a + k0, j.w, k0, std::min(block_k, j.k - k0), n0, n, false);
+  // Enough pieces for all threads, of whole vectors, of which few_rows takes two at once; rows of weights that lie side by side
+  // are read in long stretches.
+  std::size_t const most = j.w.in_first ? 512 : 128, share = j.n / (4 * concurrency()) / 64 * 64;
+  std::size_t const wide = std::clamp<std::size_t>(share, 64, most), chunks = (j.n + wide - 1) / wide;
+  split(chunks, j.m * j.n * j.k, [&](std::size_t i) {
+    std::size_t const n0 = i * wide, n = std::min(wide, j.n - n0);
+    k.few_rows(j.c + n0, j.ld_c, j.a, j.ld_a, j.w, j.m, j.k, n0, n, scratch<T>(j.m * (n + 16), 0));
+    finish(j, 0, j.m, n0, n);
   });
-  std::copy(partial, partial + j.n, j.c);
-  for (std::size_t b = 1; b < blocks; ++b) k.add(j.c, j.c, partial + b * j.n, j.n);
-  finish(j, 0, 1, 0, j.n);
+}
+
+/// What one thread is likely to pack after this part of w.
+layer_kernels::ahead after(matrix const& w, std::size_t k0, std::size_t deep, std::size_t all_k, std::size_t n0,
+                           std::size_t width, std::size_t all_n) {
+  k0 += deep;
+  if (k0 >= all_k) k0 = 0, n0 += width;
+  if (n0 >= all_n) return {};
+  std::size_t const bytes = w.type == layer_kernels::number::f64 ? 8 : w.type == layer_kernels::number::f32 ? 4 : 2;
+  return layer_kernels::ahead::of(w, bytes, k0, std::min(deep, all_k - k0), n0, std::min(width, all_n - n0));
 }
 
 /// How many rows one piece takes: all, unless that leaves threads without work.
@@ -84,7 +82,7 @@ std::size_t rows_of_piece(std::size_t m, std::size_t panels, std::size_t tile) {
 template <class T>
 void multiply(product_job<T> const& j) {
   if (j.m == 0 || j.n == 0) return;
-  if (j.m == 1) return multiply_row(j);
+  if (j.m <= few<T>) return multiply_few(j);
   auto const& kernel = kernels<T>();
   std::size_t const width = kernel.panel, panels = (j.n + width - 1) / width;
   std::size_t const tall = rows_of_piece(j.m, panels, kernel.row_tile), pieces = (j.m + tall - 1) / tall;
@@ -95,7 +93,8 @@ void multiply(product_job<T> const& j) {
     for (std::size_t k0 = 0; k0 < j.k; k0 += block_k) {
       std::size_t const k = std::min(block_k, j.k - k0);
       kernel.pack(packed, j.w, k0, k, n0, n);
-      kernel.product(j.c + m0 * j.ld_c + n0, j.ld_c, j.a + m0 * j.ld_a + k0, j.ld_a, packed, m, n, k, k0 > 0);
+      kernel.product(j.c + m0 * j.ld_c + n0, j.ld_c, j.a + m0 * j.ld_a + k0, j.ld_a, packed, m, n, k, k0 > 0,
+                     after(j.w, k0, block_k, j.k, n0, width, j.n));
     }
     finish(j, m0, m, n0, n);
   });
@@ -126,7 +125,8 @@ void multiply_bf16(product_job<float> const& j) {
     for (std::size_t k0 = 0; k0 < j.k; k0 += deep) {
       std::size_t const k = std::min(deep, j.k - k0);
       kernel->pack(packed, j.w, k0, k, n0, n);
-      kernel->product(j.c + m0 * j.ld_c + n0, j.ld_c, a + m0 * ld + k0, ld, packed, m, n, k, k0 > 0);
+      kernel->product(j.c + m0 * j.ld_c + n0, j.ld_c, a + m0 * ld + k0, ld, packed, m, n, k, k0 > 0,
+                      after(j.w, k0, deep, j.k, n0, width, j.n));
     }
     finish(j, m0, m, n0, n);
   });

@@ -1,0 +1,1 @@
+wayfarer_benchmark(products LIBRARIES TBB::tbb)
