@@ -28,6 +28,8 @@ constexpr std::uint32_t most_entries = 256;
 constexpr std::size_t frozen_bytes = offsetof(plugin_descriptor, kind);
 /// What a descriptor of this major version has at least.
 constexpr std::size_t least_bytes = sizeof(plugin_descriptor);
+/// What it had before it named the types that the plugin was compiled with.
+constexpr std::size_t bytes_without_layouts = offsetof(plugin_descriptor, layouts) + sizeof(std::uint64_t);
 
 std::string sdk(std::uint32_t major, std::uint32_t minor) {
   return "SDK " + std::to_string(major) + "." + std::to_string(minor);
@@ -124,6 +126,9 @@ class checker {
              ", and the major versions must be equal; rebuild it against this host's SDK "
              "or use a host with SDK " +
              std::to_string(d.sdk_major));
+    if (d.size == bytes_without_layouts)
+      refuse("it has no list of the types that it was compiled with (built for " + built_ + ", host has " + host_sdk() +
+             "), so the host can't tell whether it would read right numbers; build it again with the headers of this host");
     if (d.size < least_bytes) truncated(d.size, " of " + built_);
     std::uint64_t tail = 0;
     std::memcpy(&tail, static_cast<std::byte const*>(at) + d.size - sizeof tail, sizeof tail);

@@ -1,4 +1,5 @@
-// Loads one library: checks the file, then the dynamic loader's result, then the descriptor. Each has its own messages.
+// Loads one library: checks the file, then the dynamic loader's result, then the descriptor, then the lists of types.
+// Each has its own messages.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -21,6 +22,7 @@
 #include <wayfarer/version.hpp>
 
 #include "registry/descriptor_check.hpp"
+#include "registry/layout_check.hpp"
 #include "registry/library_file.hpp"
 #include "registry/registry.hpp"
 
@@ -186,7 +188,9 @@ plugin load_plugin(fs::path const& library) {
            "wayfarer_plugin() threw instead of returning a descriptor; rebuild it with a WAYFARER_* macro of this host's " +
                host_sdk());
   }
-  return {check_descriptor(descriptor, memory, library, id), library};
+  auto const* const checked = check_descriptor(descriptor, memory, library, id);
+  check_layouts(*checked, memory, library);
+  return {checked, library};
 }
 
 }  // namespace wayfarer::host

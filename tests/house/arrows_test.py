@@ -21,7 +21,7 @@ ALLOWED = {
 }
 # The rooms of the SDK from the lowest floor up, and its headers, as docs/README.md lists them. A room includes its own headers and those of the rooms before it.
 FLOORS = {
-    "base": "error export packed_numbers progress stopping version",
+    "base": "error export layout packed_numbers progress stopping version",
     "numeric": "factored masking ops parallel random tensor",
     "files": "array_file digest file json result_file run_files safetensors utf8",
     "layers": "backward layers optimizer rotary rows scan taps",

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {
@@ -53,6 +54,8 @@ class WAYFARER_API accumulator {
   void append(accumulator const& from);
 
  private:
+  template <class>
+  friend struct layout_of;
   struct row_file;
   void move_rows() const;
   void move_rows(field&) const;
@@ -63,5 +66,8 @@ class WAYFARER_API accumulator {
   std::shared_ptr<row_file> file_;
   std::size_t held_ = 0;  // bytes of rows in memory, once there is a limit
 };
+
+WAYFARER_LAYOUT(accumulator::field, values, rows, later, filed, place);
+WAYFARER_LAYOUT(accumulator, items_, fields_, file_, held_);
 
 }  // namespace wayfarer

@@ -14,6 +14,7 @@
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/file.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {
@@ -38,6 +39,8 @@ class WAYFARER_API npy_file {
   void check_unchanged() const { file_->check_unchanged(); }
 
  private:
+  template <class>
+  friend struct layout_of;
   std::shared_ptr<mapped_file const> file_;
   std::string type_;
   std::vector<std::size_t> shape_;
@@ -53,5 +56,7 @@ WAYFARER_API bool is_array_file(std::string_view path, std::string* why = nullpt
 /// a dataset, from any program). Throws usage_error for another ending or a name that is missing, data_error for a file
 /// that can't be read or lacks the array, resource_error for HDF5 outside the program.
 WAYFARER_API tensor read_array(std::string const& path, std::string const& dataset);
+
+WAYFARER_LAYOUT(npy_file, file_, type_, shape_, data_, width_, header_bytes_);
 
 }  // namespace wayfarer

@@ -15,6 +15,7 @@
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/layers.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/rows.hpp>
 #include <wayfarer/tensor.hpp>
 
@@ -55,5 +56,8 @@ struct cross_entropy_result {
 /// data_error for a target outside the vocabulary.
 WAYFARER_API cross_entropy_result cross_entropy(rows const& x, linear_weights const& head, std::span<std::int32_t const> targets,
                                                 double weight, weight_gradient const& gradient, bool backward = true);
+
+WAYFARER_LAYOUT(weight_gradient, w, b);
+WAYFARER_LAYOUT(cross_entropy_result, loss, count, dx);
 
 }  // namespace wayfarer

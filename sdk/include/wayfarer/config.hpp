@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -50,6 +51,8 @@ class WAYFARER_API param_value {
   friend bool operator==(param_value const&, param_value const&) = default;
 
  private:
+  template <class>
+  friend struct layout_of;
   storage value_;
 };
 
@@ -71,8 +74,13 @@ class WAYFARER_API config {
   void set_seed(std::uint64_t s) noexcept { seed_ = s; }
 
  private:
+  template <class>
+  friend struct layout_of;
   std::map<std::string, param_value, std::less<>> values_;
   std::uint64_t seed_ = 0;
 };
+
+WAYFARER_LAYOUT(param_value, value_);
+WAYFARER_LAYOUT(config, values_, seed_);
 
 }  // namespace wayfarer

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <wayfarer/layout.hpp>
+
 namespace wayfarer {
 
 class config;
@@ -56,9 +58,11 @@ struct plugin_descriptor {
   std::uint32_t param_count, port_count;
   plugin_base* (*create)(config const&);  ///< may throw; the host owns the result
   char const* const* facts;               ///< for each parameter the fact that it is bound to, "" for none
-  std::uint64_t tail;                     ///< at size - 8: the descriptor is all there
+  type_layout const* const* layouts;      ///< of all types that the plugin was compiled with, as its headers list them
+  type_layout const* const* layouts_end;
+  std::uint64_t tail;  ///< at size - 8: the descriptor is all there
 };
-static_assert(sizeof(param_descriptor) == 72 && sizeof(port_descriptor) == 24 && sizeof(plugin_descriptor) == 120 &&
+static_assert(sizeof(param_descriptor) == 72 && sizeof(port_descriptor) == 24 && sizeof(plugin_descriptor) == 136 &&
                   offsetof(plugin_descriptor, params) == 72 && offsetof(plugin_descriptor, create) == 96,
               "the layout is frozen within a major version");
 

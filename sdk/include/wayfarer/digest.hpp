@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 struct evp_md_ctx_st;  // OpenSSL's EVP_MD_CTX
 
@@ -29,6 +30,8 @@ class WAYFARER_API sha256 {
   std::string hex() const;
 
  private:
+  template <class>
+  friend struct layout_of;
   struct free_context {
     void operator()(evp_md_ctx_st*) const noexcept;
   };
@@ -38,5 +41,7 @@ class WAYFARER_API sha256 {
 WAYFARER_API std::string sha256_hex(std::string_view text);
 /// Digest of a regular file, read in blocks. Throws as `read_text` does.
 WAYFARER_API std::string sha256_file(std::string const& path);
+
+WAYFARER_LAYOUT(sha256, context_);
 
 }  // namespace wayfarer

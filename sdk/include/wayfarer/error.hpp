@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -54,5 +55,11 @@ class WAYFARER_API resource_error final : public error {
 
 /// "file:line:column: message", leaving out what is 0.
 WAYFARER_API std::string located(std::string_view file, std::size_t line, std::size_t column, std::string_view message);
+
+WAYFARER_INTERFACE_LAYOUT(error, exit_code);
+WAYFARER_LAYOUT(usage_error);
+WAYFARER_LAYOUT(data_error);
+WAYFARER_LAYOUT(plugin_error);
+WAYFARER_LAYOUT(resource_error);
 
 }  // namespace wayfarer

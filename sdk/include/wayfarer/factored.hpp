@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {
@@ -45,5 +46,8 @@ WAYFARER_API tensor triangle_of(tensor const& a);
 
 /// ||a b||_F from the Gram matrices of the factors.
 WAYFARER_API double frobenius_norm_of_product(tensor const& a, tensor const& b);
+
+WAYFARER_LAYOUT(thin_svd, left, values, right);
+WAYFARER_LAYOUT(thin_eigen, values, vectors);
 
 }  // namespace wayfarer

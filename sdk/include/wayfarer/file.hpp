@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -36,6 +37,8 @@ class WAYFARER_API mapped_file {
   void check_unchanged() const;
 
  private:
+  template <class>
+  friend struct layout_of;
   std::string path_;
   int descriptor_ = -1;
   std::byte const* data_ = nullptr;
@@ -58,6 +61,8 @@ class WAYFARER_API temporary_name {
   ~temporary_name();
 
  private:
+  template <class>
+  friend struct layout_of;
   void* slot_ = nullptr;
 };
 
@@ -92,6 +97,8 @@ class WAYFARER_API atomic_file {
   void commit();
 
  private:
+  template <class>
+  friend struct layout_of;
   [[noreturn]] void fail(std::string_view what);
   void discard() noexcept;
 
@@ -119,6 +126,8 @@ class WAYFARER_API scratch_file {
   std::shared_ptr<std::byte const> map(std::size_t offset, std::size_t size) const;
 
  private:
+  template <class>
+  friend struct layout_of;
   [[noreturn]] void fail(std::string_view what, int code) const;
 
   std::string folder_;
@@ -138,5 +147,12 @@ struct mapping {
 WAYFARER_API mapping find_mapping(void const* address) noexcept;
 /// Removes every file that is being written under a temporary name.
 WAYFARER_API void remove_temporary_files() noexcept;
+
+WAYFARER_LAYOUT(mapped_file, path_, descriptor_, data_, size_, modified_seconds_, modified_nanoseconds_);
+WAYFARER_LAYOUT(temporary_name, slot_);
+WAYFARER_LAYOUT(temporary_file, name, descriptor, code, listed);
+WAYFARER_LAYOUT(atomic_file, path_, temporary_);
+WAYFARER_LAYOUT(scratch_file, folder_, descriptor_);
+WAYFARER_LAYOUT(mapping, path, byte);
 
 }  // namespace wayfarer

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/source.hpp>
 #include <wayfarer/tensor.hpp>
@@ -48,5 +49,8 @@ WAYFARER_API double log_probability_of_draw(std::span<float const> logits, sampl
 
 /// One token drawn from logits [vocabulary] under the settings; `step` and `item` key the random number.
 WAYFARER_API std::int32_t draw_token(std::span<float const> logits, sampling const&, std::uint64_t item, std::size_t step);
+
+WAYFARER_LAYOUT(sampling, max_new_tokens, temperature, top_k, top_p, seed, first_item, stop);
+WAYFARER_LAYOUT(generation_step, index, items, tokens, logits, captured);
 
 }  // namespace wayfarer

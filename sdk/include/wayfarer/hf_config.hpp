@@ -16,6 +16,7 @@
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -66,6 +67,8 @@ class WAYFARER_API hf_config {
   std::vector<std::string> remarks() const;
 
  private:
+  template <class>
+  friend struct layout_of;
   struct reading;
   hf_config(std::string path, json_value json);
   std::string type_without_key(std::string const& path, std::span<std::string_view const> among, bool guess) const;
@@ -76,5 +79,8 @@ class WAYFARER_API hf_config {
   json_value json_;
   std::shared_ptr<reading> reading_;
 };
+
+WAYFARER_LAYOUT(readable_type, model_type, plugin);
+WAYFARER_LAYOUT(hf_config, path_, model_type_, json_, reading_);
 
 }  // namespace wayfarer

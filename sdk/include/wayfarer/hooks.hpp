@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {
@@ -42,6 +43,8 @@ class WAYFARER_API hook_set {
   void add(hook_set const& other);
 
  private:
+  template <class>
+  friend struct layout_of;
   std::vector<std::string> names_;
 };
 
@@ -52,5 +55,9 @@ WAYFARER_API std::vector<std::string> near_names(std::string_view wanted, std::s
                                                  std::size_t most = 1);
 /// "; did you mean 'topics'?" or "".
 WAYFARER_API std::string did_you_mean(std::string_view wanted, std::span<std::string const> known);
+
+WAYFARER_ENUM_LAYOUT(positions, tokens, decoder);
+WAYFARER_LAYOUT(hook_info, name, row, per_pair, about, along, keys);
+WAYFARER_LAYOUT(hook_set, names_);
 
 }  // namespace wayfarer

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -105,6 +106,8 @@ class WAYFARER_API json_value {
   friend WAYFARER_API bool operator==(json_value const&, json_value const&);
 
  private:
+  template <class>
+  friend struct layout_of;
   friend class json_elements;
   friend class json_members;
   friend struct json_access;
@@ -151,6 +154,8 @@ class json_elements {
   iterator end() const noexcept { return {&of_, size_}; }
 
  private:
+  template <class>
+  friend struct layout_of;
   friend class json_value;
   json_elements(json_value of, std::size_t size) noexcept : of_(std::move(of)), size_(size) {}
   json_value of_;
@@ -186,6 +191,8 @@ class json_members {
   iterator end() const noexcept { return {&of_, size_}; }
 
  private:
+  template <class>
+  friend struct layout_of;
   friend class json_value;
   json_members(json_value of, std::size_t size) noexcept : of_(std::move(of)), size_(size) {}
   json_value of_;
@@ -206,5 +213,13 @@ WAYFARER_API std::string to_json(json_value const&, int indent = 0, json_order =
 /// The text in double quotes for a message: control and invalid bytes escaped, the middle left out if it is long.
 WAYFARER_API std::string in_quotes(std::string_view text);
 WAYFARER_API bool is_utf8(std::string_view text) noexcept;
+
+WAYFARER_ENUM_LAYOUT(json_kind, null, boolean, integer, number, string, array, object);
+WAYFARER_LAYOUT(json_limits, bytes, depth, values, wide_integers);
+WAYFARER_LAYOUT(json_value, document_, at_);
+WAYFARER_LAYOUT(json_elements, of_, size_);
+WAYFARER_LAYOUT(json_member, key, value);
+WAYFARER_LAYOUT(json_members, of_, size_);
+WAYFARER_ENUM_LAYOUT(json_order, insertion, sorted);
 
 }  // namespace wayfarer

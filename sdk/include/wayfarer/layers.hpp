@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/rows.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/tensor.hpp>
@@ -97,6 +98,8 @@ class WAYFARER_API key_values {
   key_values branch(std::span<std::size_t const> items) const;
 
  private:
+  template <class>
+  friend struct layout_of;
   friend struct attention_keys;
   struct sequence {
     std::vector<std::shared_ptr<void>> pages;  // [2, page_rows, width]: keys, then values
@@ -145,5 +148,15 @@ struct attention_weights {
 /// o. With `past`, the new keys and values are appended to it and all of it is attended to.
 WAYFARER_API rows attention(rows const& x, rows const& memory, attention_weights const&, attend_options const&,
                             tap_scope const& at, key_values* past = nullptr);
+
+WAYFARER_LAYOUT(linear_weights, w, b, in_first);
+WAYFARER_LAYOUT(norm_weights, w, b, epsilon, plus_one, groups);
+WAYFARER_ENUM_LAYOUT(activation, relu, gelu_tanh, gelu_erf, silu, tanh, identity, gelu_quick, relu_squared);
+WAYFARER_LAYOUT(mlp_weights, in, out, gate, act);
+WAYFARER_INNER_LAYOUT(key_values, 1, sequence, pages, length);
+WAYFARER_LAYOUT(key_values, items_, width_, precision_);
+WAYFARER_LAYOUT(position_bias, by_distance, origin, full, by_key);
+WAYFARER_LAYOUT(attend_options, heads, scale, causal, bias, kv_heads, window, cap);
+WAYFARER_LAYOUT(attention_weights, q, k, v, o);
 
 }  // namespace wayfarer

@@ -9,6 +9,7 @@
 
 #include <wayfarer/config.hpp>
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/plugin.hpp>
 #include <wayfarer/results.hpp>
 
@@ -24,6 +25,8 @@ class WAYFARER_API metric_input {
   bool has(std::string_view port) const { return all_.find(port) != all_.end(); }
 
  private:
+  template <class>
+  friend struct layout_of;
   struct wire {
     std::string name;
     results const* node;
@@ -38,5 +41,9 @@ struct WAYFARER_API metric : plugin_base {
   virtual bool over_steps() const { return false; }
   virtual void measure(metric_input const&, results&) const = 0;
 };
+
+WAYFARER_INNER_LAYOUT(metric_input, 1, wire, name, node, one);
+WAYFARER_LAYOUT(metric_input, all_);
+WAYFARER_INTERFACE_LAYOUT(metric, over_steps, measure);
 
 }  // namespace wayfarer

@@ -17,6 +17,7 @@
 #include <wayfarer/config.hpp>
 #include <wayfarer/export.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/plugin.hpp>
 #include <wayfarer/progress.hpp>
 #include <wayfarer/results.hpp>
@@ -112,6 +113,8 @@ class WAYFARER_API activations {
   std::size_t bytes() const noexcept;
 
  private:
+  template <class>
+  friend struct layout_of;
   std::map<std::string, std::vector<tensor>, std::less<>> all_;
 };
 
@@ -183,5 +186,21 @@ struct WAYFARER_API trainable_model : model {
   /// Trains from the initial state given by the seed; yields at least one snapshot. Same bytes for any number of threads.
   virtual void train(training const&) const = 0;
 };
+
+WAYFARER_ENUM_LAYOUT(model_family, decoder, encoder, encoder_decoder);
+WAYFARER_ENUM_LAYOUT(norm_kind, none, layer, rms);
+WAYFARER_LAYOUT(model_info, architecture, family, layers, decoder_layers, heads, d_model, d_head, d_mlp, vocabulary, longest,
+                norm, norm_epsilon, attention_scale, hooks, weights, activation, facts, attention_scales, kv_heads);
+WAYFARER_LAYOUT(batch, tokens, decoder_tokens, token_types, embeddings, encoder_states, first_position, uncut);
+WAYFARER_LAYOUT(edit_site, item, first_position);
+WAYFARER_LAYOUT(hook_edit, hook, change);
+WAYFARER_LAYOUT(run_request, capture, edits, precision, last_logits_only);
+WAYFARER_LAYOUT(activations, all_);
+WAYFARER_LAYOUT(encode_options, max_tokens);
+WAYFARER_INTERFACE_LAYOUT(continued_run, items, length, extend, branch);
+WAYFARER_INTERFACE_LAYOUT(model, info, load, encode, token_text, text_tokenizer, run, begin, weight, final_norm, unembed);
+WAYFARER_LAYOUT(snapshot, step, state);
+WAYFARER_LAYOUT(training, data, held_out, out, report, keep);
+WAYFARER_INTERFACE_LAYOUT(trainable_model, train);
 
 }  // namespace wayfarer

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {
@@ -39,5 +40,7 @@ struct WAYFARER_API moments {
   double standard_error() const noexcept;
 };
 WAYFARER_API moments moments_of(std::span<double const>) noexcept;
+
+WAYFARER_LAYOUT(moments, count, mean, deviation, minimum, maximum);
 
 }  // namespace wayfarer

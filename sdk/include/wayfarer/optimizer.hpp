@@ -9,6 +9,7 @@
 #include <span>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -34,5 +35,8 @@ struct learning_rate_course {
   /// Of step 1, 2, ...
   WAYFARER_API double at(std::size_t step) const noexcept;
 };
+
+WAYFARER_LAYOUT(adamw_options, beta1, beta2, epsilon, decay);
+WAYFARER_LAYOUT(learning_rate_course, peak, least, warm_up, steps);
 
 }  // namespace wayfarer

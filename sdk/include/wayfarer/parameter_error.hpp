@@ -9,6 +9,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wayfarer {
@@ -30,6 +31,8 @@ class WAYFARER_API parameter_error final : public error {
   std::vector<parameter_problem> const& all() const noexcept { return all_; }
 
  private:
+  template <class>
+  friend struct layout_of;
   std::vector<parameter_problem> all_;
 };
 
@@ -42,5 +45,9 @@ struct WAYFARER_API plan_checker {
   virtual ~plan_checker();
   virtual void check_plan(probe_context const&) const = 0;
 };
+
+WAYFARER_LAYOUT(parameter_problem, parameter, element, message);
+WAYFARER_LAYOUT(parameter_error, all_);
+WAYFARER_INTERFACE_LAYOUT(plan_checker, check_plan);
 
 }  // namespace wayfarer

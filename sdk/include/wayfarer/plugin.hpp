@@ -21,6 +21,7 @@
 #include <wayfarer/descriptor.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/version.hpp>
 
 namespace wayfarer {
@@ -155,6 +156,8 @@ struct port {
   }
 };
 
+WAYFARER_INTERFACE_LAYOUT(plugin_base);
+
 namespace detail {
 
 template <std::size_t Params, std::size_t Ports>
@@ -232,6 +235,8 @@ extern char const wayfarer_build_id[];
                                                                   wayfarer_table_.port_count,                \
                                                                   &wayfarer_create_,                         \
                                                                   wayfarer_table_.facts.data(),              \
+                                                                  ::wayfarer::layouts::first_layout,         \
+                                                                  ::wayfarer::layouts::last_layout,          \
                                                                   ::wayfarer::descriptor_tail};              \
   }                                                                                                          \
   extern "C" __attribute__((visibility("default"))) ::wayfarer::plugin_descriptor const* wayfarer_plugin() { \

@@ -15,6 +15,7 @@
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/hf_config.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/rows.hpp>
 #include <wayfarer/source.hpp>
@@ -35,6 +36,8 @@ class WAYFARER_API late_tokenizer {
   std::string text(std::int32_t token) const;
 
  private:
+  template <class>
+  friend struct layout_of;
   void open() const;
   std::string folder_;
   mutable std::once_flag once_;
@@ -93,5 +96,9 @@ WAYFARER_API std::string text_of_token(tokenizer const*, std::int32_t token);
 /// named `out`. Throws usage_error if x is of another shape.
 WAYFARER_API tensor on_rows(tensor const& x, std::size_t width, std::string const& out,
                             std::function<rows(rows const&)> const& layer);
+
+WAYFARER_LAYOUT(late_tokenizer, folder_, once_, opened_, unread_);
+WAYFARER_LAYOUT(generation_tokens, start, stop, bos, pad, forced, remarks);
+WAYFARER_INTERFACE_LAYOUT(pretrained, look, remarks, generation);
 
 }  // namespace wayfarer

@@ -25,6 +25,7 @@
 #include <wayfarer/accumulator.hpp>
 #include <wayfarer/config.hpp>
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/metric.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/plugin.hpp>
@@ -57,6 +58,8 @@ class WAYFARER_API sample_item {
   tensor const& operator[](std::string_view hook) const { return captured_->at(hook, i_); }
 
  private:
+  template <class>
+  friend struct layout_of;
   item_block const* items_;
   batch const* tokens_;
   activations const* captured_;
@@ -76,6 +79,8 @@ class WAYFARER_API shared_values {
   }
 
  private:
+  template <class>
+  friend struct layout_of;
   std::shared_ptr<void> find(std::string_view key, std::type_index type, std::function<std::shared_ptr<void>()> const& make);
   std::mutex lock_;
   std::map<std::pair<std::string, std::type_index>, std::shared_ptr<void>> all_;
@@ -111,6 +116,8 @@ class WAYFARER_API sample {
   }
 
  private:
+  template <class>
+  friend struct layout_of;
   item_block const* items_;
   batch const* tokens_;
   activations const* captured_;
@@ -145,6 +152,8 @@ class WAYFARER_API probe_context {
   metric_input const& inputs() const;
 
  private:
+  template <class>
+  friend struct layout_of;
   wayfarer::model const* model_;
   source const* source_;
   item_range items_;
@@ -170,5 +179,11 @@ struct WAYFARER_API probe : plugin_base {
   /// without.
   virtual void announce(shared_values& of_sweep, probe_context const&) const;
 };
+
+WAYFARER_LAYOUT(sample_item, items_, tokens_, captured_, i_);
+WAYFARER_LAYOUT(shared_values, lock_, all_);
+WAYFARER_LAYOUT(sample, items_, tokens_, captured_, seed_, request_, of_block_, of_sweep_);
+WAYFARER_LAYOUT(probe_context, model_, source_, items_, step_, longest_, longest_decoder_, inputs_);
+WAYFARER_INTERFACE_LAYOUT(probe, needs, shape, observe, merge, finish, announce);
 
 }  // namespace wayfarer

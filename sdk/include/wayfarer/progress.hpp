@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <string_view>
 
+#include <wayfarer/layout.hpp>
+
 namespace wayfarer {
 
 struct progress {
@@ -13,5 +15,7 @@ struct progress {
   /// Something the user should know but that is no error; shown once and stored in the result file.
   virtual void warn(std::string_view message) = 0;
 };
+
+WAYFARER_INTERFACE_LAYOUT(progress, at, warn);
 
 }  // namespace wayfarer

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {
@@ -69,6 +70,8 @@ class WAYFARER_API dataset {
   double scalar() const;
 
  private:
+  template <class>
+  friend struct layout_of;
   tensor values_;
   std::vector<std::string> texts_;
   wayfarer::dims shape_;
@@ -98,9 +101,14 @@ class WAYFARER_API results {
   std::string const& summary() const noexcept { return summary_; }
 
  private:
+  template <class>
+  friend struct layout_of;
   std::vector<std::string> order_;
   std::map<std::string, std::unique_ptr<dataset>, std::less<>> all_;
   std::string summary_;
 };
+
+WAYFARER_LAYOUT(dataset, values_, texts_, shape_, is_text_, compressed_, about_, units_, missing_, view_, labels_, coordinates_);
+WAYFARER_LAYOUT(results, order_, all_, summary_);
 
 }  // namespace wayfarer

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/rows.hpp>
 
 namespace wayfarer {
@@ -46,5 +47,9 @@ WAYFARER_API rows rotary_angles(rotary const&, std::shared_ptr<row_packing const
 
 /// x: [row, head * d_head], each head turned by its row's angles.
 WAYFARER_API rows rotate(rows x, std::size_t heads, rows const& angles, bool pairs);
+
+WAYFARER_ENUM_LAYOUT(rotary_scaling, none, linear, dynamic, llama3, yarn, longrope);
+WAYFARER_LAYOUT(rotary, turned, pairs, theta, kind, positions, original, factor, low, high, fast, slow, truncate, amplitude,
+                short_by, long_by);
 
 }  // namespace wayfarer

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/tensor.hpp>
 
@@ -82,6 +83,8 @@ class WAYFARER_API rows {
   friend WAYFARER_API rows operator+(rows const&, rows const&);
 
  private:
+  template <class>
+  friend struct layout_of;
   void unshare(bool keep);
   std::shared_ptr<void> memory_;
   std::shared_ptr<row_packing const> of_;
@@ -111,11 +114,17 @@ class WAYFARER_API pairs {
   void unshare();
 
  private:
+  template <class>
+  friend struct layout_of;
   std::shared_ptr<void> memory_;
   std::shared_ptr<row_packing const> queries_;
   std::vector<std::size_t> keys_, offsets_;
   std::size_t heads_ = 0;
   dtype precision_ = dtype::f32;
 };
+
+WAYFARER_LAYOUT(row_packing, offsets, first_position);
+WAYFARER_LAYOUT(rows, memory_, of_, width_, precision_);
+WAYFARER_LAYOUT(pairs, memory_, queries_, keys_, offsets_, heads_, precision_);
 
 }  // namespace wayfarer

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -69,5 +70,10 @@ WAYFARER_API void take_mode_of(std::string const& replaced, int descriptor) noex
 /// that is missing, an input of the run, what is no regular file, and, unless forced, a file that may not be written or is none
 /// of ours.
 WAYFARER_API output_place check_output(std::string const& path, output_rule const&);
+
+WAYFARER_LAYOUT(file_identity, device, inode);
+WAYFARER_LAYOUT(run_input, name, in_folder);
+WAYFARER_LAYOUT(output_rule, option, wanted, force, forced, is_own);
+WAYFARER_LAYOUT(output_place, given, path, replaces);
 
 }  // namespace wayfarer

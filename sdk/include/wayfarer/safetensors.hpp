@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {
@@ -58,6 +59,8 @@ class WAYFARER_API safetensors_file {
   std::map<std::string, std::string> const& metadata() const noexcept;
 
  private:
+  template <class>
+  friend struct layout_of;
   struct contents;
   explicit safetensors_file(std::shared_ptr<contents const> c) noexcept : contents_(std::move(c)) {}
   std::shared_ptr<contents const> contents_;
@@ -78,6 +81,8 @@ class WAYFARER_API checkpoint {
   std::map<std::string, std::string> const& metadata() const noexcept;
 
  private:
+  template <class>
+  friend struct layout_of;
   friend WAYFARER_API checkpoint open_checkpoint(std::string const& path);
   struct contents;
   explicit checkpoint(std::shared_ptr<contents const> c) noexcept : contents_(std::move(c)) {}
@@ -95,5 +100,10 @@ WAYFARER_API void write_safetensors(std::string const& path, std::span<std::pair
 /// The bytes that such a file would have; `name` is for messages.
 WAYFARER_API std::string safetensors_bytes(std::string const& name, std::span<std::pair<std::string, tensor> const> tensors,
                                            std::map<std::string, std::string> const& metadata = {});
+
+WAYFARER_LAYOUT(safetensors_entry, name, type, shape, begin, end);
+WAYFARER_LAYOUT(foreign_tensor, name, type);
+WAYFARER_LAYOUT(safetensors_file, contents_);
+WAYFARER_LAYOUT(checkpoint, contents_);
 
 }  // namespace wayfarer

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/rows.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/tensor.hpp>
@@ -38,6 +39,8 @@ class WAYFARER_API carried {
   carried branch(std::span<std::size_t const> items) const;
 
  private:
+  template <class>
+  friend struct layout_of;
   tensor numbers_;
   std::size_t items_ = 0, width_ = 0;
 };
@@ -78,5 +81,10 @@ extern template WAYFARER_API void scan(std::shared_ptr<row_packing const> const&
                                        scan_steps<float> const&, carried&, std::string_view, tap_scope const&);
 extern template WAYFARER_API void scan(std::shared_ptr<row_packing const> const&, dtype, scan_shape const&,
                                        scan_steps<double> const&, carried&, std::string_view, tap_scope const&);
+
+WAYFARER_LAYOUT(carried, numbers_, items_, width_);
+WAYFARER_LAYOUT(scan_shape, units, fields, each, reads_before, at_once);
+WAYFARER_LAYOUT(scan_steps<float>, advance, read);
+WAYFARER_LAYOUT(scan_steps<double>, advance, read);
 
 }  // namespace wayfarer

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/tensor.hpp>
 
@@ -23,5 +24,7 @@ struct WAYFARER_API snapshot_state {
   /// The snapshot again: the same bytes in whatever it is asked for. Throws data_error for tensors that are not such a state.
   virtual std::shared_ptr<model const> snapshot_of(std::vector<std::pair<std::string, tensor>> const&) const = 0;
 };
+
+WAYFARER_INTERFACE_LAYOUT(snapshot_state, tensors_of, snapshot_of);
 
 }  // namespace wayfarer

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/plugin.hpp>
 #include <wayfarer/results.hpp>
 #include <wayfarer/tensor.hpp>
@@ -82,5 +83,14 @@ struct WAYFARER_API source : plugin_base {
   /// The items of the range, which lies within [0, info().items).
   virtual item_block read(item_range) const = 0;
 };
+
+WAYFARER_LAYOUT(item_range, first, last);
+WAYFARER_LAYOUT(ragged<std::int32_t>, values, offsets);
+WAYFARER_LAYOUT(ragged<std::string>, values, offsets);
+WAYFARER_LAYOUT(item_block, first, count, words, tokens, decoder_tokens, token_types, texts, seconds, choices, segments,
+                segment_example, truth);
+WAYFARER_LAYOUT(source_info, items, vocabulary, longest, has_words, has_tokens, has_texts, has_choices, words, notes, truth,
+                facts);
+WAYFARER_INTERFACE_LAYOUT(source, info, read);
 
 }  // namespace wayfarer

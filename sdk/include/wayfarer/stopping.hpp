@@ -9,6 +9,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -22,6 +23,8 @@ class WAYFARER_API stopped final : public error {
   int exit_code() const noexcept override { return signal_ == 0 ? 5 : 128 + signal_; }
 
  private:
+  template <class>
+  friend struct layout_of;
   int signal_;
 };
 
@@ -58,5 +61,9 @@ class WAYFARER_API stoppable_work {
 WAYFARER_API bool ask_to_stop(int signal) noexcept;
 /// 2 -> "SIGINT". May be called in a signal handler up to the copy.
 WAYFARER_API std::string name_of_signal(int signal);
+
+WAYFARER_LAYOUT(stopped, signal_);
+WAYFARER_LAYOUT(undivided_work);
+WAYFARER_LAYOUT(stoppable_work);
 
 }  // namespace wayfarer

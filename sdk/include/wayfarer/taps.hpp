@@ -16,6 +16,7 @@
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/rows.hpp>
 
@@ -38,6 +39,8 @@ class WAYFARER_API tap_scope {
   tap_scope block(std::string_view stack, std::size_t i) const noexcept;
 
  private:
+  template <class>
+  friend struct layout_of;
   friend class taps;
   rows visit(std::string_view name, rows x) const;
   pairs visit(std::string_view name, pairs x) const;
@@ -65,6 +68,8 @@ class WAYFARER_API taps {
   activations take();
 
  private:
+  template <class>
+  friend struct layout_of;
   friend class tap_scope;
   struct entry {
     std::string name;
@@ -77,5 +82,9 @@ class WAYFARER_API taps {
   std::vector<entry> entries_;  // by name
   std::size_t left_ = 0;
 };
+
+WAYFARER_LAYOUT(tap_scope, of_, first_, last_, prefix_);
+WAYFARER_INNER_LAYOUT(taps, 1, entry, name, hook, capture, edits, fired, kept);
+WAYFARER_LAYOUT(taps, entries_, left_);
 
 }  // namespace wayfarer

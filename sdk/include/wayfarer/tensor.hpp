@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -176,6 +177,8 @@ class WAYFARER_API tensor {
   tensor to(wayfarer::dtype) const;
 
  private:
+  template <class>
+  friend struct layout_of;
   friend WAYFARER_API void copy_into(tensor const& into, tensor const& from);
   void fill_from(void const* from, std::size_t bytes);
   void check_type(wayfarer::dtype, bool writing) const;
@@ -202,5 +205,9 @@ WAYFARER_API tensor operator/(tensor const&, double);
 WAYFARER_API void copy_into(tensor const& into, tensor const& from);
 /// into += from, float64, shapes equal.
 WAYFARER_API void add_into(tensor const& into, tensor const& from);
+
+WAYFARER_ENUM_LAYOUT(dtype, f32, f64, f16, bf16, i32, i64, u8);
+WAYFARER_LAYOUT(dim, name, size);
+WAYFARER_LAYOUT(tensor, keep_, data_, type_, writable_, dims_, strides_);
 
 }  // namespace wayfarer

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -93,5 +94,14 @@ struct WAYFARER_API pair_tokenizer {
 /// tokenizer.model; vocab.txt; whichever is there, in this order; ByT5's needs no file. tokenizer_config.json and its like are
 /// read with it. Null if there is nothing of a tokenizer in the folder; data_error if there is one that this build does not read.
 WAYFARER_API std::shared_ptr<tokenizer const> open_tokenizer(std::string const& folder);
+
+WAYFARER_LAYOUT(token_span, begin, end);
+WAYFARER_LAYOUT(encoding, ids, spans);
+WAYFARER_LAYOUT(pair_encoding, ids, spans, types, second, uncut);
+WAYFARER_LAYOUT(tokenize_options, special, ends);
+WAYFARER_LAYOUT(special_tokens, bos, eos, unk, pad, mask, cls, sep);
+WAYFARER_INTERFACE_LAYOUT(tokenizer, kind, encode, decode, token_text, token_bytes, begins_word, vocabulary, find, special,
+                          files);
+WAYFARER_INTERFACE_LAYOUT(pair_tokenizer, encode_pair, notes);
 
 }  // namespace wayfarer

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 #include <wayfarer/safetensors.hpp>
 #include <wayfarer/tensor.hpp>
 
@@ -77,6 +78,8 @@ class WAYFARER_API weight_table {
   void require_found(std::function<bool(std::string_view stored)> const& needed) const;
 
  private:
+  template <class>
+  friend struct layout_of;
   struct place {
     dims shape;
     bool optional = false;
@@ -117,5 +120,10 @@ struct non_finite_weight {
   std::size_t count = 0;
 };
 WAYFARER_API std::vector<non_finite_weight> non_finite_weights(model const&);
+
+WAYFARER_INNER_LAYOUT(weight_table, 1, place, shape, optional, data, others, otherwise, file_name, twins);
+WAYFARER_INNER_LAYOUT(weight_table, 2, alias, stored, view, zeros);
+WAYFARER_LAYOUT(weight_table, path_, file_names_, unread_, prefixes_, order_, stored_order_, stored_, common_, loaded_, looked_);
+WAYFARER_LAYOUT(non_finite_weight, name, count);
 
 }  // namespace wayfarer

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <wayfarer/export.hpp>
+#include <wayfarer/layout.hpp>
 
 namespace wayfarer {
 
@@ -11,5 +12,7 @@ namespace wayfarer {
 struct WAYFARER_API reads_whole_texts {
   virtual ~reads_whole_texts();
 };
+
+WAYFARER_INTERFACE_LAYOUT(reads_whole_texts);
 
 }  // namespace wayfarer
