@@ -6,7 +6,7 @@ Without a word it makes all three. Needs Debian's python3-torch, and libopenblas
 
 Reads austen/train.txt.gz. Writes austen-gpt2/ and austen-llama/ beside itself, Hugging Face folders with float16 weights. Prints the
 loss on austen/held-out.txt.gz, which no step sees. Progress is saved every 20 updates in train_small.KIND.pt in the current
-folder; the same command resumes there, and gives the same weights as a whole run. OMP_NUM_THREADS sets the threads.
+folder; the same command resumes there; a resumed run rounds otherwise than a whole one. OMP_NUM_THREADS sets the threads.
 
 Both models have 4 blocks of 4 heads, 128 wide, a context of 256, 2,048 tokens and a tied head. The GPT-2 has learned positions,
 LayerNorms and GELU. The Llama has rotary positions, 2 key heads, RMS norms and SwiGLU. Half of the windows begin at a paragraph, the
