@@ -6,7 +6,7 @@ Without a word it makes all three. Needs Debian's python3-torch, and libopenblas
 
 Reads austen/train.txt.gz. Writes austen-gpt2/ and austen-llama/ beside itself, Hugging Face folders with float16 weights. Prints the
 loss on austen/held-out.txt.gz, which no step sees. Progress is saved every 20 updates in train_small.KIND.pt in the current
-folder; the same command resumes there; a resumed run rounds otherwise than a whole one. OMP_NUM_THREADS sets the threads.
+folder; the same command resumes there, and gives the same weights as a whole run. OMP_NUM_THREADS sets the threads.
 
 Both models have 4 blocks of 4 heads, 128 wide, a context of 256, 2,048 tokens and a tied head. The GPT-2 has learned positions,
 LayerNorms and GELU. The Llama has rotary positions, 2 key heads, RMS norms and SwiGLU. Half of the windows begin at a paragraph, the
@@ -232,7 +232,8 @@ def train(kind, tokens, starts, held_out, steps, stop):
         g = torch.Generator().manual_seed(step)
         at = torch.stack((starts[torch.randint(len(starts), (BATCH // 2,), generator=g)],
                           torch.randint(len(tokens) - CONTEXT - 1, (BATCH // 2,), generator=g)))
-        optimizer.zero_grad(set_to_none=True)
+        for t in w.values():  # those of Muon too, which the optimizer does not know
+            t.grad = None
         loss = 0.0
         for half in at:  # two small passes are faster than a large one: more stays in the cache
             batch = tokens[half[:, None] + torch.arange(CONTEXT + 1)]
