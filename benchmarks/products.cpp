@@ -3,8 +3,8 @@
 //
 //     bench_products [--threads=1] [Google Benchmark's flags]
 //
-// `gpt2`: 768 to 3,072 in float32, stored [in, out], 12 of them. `llama`: 2,048 to 8,192 in bfloat16, stored [out, in], 8 of them;
-// rows are float32. Nanoseconds for each number of a weight, by the processor time of all threads, so that the figure holds
+// `gpt2`: 768 to 3,072 in float32, stored [in, out], 12 of them. `llama`: 2,048 to 8,192 in bfloat16, stored [out, in], 8 of
+// them; rows are float32. Nanoseconds for each number of a weight, by the processor time of all threads, so that the figure holds
 // beside other work too: the least of the rounds.
 #include <benchmark/benchmark.h>
 #include <oneapi/tbb/global_control.h>

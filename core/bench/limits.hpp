@@ -13,10 +13,11 @@ struct limits {
   double bandwidth = 0;      ///< bytes read from memory a second
 };
 
-/// Measured once for each number of threads, best of several tries; about a tenth of a second.
+/// Measured once for each number of threads, best of several tries; some tenths of a second. Multiply-adds of several threads are
+/// never less than those of one.
 limits const& measured_limits(std::size_t threads);
 
-/// Multiply-adds a second of one try on so many threads, by parallel_for in the caller's arena: for ratios taken in pairs. A
+/// Multiply-adds a second of one try on so many threads of its own, which begin together: for ratios taken in pairs. A
 /// round is some nanoseconds: 2^20 take about 10 ms, 2^23 about a tenth of a second.
 double multiply_adds_now(std::size_t threads, std::size_t rounds);
 

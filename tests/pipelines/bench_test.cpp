@@ -74,6 +74,7 @@ TEST(bench_limits, are_those_of_a_processor) {
   EXPECT_LT(one.multiply_adds, 1e13);
   EXPECT_GT(one.bandwidth, 1e8);
   EXPECT_LT(one.bandwidth, 1e13);
+  EXPECT_GE(measured_limits(2).multiply_adds, one.multiply_adds);
 }
 
 TEST(bench_allocations, are_counted_while_asked_for) {

@@ -1,5 +1,5 @@
-// The two small language models that come along, through the real program: they open without a warning, read alike, and predict text
-// that they have not read better than models that learned nothing.
+// The two small language models that come along, through the real program: they open without a warning, read alike, and predict
+// text that they have not read better than models that learned nothing.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -35,9 +35,9 @@ void write_zeros(std::filesystem::path const& from, std::filesystem::path const&
 struct small_models : scratch {
   /// Loss over the first 30 held-out paragraphs.
   double loss(std::string const& model) const {
-    auto const pipeline = file("loss.yaml", "nodes:\n  texts: {source: text, path: " + data +
-                                                "austen/held-out.txt.gz}\n  m: {" + model +
-                                                "}\n  loss: {probe: language_loss, model: m, source: texts, items: 0:30}\n");
+    auto const pipeline =
+        file("loss.yaml", "nodes:\n  texts: {source: text, path: " + data + "austen/held-out.txt.gz}\n  m: {" + model +
+                              "}\n  loss: {probe: language_loss, model: m, source: texts, items: 0:30}\n");
     std::string const out = (folder / "loss.h5").string();
     auto const r = run_wayfarer({"run", pipeline, "--out", out, "--quiet"});
     EXPECT_EQ(r.code, 0) << r.out;
@@ -70,7 +70,9 @@ TEST_F(small_models, read_with_the_same_tokenizer) {
   for (auto const& [plugin, name] : {std::pair("gpt2", "austen-gpt2"), std::pair("decoder", "austen-llama")})
     said.push_back(run_wayfarer({"tokenize", plugin, "--path", data + name, "--json", text}).out);
   EXPECT_EQ(said[0], said[1]);
-  EXPECT_THAT(said[0], HasSubstr("[34,1548,741,360,46,1217,477,484,353,1188,272,368,512,661,44,1521,265,308,318,967,609,10,49,56,49,49,33]"));
+  EXPECT_THAT(
+      said[0],
+      HasSubstr("[34,1548,741,360,46,1217,477,484,353,1188,272,368,512,661,44,1521,265,308,318,967,609,10,49,56,49,49,33]"));
 }
 
 TEST_F(small_models, predict_what_they_have_not_read) {

@@ -131,31 +131,28 @@ checkpoint gpt2_checkpoint() {
 }
 
 checkpoint llama_checkpoint() {
-  return {"llama", llama_weights({"input_layernorm", "post_attention_layernorm"}, 1).all,
-          decoder_config("LlamaForCausalLM", "llama", 4, 40,
-                         {{"num_key_value_heads", 2},
-                          {"rms_norm_eps", 1e-5},
-                          {"hidden_act", "silu"},
-                          {"tie_word_embeddings", true}}),
-          bytes_tokenizer()};
+  return {
+      "llama", llama_weights({"input_layernorm", "post_attention_layernorm"}, 1).all,
+      decoder_config("LlamaForCausalLM", "llama", 4, 40,
+                     {{"num_key_value_heads", 2}, {"rms_norm_eps", 1e-5}, {"hidden_act", "silu"}, {"tie_word_embeddings", true}}),
+      bytes_tokenizer()};
 }
 
 checkpoint gemma2_checkpoint() {
-  return {"gemma2",
-          llama_weights({"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
-                         "post_feedforward_layernorm"},
-                        0)
-              .all,
-          decoder_config("Gemma2ForCausalLM", "gemma2", 4, 40,
-                         {{"num_key_value_heads", 2},
-                          {"head_dim", 4},
-                          {"query_pre_attn_scalar", 4},
-                          {"sliding_window", 8},
-                          {"attn_logit_softcapping", 5.0},
-                          {"final_logit_softcapping", 3.0},
-                          {"rms_norm_eps", 1e-6},
-                          {"hidden_activation", "gelu_pytorch_tanh"}}),
-          bytes_tokenizer()};
+  return {
+      "gemma2",
+      llama_weights({"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"}, 0)
+          .all,
+      decoder_config("Gemma2ForCausalLM", "gemma2", 4, 40,
+                     {{"num_key_value_heads", 2},
+                      {"head_dim", 4},
+                      {"query_pre_attn_scalar", 4},
+                      {"sliding_window", 8},
+                      {"attn_logit_softcapping", 5.0},
+                      {"final_logit_softcapping", 3.0},
+                      {"rms_norm_eps", 1e-6},
+                      {"hidden_activation", "gelu_pytorch_tanh"}}),
+      bytes_tokenizer()};
 }
 
 checkpoint neox_checkpoint() {

@@ -1,5 +1,5 @@
-// What the checks of a metric share: the metric, and the results that its ports are wired to. Each check_* holds the metric to one
-// rule and throws violation where it breaks it; metric_steps lists them. Lives in the child process that checks.
+// What the checks of a metric share: the metric, and the results that its ports are wired to. Each check_* holds the metric to
+// one rule and throws violation where it breaks it; metric_steps lists them. Lives in the child process that checks.
 #pragma once
 
 #include <memory>

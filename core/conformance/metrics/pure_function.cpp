@@ -1,4 +1,5 @@
-// The rules writes_results, repeatable, leaves_input_alone and many_threads: a metric is a pure function of the results that it reads.
+// The rules writes_results, repeatable, leaves_input_alone and many_threads: a metric is a pure function of the results that it
+// reads.
 #include "conformance/metrics/metric_case.hpp"
 
 namespace wayfarer::host::conformance {

@@ -1,5 +1,5 @@
-// Attention of a block as "Traveling Words", 1.2, takes it apart: W_QK = W_Q W_K^T scores pairs of positions, W_VO = W_V W_O says what
-// is moved between them.
+// Attention of a block as "Traveling Words", 1.2, takes it apart: W_QK = W_Q W_K^T scores pairs of positions, W_VO = W_V W_O says
+// what is moved between them.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -86,8 +86,7 @@ block_run block_of(model_info const& info, std::size_t layer, activations const&
                                 ? block + "ln1.hook_out"
                                 : block + "hook_resid_pre";
   if (!info.find_hook(block + "hook_attn_out") || !info.find_hook(input)) throw unmet_need("there is no hook " + input);
-  if (info.find_hook(block + "ln1_post.hook_out"))
-    throw unmet_need("a norm stands between the sum over heads and hook_attn_out");
+  if (info.find_hook(block + "ln1_post.hook_out")) throw unmet_need("a norm stands between the sum over heads and hook_attn_out");
   return {layer, block, input, all};
 }
 

@@ -95,8 +95,8 @@ void check_mask(model_case const& c, batch const& other, std::vector<std::string
   activations const one = c.m().run(c.tokens(), r), two = c.m().run(other, r);
   auto const& lists = predicting(other, c.decodes());
   for (std::size_t i = 0; i < lists.size(); ++i)
-    if (std::size_t const n = lists[i].size(); n > 1 && !same_bytes(one.at("logits", i).slice(0, 0, n - 1).clone(),
-                                                                    two.at("logits", i).slice(0, 0, n - 1).clone()))
+    if (std::size_t const n = lists[i].size();
+        n > 1 && !same_bytes(one.at("logits", i).slice(0, 0, n - 1).clone(), two.at("logits", i).slice(0, 0, n - 1).clone()))
       throw violation("edits_keep_the_mask", "with '" + hooks.front() + (hooks.size() > 1 ? "' and others" : "'") + " set to " +
                                                  (to == 0 ? "0" : "1") +
                                                  ", a later token changes earlier logits; mask what an edit wrote again");
@@ -106,8 +106,7 @@ void check_mask(model_case const& c, batch const& other, std::vector<std::string
 
 void check_edits_keep_the_mask(model_case const& c, reporter&) {
   auto const& info = c.m().info();
-  if (info.family == model_family::encoder || !info.find_hook("logits"))
-    throw unmet_need("its logits are not of the next token");
+  if (info.family == model_family::encoder || !info.find_hook("logits")) throw unmet_need("its logits are not of the next token");
   std::vector<std::string> pairs;
   for (auto const& h : info.hooks)
     if (over_causal_pairs(info, h)) pairs.push_back(h.name);

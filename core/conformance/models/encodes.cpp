@@ -32,8 +32,7 @@ void check_encoding_of_items(model_case const& c, reporter&) {
   check_ids(m.info(), b.decoder_tokens, 100000);
   for (std::size_t i = 0; i < b.tokens.size() && i < cut.tokens.size(); ++i) {
     batch const alone = m.encode(from.read({i, i + 1}), {});
-    if (alone.items() != 1 ||
-        !std::equal(alone.tokens[0].begin(), alone.tokens[0].end(), b.tokens[i].begin(), b.tokens[i].end()))
+    if (alone.items() != 1 || !std::equal(alone.tokens[0].begin(), alone.tokens[0].end(), b.tokens[i].begin(), b.tokens[i].end()))
       throw violation("encodes", "an item's tokens depend on the other items");
     for (auto const t : b.tokens[i]) m.token_text(t);
   }
@@ -41,8 +40,7 @@ void check_encoding_of_items(model_case const& c, reporter&) {
 
 void check_encoding_of_texts(model_case const& c, reporter&) {
   tokenizer const& words = *c.m().text_tokenizer();
-  if (words.vocabulary() > c.m().info().vocabulary)
-    throw violation("encodes", "the tokenizer has more tokens than the model");
+  if (words.vocabulary() > c.m().info().vocabulary) throw violation("encodes", "the tokenizer has more tokens than the model");
   for (std::string const text : {"To kill two birds with one stone", "", " ", "a\nb\tc", "\xc3\xa9\xe2\x82\xac"}) {
     encoding const e = words.encode(text);
     if (e.spans.size() != e.ids.size()) throw violation("encodes", "spans and ids differ in number");

@@ -13,8 +13,8 @@ void check_hooks_fire(model_case const& c, reporter&) {
       tensor const& t = all.at(h.name, i);
       dims const want = declared_shape(c.m().info(), h, c.tokens(), i);
       if (t.shape() != want)
-        throw violation("hooks_fire", "'" + h.name + "' is " + describe(t.shape()) + " for an item for which it declares " +
-                                          describe(want));
+        throw violation("hooks_fire",
+                        "'" + h.name + "' is " + describe(t.shape()) + " for an item for which it declares " + describe(want));
       if (t.type() != dtype::f32)
         throw violation("hooks_fire",
                         "'" + h.name + "' is captured as " + std::string(wayfarer::name_of(t.type())) + ", not f32");

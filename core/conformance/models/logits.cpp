@@ -66,8 +66,7 @@ void check_precision(model_case const& c, reporter&) {
   for (auto const& name : c.every.names())
     for (std::size_t i = 0; i < c.tokens().items(); ++i) {
       if (twice.at(name, i).type() != dtype::f64)
-        throw violation("precision", "'" + name + "' is captured as " +
-                                         std::string(wayfarer::name_of(twice.at(name, i).type())) +
+        throw violation("precision", "'" + name + "' is captured as " + std::string(wayfarer::name_of(twice.at(name, i).type())) +
                                          " where float64 was asked for");
       if (relative_distance(single.at(name, i), twice.at(name, i)) > 1e-3)
         throw violation("precision", "'" + name + "' in float32 and in float64 are more than 0.1 % apart");

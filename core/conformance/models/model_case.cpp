@@ -25,10 +25,9 @@ model_input feed(model const& m, std::size_t shortest, std::size_t longest, std:
   std::size_t const most = m.info().longest != 0 ? std::min(longest, m.info().longest) : longest;
   for (auto const sort : {item_sort::words, item_sort::tokens, item_sort::texts}) {
     try {
-      model_input f{
-          make_items(sort, count, std::min(shortest, most), most, std::max<std::size_t>(1, m.info().vocabulary), seed),
-          std::string(name_of(sort)),
-          {}};
+      model_input f{make_items(sort, count, std::min(shortest, most), most, std::max<std::size_t>(1, m.info().vocabulary), seed),
+                    std::string(name_of(sort)),
+                    {}};
       f.tokens = m.encode(f.items->read({0, count}), {});
       if (f.tokens.items() == count) return f;
       reason = "encode gives " + std::to_string(f.tokens.items()) + " lists for " + std::to_string(count) + " items";

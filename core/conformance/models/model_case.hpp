@@ -1,5 +1,5 @@
-// What the checks of a model share: the model, a batch that it encoded, and every hook. Each check_* holds the model to one rule and
-// throws violation where it breaks it; model_steps lists them. Lives in the child process that checks.
+// What the checks of a model share: the model, a batch that it encoded, and every hook. Each check_* holds the model to one rule
+// and throws violation where it breaks it; model_steps lists them. Lives in the child process that checks.
 #pragma once
 
 #include <cstdint>

@@ -12,8 +12,7 @@ namespace {
 void train_briefly(workbench& bench) {
   auto const* const updates = bench.subject.find_param("train.updates");
   if (updates && updates->type == param_type::integer && !bench.given.contains("train.updates"))
-    bench.base.set("train.updates",
-                   param_value(static_cast<std::int64_t>(std::clamp(30.0, updates->minimum, updates->maximum))));
+    bench.base.set("train.updates", param_value(static_cast<std::int64_t>(std::clamp(30.0, updates->minimum, updates->maximum))));
 }
 
 std::shared_ptr<model_case const> prepare(std::shared_ptr<workbench> const& bench, reporter& start) {

@@ -37,17 +37,15 @@ void check_one_and_longest(model_case const& c, reporter&) {
   batch longer;
   std::vector<std::int32_t> const tokens(most + 1, 0);
   longer.tokens.push_back(tokens);
-  if (!c.tokens().decoder_tokens.empty())
-    longer.decoder_tokens.push_back(std::span<std::int32_t const>(tokens).first(1));
+  if (!c.tokens().decoder_tokens.empty()) longer.decoder_tokens.push_back(std::span<std::int32_t const>(tokens).first(1));
   if (refusal_of([&] { m.run(longer, asking(hook_set({c.last}))); }).empty())
-    throw violation("one_and_longest", "an item of " + std::to_string(most + 1) + " tokens is run, and info() says at most " +
-                                           std::to_string(most));
+    throw violation("one_and_longest",
+                    "an item of " + std::to_string(most + 1) + " tokens is run, and info() says at most " + std::to_string(most));
 }
 
 void check_odd_numbers(model_case const& c, reporter&) {
   auto const& m = c.m();
-  for (std::int32_t const t :
-       {-1, static_cast<std::int32_t>(m.info().vocabulary), std::numeric_limits<std::int32_t>::max()}) {
+  for (std::int32_t const t : {-1, static_cast<std::int32_t>(m.info().vocabulary), std::numeric_limits<std::int32_t>::max()}) {
     batch wild = items_of(c.tokens(), {0});
     wild.tokens.values.back() = t;
     if (refusal_of([&] { m.run(wild, asking(hook_set({c.last}))); }).empty())

@@ -9,8 +9,7 @@ void check_needs(probe_case const& c, reporter&) {
     throw violation("declared_hooks", "needs() asks for other hooks the second time");
   for (auto const& name : asked.names())
     if (!info.find_hook(name))
-      throw violation("declared_hooks",
-                      "needs() asks for '" + name + "', which the model does not have; use model.hooks_for()");
+      throw violation("declared_hooks", "needs() asks for '" + name + "', which the model does not have; use model.hooks_for()");
 }
 
 void check_all_hooks_captured(probe_case const& c, reporter&) {

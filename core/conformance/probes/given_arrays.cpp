@@ -24,8 +24,7 @@ void check_within_bounds(probe_case const& c, guard_side side) {
 
 void check_every_activation(probe_case const& c, double value, reporter& out) {
   std::string const refusal = refusal_of([&] { c.on->measure(c.what(), 2, filled(value)); });
-  if (!refusal.empty() && value == 0.0)
-    out.note("odd_numbers", "activations that are all zero are refused: " + refusal);
+  if (!refusal.empty() && value == 0.0) out.note("odd_numbers", "activations that are all zero are refused: " + refusal);
 }
 
 }  // namespace wayfarer::host::conformance

@@ -24,7 +24,7 @@ void check_lengths(probe_case const& c, lengths const& l, reporter& out) {
   auto const& found = c.found();
   std::size_t const most = found.over && found.over->info().longest != 0 ? found.over->info().longest : 150;
   std::vector<std::string> unavailable;
-  stage_request const want{found.over != nullptr,       true,    std::min(l.shortest, most),
+  stage_request const want{found.over != nullptr,     true,    std::min(l.shortest, most),
                            std::min(l.longest, most), l.items, found.model_id};
   stage other;
   for (auto& s : stages_for(*c.bench, want, unavailable))

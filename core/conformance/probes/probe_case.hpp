@@ -1,5 +1,5 @@
-// What the checks of a probe share: the probe, its stage, and what it observes there. Each check_* holds the probe to one rule and
-// throws violation where it breaks it; probe_steps lists them. Lives in the child process that checks.
+// What the checks of a probe share: the probe, its stage, and what it observes there. Each check_* holds the probe to one rule
+// and throws violation where it breaks it; probe_steps lists them. Lives in the child process that checks.
 #pragma once
 
 #include <cstdint>

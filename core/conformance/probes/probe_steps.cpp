@@ -30,8 +30,8 @@ void add_block_steps(std::vector<step>& steps, shared_case const& on) {
     if (exact && !on->captures()) break;
     std::string const kind = exact ? "activations that are whole numbers" : "activations";
     transform const change = exact ? whole_numbers(on->seed()) : transform{};
-    steps.push_back({"split_invariance", kind + " in 1, 2, 7 and single-item blocks",
-                     [=](reporter& out) { check_split(*on, change, out); }});
+    steps.push_back(
+        {"split_invariance", kind + " in 1, 2, 7 and single-item blocks", [=](reporter& out) { check_split(*on, change, out); }});
     steps.push_back({"merge_order", kind + ", blocks merged from the left and from the right",
                      [=](reporter& out) { check_merge_order(*on, change, out); }});
   }
@@ -41,8 +41,8 @@ void add_array_steps(std::vector<step>& steps, shared_case const& on) {
   add_steps(steps, on, {{"leaves_input_alone", "captures, items and tokens before and after", check_input_left_alone}});
   for (auto const side : {guard_side::after, guard_side::before}) {
     std::string const where = side == guard_side::after ? "behind the last number" : "before the first number";
-    steps.push_back({"within_bounds", "captures with a forbidden page " + where,
-                     [=](reporter&) { check_within_bounds(*on, side); }});
+    steps.push_back(
+        {"within_bounds", "captures with a forbidden page " + where, [=](reporter&) { check_within_bounds(*on, side); }});
   }
   for (auto const& [number, name] :
        {std::pair{std::nan(""), "NaN"}, std::pair{std::numeric_limits<double>::infinity(), "infinity"},
@@ -54,15 +54,14 @@ void add_array_steps(std::vector<step>& steps, shared_case const& on) {
 
 void add_observing_steps(std::vector<step>& steps, shared_case const& on) {
   if (on->found().over && on->captures())
-    add_steps(steps, on,
-              {{"declared_hooks", "with all of the model's hooks captured, as when probes share a pass",
-                check_all_hooks_captured}});
+    add_steps(
+        steps, on,
+        {{"declared_hooks", "with all of the model's hooks captured, as when probes share a pass", check_all_hooks_captured}});
   add_block_steps(steps, on);
-  add_steps(
-      steps, on,
-      {{"shared_values", "after instances with other parameters, which share values with it", check_shared_values},
-       {"independent_instances", "another instance observing other items in between", check_instances_are_independent},
-       {"many_threads", "blocks observed by four threads at once", check_observing_on_threads}});
+  add_steps(steps, on,
+            {{"shared_values", "after instances with other parameters, which share values with it", check_shared_values},
+             {"independent_instances", "another instance observing other items in between", check_instances_are_independent},
+             {"many_threads", "blocks observed by four threads at once", check_observing_on_threads}});
   if (on->captures()) add_array_steps(steps, on);
   add_steps(steps, on,
             {{"writes_results", "every field of the accumulator", check_fields_written},
@@ -75,8 +74,7 @@ void add_observing_steps(std::vector<step>& steps, shared_case const& on) {
 std::vector<step> probe_steps(std::shared_ptr<workbench> bench, reporter& start) {
   auto const on = prepare(bench, start);
   std::vector<step> steps;
-  if (on->found().over)
-    add_steps(steps, on, {{"declared_hooks", "needs() twice, and against the model's hooks", check_needs}});
+  if (on->found().over) add_steps(steps, on, {{"declared_hooks", "needs() twice, and against the model's hooks", check_needs}});
   add_steps(steps, on,
             {{"writes_results", "observing everything in two blocks", check_results_written},
              {"repeatable", "the same items again, in a second instance, in another process", check_measures_repeat, true}});

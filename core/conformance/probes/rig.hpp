@@ -1,5 +1,5 @@
-// A probe on its stage: a model, items, and results that it reads. A block is observed as in the host: items, one forward pass for
-// exactly the hooks that the probe needs, a fresh accumulator, merges in block order.
+// A probe on its stage: a model, items, and results that it reads. A block is observed as in the host: items, one forward pass
+// for exactly the hooks that the probe needs, a fresh accumulator, merges in block order.
 #pragma once
 
 #include <cstdint>

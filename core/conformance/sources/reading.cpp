@@ -59,8 +59,8 @@ void check_info(source_info const& info) {
                                             std::to_string(info.vocabulary) + " words");
   }
   if (!info.words.empty() && info.words.size() != info.vocabulary)
-    throw violation("matches_info", std::to_string(info.words.size()) + " texts for a vocabulary of " +
-                                        std::to_string(info.vocabulary));
+    throw violation("matches_info",
+                    std::to_string(info.words.size()) + " texts for a vocabulary of " + std::to_string(info.vocabulary));
 }
 
 }  // namespace
@@ -109,8 +109,7 @@ void check_pure_read(source_case const& c, reporter&) {
     auto const again = digests_of_items(*c.subject, c.some, at_once);
     for (std::size_t i = 0; i < all.size(); ++i)
       if (again[i] != all[i])
-        throw violation("pure_read",
-                        "item " + std::to_string(i) + " differs when read in blocks of " + std::to_string(at_once));
+        throw violation("pure_read", "item " + std::to_string(i) + " differs when read in blocks of " + std::to_string(at_once));
   }
   for (std::size_t i = all.size(); i-- > 0;)
     if (digests_of_items(*c.subject, {i, i + 1}, 1)[0] != all[i])

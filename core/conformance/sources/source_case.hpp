@@ -1,5 +1,5 @@
-// What the checks of a source share: the source, and some of its items. Each check_* holds the source to one rule and throws violation
-// where it breaks it; source_steps lists them. Lives in the child process that checks.
+// What the checks of a source share: the source, and some of its items. Each check_* holds the source to one rule and throws
+// violation where it breaks it; source_steps lists them. Lives in the child process that checks.
 #pragma once
 
 #include <memory>
