@@ -645,6 +645,11 @@ TEST_F(store, other_files_are_refused_with_their_name_and_reason) {
   put(folder / "t.h5", "no HDF5 at all");
   EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "t.h5"); }), HasSubstr("t.h5: is not a result file"));
   EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "none.h5"); }), HasSubstr("none.h5: No such file"));
+  std::ofstream(folder / "walks.h5") << "x";
+  for (auto const* const near : {"wlaks.h5", "walks"})
+    EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / near); }),
+                HasSubstr("; did you mean '" + (folder / "walks.h5").string() + "'?"))
+        << near;
   EXPECT_THAT(message_of<data_error>([&] { result_reader r(folder); }), HasSubstr("is not a regular file"));
   write_sample(folder / "r.h5");
   result_reader const r(folder / "r.h5");
