@@ -13,6 +13,7 @@
 #include "store/h5.hpp"
 #include "store/schema.hpp"
 #include "store/store.hpp"
+#include "text/near_files.hpp"
 
 namespace wayfarer::host {
 
@@ -344,34 +345,14 @@ struct result_reader::state {
   }
 };
 
-namespace {
-
-/// For a file that is not there: near names in its folder, of files with its ending if it has one.
-std::string near_files(std::filesystem::path const& wanted) {
-  namespace fs = std::filesystem;
-  constexpr std::size_t most = 1000;
-  fs::path const folder = wanted.parent_path();
-  std::vector<std::string> known;
-  std::error_code ignored;
-  for (fs::directory_iterator at(folder.empty() ? "." : folder, ignored), end; at != end && known.size() < most;
-       at.increment(ignored))
-    if (!wanted.has_extension() ? at->path().extension() == ".h5" : at->path().extension() == wanted.extension())
-      known.push_back((folder / at->path().filename()).string());
-  std::sort(known.begin(), known.end());
-  for (auto const& k : known)
-    if (fs::path(k).stem() == wanted.filename()) return "; did you mean '" + k + "'?";
-  return did_you_mean(wanted.string(), known);
-}
-
-}  // namespace
-
 result_reader::result_reader(std::filesystem::path path, bool any_hdf5) : state_(std::make_unique<state>()) {
   state& s = *state_;
   s.path = std::move(path);
   struct stat status {};
   if (::stat(s.path.c_str(), &status) != 0) {
     int const code = errno;
-    s.fail("", std::generic_category().message(code) + (code == ENOENT ? near_files(s.path) : ""));
+    s.fail("", std::generic_category().message(code) +
+                   (code == ENOENT ? near_files(s.path, {s.path.has_extension() ? s.path.extension().string() : ".h5"}) : ""));
   }
   if (!S_ISREG(status.st_mode)) s.fail("", "is not a regular file");
   s.file_bytes = static_cast<std::uint64_t>(status.st_size);

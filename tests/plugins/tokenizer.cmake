@@ -7,6 +7,7 @@ wayfarer_test(tokenizer_vectors_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer
   LIBRARIES tokenizer_internal TIMEOUT 300)
 wayfarer_test(tokenizer_random_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_random_test.cpp
   LIBRARIES tokenizer_internal LABEL slow TIMEOUT 900)
+wayfarer_test(origins_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/origins_test.cpp LIBRARIES tokenizer_internal)
 wayfarer_test(tokenizer_parts_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_parts_test.cpp)
 wayfarer_test(tokenizer_cli_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_cli_test.cpp)
 add_dependencies(tokenizer_cli_test wayfarer gpt2 t5 bert)

@@ -650,6 +650,10 @@ TEST_F(store, other_files_are_refused_with_their_name_and_reason) {
     EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / near); }),
                 HasSubstr("; did you mean '" + (folder / "walks.h5").string() + "'?"))
         << near;
+  EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "attention.h5"); }),
+              HasSubstr("; " + folder.string() + " holds t.h5, walks.h5"));
+  EXPECT_THAT(message_of<data_error>([&] { result_reader(folder / "nowhere/r.h5"); }),
+              HasSubstr("; the folder " + (folder / "nowhere").string() + " does not exist"));
   EXPECT_THAT(message_of<data_error>([&] { result_reader r(folder); }), HasSubstr("is not a regular file"));
   write_sample(folder / "r.h5");
   result_reader const r(folder / "r.h5");

@@ -191,13 +191,13 @@ class bpe : public base {
     std::string_view const text = s.text.substr(s.begin, s.end - s.begin);
     if (!untouched(text, steps())) {
       aligned_text const all = normalized(align(s.text, s.begin, s.end, broken_bytes::kept), steps());
-      return cut_passage({all.text, all.from.data(), 0}, s.give, out);
+      return cut_passage(passage(all), s.give, out);
     }
     cut_passage({text, nullptr, s.begin}, s.give, out);
   }
   void cut_normalized(aligned_text const& text, std::size_t begin, std::size_t end, std::function<void()> const* give,
                       encoding& out) const override {
-    cut_passage(passage{text.text, text.from.data(), 0}.part(begin, end), give, out);
+    cut_passage(passage(text).part(begin, end), give, out);
   }
   virtual void cut_passage(passage const& p, std::function<void()> const* give, encoding& out) const {
     state now = start(p.text.size(), out, give);
@@ -463,13 +463,25 @@ class character_bpe final : public bpe {
 
   void cut(stretch const& s, encoding& out) const override {
     if (!more_.spaces) return bpe::cut(s, out);
+    state now = start(s.end - s.begin, out, s.give);
+    bool const by_words = border_at_marks_ && !more_.spaces->any_symbols();
     aligned_text all;
-    more_.spaces->normalise(s.text, s.begin, s.end, s.goes_on, [&](std::string_view bit, aligned_text::origin const* from) {
+    more_.spaces->normalise(s.text, s.begin, s.end, s.goes_on, [&](std::string_view bit, origins const& from) {
       all.text.append(bit);
-      all.from.insert(all.from.end(), from, from + bit.size());
+      all.from.add(from, 0, bit.size());
+      if (!by_words) return;
+      // What is before the last word is as it will be. Marks that came earlier begin the text that is left, and no word after it.
+      std::string_view const text = all.text;
+      std::size_t const searched = text.size() - std::min(text.size(), bit.size() + space_mark.size() - 1);
+      std::size_t last = text.substr(searched).rfind(space_mark);
+      if (last == text.npos) return;
+      for (last += searched; last > searched && text.substr(0, last).ends_with(space_mark);) last -= space_mark.size();
+      if (last <= searched) return;
+      words_of(passage(all).part(0, last), now);
+      all.text.erase(0, last);
+      all.from.drop_front(last);
     });
-    passage const whole{all.text, all.from.data(), 0};
-    state now = start(all.text.size(), out, s.give);
+    passage const whole(all);
     std::size_t from = 0;
     for (std::size_t i = 0; i < all.text.size() && more_.spaces->any_symbols();) {
       auto const [length, id] = more_.spaces->symbol_at_begin_of(whole.text.substr(i));

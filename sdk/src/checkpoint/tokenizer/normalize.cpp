@@ -22,7 +22,7 @@ constexpr std::size_t longest_replacement = 256;
 constexpr std::string_view replacement_character = "\xef\xbf\xbd";
 
 /// Ends [begin of the first, end of the last) of the bytes [at, at + n).
-aligned_text::origin span_of(aligned_text const& t, std::size_t at, std::size_t n) {
+origin span_of(aligned_text const& t, std::size_t at, std::size_t n) {
   return {t.from[at].begin, t.from[at + n - 1].end};
 }
 
@@ -115,7 +115,6 @@ bool is_chinese(char32_t c) noexcept {
 aligned_text align(std::string_view text, std::size_t begin, std::size_t end, broken_bytes broken) {
   aligned_text out;
   out.text.reserve(end - begin);
-  out.from.reserve(end - begin);
   std::string_view const part = text.substr(0, end);
   for (std::size_t i = begin; i < end;) {
     auto const at = static_cast<std::uint32_t>(i);
@@ -123,7 +122,8 @@ aligned_text align(std::string_view text, std::size_t begin, std::size_t end, br
       std::size_t run = i + 1;
       while (run < end && is_ascii(part[run])) ++run;
       out.text.append(part, i, run - i);
-      for (; i < run; ++i) out.from.push_back({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i + 1)});
+      out.from.add_themselves(run - i, i);
+      i = run;
       continue;
     }
     character const c = read_character(part, i);
@@ -142,7 +142,6 @@ aligned_text normalized(aligned_text text, std::vector<normalizer> const& steps)
   for (auto const& step : steps) {
     next.clear();
     next.text.reserve(text.text.size());
-    next.from.reserve(text.from.size());
     step(text, next);
     std::swap(text, next);
   }
@@ -393,14 +392,17 @@ normalizer stripped(bool left, bool right) {
     });
     std::size_t const begin = left ? first : 0, end = right ? last : in.text.size();
     if (begin >= end) return;
-    out.text = in.text.substr(begin, end - begin);
-    out.from.assign(in.from.begin() + static_cast<std::ptrdiff_t>(begin), in.from.begin() + static_cast<std::ptrdiff_t>(end));
+    out.put(in, begin, end - begin);
   };
 }
 
 normalizer replaced(std::string what, std::string with) {
   auto const step = [what, with = std::move(with)](aligned_text const& in, aligned_text& out) {
     std::string const& text = in.text;
+    std::size_t times = 0;
+    for (std::size_t at = text.find(what); at != text.npos; at = text.find(what, at + what.size())) ++times;
+    out.from.reserve(times + 1);
+    out.text.reserve(text.size() + (with.size() > what.size() ? times * (with.size() - what.size()) : 0));
     for (std::size_t i = 0; i < text.size();) {
       std::size_t const at = std::min(text.find(what, i), text.size());
       out.put(in, i, at - i);
@@ -432,7 +434,7 @@ normalizer replaced(std::shared_ptr<pattern const> what, std::string with) {
         out.put(in, done, begin + from - done);
         // What stands for nothing stands where it was put.
         std::uint32_t const place = begin + from < whole.size() ? in.from[begin + from].begin : in.from.back().end;
-        out.put(with, to > from ? span_of(in, begin + from, to - from) : aligned_text::origin{place, place});
+        out.put(with, to > from ? span_of(in, begin + from, to - from) : origin{place, place});
         done = begin + to, at = to, last = to;
       }
       begin = end < whole.size() ? end + 1 : end;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "origins.hpp"
 #include "pattern.hpp"
 #include "vocabulary.hpp"
 
@@ -18,21 +19,17 @@ namespace wayfarer::tokenizing {
 
 /// A text, and for each byte the bytes [begin, end) of the original text that it stands for.
 struct aligned_text {
-  struct origin {
-    std::uint32_t begin = 0, end = 0;
-  };
   std::string text;
-  std::vector<origin> from;
+  origins from;
 
   void put(std::string_view more, origin o) {
     text.append(more);
-    for (std::size_t i = 0; i < more.size(); ++i) from.push_back(o);  // mostly one
+    from.add(more.size(), o);
   }
   /// Bytes [at, at + n) of another.
   void put(aligned_text const& other, std::size_t at, std::size_t n) {
-    auto const first = other.from.begin() + static_cast<std::ptrdiff_t>(at);
     text.append(other.text, at, n);
-    from.insert(from.end(), first, first + static_cast<std::ptrdiff_t>(n));
+    from.add(other.from, at, n);
   }
   void clear() {
     text.clear();

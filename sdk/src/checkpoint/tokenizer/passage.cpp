@@ -206,7 +206,7 @@ class pre_tokenization::runner {
     aligned_text with;
     put(with, " ", p.place(), p.place());
     put(with, p);
-    apply(k + 1, {with.text, with.from.data(), 0});
+    apply(k + 1, passage(with));
   }
 
   void step(letters_step const& l, std::size_t k, passage const& p) {
@@ -224,13 +224,12 @@ class pre_tokenization::runner {
       auto const span = p.span(i, i + 1);
       put(letters, letter_of_byte(static_cast<unsigned char>(p.text[i])), span.begin, span.end);
     }
-    apply(k + 1, {letters.text, letters.from.data(), 0});
+    apply(k + 1, passage(letters));
   }
 
   void step(mark_step const& m, std::size_t k, passage const& p) {
     aligned_text marked;
     marked.text.reserve(p.text.size() + p.text.size() / 4 + m.mark.size());
-    marked.from.reserve(marked.text.capacity());
     bool const prepend = m.prepend == mark_step::prefix::always || (m.prepend == mark_step::prefix::first && p.place() == 0);
     if (prepend && !p.text.starts_with(' ') && !p.text.starts_with(m.mark)) put(marked, m.mark, p.place(), p.place());
     for (std::size_t i = 0; i < p.text.size();) {
@@ -241,7 +240,7 @@ class pre_tokenization::runner {
       put(marked, m.mark, span.begin, span.end);
       i = space + 1;
     }
-    passage const all{marked.text, marked.from.data(), 0};
+    passage const all(marked);
     if (!m.split) return apply(k + 1, all);
     for (std::size_t i = 0; i < all.text.size();) {
       std::size_t const end =
@@ -261,7 +260,7 @@ class pre_tokenization::runner {
       put(bytes, {&byte, 1}, span.begin, span.end);
       i += c.length;
     }
-    word_({bytes.text, bytes.from.data(), 0});
+    word_(passage(bytes));
   }
 
   static void put(aligned_text& to, std::string_view text, std::size_t begin, std::size_t end) {
@@ -269,12 +268,10 @@ class pre_tokenization::runner {
   }
   static void put(aligned_text& to, passage const& p) {
     to.text.append(p.text);
-    if (p.from) {
-      to.from.insert(to.from.end(), p.from, p.from + p.text.size());
-      return;
-    }
-    for (std::size_t i = 0; i < p.text.size(); ++i)
-      to.from.push_back({static_cast<std::uint32_t>(p.begin + i), static_cast<std::uint32_t>(p.begin + i + 1)});
+    if (p.from)
+      to.from.add(*p.from, p.begin, p.text.size());
+    else
+      to.from.add_themselves(p.text.size(), p.begin);
   }
 
   std::vector<pre_tokenizer> const& steps_;

@@ -24,15 +24,19 @@ namespace wayfarer::tokenizing {
 /// Bytes, and which of the original text each stands for.
 struct passage {
   std::string_view text;
-  aligned_text::origin const* from = nullptr;  ///< by byte; null: byte i stands for byte `begin + i` alone
+  origins const* from = nullptr;  ///< of all of a text, whose byte `begin` is the first here; null: it is the original text
   std::size_t begin = 0;
 
+  passage(std::string_view all, origins const* where, std::size_t first) noexcept : text(all), from(where), begin(first) {}
+  /// All of a changed text.
+  explicit passage(aligned_text const& whole) noexcept : text(whole.text), from(&whole.from) {}
+
   passage part(std::size_t first, std::size_t end) const noexcept {
-    return {text.substr(first, end - first), from ? from + first : nullptr, from ? 0 : begin + first};
+    return {text.substr(first, end - first), from, begin + first};
   }
   /// Of bytes [first, end), which are some.
   token_span span(std::size_t first, std::size_t end) const noexcept {
-    if (from) return {from[first].begin, from[end - 1].end};
+    if (from) return {(*from)[begin + first].begin, (*from)[begin + end - 1].end};
     return {begin + first, begin + end};
   }
   /// Where its first byte stands in the original text.

@@ -55,7 +55,7 @@ sentencepiece_text::prefix sentencepiece_text::next(std::string_view text) const
 }
 
 void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, std::size_t end, bool goes_on,
-                                   std::function<void(std::string_view, aligned_text::origin const*)> const& put) const {
+                                   std::function<void(std::string_view, origins const&)> const& put) const {
   aligned_text out;
   std::string_view const text = whole.substr(0, end);
   std::size_t at = begin;
@@ -66,10 +66,10 @@ void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, st
     std::size_t n = out.text.size();
     if (rules_.squeeze_spaces)
       while (std::string_view(out.text).substr(0, n).ends_with(space)) n -= space.size();
-    put(std::string_view(out.text).substr(0, n), out.from.data());
+    put(std::string_view(out.text).substr(0, n), out.from);
     if (last) return;
     out.text.erase(0, n);
-    out.from.erase(out.from.begin(), out.from.begin() + static_cast<std::ptrdiff_t>(n));
+    out.from.drop_front(n);
   };
   if (rules_.squeeze_spaces && !goes_on)
     while (at < end) {
@@ -81,10 +81,10 @@ void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, st
   // Behind an added token T5's later rule keeps a space that is there, and puts none.
   bool const put_prefix =
       rules_.prefix_once && begin != 0 ? text[begin] == ' ' || text.substr(begin).starts_with(space_mark) : rules_.dummy_prefix;
-  auto const origin = [](std::size_t first, std::size_t last) {
-    return aligned_text::origin{static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)};
+  auto const bytes = [](std::size_t first, std::size_t last) {
+    return origin{static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)};
   };
-  if (put_prefix && !goes_on) out.put(space, origin(at, at));
+  if (put_prefix && !goes_on) out.put(space, bytes(at, at));
   bool after_space = rules_.squeeze_spaces && !goes_on;
   while (at < end) {
     std::size_t run = at;
@@ -92,20 +92,21 @@ void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, st
     while (run < most && plain_[static_cast<unsigned char>(text[run])]) ++run;
     if (run > at) {
       out.text.append(text, at, run - at);
-      for (; at < run; ++at) out.from.push_back(origin(at, at + 1));
+      out.from.add_themselves(run - at, at);
+      at = run;
       after_space = false;
     } else {
       prefix const p = next(text.substr(at));
       std::string_view with = p.text;
       while (after_space && with.starts_with(' ')) with.remove_prefix(1);
-      auto const from = origin(at, at + p.length);
-      for (char const c : with) {
-        if (c == ' ')
-          out.put(space, from);
-        else
-          out.put({&c, 1}, from);
-      }
+      auto const from = bytes(at, at + p.length);
       if (!with.empty()) after_space = with.ends_with(' ');
+      while (!with.empty()) {
+        std::size_t const word = std::min(with.find(' '), with.size());
+        out.put(with.substr(0, word), from);
+        if (word < with.size()) out.put(space, from);
+        with.remove_prefix(std::min(word + 1, with.size()));
+      }
       if (!rules_.squeeze_spaces) after_space = false;
       at += p.length;
     }

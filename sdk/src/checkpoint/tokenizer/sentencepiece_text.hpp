@@ -33,10 +33,10 @@ class sentencepiece_text {
   explicit sentencepiece_text(sentencepiece_rules);
   sentencepiece_rules const& rules() const noexcept { return rules_; }
   bool any_symbols() const noexcept { return any_symbols_; }
-  /// Calls `put(bit, origins)` for one bit of text[begin, end), normalised, after another. `goes_on`: a part of the same text has
+  /// Calls `put(bit, from)` for one bit of text[begin, end), normalised, after another. `goes_on`: a part of the same text has
   /// been normalised before it.
   void normalise(std::string_view text, std::size_t begin, std::size_t end, bool goes_on,
-                 std::function<void(std::string_view, aligned_text::origin const*)> const& put) const;
+                 std::function<void(std::string_view, origins const&)> const& put) const;
   /// The longest symbol of the user that the text begins with: its length, and its id.
   std::pair<std::size_t, std::int32_t> symbol_at_begin_of(std::string_view text) const noexcept;
 

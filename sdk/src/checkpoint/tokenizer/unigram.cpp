@@ -129,8 +129,6 @@ class lattice {
 /// Where the bytes of a text come from, first in, first out: two bytes for each that comes close behind the one before.
 class origin_queue {
  public:
-  using origin = aligned_text::origin;
-
   void clear() {
     codes_.clear(), far_.clear();
     next_ = next_far_ = 0;
@@ -175,7 +173,6 @@ class origin_queue {
 /// What is put out for pieces, with neighbouring unknown characters made one.
 class piece_writer {
  public:
-  using origin = aligned_text::origin;
   piece_writer(unigram_pieces const& p, std::function<void()> const* give, encoding& out) : pieces_(p), give_(give), out_(out) {}
 
   bool falls_back(std::int32_t id) const noexcept { return id == pieces_.unknown && !pieces_.byte_tokens.empty(); }
@@ -214,7 +211,7 @@ class placed_lattice {
     lattice_.start(before);
     from_.clear();
   }
-  void add(std::string_view text, aligned_text::origin const* from) {
+  void add(std::string_view text, origins const& from) {
     lattice_.add(text);
     for (std::size_t i = 0; i < text.size(); ++i) from_.add(from[i]);
   }
@@ -298,7 +295,7 @@ class sentencepiece_unigram final : public unigram {
     piece_writer to(pieces(), s.give, out);
     // Sums continue from part to part: as they grow they are rounded more coarsely, which may decide.
     l.start(s.goes_on && s.score ? static_cast<float>(*s.score) : 0.0f);
-    rules_.normalise(s.text, s.begin, s.end, s.goes_on, [&](std::string_view text, aligned_text::origin const* from) {
+    rules_.normalise(s.text, s.begin, s.end, s.goes_on, [&](std::string_view text, origins const& from) {
       l.add(text, from);
       l.settle(pieces(), false, to);
     });
@@ -367,11 +364,11 @@ class metaspace_unigram final : public unigram {
     }
 
    private:
-    void put(std::string_view text, aligned_text::origin o) { part_.put(text, o); }
+    void put(std::string_view text, origin o) { part_.put(text, o); }
     void pass_on(bool last) {
       if (!under_way_) lattice_.start();
       under_way_ = !last;
-      lattice_.add(part_.text, part_.from.data());
+      lattice_.add(part_.text, part_.from);
       part_.clear();
       lattice_.settle(of_.pieces(), last, out_);
     }
