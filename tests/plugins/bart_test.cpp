@@ -8,6 +8,7 @@
 #include <wayfarer/pretrained.hpp>
 
 #include "golden_models.hpp"
+#include "precisions.hpp"
 
 namespace {
 
@@ -138,7 +139,7 @@ TEST(bart_parity, a_published_random_model_gives_its_published_numbers) {
 TEST(bart_structure, an_item_has_the_same_bytes_alone_beside_others_and_on_any_number_of_threads) {
   auto const m = open_model("bart", from);
   golden const g(from);
-  for (dtype const precision : {dtype::f32, dtype::f64, dtype::bf16}) {
+  for (dtype const precision : precisions()) {
     auto const one = on_threads(1, [&] { return run_hooks(*m, g.make(from_tokens), {"*"}, precision); });
     for (int const threads : {2, 4}) {
       auto const more = on_threads(threads, [&] { return run_hooks(*m, g.make(from_tokens), {"*"}, precision); });

@@ -8,6 +8,7 @@
 #include <wayfarer/pretrained.hpp>
 
 #include "golden_models.hpp"
+#include "precisions.hpp"
 
 namespace {
 
@@ -57,7 +58,7 @@ TEST(bert_parity, every_hook_agrees_with_the_reference) {
 TEST(bert_structure, an_item_has_the_same_bytes_alone_beside_others_and_on_any_number_of_threads) {
   auto const m = open_bert("bert-small");
   golden const g(data_folder("bert-small"));
-  for (dtype const precision : {dtype::f32, dtype::f64, dtype::bf16}) {
+  for (dtype const precision : precisions()) {
     auto const one = on_threads(1, [&] { return run_hooks(*m, g.make(all_items), {"*"}, precision); });
     for (int const threads : {2, 4}) {
       auto const more = on_threads(threads, [&] { return run_hooks(*m, g.make(all_items), {"*"}, precision); });

@@ -19,6 +19,7 @@
 #include <wayfarer/weights.hpp>
 
 #include "gpt2_fixtures.hpp"
+#include "precisions.hpp"
 
 namespace wayfarer::test {
 namespace {
@@ -63,16 +64,6 @@ void expect_same(activations const& a, std::size_t item_a, activations const& b,
     EXPECT_TRUE(same_bytes(a.at(name, item_a), b.at(name, item_b))) << name << " of item " << item_a << ", relative difference "
                                                                     << compare(a.at(name, item_a), b.at(name, item_b)).relative();
   static_cast<void>(m);
-}
-
-std::vector<dtype> precisions() {
-  std::vector<dtype> out{dtype::f32, dtype::f64};
-  try {
-    check_precision(dtype::bf16);
-    out.push_back(dtype::bf16);
-  } catch (usage_error const&) {
-  }
-  return out;
 }
 
 /// Larger than a tile in every direction, so that pieces, panels and pages all have rests.

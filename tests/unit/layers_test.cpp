@@ -17,9 +17,12 @@
 #include <wayfarer/rotary.hpp>
 #include <wayfarer/taps.hpp>
 
+#include "precisions.hpp"
+
 namespace wayfarer {
 namespace {
 
+using test::precisions;
 using ::testing::HasSubstr;
 
 std::shared_ptr<row_packing const> packed(std::vector<std::size_t> const& lengths) {
@@ -44,16 +47,6 @@ rows random_rows(std::vector<std::size_t> const& lengths, std::size_t width, std
 double at(rows const& x, std::size_t row, std::size_t column) {
   return x.type() == dtype::f64 ? x.data<double>()[row * x.width() + column]
                                 : static_cast<double>(x.data<float>()[row * x.width() + column]);
-}
-
-std::vector<dtype> precisions() {
-  std::vector<dtype> out{dtype::f32, dtype::f64};
-  try {
-    check_precision(dtype::bf16);
-    out.push_back(dtype::bf16);
-  } catch (usage_error const&) {
-  }
-  return out;
 }
 
 /// Rounding to be expected of a sum of k products of unit size.
