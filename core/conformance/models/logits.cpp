@@ -1,7 +1,10 @@
 // The rules start_states, logits and precision: the ends of a forward pass, and its float64 twin.
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/vocabulary.hpp>
 
 #include "conformance/models/model_case.hpp"
 
@@ -31,6 +34,28 @@ void check_start_states(model_case const& c, reporter& out) {
     for (std::size_t i = 0; i < b.items(); ++i) same("'" + name + "'", all.at(name, i), again.at(name, i));
 }
 
+namespace {
+
+/// Where a model makes the logits of some tokens alone, they have the bytes that they have among all.
+void check_parts(model const& m, tensor const& states, tensor const& whole) {
+  auto const* const parts = dynamic_cast<unembeds_tokens const*>(&m);
+  if (!parts) return;
+  ragged<std::int32_t> tokens;
+  tokens.push_back(std::vector<std::int32_t>(states.size(0)));
+  rows const x = rows_from(states, row_packing::of(tokens), states.size(1), states.type(), "states");
+  std::size_t const n = whole.size(1), zero = 0;
+  for (auto const& [first, last] : {std::pair{zero, n / 2}, std::pair{n / 2, n}, std::pair{n - 1, n}}) {
+    rows const z = parts->unembed_tokens(x, first, last);
+    tensor const part = whole.slice(1, first, last).clone();
+    if (z.count() != part.size(0) || z.width() != part.size(1) || z.type() != part.type() ||
+        (part.bytes() != 0 && std::memcmp(z.item(0, {{"token", last - first}}).raw(), part.raw(), part.bytes()) != 0))
+      throw violation("logits", "unembed_tokens(x, " + std::to_string(first) + ", " + std::to_string(last) +
+                                    ") has other bytes than unembed(x) there");
+  }
+}
+
+}  // namespace
+
 void check_logits(model_case const& c, reporter& out) {
   auto const& m = c.m();
   auto const& info = m.info();
@@ -50,7 +75,9 @@ void check_logits(model_case const& c, reporter& out) {
   if (info.family == model_family::encoder || !all.has(name)) return;
   tensor given;
   try {
-    given = m.unembed(m.final_norm(all.at(name, 0)));
+    tensor const states = m.final_norm(all.at(name, 0));
+    given = m.unembed(states);
+    check_parts(m, states, given);
   } catch (usage_error const&) {
     return;
   }

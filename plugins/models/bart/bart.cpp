@@ -15,6 +15,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
+#include <wayfarer/vocabulary.hpp>
 
 #include "layout.hpp"
 #include "models/common/two_stacks.hpp"
@@ -35,7 +36,7 @@ struct stack {
   std::vector<block> blocks;
 };
 
-struct bart final : wf::two_stack_model {
+struct bart final : wf::two_stack_model, wf::unembeds_tokens {
   explicit bart(wf::config const& c)
       : bart(c["path"].text(), wf::hf_config::open_family(c["path"].text(), std::vector<std::string_view>{"bart"})) {}
 
@@ -45,6 +46,7 @@ struct bart final : wf::two_stack_model {
   std::vector<std::string> remarks() const override;
   wf::tensor final_norm(wf::tensor const& x) const override;
   wf::tensor unembed(wf::tensor const& x) const override;
+  wf::rows unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const override;
 
   wf::weight_table const& table() const override { return layout_.weights; }
   wf::rows embed(wf::ragged<std::int32_t> const& tokens, std::shared_ptr<wf::row_packing const> const& of,
@@ -181,9 +183,13 @@ wf::tensor bart::final_norm(wf::tensor const& x) const {
 }
 
 wf::tensor bart::unembed(wf::tensor const& x) const {
+  return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return unembed_tokens(r, 0, info().vocabulary); });
+}
+
+wf::rows bart::unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const {
   bool const own = layout_.weights.found("lm_head.weight");
   layout_.weights.require([&](std::string_view name) { return name == (own ? "lm_head.weight" : "shared.weight"); });
-  return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return linear(r, head_); });
+  return linear(x, outputs_of(head_, first, last));
 }
 
 }  // namespace

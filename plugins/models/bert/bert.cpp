@@ -18,6 +18,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
+#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
 #include "families.hpp"
@@ -35,7 +36,7 @@ struct block {
   wf::norm_weights ln1, ln2;
 };
 
-struct bert final : wf::model, wf::pretrained {
+struct bert final : wf::model, wf::pretrained, wf::unembeds_tokens {
   explicit bert(wf::config const& c)
       : path_(c["path"].text()),
         config_(wf::hf_config::open(path_, wf::encoder::model_types())),
@@ -248,8 +249,12 @@ struct bert final : wf::model, wf::pretrained {
   }
   wf::tensor unembed(wf::tensor const& x) const override {
     require_head();
+    return wf::on_rows(x, spec_.d_embed, "token", [&](wf::rows const& r) { return unembed_tokens(r, 0, info_.vocabulary); });
+  }
+  wf::rows unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const override {
+    require_head();
     weights_.require([&](std::string_view name) { return spec_.in_head(name) || name.ends_with("word_embeddings.weight"); });
-    return wf::on_rows(x, spec_.d_embed, "token", [&](wf::rows const& r) { return linear(r, unembed_); });
+    return linear(x, outputs_of(unembed_, first, last));
   }
 
  private:

@@ -288,12 +288,12 @@ void decoder_model::forward(batch const& items, run_request const& request, taps
   }
   if (at.done()) return;
   if (s.has("final")) x = norm(x, ln_final_, at.in("ln_final"));
-  if (at.wants("logits")) at("logits", head(request.last_logits_only ? x.last() : x));
+  if (at.wants("logits")) at("logits", head(request.last_logits_only ? x.last() : x, 0, spec_.vocabulary));
 }
 
-rows decoder_model::head(rows x) const {
+rows decoder_model::head(rows x, std::size_t first, std::size_t last) const {
   if (spec_.has("project_in")) x = wayfarer::linear(x, project_out_);
-  x = wayfarer::linear(x, unembed_);
+  x = wayfarer::linear(x, outputs_of(unembed_, first, last));
   if (spec_.logit_scale != 1) x = scaled(std::move(x), spec_.logit_scale);
   return spec_.logit_cap > 0 ? capped(std::move(x), spec_.logit_cap) : x;
 }
@@ -320,8 +320,12 @@ tensor decoder_model::final_norm(tensor const& x) const {
 }
 
 tensor decoder_model::unembed(tensor const& x) const {
+  return on_rows(x, spec_.d_model, "token", [&](rows const& r) { return unembed_tokens(r, 0, spec_.vocabulary); });
+}
+
+rows decoder_model::unembed_tokens(rows const& x, std::size_t first, std::size_t last) const {
   weights_.require_all();
-  return on_rows(x, spec_.d_model, "token", [&](rows const& r) { return head(r); });
+  return head(x, first, last);
 }
 
 }  // namespace wayfarer

@@ -15,13 +15,14 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/rotary.hpp>
 #include <wayfarer/taps.hpp>
+#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
 #include "decoder_spec.hpp"
 
 namespace wayfarer {
 
-struct decoder_model : model {
+struct decoder_model : model, unembeds_tokens {
   /// `find_tokenizer` is asked each time and may give null.
   decoder_model(decoder_spec, std::function<tokenizer const*()> find_tokenizer);
 
@@ -42,6 +43,7 @@ struct decoder_model : model {
   std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
   tensor final_norm(tensor const& x) const override;
   tensor unembed(tensor const& x) const override;
+  rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
 
  private:
   struct block {
@@ -71,7 +73,8 @@ struct decoder_model : model {
   rows embedding(batch const&, std::shared_ptr<row_packing const> const&, run_request const&, taps& at) const;
   rows attention(std::size_t layer, rows const& x, pass const&, tap_scope const& at) const;
   rows feed_forward(block const&, rows const& x, tap_scope const& at) const;
-  rows head(rows x) const;
+  /// Logits of tokens [first, last).
+  rows head(rows x, std::size_t first, std::size_t last) const;
   rows added(rows x) const { return spec_.residual_scale == 1 ? std::move(x) : scaled(std::move(x), spec_.residual_scale); }
 
   decoder_spec spec_;

@@ -214,8 +214,11 @@ tensor gpt2_model::final_norm(tensor const& x) const {
   return on_rows(x, shape_.d_model, "d_model", [&](rows const& r) { return layer_norm(r, ln_final_, {}); });
 }
 tensor gpt2_model::unembed(tensor const& x) const {
+  return on_rows(x, shape_.d_model, "token", [&](rows const& r) { return unembed_tokens(r, 0, shape_.vocabulary); });
+}
+rows gpt2_model::unembed_tokens(rows const& x, std::size_t first, std::size_t last) const {
   weights_.require_all();
-  return on_rows(x, shape_.d_model, "token", [&](rows const& r) { return wayfarer::linear(r, unembed_); });
+  return wayfarer::linear(x, outputs_of(unembed_, first, last));
 }
 
 // x: [token, d_model], the residual stream of the whole batch, items packed end to end.

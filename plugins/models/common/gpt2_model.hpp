@@ -17,6 +17,7 @@
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/taps.hpp>
+#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
 namespace wayfarer {
@@ -31,7 +32,7 @@ struct gpt2_shape {
   double attention_scale(std::size_t layer) const;
 };
 
-struct gpt2_model : model {
+struct gpt2_model : model, unembeds_tokens {
   /// `activation_name` is Hugging Face's. `find_tokenizer` is asked each time and may give null.
   gpt2_model(gpt2_shape const&, activation, std::string activation_name, std::function<tokenizer const*()> find_tokenizer);
 
@@ -54,6 +55,7 @@ struct gpt2_model : model {
   std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
   tensor final_norm(tensor const& x) const override;
   tensor unembed(tensor const& x) const override;
+  rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
 
   /// One pass; `past`, unless null, has a layer's keys and values each and receives the new ones.
   void forward(batch const&, run_request const&, taps& at, std::vector<key_values>* past) const;

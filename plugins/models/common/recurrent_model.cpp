@@ -206,8 +206,12 @@ tensor recurrent_model::final_norm(tensor const& x) const {
 }
 
 tensor recurrent_model::unembed(tensor const& x) const {
+  return on_rows(x, info_.d_model, "token", [&](rows const& r) { return unembed_tokens(r, 0, info_.vocabulary); });
+}
+
+rows recurrent_model::unembed_tokens(rows const& x, std::size_t first, std::size_t last) const {
   weights_.require_all();
-  return on_rows(x, info_.d_model, "token", [&](rows const& r) { return linear(r, unembed_); });
+  return linear(x, outputs_of(unembed_, first, last));
 }
 
 // ---- hooks and weights -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/scan.hpp>
 #include <wayfarer/taps.hpp>
+#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
 namespace wayfarer {
@@ -43,7 +44,7 @@ struct recurrent_past {
   void back_to(recurrent_past const& then) { *this = then.mark(); }
 };
 
-struct recurrent_model : model {
+struct recurrent_model : model, unembeds_tokens {
   model_info const& info() const override { return info_; }
   tokenizer const* text_tokenizer() const override { return find_tokenizer_(); }
   tensor weight(std::string_view name) const override { return weights_.weight(name); }
@@ -53,6 +54,7 @@ struct recurrent_model : model {
   std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
   tensor final_norm(tensor const& x) const override;
   tensor unembed(tensor const& x) const override;
+  rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
 
  protected:
   /// Rows of one piece of text, at most, over all items.

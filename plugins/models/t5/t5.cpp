@@ -17,6 +17,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
+#include <wayfarer/vocabulary.hpp>
 
 #include "layout.hpp"
 #include "models/common/two_stacks.hpp"
@@ -38,7 +39,7 @@ struct stack {
   wf::tensor bias;  ///< [bucket, head]
 };
 
-struct t5 final : wf::two_stack_model {
+struct t5 final : wf::two_stack_model, wf::unembeds_tokens {
   explicit t5(wf::config const& c) : t5(c["path"].text(), wf::hf_config::open(c["path"].text(), {"t5", "mt5"})) {}
 
   wf::model_info const& info() const override { return layout_.info; }
@@ -47,6 +48,7 @@ struct t5 final : wf::two_stack_model {
   std::vector<std::string> remarks() const override;
   wf::tensor final_norm(wf::tensor const& x) const override;
   wf::tensor unembed(wf::tensor const& x) const override;
+  wf::rows unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const override;
 
   wf::weight_table const& table() const override { return layout_.weights; }
   wf::rows embed(wf::ragged<std::int32_t> const& tokens, std::shared_ptr<wf::row_packing const> const& of,
@@ -209,9 +211,13 @@ wf::tensor t5::final_norm(wf::tensor const& x) const {
 }
 
 wf::tensor t5::unembed(wf::tensor const& x) const {
+  return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return unembed_tokens(r, 0, info().vocabulary); });
+}
+
+wf::rows t5::unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const {
   bool const own = layout_.weights.found("lm_head.weight");
   layout_.weights.require([&](std::string_view name) { return name == (own ? "lm_head.weight" : "shared.weight"); });
-  return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return linear(scaled(r, layout_.head_scale), head_); });
+  return linear(scaled(x, layout_.head_scale), outputs_of(head_, first, last));
 }
 
 }  // namespace

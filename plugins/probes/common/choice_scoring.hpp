@@ -1,7 +1,7 @@
 // The log probability of each of several endings after a context. Used by cross_encoding and concept_generation.
 //
 // A context, tokens or vectors, is read once for all of its endings. Endings of many contexts go through the model together.
-// Logits are computed only for positions that predict a token of an ending, some rows at a time. An ending's score depends only
+// Logits are computed only for positions that predict a token of an ending. An ending's score depends only
 // on its context and itself, not on the rest of the batch, and is the same for any number of threads. Plain functions, any
 // thread.
 #pragma once
@@ -19,7 +19,6 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/model.hpp>
-#include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/language.hpp"
@@ -48,8 +47,6 @@ inline hook_set states_before_logits(model_info const& m) {
 
 namespace detail {
 
-constexpr std::size_t logit_rows_at_once = 256;  // 50 MB with GPT-2's vocabulary
-constexpr std::size_t rows_of_piece = 8;
 constexpr std::size_t tokens_at_once = 1024;  // of contexts and endings in one pass; their keys and values are kept meanwhile
 
 /// A token that is predicted from one state.
@@ -73,34 +70,26 @@ struct predictions {
   }
 };
 
-template <class T>
-void score_rows(tensor const& logits, std::size_t row0, predictions& all) {
-  auto const rows = logits.view<T const>();
-  std::size_t const n = logits.size(0);
-  parallel_for((n + rows_of_piece - 1) / rows_of_piece, [&](std::size_t piece) {
-    distribution<T> d;
-    for (std::size_t r = piece * rows_of_piece; r < std::min(n, (piece + 1) * rows_of_piece); ++r) {
-      d.of(rows.row(r));
-      std::size_t const best = d.best();
-      for (std::size_t t = all.first[row0 + r]; t < all.first[row0 + r + 1]; ++t) {
-        auto const token = static_cast<std::size_t>(all.targets[t].token);
-        all.targets[t].log_probability = d.log_probability(token);
-        all.targets[t].best = best == token;
-      }
-    }
-  });
-}
-
 inline void score(model const& m, predictions& all) {
-  for (std::size_t row0 = 0; row0 < all.states.size(); row0 += logit_rows_at_once) {
-    std::size_t const n = std::min(logit_rows_at_once, all.states.size() - row0), width = all.states[row0].count();
+  for (std::size_t row0 = 0; row0 < all.states.size(); row0 += vocabulary_rows) {
+    std::size_t const n = std::min(vocabulary_rows, all.states.size() - row0), width = all.states[row0].count();
     tensor const gathered(all.states[row0].type(), {{"row", n}, {"d_model", width}});
-    for (std::size_t r = 0; r < n; ++r) copy_into(gathered[r], all.states[row0 + r]);
-    tensor const logits = m.unembed(gathered);
-    if (logits.type() == dtype::f64)
-      score_rows<double>(logits, row0, all);
-    else
-      score_rows<float>(logits, row0, all);
+    vocabulary_question question;
+    question.likeliest = 1;
+    std::vector<std::int32_t> tokens;
+    for (std::size_t r = 0; r < n; ++r) {
+      copy_into(gathered[r], all.states[row0 + r]);
+      tokens.clear();
+      for (std::size_t t = all.first[row0 + r]; t < all.first[row0 + r + 1]; ++t) tokens.push_back(all.targets[t].token);
+      question.tokens.push_back(tokens);
+    }
+    auto const found = read_vocabulary(m, gathered, question);
+    for (std::size_t r = 0; r < n; ++r)
+      for (std::size_t t = all.first[row0 + r]; t < all.first[row0 + r + 1]; ++t) {
+        auto& target = all.targets[t];
+        target.log_probability = found[r].log_probability(found[r].logits[t - all.first[row0 + r]]);
+        target.best = !found[r].likeliest.empty() && found[r].likeliest[0].token == target.token;
+      }
   }
 }
 

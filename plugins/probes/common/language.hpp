@@ -49,10 +49,13 @@ inline stack stack_of(model_info const& m) {
   return {"blocks.", ends_in_block ? last : "ln_final.", "hook_embed", m.layers, false};
 }
 
+[[noreturn]] inline void nothing_is_likely() {
+  throw data_error("no logit is a number, so there is no likeliest token; look for NaN in the model's weights");
+}
 /// The token with the largest logit. Throws data_error if none is a number.
 inline std::int32_t likeliest(std::span<double const> logits) {
   auto const best = top_k(logits, 1);
-  if (best.empty()) throw data_error("no logit is a number, so there is no likeliest token; look for NaN in the model's weights");
+  if (best.empty()) nothing_is_likely();
   return best[0];
 }
 

@@ -1,4 +1,5 @@
-// Distributions over a vocabulary, a row of logits at a time: what language_loss and logit_lens count.
+// What probes read in the vocabulary: of states, which is fast because their logits are never kept (wayfarer/vocabulary.hpp); or
+// of a row of logits that is there, for measures that need all of it.
 //
 // Plain functions, any thread. Sums are float64 in a fixed order, so a row's numbers depend on that row alone. The exponential of
 // float32 logits is computed in float32 (2 units in the last place), so that the compiler can vectorise it.
@@ -13,9 +14,26 @@
 #include <span>
 #include <vector>
 
+#include <wayfarer/model.hpp>
 #include <wayfarer/tensor.hpp>
+#include <wayfarer/vocabulary.hpp>
 
 namespace wayfarer::language {
+
+/// What states that final_norm has been through say of the vocabulary, [row, d_model]. `question.vocabulary` is the model's.
+inline std::vector<token_distribution> read_vocabulary(model const& m, tensor const& states, vocabulary_question question) {
+  question.vocabulary = m.info().vocabulary;
+  if (auto const* const part = dynamic_cast<unembeds_tokens const*>(&m))
+    return wayfarer::read_vocabulary(states, question, [&](rows const& x, std::size_t first, std::size_t last) {
+      return part->unembed_tokens(x, first, last);
+    });
+  // A model that makes all logits or none: few rows of them at once.
+  question.rows_at_once = 32, question.tokens_at_once = question.vocabulary;
+  return wayfarer::read_vocabulary(states, question, [&](rows const& x, std::size_t, std::size_t) {
+    tensor const logits = m.unembed(x.item(0, {{"d_model", x.width()}}));
+    return rows_from(logits, x.shared_packing(), question.vocabulary, x.precision(), "logits");
+  });
+}
 
 /// exp(x) for x <= 0; 0 below -87. NaN stays NaN.
 inline float exp_nonpositive(float x) noexcept {

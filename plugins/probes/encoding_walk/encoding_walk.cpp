@@ -24,6 +24,7 @@
 
 #include "probes/common/shared_heads.hpp"
 #include "probes/common/token_rows.hpp"
+#include "probes/common/vocabulary.hpp"
 
 namespace wf = wayfarer;
 using namespace wayfarer::walks;
@@ -396,28 +397,27 @@ struct encoding_walk final : wf::probe {
   }
 
   static void put_ranks(wf::accumulator& acc, std::size_t i, std::vector<wf::tensor> const& h, wf::model const& m) {
-    constexpr std::size_t at_once = 32;
     auto const predicted = acc["predicted_ids"].view<std::int32_t>();
     auto const rank = acc["predicted_rank"].view<std::int32_t>();
-    for (std::size_t first = 0; first < h[0].size(0); first += at_once) {
-      std::size_t const last = std::min(first + at_once, h[0].size(0));
-      auto const logits = [&](std::size_t s) {
-        wf::tensor const rows = h[s].slice(0, first, last).clone();
-        return m.unembed(has_final_norm(m.info()) ? m.final_norm(rows) : rows);
-      };
-      auto const final = logits(h.size() - 1);
-      for (std::size_t p = first; p < last; ++p) {
-        auto const best = wf::top_k(final.view<float const>().row(p - first), 1);
-        predicted(i, p) = best.empty() ? -1 : best[0];  // nothing is predicted by what is no number
-      }
-      for (std::size_t s = 0; s < h.size(); ++s) {
-        auto const here = logits(s);
-        for (std::size_t p = first; p < last; ++p)
-          rank(i, s, p) = predicted(i, p) < 0 ? -1
-                                              : static_cast<std::int32_t>(wf::rank_of(here.view<float const>().row(p - first),
-                                                                                      static_cast<std::size_t>(predicted(i, p))));
-      }
+    std::size_t const n = h[0].size(0);
+    auto const read = [&](wf::tensor const& states, wf::vocabulary_question const& question) {
+      return wf::language::read_vocabulary(m, has_final_norm(m.info()) ? m.final_norm(states) : states, question);
+    };
+    wf::vocabulary_question first, follow;
+    first.likeliest = 1, follow.ranks = true;
+    auto const final = read(h.back(), first);
+    for (std::size_t p = 0; p < n; ++p) {
+      auto const& best = final[p].likeliest;
+      predicted(i, p) = best.empty() ? -1 : best[0].token;  // nothing is predicted by what is no number
     }
+    wf::tensor const all(wf::dtype::f32, {{"row", h.size() * n}, {"d_model", h[0].size(1)}});
+    for (std::size_t s = 0; s < h.size(); ++s) {
+      wf::copy_into(all.slice(0, s * n, (s + 1) * n), h[s]);
+      for (std::size_t p = 0; p < n; ++p) follow.tokens.push_back(std::span(&predicted(i, p), predicted(i, p) < 0 ? 0 : 1));
+    }
+    auto const here = read(all, follow);
+    for (std::size_t r = 0; r < here.size(); ++r)
+      rank(i, r / n, r % n) = here[r].ranks.empty() ? -1 : static_cast<std::int32_t>(here[r].ranks[0]);
   }
 
   std::string stack_;

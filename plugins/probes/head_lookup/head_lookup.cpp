@@ -19,13 +19,13 @@
 #include <wayfarer/findings.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/ops.hpp>
-#include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "nouns.hpp"
 #include "probes/common/language.hpp"
 #include "probes/common/norm_folding.hpp"
 #include "probes/common/shared_heads.hpp"
+#include "probes/common/vocabulary.hpp"
 #include "probes/common/vocabulary_reading.hpp"
 
 namespace wf = wayfarer;
@@ -122,7 +122,7 @@ struct head_lookup final : wf::probe {
       if (outputs_ && !words.ids.empty()) {
         std::string why;
         try {
-          static_cast<void>(logits_of(model, rows_of(embedding, {words.ids[0]})));
+          static_cast<void>(model.unembed(normed(model, rows_of(embedding, {words.ids[0]}))));
         } catch (wf::data_error const& e) {  // a checkpoint without all that a forward pass needs has no logits
           why = e.what();
         }
@@ -390,8 +390,8 @@ struct head_lookup final : wf::probe {
                      end == 0 ? "their inner products" : "their inner products, the sign turned");
   }
 
-  static wf::tensor logits_of(wf::model const& m, wf::tensor const& states) {
-    return m.unembed(m.info().norm == wf::norm_kind::none ? states : m.final_norm(states));
+  static wf::tensor normed(wf::model const& m, wf::tensor const& states) {
+    return m.info().norm == wf::norm_kind::none ? states : m.final_norm(states);
   }
 
   /// E4.
@@ -422,16 +422,12 @@ struct head_lookup final : wf::probe {
         place(h, u);
       }
       place(H, sum);
-      // Logits of some states at a time, over the whole vocabulary, as the model itself makes them.
-      std::size_t const rows = (H + 1) * N, at_once = std::clamp<std::size_t>((std::size_t{1} << 24) / V, 1, 512);
-      for (std::size_t first = 0; first < rows; first += at_once) {
-        std::size_t const last = std::min(rows, first + at_once);
-        wf::tensor const logits = logits_of(model, states.slice(0, first, last).clone());
-        wf::parallel_for(last - first, [&](std::size_t i) {
-          auto& list = lists[b * rows + first + i];
-          list.add(logits.view<float const>().row(i), 0, k);
-        });
-      }
+      wf::vocabulary_question question;
+      question.likeliest = k;
+      auto const found = wf::language::read_vocabulary(model, normed(model, states), question);
+      for (std::size_t i = 0; i < found.size(); ++i)
+        for (auto const& [token, logit] : found[i].likeliest)
+          lists[b * found.size() + i].list.emplace_back(static_cast<float>(logit), token);
     }
     to.put_lists("outputs/top", {{"block", B}, {"update", H + 1}, {"word", N}}, lists, k, model,
                  "likeliest tokens once a head, or all of them, have added what they read of the word itself to its embedding",

@@ -17,7 +17,6 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/findings.hpp>
-#include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/whole_texts.hpp>
 
@@ -30,7 +29,6 @@ using namespace wayfarer::language;
 
 namespace {
 
-constexpr std::size_t rows_at_once = 64;      // of logits
 constexpr std::size_t tokens_at_once = 2048;  // of a forward pass
 constexpr double ln_2 = 0.693147180559945309417;
 
@@ -101,13 +99,14 @@ struct language_loss final : wf::probe, wf::reads_whole_texts {
       for (auto const& w : windows_over(tokens.size(), size, stride(size))) all.push_back({i, w});
     }
     std::vector<place> own;
+    std::vector<prediction> known;
     for (auto const& p : all) {
       if (p.read.first == 0 && p.read.last == top.tokens(block[p.item]).size() && !needs(at.model().info()).empty())
-        score_window(at.model(), p.read, items[p.item].tokens, block[p.item][last_states(at.model().info()).names()[0]],
-                     scores[p.item]);
+        add_window(known, p.read, items[p.item].tokens, block[p.item][last_states(at.model().info()).names()[0]], scores[p.item]);
       else
         own.push_back(p);
     }
+    put_scores(at.model(), known);
     for (std::size_t first = 0; first < own.size();) {
       std::size_t last = first, tokens = 0;
       do tokens += own[last].read.last - own[last].read.first, ++last;
@@ -281,8 +280,10 @@ struct language_loss final : wf::probe, wf::reads_whole_texts {
     auto request = block.request(std::move(rows));
     request.capture = last_states(m.info());
     auto const captured = m.run(batch, request);
+    std::vector<prediction> made;
     for (std::size_t w = 0; w < all.size(); ++w)
-      score_window(m, all[w].read, items[all[w].item].tokens, captured.at(request.capture.names()[0], w), scores[all[w].item]);
+      add_window(made, all[w].read, items[all[w].item].tokens, captured.at(request.capture.names()[0], w), scores[all[w].item]);
+    put_scores(m, made);
   }
 
   /// The hook from which logits are made.
@@ -292,30 +293,34 @@ struct language_loss final : wf::probe, wf::reads_whole_texts {
                                                      : top.final_norm + "hook_out");
   }
 
+  /// A token that is predicted from a state, [d_model].
+  struct prediction {
+    wf::tensor state;
+    std::int32_t token;
+    score* to;
+  };
+
   /// `states`: [pos, d_model], of the window's tokens.
-  static void score_window(wf::model const& m, window const& read, std::vector<std::int32_t> const& tokens,
-                           wf::tensor const& states, std::vector<score>& to) {
-    for (std::size_t t = read.scored; t < read.last; t += rows_at_once) {
-      std::size_t const end = std::min(t + rows_at_once, read.last);
-      wf::tensor const logits = m.unembed(states.slice(0, t - 1 - read.first, end - 1 - read.first));
-      if (logits.type() == wf::dtype::f64)
-        score_rows<double>(logits, tokens, t, to);
-      else
-        score_rows<float>(logits, tokens, t, to);
-    }
+  static void add_window(std::vector<prediction>& all, window const& read, std::vector<std::int32_t> const& tokens,
+                         wf::tensor const& states, std::vector<score>& to) {
+    for (std::size_t t = read.scored; t < read.last; ++t) all.push_back({states[t - 1 - read.first], tokens[t], &to[t]});
   }
 
-  /// logits: [row, token], those of row r about token first + r.
-  template <class T>
-  static void score_rows(wf::tensor const& logits, std::vector<std::int32_t> const& tokens, std::size_t first,
-                         std::vector<score>& to) {
-    auto const rows = logits.view<T const>();
-    wf::parallel_for(logits.size(0), [&](std::size_t r) {
-      distribution<T> d;
-      d.of(rows.row(r));
-      auto const token = static_cast<std::size_t>(tokens[first + r]);
-      to[first + r] = {d.log_probability(token), d.best() == token};
-    });
+  static void put_scores(wf::model const& m, std::span<prediction const> all) {
+    for (std::size_t first = 0; first < all.size(); first += wf::vocabulary_rows) {
+      auto const some = all.subspan(first, std::min(wf::vocabulary_rows, all.size() - first));
+      wf::tensor const states(some[0].state.type(), {{"row", some.size()}, some[0].state.shape()[0]});
+      wf::vocabulary_question question;
+      question.likeliest = 1;
+      for (std::size_t r = 0; r < some.size(); ++r) {
+        wf::copy_into(states[r], some[r].state);
+        question.tokens.push_back(std::span(&some[r].token, 1));
+      }
+      auto const found = read_vocabulary(m, states, question);
+      for (std::size_t r = 0; r < some.size(); ++r)
+        *some[r].to = {found[r].log_probability(found[r].logits[0]),
+                       !found[r].likeliest.empty() && found[r].likeliest[0].token == some[r].token};
+    }
   }
 
   std::size_t window_, stride_;

@@ -24,18 +24,20 @@
 #include "probes/common/language.hpp"
 #include "probes/common/position_choice.hpp"
 #include "probes/common/shared_heads.hpp"
+#include "probes/common/vocabulary.hpp"
 
 namespace wf = wayfarer;
 using namespace wayfarer::language;
 
 namespace {
 
-constexpr std::size_t rows_at_once = 32;  // of logits
+constexpr std::size_t rows_at_once = 32;  // of directions
 
 /// One position of one item of a block, and the logit that is explained there.
 struct place {
   std::size_t item, at, position;
   std::int32_t token = -1, against = -1;  ///< -1: none
+  double logit = 0;                       ///< of `token`, less that of `against`
 };
 
 /// An attention of every block: "attn.", and "cross_attn." of an encoder-decoder's decoder.
@@ -137,6 +139,8 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
         if (!next_ || !answer_.empty() || one.token >= 0) places.push_back(one);
       }
     }
+    for (std::size_t first = 0; first < places.size(); first += wf::vocabulary_rows)
+      find_logits(block, at.model(), top, std::span(places).subspan(first, std::min(wf::vocabulary_rows, places.size() - first)));
     for (std::size_t first = 0; first < places.size(); first += rows_at_once)
       attribute(acc, block, at.model(), top, std::span(places).subspan(first, std::min(rows_at_once, places.size() - first)));
   }
@@ -245,20 +249,40 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
     return {v.begin(), v.end()};
   }
 
+  /// The model's own logits, which also say what the likeliest token is.
+  static void find_logits(wf::sample const& block, wf::model const& m, stack const& top, std::span<place> places) {
+    std::string const last =
+        m.info().norm != wf::norm_kind::none ? top.final_norm + "hook_out" : top.block(top.layers - 1, "hook_resid_post");
+    wf::tensor const& any = block[places[0].item][last];
+    wf::tensor const states(any.type(), {{"row", places.size()}, {"d_model", m.info().d_model}});
+    wf::vocabulary_question question;
+    question.likeliest = 1;
+    for (std::size_t r = 0; r < places.size(); ++r) {
+      place const& p = places[r];
+      wf::copy_into(states[r], block[p.item][last][p.position]);
+      std::vector<std::int32_t> wanted{p.token, p.against};
+      std::erase(wanted, -1);
+      question.tokens.push_back(wanted);
+    }
+    auto const found = read_vocabulary(m, states, question);
+    for (std::size_t r = 0; r < places.size(); ++r) {
+      place& p = places[r];
+      auto const& logits = found[r].logits;
+      if (p.token >= 0) {
+        p.logit = logits.front();
+      } else {
+        if (found[r].likeliest.empty()) nothing_is_likely();
+        p.token = found[r].likeliest[0].token, p.logit = found[r].likeliest[0].logit;
+      }
+      if (p.against >= 0) p.logit -= logits.back();
+    }
+  }
+
   void attribute(wf::accumulator& acc, wf::sample const& block, wf::model const& m, stack const& top,
-                 std::span<place> places) const {
+                 std::span<place const> places) const {
     auto const& info = m.info();
     std::size_t const d = info.d_model, rows = places.size();
     bool const normed = info.norm != wf::norm_kind::none;
-    std::string const last = normed ? top.final_norm + "hook_out" : top.block(top.layers - 1, "hook_resid_post");
-
-    // The model's own logits, which also say what the likeliest token is.
-    wf::tensor const& any = block[places[0].item][last];
-    wf::tensor const states(any.type(), {{"row", rows}, {"d_model", d}});
-    for (std::size_t r = 0; r < rows; ++r) wf::copy_into(states[r], block[places[r].item][last][places[r].position]);
-    wf::tensor const logits = m.unembed(states).to(wf::dtype::f64);
-    for (std::size_t r = 0; r < rows; ++r)
-      if (places[r].token < 0) places[r].token = likeliest(logits.view<double const>().row(r));
 
     // u: the direction in which a state is read, [d_model]; the logit is state . u * factor + bias.
     wf::tensor const unembedding = m.weight("unembed.W_U");  // [d_model, token]
@@ -303,8 +327,7 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
       acc["final_bias"](p.item, p.at) = bias;
       acc["answer_ids"].view<std::int32_t>()(p.item, p.at) = p.token;
       acc["against_ids"].view<std::int32_t>()(p.item, p.at) = p.against;
-      acc["logit"](p.item, p.at) =
-          logits(r, static_cast<std::size_t>(p.token)) - (p.against >= 0 ? logits(r, static_cast<std::size_t>(p.against)) : 0.0);
+      acc["logit"](p.item, p.at) = p.logit;
     }
     auto const directions = g.view<double const>();
     auto const share = [&](std::span<double const> x, std::size_t r) { return wf::dot(x, directions.row(r)); };

@@ -14,8 +14,6 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/findings.hpp>
-#include <wayfarer/ops.hpp>
-#include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/language.hpp"
@@ -27,7 +25,6 @@ using namespace wayfarer::language;
 
 namespace {
 
-constexpr std::size_t rows_at_once = 32;  // of logits
 constexpr double no_number = std::numeric_limits<double>::quiet_NaN();
 
 /// States that are read through the lens, and where their numbers go.
@@ -35,6 +32,12 @@ struct view {
   std::string prefix;  ///< of its fields and datasets
   std::string dimension, what;
   std::vector<std::string> hooks;
+};
+
+/// A state of a view, and the hook that it is.
+struct site {
+  std::size_t view, state;
+  std::string hook;
 };
 
 /// One position of one item of a block.
@@ -96,14 +99,13 @@ struct logit_lens final : wf::probe {
     }
     std::vector<fields> to;
     for (auto const& v : all_views) to.emplace_back(acc, v.prefix, per_item_);
-    for (std::size_t first = 0; first < places.size(); first += rows_at_once) {
-      auto const some = std::span(places).subspan(first, std::min(rows_at_once, places.size() - first));
-      auto const last = logits(at.model(), block, all_views[0].hooks.back(), some);
-      if (last.type() == wf::dtype::f64)
-        read<double>(at.model(), block, all_views, some, last, to);
-      else
-        read<float>(at.model(), block, all_views, some, last, to);
-    }
+    // What is read at each place; the last state last, since the others are compared with it.
+    std::vector<site> sites;
+    for (std::size_t v = all_views.size(); v-- > 0;)
+      for (std::size_t s = 0; s < all_views[v].hooks.size(); ++s) sites.push_back({v, s, all_views[v].hooks[s]});
+    std::size_t const at_once = std::max<std::size_t>(1, wf::vocabulary_rows / sites.size());
+    for (std::size_t first = 0; first < places.size(); first += at_once)
+      read(at.model(), block, sites, std::span(places).subspan(first, std::min(at_once, places.size() - first)), to);
   }
 
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
@@ -208,69 +210,53 @@ struct logit_lens final : wf::probe {
         if (d.name == pos) set.coordinate(pos, chosen);
   }
 
-  /// Logits read from a hook at some places, [row, token].
-  static wf::tensor logits(wf::model const& m, wf::sample const& block, std::string const& hook, std::span<place const> places) {
-    wf::tensor const& any = block[places[0].item][hook];
-    wf::tensor const states(any.type(), {{"row", places.size()}, {"d_model", any.size(1)}});
-    for (std::size_t r = 0; r < places.size(); ++r) wf::copy_into(states[r], block[places[r].item][hook][places[r].position]);
-    return m.unembed(m.info().norm == wf::norm_kind::none ? states : m.final_norm(states));
-  }
-
-  template <class T>
-  void read(wf::model const& m, wf::sample const& block, std::vector<view> const& all, std::span<place const> places,
-            wf::tensor const& last, std::vector<fields>& to) const {
-    std::vector<distribution<T>> final(places.size());
-    auto const last_rows = last.view<T const>();
-    wf::parallel_for(places.size(), [&](std::size_t r) { final[r].of(last_rows.row(r)); });
-    for (std::size_t v = 0; v < all.size(); ++v) {
-      for (std::size_t s = 0; s < all[v].hooks.size(); ++s) {
-        bool const is_last = v == 0 && s + 1 == all[v].hooks.size();
-        wf::tensor const here = is_last ? last : logits(m, block, all[v].hooks[s], places);
-        auto const rows = here.view<T const>();
-        std::vector<std::array<double, figures>> found(places.size());
-        wf::parallel_for(places.size(), [&](std::size_t r) {
-          distribution<T> d;
-          d.of(rows.row(r));
-          found[r] = figures_of(d, final[r], places[r]);
-          if (per_item_) keep(d, found[r], places[r], s, to[v]);
-        });
-        for (std::size_t r = 0; r < places.size(); ++r)
-          for (std::size_t f = 0; f < figures; ++f) {
-            if (places[r].next < 0 && (f == next_log_probability || f == next_first)) continue;
-            to[v].sums(s, f) += found[r][f];
-            if (s == 0) to[v].counts(f) += 1;
-          }
+  void read(wf::model const& m, wf::sample const& block, std::vector<site> const& sites, std::span<place const> places,
+            std::vector<fields> const& to) const {
+    wf::tensor const& any = block[places[0].item][sites.back().hook];
+    wf::tensor const states(any.type(), {{"row", places.size() * sites.size()}, {"d_model", any.size(1)}});
+    wf::vocabulary_question question;
+    question.likeliest = per_item_ ? k_ : 1, question.ranks = per_item_, question.group = sites.size();
+    std::size_t row = 0;
+    for (auto const& p : places)
+      for (auto const& s : sites) {
+        wf::copy_into(states[row++], block[p.item][s.hook][p.position]);
+        question.tokens.push_back(std::span(&p.next, p.next < 0 ? 0 : 1));
       }
+    auto const found = read_vocabulary(m, m.info().norm == wf::norm_kind::none ? states : m.final_norm(states), question);
+    for (std::size_t r = 0; r < found.size(); ++r) {
+      place const& p = places[r / sites.size()];
+      site const& s = sites[r % sites.size()];
+      auto const figures_here = figures_of(found[r], p);
+      for (std::size_t f = 0; f < figures; ++f) {
+        if (p.next < 0 && (f == next_log_probability || f == next_first)) continue;
+        to[s.view].sums(s.state, f) += figures_here[f];
+        if (s.state == 0) to[s.view].counts(f) += 1;
+      }
+      if (per_item_) keep(found[r], figures_here, p, s.state, to[s.view]);
     }
   }
 
-  template <class T>
-  static std::array<double, figures> figures_of(distribution<T> const& d, distribution<T> const& final, place const& p) {
+  static std::array<double, figures> figures_of(wf::token_distribution const& d, place const& p) {
     std::array<double, figures> f{};
-    f[entropy] = d.entropy();
-    f[divergence] = final.divergence_from(d);
-    auto const next = static_cast<std::size_t>(p.next);
-    f[next_log_probability] = p.next < 0 ? no_number : d.log_probability(next);
-    f[next_first] = p.next >= 0 && d.best() == next ? 1 : 0;
+    f[entropy] = d.entropy;
+    f[divergence] = d.divergence;
+    f[next_log_probability] = p.next < 0 ? no_number : d.log_probability(d.logits[0]);
+    f[next_first] = p.next >= 0 && !d.likeliest.empty() && d.likeliest[0].token == p.next ? 1 : 0;
     return f;
   }
 
-  template <class T>
-  void keep(distribution<T> const& d, std::array<double, figures> const& f, place const& p, std::size_t s,
-            fields const& to) const {
-    auto const best = wf::top_k(d.logits(), to.ids.size(3));
-    for (std::size_t j = 0; j < best.size(); ++j) {
-      auto const token = static_cast<std::size_t>(best[j]);
-      to.ids.template view<std::int32_t>()(p.item, s, p.at, j) = best[j];
-      to.logits.template view<float>()(p.item, s, p.at, j) = static_cast<float>(d.logits()[token]);
-      to.probabilities.template view<float>()(p.item, s, p.at, j) = static_cast<float>(d.probability(token));
+  static void keep(wf::token_distribution const& d, std::array<double, figures> const& f, place const& p, std::size_t s,
+                   fields const& to) {
+    for (std::size_t j = 0; j < d.likeliest.size(); ++j) {
+      auto const [token, logit] = d.likeliest[j];
+      to.ids.view<std::int32_t>()(p.item, s, p.at, j) = token;
+      to.logits.view<float>()(p.item, s, p.at, j) = static_cast<float>(logit);
+      to.probabilities.view<float>()(p.item, s, p.at, j) = static_cast<float>(d.probability(logit));
     }
-    if (p.next >= 0)
-      to.next_rank.template view<std::int32_t>()(p.item, s, p.at) =
-          static_cast<std::int32_t>(wf::rank_of(d.logits(), static_cast<std::size_t>(p.next)));
-    to.next_log_probability.template view<double>()(p.item, s, p.at) = f[next_log_probability];
-    to.entropy.template view<double>()(p.item, s, p.at) = f[entropy];
-    to.divergence.template view<double>()(p.item, s, p.at) = f[divergence];
+    if (p.next >= 0) to.next_rank.view<std::int32_t>()(p.item, s, p.at) = static_cast<std::int32_t>(d.ranks[0]);
+    to.next_log_probability.view<double>()(p.item, s, p.at) = f[next_log_probability];
+    to.entropy.view<double>()(p.item, s, p.at) = f[entropy];
+    to.divergence.view<double>()(p.item, s, p.at) = f[divergence];
   }
 
   position_choice positions_;

@@ -19,7 +19,6 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
-#include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/answers.hpp"
@@ -33,7 +32,6 @@ using namespace wayfarer::language;
 
 namespace {
 
-constexpr std::size_t rows_at_once = 32;  // of logits
 constexpr float missing = std::numeric_limits<float>::quiet_NaN();
 
 /// What a block is made of: the states between its parts. `hooks` begins with the state before the block.
@@ -119,10 +117,13 @@ struct trajectory final : wf::probe {
       wf::tensor const words = words_of(embedding, tokens);
       put_steps(acc, block[i], model.info(), top);
       if (path_) put_start(acc["path"][i], block[i], top);
+      std::vector<wf::tensor> states;
       for (std::size_t s = 0; s <= top.layers; ++s) {
         auto const& hook = s == 0 ? top.block(0, "hook_resid_pre") : top.block(s - 1, "hook_resid_post");
-        read_state(acc, i, s, normed(model, block[i][hook]), tokens, targets, words, target_words, model);
+        states.push_back(normed(model, block[i][hook]));
+        relate_state(acc, i, s, states.back(), tokens, targets, words, target_words);
       }
+      if (!tokens.empty()) read_states(acc, i, states, tokens, targets, model);
     }
   }
 
@@ -278,10 +279,9 @@ struct trajectory final : wf::probe {
     }
   }
 
-  /// Everything that is read from one state of one item. x: [pos, d_model], after the final norm.
-  void read_state(wf::accumulator& acc, std::size_t i, std::size_t s, wf::tensor const& x, std::span<std::int32_t const> tokens,
-                  std::vector<std::int32_t> const& targets, wf::tensor const& words, wf::tensor const& target_words,
-                  wf::model const& m) const {
+  /// How one state of one item lies to embeddings. x: [pos, d_model], after the final norm.
+  void relate_state(wf::accumulator& acc, std::size_t i, std::size_t s, wf::tensor const& x, std::span<std::int32_t const> tokens,
+                    std::vector<std::int32_t> const& targets, wf::tensor const& words, wf::tensor const& target_words) const {
     if (path_) wf::copy_into(acc["path"][i][s + 2].slice(0, 0, x.size(0)), x);
     wf::tensor const wide = x.to(wf::dtype::f64);
     auto const place = [&](char const* name) { return acc[name][i][s].view<float>(); };
@@ -299,44 +299,47 @@ struct trajectory final : wf::probe {
       for (std::size_t t = 0; t < targets.size(); ++t)
         relate(p, target_words, t, place("target_cosine")(p, t), place("target_distance")(p, t));
     }
-    for (std::size_t first = 0; first < tokens.size(); first += rows_at_once) {
-      std::size_t const count = std::min(rows_at_once, tokens.size() - first);
-      wf::tensor const logits = m.unembed(x.slice(0, first, first + count).clone());
-      wf::parallel_for(count, [&](std::size_t r) {
-        if (logits.type() == wf::dtype::f64)
-          read_logits<double>(acc, i, s, first + r, logits.view<double const>().row(r), tokens, targets);
-        else
-          read_logits<float>(acc, i, s, first + r, logits.view<float const>().row(r), tokens, targets);
-      });
-    }
   }
 
-  template <class T>
-  void read_logits(wf::accumulator const& acc, std::size_t i, std::size_t s, std::size_t p, std::span<T const> logits,
-                   std::span<std::int32_t const> tokens, std::vector<std::int32_t> const& targets) const {
-    distribution<T> d;
-    d.of(logits);
-    auto const rank_of = [&](std::int32_t token) {
-      auto const t = static_cast<std::size_t>(token);
-      return std::isnan(logits[t]) ? -1 : static_cast<std::int32_t>(wf::rank_of(logits, t));
-    };
-    auto const ids = acc["top_ids"].view<std::int32_t>();
-    auto const best = wf::top_k(logits, ids.size(3));
-    for (std::size_t j = 0; j < best.size(); ++j) {
-      auto const token = static_cast<std::size_t>(best[j]);
-      ids(i, s, p, j) = best[j];
-      acc["top_logits"].view<float>()(i, s, p, j) = static_cast<float>(logits[token]);
-      acc["top_probabilities"].view<float>()(i, s, p, j) = static_cast<float>(d.probability(token));
+  /// What the states of one item say of the vocabulary.
+  void read_states(wf::accumulator const& acc, std::size_t i, std::vector<wf::tensor> const& states,
+                   std::span<std::int32_t const> tokens, std::vector<std::int32_t> const& targets, wf::model const& m) const {
+    std::size_t const n = tokens.size();
+    wf::tensor const x(states[0].type(), {{"row", states.size() * n}, {"d_model", states[0].size(1)}});
+    wf::vocabulary_question question;
+    question.likeliest = k_, question.ranks = true;
+    for (std::size_t s = 0; s < states.size(); ++s) {
+      wf::copy_into(x.slice(0, s * n, (s + 1) * n), states[s]);
+      for (std::size_t p = 0; p < n; ++p) {
+        std::vector<std::int32_t> wanted = targets;
+        if (p + 1 < n) wanted.push_back(tokens[p + 1]);
+        question.tokens.push_back(wanted);
+      }
     }
-    if (p + 1 < tokens.size()) {
-      acc["next_rank"].view<std::int32_t>()(i, s, p) = rank_of(tokens[p + 1]);
-      acc["next_log_probability"].view<float>()(i, s, p) =
-          static_cast<float>(d.log_probability(static_cast<std::size_t>(tokens[p + 1])));
+    auto const found = read_vocabulary(m, x, question);
+    for (std::size_t r = 0; r < found.size(); ++r) put_reading(acc, {i, r / n, r % n}, found[r], targets.size());
+  }
+
+  struct state_at {
+    std::size_t item, state, position;
+  };
+  /// d: of the targets, and of the next token behind them where there is one.
+  static void put_reading(wf::accumulator const& acc, state_at const& at, wf::token_distribution const& d, std::size_t targets) {
+    auto const [i, s, p] = at;
+    auto const rank = [&](std::size_t j) { return std::isnan(d.logits[j]) ? -1 : static_cast<std::int32_t>(d.ranks[j]); };
+    for (std::size_t j = 0; j < d.likeliest.size(); ++j) {
+      auto const [token, logit] = d.likeliest[j];
+      acc["top_ids"].view<std::int32_t>()(i, s, p, j) = token;
+      acc["top_logits"].view<float>()(i, s, p, j) = static_cast<float>(logit);
+      acc["top_probabilities"].view<float>()(i, s, p, j) = static_cast<float>(d.probability(logit));
     }
-    for (std::size_t t = 0; t < targets.size(); ++t) {
-      acc["target_rank"].view<std::int32_t>()(i, s, p, t) = rank_of(targets[t]);
-      acc["target_log_probability"].view<float>()(i, s, p, t) =
-          static_cast<float>(d.log_probability(static_cast<std::size_t>(targets[t])));
+    if (d.logits.size() > targets) {
+      acc["next_rank"].view<std::int32_t>()(i, s, p) = rank(targets);
+      acc["next_log_probability"].view<float>()(i, s, p) = static_cast<float>(d.log_probability(d.logits[targets]));
+    }
+    for (std::size_t t = 0; t < targets; ++t) {
+      acc["target_rank"].view<std::int32_t>()(i, s, p, t) = rank(t);
+      acc["target_log_probability"].view<float>()(i, s, p, t) = static_cast<float>(d.log_probability(d.logits[t]));
     }
   }
 

@@ -34,6 +34,7 @@
 #include <wayfarer/taps.hpp>
 #include <wayfarer/tensor.hpp>
 #include <wayfarer/tokenizer.hpp>
+#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 #include <wayfarer/whole_texts.hpp>
 

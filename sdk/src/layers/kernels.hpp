@@ -93,6 +93,17 @@ struct kernel_table {
   /// s = s by + bias (null: none).
   void (*scores)(T* s, T by, T const* bias, size n);
   void (*softmax)(T* s, size n);
+  // A row of logits. What is no number is above nothing.
+  /// The highest, -infinity if there is none.
+  T (*highest)(T const* z, size n);
+  /// How many are above a value, or as high if `or_equal`.
+  size (*count_above)(T const* z, size n, T value, bool or_equal);
+  /// The first place from `from` on that is above a value; n if none is.
+  size (*next_above)(T const* z, size from, size n, T value);
+  /// sums[0] of w = exp(z - reference), sums[1] of w (z - reference), in float64. w: n numbers, or null.
+  void (*exponential_sums)(double* sums, T* w, T const* z, T reference, size n);
+  /// Sum of w (a - b) in float64, where w is not 0.
+  double (*weighted_difference)(T const* w, T const* a, T const* b, size n);
   /// Multiply-adds of `steps` rounds over registers, for the peak that benchmarks compare with; returns their number.
   double (*peak)(size steps, T* sink);
   // Backward and optimiser.
