@@ -21,12 +21,11 @@ class origins {
   std::size_t size() const noexcept { return size_; }
   bool empty() const noexcept { return size_ == 0; }
   /// `i` is below size().
-  origin operator[](std::size_t i) const noexcept {
-    run const& r = runs_[run_of(i)];
-    if (r.end < unchanged) return {r.begin, r.end};
-    std::uint32_t const length = character_length(r);
-    auto const begin = static_cast<std::uint32_t>(r.begin + (i - r.at) / length * length);
-    return {begin, begin + length};
+  origin operator[](std::size_t i) const noexcept { return of_run(run_of(i), i); }
+  /// From where byte `first` begins to where byte `last` ends; they are near each other.
+  origin span(std::size_t first, std::size_t last) const noexcept {
+    std::size_t const k = run_of(first);
+    return {of_run(k, first).begin, of_run(run_of(last, k), last).end};
   }
   origin back() const noexcept { return (*this)[size_ - 1]; }
 
@@ -102,8 +101,17 @@ class origins {
     size_ += n;
     while (index_.size() * bytes_an_entry < size_) index_.push_back(static_cast<std::uint32_t>(runs_.size() - 1));
   }
-  std::size_t run_of(std::size_t i) const noexcept {
-    std::size_t k = index_[i / bytes_an_entry];
+  origin of_run(std::size_t k, std::size_t i) const noexcept {
+    run const& r = runs_[k];
+    if (r.end < unchanged) return {r.begin, r.end};
+    std::uint32_t const length = character_length(r);
+    auto const begin = length == 1 ? static_cast<std::uint32_t>(r.begin + (i - r.at))
+                                   : static_cast<std::uint32_t>(r.begin + (i - r.at) / length * length);
+    return {begin, begin + length};
+  }
+  std::size_t run_of(std::size_t i) const noexcept { return run_of(i, index_[i / bytes_an_entry]); }
+  /// Searched for from run k on.
+  std::size_t run_of(std::size_t i, std::size_t k) const noexcept {
     while (k + 1 < runs_.size() && runs_[k + 1].at <= i) ++k;
     return k;
   }

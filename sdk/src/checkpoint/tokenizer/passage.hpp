@@ -36,8 +36,9 @@ struct passage {
   }
   /// Of bytes [first, end), which are some.
   token_span span(std::size_t first, std::size_t end) const noexcept {
-    if (from) return {(*from)[begin + first].begin, (*from)[begin + end - 1].end};
-    return {begin + first, begin + end};
+    if (!from) return {begin + first, begin + end};
+    origin const o = from->span(begin + first, begin + end - 1);
+    return {o.begin, o.end};
   }
   /// Where its first byte stands in the original text.
   std::size_t place() const noexcept { return text.empty() ? begin : span(0, 1).begin; }
