@@ -10,12 +10,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/source.hpp>
 
+#include "packed_text.hpp"
 #include "pipelines/command.hpp"
 #include "run_plugins.hpp"
 #include "sources/common/compressed_file.hpp"
@@ -23,23 +23,10 @@
 namespace wf = wayfarer;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
+using wf::test::gzip;
 using texts = std::vector<std::string>;
 
 namespace {
-
-std::string gzip(std::string const& text, int level = 6) {
-  z_stream z{};
-  if (deflateInit2(&z, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) throw std::runtime_error("deflateInit2");
-  std::string out(deflateBound(&z, text.size()) + 64, '\0');
-  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  z.avail_in = static_cast<uInt>(text.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  if (deflate(&z, Z_FINISH) != Z_STREAM_END) throw std::runtime_error("deflate");
-  out.resize(z.total_out);
-  deflateEnd(&z);
-  return out;
-}
 
 /// In frames of so many bytes.
 std::string zstd(std::string const& text, std::size_t frame) {

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <array>
 #include <cmath>
@@ -18,6 +17,7 @@
 #include <wayfarer/digest.hpp>
 #include <wayfarer/error.hpp>
 
+#include "packed_text.hpp"
 #include "run_plugins.hpp"
 #include "sources/common/compressed_file.hpp"
 #include "sources/common/document_file.hpp"
@@ -25,6 +25,7 @@
 namespace {
 
 using namespace wayfarer;
+using test::gzip;
 using test::make_probe;
 using test::make_source;
 using test::observe_all;
@@ -48,20 +49,6 @@ class folder {
  private:
   std::filesystem::path path_;
 };
-
-std::string gzip(std::string const& text) {
-  z_stream z{};
-  if (deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) throw std::runtime_error("deflateInit2");
-  std::string out(deflateBound(&z, text.size()), '\0');
-  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  z.avail_in = static_cast<uInt>(text.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  if (deflate(&z, Z_FINISH) != Z_STREAM_END) throw std::runtime_error("deflate");
-  out.resize(z.total_out);
-  deflateEnd(&z);
-  return out;
-}
 
 std::string bzip2(std::string const& text) {
   std::string out(text.size() + text.size() / 100 + 700, '\0');
@@ -441,7 +428,7 @@ TEST(packed_files, with_something_behind_are_refused) {
 TEST(packed_files, that_unpack_to_too_much_are_stopped) {
   folder const f;
   std::string const zeros(std::size_t{64} << 20, '0');
-  for (auto const& path : {f.put("bomb.gz", gzip(zeros)), f.put("bomb.bz2", bzip2(zeros))}) {
+  for (auto const& path : {f.put("bomb.gz", gzip(zeros, 9)), f.put("bomb.bz2", bzip2(zeros))}) {
     ASSERT_LT(std::filesystem::file_size(path), 100000u);
     std::size_t seen = 0;
     EXPECT_THAT(message_of<data_error>([&] { read_unpacked(path, 1 << 20, [&](auto bytes) { seen += bytes.size(); }); }),
