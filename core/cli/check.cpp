@@ -100,7 +100,7 @@ int check_verb(words const& arguments) {
   remarks = remarks_of(p.what, p.objects, p.problems);
   sort_problems(p.problems);
   if (int const code = report_problems(p)) return code;
-  say_replaced(result_place(o, p.what));
+  say_replaced(result_place(o, p.what), p.what);
   std::printf("%s: %zu nodes, %zu expectations, no problems\n", printable(p.what.file.string()).c_str(), p.what.nodes.size(),
               p.what.expectations.size());
   forecast const expected = predict(p.what, p.objects);

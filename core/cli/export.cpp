@@ -139,6 +139,7 @@ int export_verb(words const& arguments) {
     if (f.name != file_name_of(f.name) || !names.insert(f.name).second)
       throw usage_error(wanted.node + ": two files would be called " + f.name + "; export one dataset at a time, NODE/DATASET");
 
+  if (folder.empty()) throw usage_error("DIR '': the name is empty; name the folder to write");
   std::error_code failed;
   fs::create_directory(folder, failed);
   if (failed) throw usage_error(folder.string() + ": can't make the folder: " + failed.message());

@@ -63,6 +63,12 @@ std::filesystem::path whole_path(std::filesystem::path const& p) {
   return whole.has_filename() ? whole : whole.parent_path();
 }
 
+/// Whether a path is that place, or in that folder.
+bool is_within(std::filesystem::path const& place, std::filesystem::path const& path) {
+  auto const [end, ignored] = std::mismatch(place.begin(), place.end(), path.begin(), path.end());
+  return end == place.end();
+}
+
 std::vector<node_output> outputs_of(plan const& p) {
   std::vector<node_output> all;
   for (auto const& n : p.nodes)
@@ -151,10 +157,12 @@ output_place result_place(verb_options const& o, std::string const& otherwise, s
 
 output_place result_place(verb_options const& o, plan const& p) {
   output_place const to = result_place(o, p.file.stem().concat(".h5").string(), settings_of(p));
+  auto const path = whole_path(to.path);
   for (auto const& one : outputs_of(p))
-    if (one.place == whole_path(to.path))
-      throw usage_error("--out " + to.given + ": is where '" + one.node->name + "' writes its " + one.parameter +
-                        "; name another file");
+    if (is_within(one.place, path))
+      throw usage_error("--out " + to.given + ": is " + (one.place == path ? "" : "in the folder ") + "where '" + one.node->name +
+                        "' writes its " + one.parameter + "; name " +
+                        (one.place == path ? "another file" : "a file outside " + one.place.string()));
   return to;
 }
 
@@ -166,6 +174,18 @@ output_place foreign_place(std::string const& path, std::string const& option, b
 
 void say_replaced(output_place const& to) {
   if (to.replaces) std::fprintf(stderr, "%s exists already and will be replaced\n", printable(to.given).c_str());
+}
+
+void say_replaced(output_place const& to, plan const& p) {
+  say_replaced(to);
+  for (auto const& one : outputs_of(p)) {
+    std::error_code ignored;
+    bool const file = std::filesystem::is_regular_file(one.place, ignored);
+    // A state is resumed from, not replaced.
+    if (one.parameter == "train.save" && (file || std::filesystem::exists(one.place / "model.safetensors", ignored)))
+      std::fprintf(stderr, "%s: %s holds a model already, which will be replaced\n", printable(one.node->name).c_str(),
+                   printable(one.node->parameters[one.parameter].text()).c_str());
+  }
 }
 
 }  // namespace wayfarer::host

@@ -37,7 +37,8 @@ void check_outputs(plan const&, std::vector<problem>&);
 /// The place of a file for another program. An existing file there can't be recognised as an earlier output, so only `forced`
 /// replaces it.
 output_place foreign_place(std::string const& path, std::string const& option, bool forced);
-/// One line on standard error if a file is replaced.
+/// One line on standard error if a file is replaced, and one for each saved model that is.
 void say_replaced(output_place const&);
+void say_replaced(output_place const&, plan const&);
 
 }  // namespace wayfarer::host

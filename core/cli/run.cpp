@@ -79,7 +79,7 @@ int run_verb(words const& arguments) {
 
   choose_place(o, options);
   // Of workers that come later it is what the first of them wrote.
-  if (options.work.empty()) say_replaced(to);
+  if (options.work.empty()) say_replaced(to, p.what);
   if (auto const processes = wanted_processes(o)) return run_processes(arguments, *processes, options);
 
   outlive_readers();

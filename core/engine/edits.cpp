@@ -179,6 +179,14 @@ bool change(edit_spec const& e, hook_info const& h, tensor const& value, std::si
   }
 }
 
+/// Whether a value with positions of its own, read for all positions, has others than the item. A pass that goes on from an
+/// earlier one sees the rest of the item only.
+bool fits_in_part(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position,
+                  tensor const& activation) {
+  return value.defined() && e.positions.empty() && !h.per_pair && first_position == 0 &&
+         reading_of(e, h, value.shape()) == reading::by_position && value.size(0) != activation.size(0);
+}
+
 std::string items_text(item_range const& r) {
   return std::to_string(r.first) + " to " + std::to_string(r.last - 1);
 }
@@ -303,7 +311,7 @@ std::shared_ptr<activations const> edit_set::run_unedited(item_range items, hook
 }
 
 void edit_set::define_counts(accumulator& counts) const {
-  counts.define("edited", {{"edit", edits_.size()}, {"what", 4}});
+  counts.define("edited", {{"edit", edits_.size()}, {"what", 5}});
 }
 
 std::vector<std::string> edit_set::misses(tensor const& counts) const {
@@ -314,6 +322,9 @@ std::vector<std::string> edit_set::misses(tensor const& counts) const {
     auto const wanted = static_cast<std::uint64_t>(n(k, 0)), seen = static_cast<std::uint64_t>(n(k, 1)),
                applied = static_cast<std::uint64_t>(n(k, 2));
     bool const by_place = !e.positions.empty();
+    if (auto const partly = static_cast<std::uint64_t>(n(k, 4)); partly != 0)
+      all.push_back("edit " + std::to_string(k) + " (" + e.hook + ") was applied in part to " + counted(partly, "item") +
+                    ": its value has " + counted(edits_[k].value.size(0), "position") + ", and they have another number");
     if (wanted == 0 || applied == wanted || (applied != 0 && !by_place)) continue;
     std::string text = "edit " + std::to_string(k) + " (" + e.hook;
     for (std::size_t i = 0; i < e.positions.size(); ++i)
@@ -346,9 +357,10 @@ std::string edit_set::spoils(tensor const& counts) const {
 
 /// Which items of a block each edit came to, changed and spoiled; written from the block's threads, each item's flag alone.
 struct edit_set::block_counts {
-  block_counts(std::size_t edits, std::size_t n) : items(n), seen(edits * n), applied(edits * n), spoiled(edits * n) {}
+  block_counts(std::size_t edits, std::size_t n)
+      : items(n), seen(edits * n), applied(edits * n), spoiled(edits * n), partly(edits * n) {}
   std::size_t items;
-  std::vector<std::atomic<bool>> seen, applied, spoiled;
+  std::vector<std::atomic<bool>> seen, applied, spoiled, partly;
 };
 
 void edit_set::count(block_counts const& block, item_range items, accumulator& counts) const {
@@ -359,6 +371,7 @@ void edit_set::count(block_counts const& block, item_range items, accumulator& c
       to(k, 1) += block.seen[k * block.items + i].load(std::memory_order_relaxed);
       to(k, 2) += block.applied[k * block.items + i].load(std::memory_order_relaxed);
       to(k, 3) += block.spoiled[k * block.items + i].load(std::memory_order_relaxed);
+      to(k, 4) += block.partly[k * block.items + i].load(std::memory_order_relaxed);
     }
   }
 }
@@ -408,6 +421,8 @@ std::vector<hook_edit> edit_set::for_block(item_range block, std::shared_ptr<blo
                        counts->seen[flag].store(true, std::memory_order_relaxed);
                        if (!change(*e, *h, v, site.first_position, activation)) return;
                        counts->applied[flag].store(true, std::memory_order_relaxed);
+                       if (!others && fits_in_part(*e, *h, v, site.first_position, activation))
+                         counts->partly[flag].store(true, std::memory_order_relaxed);
                        if (oddity_of(activation, h->per_pair).any()) counts->spoiled[flag].store(true, std::memory_order_relaxed);
                      }});
   }

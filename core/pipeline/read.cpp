@@ -376,7 +376,11 @@ class reader {
                    ", and " + id + " is none");
       return;
     }
-    complain(n, e.from, id + " has no parameter " + single_quoted(key) + did_you_mean(key, known));
+    std::string hint = did_you_mean(key, known);
+    // Behind a comma between braces: `{hooks: a, b}`.
+    if (hint.empty() && e.value.kind == yaml_kind::null)
+      hint = "; if it is one of several values, write a list: [..., " + key + "]";
+    complain(n, e.from, id + " has no parameter " + single_quoted(key) + hint);
   }
 
   void read_param(plan_node& n, param_descriptor const& p, yaml_entry const& e) {
@@ -481,6 +485,7 @@ class reader {
 
   std::optional<item_range> read_items(plan_node& n, yaml_entry const& e) {
     auto const& text = e.value.text;
+    if (e.value.kind == yaml_kind::scalar && text == "all") return {};
     auto const colon = text.find(':');
     auto const first = colon == std::string::npos ? std::optional<std::int64_t>(0) : integer_of(text.substr(0, colon));
     auto const last = integer_of(colon == std::string::npos ? text : text.substr(colon + 1));

@@ -176,6 +176,8 @@ TEST_F(host, an_edit_takes_a_direction_that_was_found_elsewhere) {
           EXPECT_EQ(read("r", node, post0)(i, p, d), double(float(clean(i, p, d)) + 4 * v[d])) << node;
         EXPECT_EQ(read("r", "rows", post0)(i, p, d), double(float(clean(i, p, d)) + (p < 3 ? 8 : 0)));
       }
+  EXPECT_THAT(r.out, AllOf(HasSubstr("warning: rows: edit 0 ("), HasSubstr(") was applied in part to "),
+                           HasSubstr(": its value has 3 positions, and they have another number")));
   // The file's bytes are part of what the result came from.
   auto const files = wf::host::result_reader(out("r.h5")).read("_run", "inputs/name").texts();
   EXPECT_THAT(files, testing::ElementsAre("v.npy", "two.safetensors", "one.safetensors", "rows.npy"));

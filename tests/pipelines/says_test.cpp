@@ -45,6 +45,8 @@ TEST_F(says, what_people_write_first_works_or_is_answered_with_the_form_to_write
     return r.out;
   };
   EXPECT_THAT(says_of("model: gpt2, hooks: \"hook_embed, logits\""), HasSubstr("several are a list: [hook_embed, logits]"));
+  EXPECT_THAT(says_of("model: gpt2, hooks: hook_embed, logits"),
+              HasSubstr("has no parameter 'logits'; if it is one of several values, write a list: [..., logits]"));
   EXPECT_THAT(says_of("model: gpt2, hooks: hook_resid_post"),
               HasSubstr("write 'blocks.*.hook_resid_post' for that of every layer"));
   EXPECT_THAT(says_of("model: gpt2, hooks: logits, precision: float64"), HasSubstr("write f64"));
@@ -265,6 +267,21 @@ TEST_F(says, two_outputs_of_a_run_are_two_places) {
     EXPECT_THAT(run_wayfarer({verb, p.string(), "--out", saved}).out,
                 HasSubstr("is where 'a' writes its train.save; name another file"));
   EXPECT_FALSE(fs::exists(saved));
+  // A result in the folder would take the place of the model's own files.
+  for (std::string const key : {"save: ", "state: "}) {
+    auto const q = file("q.yaml", "nodes:\n" + words + "  a" + learner + key + saved + "}}\n").string();
+    fs::create_directories(saved + "/deeper");
+    for (char const* name : {"/model.safetensors", "/state.safetensors", "/deeper/r.h5"}) {
+      auto const r = run_wayfarer({"run", q, "--out", saved + name});
+      EXPECT_EQ(r.code, 2) << r.out;
+      EXPECT_THAT(r.out, AllOf(HasSubstr("is in the folder where 'a' writes its train."), HasSubstr("name a file outside")));
+    }
+    EXPECT_EQ(run_wayfarer({"run", q, "--out", saved + ".h5"}).code, 0);
+    auto const again = run_wayfarer({"check", q, "--out", saved + "-2.h5"});
+    EXPECT_EQ(again.out.find("a: " + saved + " holds a model already, which will be replaced") != again.out.npos, key == "save: ")
+        << again.out;
+    fs::remove_all(saved);
+  }
 }
 
 TEST_F(says, what_standard_error_can_not_take_costs_no_result) {

@@ -154,6 +154,10 @@ TEST_F(corpus, what_is_wrong_is_told_with_file_and_item) {
   put("a.jsonl", "no json at all here\n");
   EXPECT_THAT([&] { s->read({0, 1}); }, ThrowsMessage<wf::data_error>(HasSubstr("has changed since it was opened")));
   EXPECT_THAT([&] { open(shards()); }, ThrowsMessage<wf::data_error>(HasSubstr("a.jsonl: item 0")));
+  put("u.txt", std::string("\x3f\x04 \0\x40\x04\n\0", 8));
+  EXPECT_THAT([&] { open(shards() + "/u.txt"); },
+              ThrowsMessage<wf::data_error>(HasSubstr("u.txt: item 0, near byte 3: holds NUL, which no text does")));
+  std::filesystem::remove(shards() + "/u.txt");
   put("b.txt", "caf\xe9\n");
   EXPECT_THAT(
       [&] {
@@ -175,6 +179,15 @@ TEST_F(corpus, what_is_wrong_is_told_with_file_and_item) {
         open(shards() + "/d.txt", {{"longest", std::int64_t{1}}});
       },
       ThrowsMessage<wf::data_error>(HasSubstr("d.txt: byte 0: a line of more than 1 MiB begins here")));
+}
+
+TEST_F(corpus, a_byte_order_mark_is_no_text_and_said) {
+  put("a.txt", "\xef\xbb\xbfone\ntwo\n");
+  for (bool const again : {false, true}) {  // the second one reads the kept index
+    auto const s = open(shards());
+    EXPECT_EQ(range(*s, 0, 2), (texts{"one", "two"})) << again;
+    EXPECT_THAT(s->info().notes, testing::ElementsAre(HasSubstr("a.txt begins with a byte order mark"))) << again;
+  }
 }
 
 TEST_F(corpus, a_damaged_index_is_made_again) {

@@ -224,6 +224,10 @@ TEST_F(language_sources, texts_are_utf8_without_a_byte_order_mark) {
            {"\xff\xfe\0\0o\0\0\0"s, "UTF-32LE"},
            {"\0\0\xfe\xff\0\0\0o"s, "UTF-32BE"},
            {"o\0n\0e\0\n\0"s, "byte 1: this is UTF-16LE"},
+           {"\x3f\x04\x40\x04 \0\x38\x04\n\0"s,
+            "byte 5: is NUL, which no text holds; if this is UTF-16 without a byte order "
+            "mark, convert it: iconv -f UTF-16LE"},
+           {"\x04\x3f\x04\x40\0\n"s, "iconv -f UTF-16BE"},
            {"one\n\xed\xa0\x80", "byte 4 is 0xed"}})
     try {
       text({{"path", put("f", bytes)}});

@@ -474,8 +474,9 @@ TEST(pipeline, items_block_and_max_tokens) {
   EXPECT_EQ(probe("items: 500").node("p").items, (item_range{0, 500}));
   EXPECT_EQ(probe("items: 1_0:2e1").node("p").items, (item_range{10, 20}));
   EXPECT_EQ(probe("pairs: 1").node("p").items, std::nullopt);
+  EXPECT_EQ(probe("items: all").node("p").items, std::nullopt);
   EXPECT_EQ(probe("pairs: 1").node("p").block, 0u);
-  for (auto const* bad : {"0", "-1", "5:5", ":5", "a:b", "1:2:3", "[1, 2]", "all"})
+  for (auto const* bad : {"0", "-1", "5:5", ":5", "a:b", "1:2:3", "[1, 2]", "every"})
     EXPECT_THAT(probe("items: " + std::string(bad)).lines(), ElementsAre(StartsWith("4:53: 'items' must be a number of items")))
         << bad;
   EXPECT_THAT(probe("block: 0").lines(), ElementsAre("4:53: 'block' must be an integer of at least 1, got '0'"));

@@ -89,7 +89,10 @@ struct loop {
     write_kept(file("state.safetensors"), all, plan.key);
   }
 
-  std::string begin_anew() const { return "; remove the folder " + plan.state + " to train anew, with the same result"; }
+  std::string begin_anew() const {
+    return "; remove " + file("state.safetensors") +
+           " and the snapshot-*.safetensors beside it to train anew, with the same result";
+  }
 
   safetensors_file open_kept(std::string const& path) const {
     try {

@@ -73,6 +73,8 @@ struct corpus final : wf::source {
     for (auto const& f : files_) {
       info_.items += f->index().items;
       if (f->index().items == 0) info_.notes.push_back(f->path() + ": no text in it");
+      if (f->index().marked)
+        info_.notes.push_back(f->path() + " begins with a byte order mark, which is no part of the text and was left out");
       ends_.push_back(info_.items);
     }
     if (info_.items == 0) throw wf::data_error(c["path"].text() + ": no text in it");

@@ -23,7 +23,7 @@ constexpr std::size_t block_bytes = std::size_t{1} << 18;
 constexpr std::uint64_t least_apart = std::uint64_t{64} << 10, most_apart = std::uint64_t{32} << 20;
 constexpr std::size_t most_idle = 8;
 constexpr std::string_view mark = "\xef\xbb\xbf";
-constexpr std::string_view opening = "wayfarer corpus index 1\n";
+constexpr std::string_view opening = "wayfarer corpus index 2\n";
 constexpr std::size_t digest_bytes = 64;
 
 bool is_blank(std::string_view text) noexcept {
@@ -131,7 +131,7 @@ class taker {
 std::string as_text(corpus_index const& x) {
   std::string text(opening);
   for (auto const n : {x.size, x.modified_seconds, x.modified_nanoseconds, x.inode, x.items, x.longest}) put(text, n);
-  put(text, static_cast<std::uint64_t>(x.plain));
+  put(text, static_cast<std::uint64_t>(x.plain)), put(text, static_cast<std::uint64_t>(x.marked));
   put(text, std::uint64_t{x.at.size()});
   for (auto const n : x.at) put(text, n);
   put(text, std::uint64_t{x.points.size()});
@@ -150,6 +150,7 @@ bool from_text(std::string_view text, corpus_index& x) {
   for (auto* const n : {&x.size, &x.modified_seconds, &x.modified_nanoseconds, &x.inode, &x.items, &x.longest})
     *n = from.take<std::uint64_t>();
   x.plain = from.take<std::uint64_t>() != 0;
+  x.marked = from.take<std::uint64_t>() != 0;
   x.at.resize(from.count(sizeof(std::uint64_t)));
   for (auto& n : x.at) n = from.take<std::uint64_t>();
   x.points.resize(from.count(4 * sizeof(std::uint64_t)));
@@ -189,6 +190,8 @@ class corpus_file::cursor {
   std::size_t item() const noexcept { return item_; }
   /// Where the item that was read last begins.
   std::uint64_t began() const noexcept { return began_; }
+  /// Whether a byte order mark has been left out.
+  bool marked() const noexcept { return marked_; }
 
   /// The next item, until the next call; false at the end.
   bool next(std::string_view& text) {
@@ -198,7 +201,7 @@ class corpus_file::cursor {
     for (;;) {
       std::uint64_t const at = lines_.offset();
       if (!lines_.next(line, of_.path_)) break;
-      if (at == 0 && line.starts_with(mark)) line.remove_prefix(mark.size());
+      if (at == 0 && line.starts_with(mark)) line.remove_prefix(mark.size()), marked_ = true;
       if (is_blank(line)) {
         if (open) break;
         continue;
@@ -228,6 +231,7 @@ class corpus_file::cursor {
   std::string document_;
   std::uint64_t began_ = 0;
   std::size_t item_;
+  bool marked_ = false;
 };
 
 corpus_file::corpus_file(std::string path, corpus_split split, std::size_t most_line, std::string const& cache)
@@ -270,7 +274,11 @@ void corpus_file::make_index() {
   for (std::string_view text; at.next(text);) {
     if (index_.items++ % corpus_index::stride == 0) index_.at.push_back(at.began());
     index_.longest = std::max<std::uint64_t>(index_.longest, text.size());
+    if (std::size_t const zero = text.find('\0'); zero != text.npos)
+      throw data_error(path_ + ": item " + std::to_string(index_.items - 1) + ", near byte " + std::to_string(at.began() + zero) +
+                       ": holds NUL, which no text does; if this is UTF-16, convert it (iconv -f UTF-16 -t UTF-8)");
   }
+  index_.marked = at.marked();
   index_.points = at.stream().points();
 }
 

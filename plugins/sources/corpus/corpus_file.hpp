@@ -27,6 +27,7 @@ struct corpus_index {
   std::uint64_t size = 0, modified_seconds = 0, modified_nanoseconds = 0, inode = 0;  ///< of the file that it belongs to
   std::uint64_t items = 0, longest = 0;                                               ///< longest: bytes of the longest line
   bool plain = false;                                                                 ///< any place may be entered
+  bool marked = false;                                                                ///< begins with a byte order mark
   std::vector<std::uint64_t> at;  ///< the unpacked offset where item 0, 64, 128, ... begins
   std::vector<packed_stream::point> points;
 };

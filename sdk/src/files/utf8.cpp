@@ -1,6 +1,7 @@
 #include <wayfarer/utf8.hpp>
 
 #include <algorithm>
+#include <utility>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
@@ -17,7 +18,11 @@ std::string hex_of(char c) {
 }
 
 std::string convert(std::string_view from, std::string const& path) {
-  return "convert it: iconv -f " + std::string(from) + " -t UTF-8 '" + path + "' > NEW";
+  std::string const iconv = "iconv -f " + std::string(from) + " -t UTF-8";
+  if (path == "/dev/stdin") return "convert it: ... | " + iconv + " | wayfarer ...";
+  for (auto const& [ending, unpack] : {std::pair(".gz", "zcat"), std::pair(".bz2", "bzcat"), std::pair(".zst", "zstdcat")})
+    if (path.ends_with(ending)) return std::string("convert it: ") + unpack + " '" + path + "' | " + iconv + " > NEW";
+  return "convert it: " + iconv + " '" + path + "' > NEW";
 }
 
 /// UTF-16 or UTF-32, recognised by its byte order mark or by the zero bytes between Latin letters; "" if it looks like neither.
@@ -81,6 +86,10 @@ std::string_view text_of_file(std::string_view bytes, std::string const& path, s
     throw data_error(path + ": byte " +
                      std::to_string(std::min(bytes.find_first_of(std::string_view("\0\xff\xfe", 3)), bytes.size())) +
                      ": this is " + std::string(wide) + ", not UTF-8; " + convert(wide, path));
+  if (std::size_t const zero = bytes.find('\0'); zero != bytes.npos)
+    throw data_error(path + ": byte " + std::to_string(zero) +
+                     ": is NUL, which no text holds; if this is UTF-16 without a byte order mark, " +
+                     convert(zero % 2 == 1 ? "UTF-16LE" : "UTF-16BE", path));
   std::size_t begin = 0;
   if (bytes.starts_with(utf8_mark)) {
     begin = utf8_mark.size();
