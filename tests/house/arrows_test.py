@@ -24,7 +24,7 @@ FLOORS = {
     "base": "error export layout packed_numbers progress stopping version",
     "numeric": "factored masking ops parallel random tensor",
     "files": "array_file digest file json result_file run_files safetensors utf8",
-    "layers": "backward layers optimizer rotary rows scan taps vocabulary",
+    "layers": "backward layers optimizer packing rotary rows scan taps vocabulary",
     "interfaces": "accumulator config descriptor findings hooks metric model parameter_error plugin probe results snapshot_state source "
                   "testing tokenizer whole_texts",
     "checkpoint": "generate hf_config pretrained weights",

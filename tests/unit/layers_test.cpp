@@ -13,6 +13,8 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/layers.hpp>
+#include <wayfarer/packing.hpp>
+#include <wayfarer/parallel.hpp>
 #include <wayfarer/random.hpp>
 #include <wayfarer/rotary.hpp>
 #include <wayfarer/taps.hpp>
@@ -113,6 +115,56 @@ TEST(layers, few_rows_have_the_bytes_of_many_with_weights_of_every_type) {
           for (std::size_t c = 0; c < out; ++c) ASSERT_EQ(at(some, r, c), at(all, 40 + r, c)) << n << " " << r << " " << c;
       }
     }
+}
+
+TEST(layers, kept_weights_give_the_bytes_of_weights_that_are_read_anew) {
+  for (auto const& [in, out] : {std::pair<std::size_t, std::size_t>{3, 17}, {385, 33}, {400, 70}})
+    for (auto const type : {dtype::f32, dtype::f64, dtype::f16, dtype::bf16})
+      for (bool const in_first : {true, false}) {
+        // Part of a larger matrix, as queries, keys and values often are.
+        auto const all =
+            random_tensor(in_first ? dims{{"in", in}, {"out", out + 9}} : dims{{"out", out + 9}, {"in", in}}, 3, 0.1, type);
+        auto const part = [&](tensor const& t) { return t.slice(in_first ? 1 : 0, 5, 5 + out); };
+        auto const bias = random_tensor({{"out", out}}, 5);
+        linear_weights const plain{part(all.clone()), bias, in_first}, kept{part(all), bias, in_first};
+        auto const handle = keep_packed(kept);
+        for (auto const precision : precisions())
+          for (std::size_t const m : {1, 9, 9, 9, 8, 70, 128, 129}) {
+            auto const x = random_rows({m}, in, m, precision);
+            auto const one = linear(x, plain), other = linear(x, kept);
+            std::size_t const bytes = m * out * (one.type() == dtype::f64 ? 8 : 4);
+            ASSERT_EQ(std::memcmp(one.data<std::byte>(), other.data<std::byte>(), bytes), 0) << m << " " << in << " " << in_first;
+          }
+      }
+}
+
+TEST(layers, weights_are_kept_from_the_second_product_on_by_any_number_of_threads) {
+  std::size_t const in = 500, out = 600;
+  auto const w = random_tensor({{"in", in}, {"out", out}}, 3);
+  auto const x = random_rows({20}, in, 4);
+  linear_weights const weights{w, {}, true};
+  auto const equal = [&](rows const& a, rows const& b) {
+    return std::memcmp(a.data<float>(), b.data<float>(), a.count() * out * sizeof(float)) == 0;
+  };
+  auto const now = [&] { return linear(x, {w.clone(), {}, true}); };
+  auto handle = keep_packed(weights);
+  EXPECT_EQ(keep_packed(weights), handle) << "one weight is kept once";
+  auto const first = now();
+  EXPECT_TRUE(equal(linear(x, weights), first));
+  // Weights must not change. Where they do, it shows which numbers are read.
+  w.view<float>()(7, 7) += 1;
+  auto const second = now();
+  ASSERT_FALSE(equal(first, second));
+  std::vector<rows> made(16);
+  parallel_for(made.size(), [&](std::size_t i) { made[i] = linear(x, weights); });
+  for (auto const& y : made) EXPECT_TRUE(equal(y, second));
+  w.view<float>()(7, 7) += 1;
+  auto const third = now();
+  EXPECT_TRUE(equal(linear(x, weights), second));
+  EXPECT_TRUE(equal(linear(random_rows({8}, in, 4), weights), linear(random_rows({8}, in, 4), {w.clone(), {}, true})))
+      << "few rows read the weights as they lie";
+  handle.reset();
+  EXPECT_TRUE(equal(linear(x, weights), third));
 }
 
 TEST(layers, sixteen_bit_numbers_are_widened_exactly) {

@@ -4,6 +4,7 @@
 //
 // An encoder reads the text, a decoder goes on from its start token and attends to the encoder's final states. Norms stand behind
 // the sums, as in BERT; positions are learned, each stack has a table of its own.
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/packing.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/vocabulary.hpp>
@@ -71,6 +73,7 @@ struct bart final : wf::two_stack_model, wf::unembeds_tokens {
   wf::generation_tokens generation_;
   wf::tensor embedding_;
   wf::linear_weights head_;
+  std::vector<std::shared_ptr<void const>> kept_;  ///< while it lives, passes share packed weights
   stack encoder_, decoder_;
 };
 
@@ -147,7 +150,9 @@ void bart::load() {
   // What is missing stays undefined: the checks come before every use.
   auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : w.stored(name); };
   auto const linear = [&](std::string const& name) {
-    return wf::linear_weights{tensor(name + ".weight"), tensor(name + ".bias"), false};
+    wf::linear_weights const layer{tensor(name + ".weight"), tensor(name + ".bias"), false};
+    kept_.push_back(keep_packed(layer));
+    return layer;
   };
   auto const norm = [&](std::string const& name) {
     return wf::norm_weights{tensor(name + ".weight"), tensor(name + ".bias"), info().norm_epsilon};
@@ -173,6 +178,7 @@ void bart::load() {
   if (missing.contains("shared.weight") && !w.found("lm_head.weight")) return;
   auto const bias = w.stored("final_logits_bias");
   head_ = {tensor("lm_head.weight"), bias.defined() ? bias[0] : wf::tensor(), false};
+  kept_.push_back(keep_packed(head_));
 }
 
 // The last block's own norm, which stands behind its last sum.

@@ -16,6 +16,7 @@
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/packing.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/vocabulary.hpp>
@@ -108,7 +109,9 @@ struct bert final : wf::model, wf::pretrained, wf::unembeds_tokens {
     // What is missing stays undefined: `run` requires what it reaches.
     auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : weights_.stored(name); };
     auto const linear = [&](std::string const& at) {
-      return wf::linear_weights{tensor(at + ".weight"), tensor(at + ".bias"), false};
+      wf::linear_weights const layer{tensor(at + ".weight"), tensor(at + ".bias"), false};
+      kept_.push_back(keep_packed(layer));
+      return layer;
     };
     auto const norm = [&](std::string const& at) {
       return wf::norm_weights{tensor(at + ".weight"), tensor(at + ".bias"), spec_.epsilon};
@@ -128,6 +131,7 @@ struct bert final : wf::model, wf::pretrained, wf::unembeds_tokens {
     std::string const matrix = spec_.stored("unembed") + ".weight";
     unembed_ = {spec_.tied && !embed_.defined() && !weights_.found(matrix) ? wf::tensor() : tensor(matrix),
                 tensor(spec_.stored("head_bias")), false};
+    kept_.push_back(keep_packed(unembed_));
   }
 
   wf::activations run(wf::batch const& batch, wf::run_request const& request) const override {
@@ -304,6 +308,7 @@ struct bert final : wf::model, wf::pretrained, wf::unembeds_tokens {
   wf::norm_weights embed_ln_, head_ln_;
   std::vector<block> blocks_;
   wf::linear_weights transform_, unembed_;
+  std::vector<std::shared_ptr<void const>> kept_;  ///< while it lives, passes share packed weights
 };
 
 }  // namespace

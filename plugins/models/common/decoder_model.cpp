@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/packing.hpp>
 #include <wayfarer/pretrained.hpp>
 
 #include "cached_run.hpp"
@@ -144,6 +145,9 @@ void decoder_model::find_parts() {
   if (s.has("final")) ln_final_ = norm(s.stored("final"), s.norm_bias);
   unembed_ = {weights_.stored(s.stored("head") + ".weight"),
               s.biased("head") ? weights_.stored(s.stored("head") + ".bias") : tensor(), false};
+  for (auto const& b : blocks_)
+    for (auto const* w : {&b.qkv, &b.q, &b.k, &b.v, &b.o, &b.mlp.gate, &b.mlp.in, &b.mlp.out}) kept_.push_back(keep_packed(*w));
+  kept_.push_back(keep_packed(unembed_));
 }
 
 // ---- tokens ------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/packing.hpp>
 #include <wayfarer/pretrained.hpp>
 
 #include "cached_run.hpp"
@@ -186,6 +187,9 @@ void gpt2_model::find_parts() {
   }
   ln_final_ = norm("ln_f");
   unembed_ = {weights_.stored("lm_head.weight"), weights_.stored("lm_head.bias"), false};
+  for (auto const& b : blocks_)
+    for (auto const* w : {&b.attn.q, &b.attn.k, &b.attn.v, &b.attn.o, &b.mlp.in, &b.mlp.out}) kept_.push_back(keep_packed(*w));
+  kept_.push_back(keep_packed(unembed_));
 }
 
 linear_weights gpt2_model::linear(std::string const& stored) const {

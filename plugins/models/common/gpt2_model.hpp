@@ -81,6 +81,7 @@ struct gpt2_model : model, unembeds_tokens {
   std::vector<block> blocks_;
   norm_weights ln_final_;
   linear_weights unembed_;
+  std::vector<std::shared_ptr<void const>> kept_{};  ///< while it lives, passes share packed weights
 };
 
 }  // namespace wayfarer

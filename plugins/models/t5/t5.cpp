@@ -15,6 +15,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
+#include <wayfarer/packing.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/vocabulary.hpp>
@@ -72,6 +73,7 @@ struct t5 final : wf::two_stack_model, wf::unembeds_tokens {
   wf::generation_tokens generation_;
   wf::tensor embedding_;
   wf::linear_weights head_;
+  std::vector<std::shared_ptr<void const>> kept_;  ///< while it lives, passes share packed weights
   stack encoder_, decoder_;
 };
 
@@ -174,7 +176,11 @@ void t5::load() {
   std::set<std::string, std::less<>> const missing(gone.begin(), gone.end());
   // What is missing stays undefined: `check` comes before every use.
   auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : w.stored(name); };
-  auto const linear = [&](std::string const& name) { return wf::linear_weights{tensor(name + ".weight"), {}, false}; };
+  auto const linear = [&](std::string const& name) {
+    wf::linear_weights const layer{tensor(name + ".weight"), {}, false};
+    kept_.push_back(keep_packed(layer));
+    return layer;
+  };
   auto const norm = [&](std::string const& name) {
     return wf::norm_weights{tensor(name + "layer_norm.weight"), {}, info().norm_epsilon};
   };

@@ -6,6 +6,7 @@
 #include <wayfarer/error.hpp>
 
 #include "common.hpp"
+#include "packing.hpp"
 
 namespace wayfarer {
 
@@ -45,6 +46,9 @@ void finish(product_job<T> const& j, std::size_t row0, std::size_t rows, std::si
 template <class T>
 constexpr std::size_t few = sizeof(T) == 4 ? 8 : 1;
 
+/// For more rows packing costs a few hundredths of the product, which are not worth the memory.
+constexpr std::size_t most_from_kept = 128;
+
 template <class T>
 void multiply_few(product_job<T> const& j) {
   auto const& k = kernels<T>();
@@ -65,8 +69,7 @@ layer_kernels::ahead after(matrix const& w, std::size_t k0, std::size_t deep, st
   k0 += deep;
   if (k0 >= all_k) k0 = 0, n0 += width;
   if (n0 >= all_n) return {};
-  std::size_t const bytes = w.type == layer_kernels::number::f64 ? 8 : w.type == layer_kernels::number::f32 ? 4 : 2;
-  return layer_kernels::ahead::of(w, bytes, k0, std::min(deep, all_k - k0), n0, std::min(width, all_n - n0));
+  return layer_kernels::ahead::of(w, bytes_of(w.type), k0, std::min(deep, all_k - k0), n0, std::min(width, all_n - n0));
 }
 
 /// How many rows one piece takes: all, unless that leaves threads without work.
@@ -77,12 +80,37 @@ std::size_t rows_of_piece(std::size_t m, std::size_t panels, std::size_t tile) {
   return (n + tile - 1) / tile * tile;
 }
 
+/// Multiplies by panels that are kept, one after the other.
+void multiply_kept(product_job<float> const& j, std::byte const* panels) {
+  auto const& kernel = kernels<float>();
+  std::size_t const width = kernel.panel, count = (j.n + width - 1) / width, size = bytes_of(j.w.type);
+  std::size_t const tall = rows_of_piece(j.m, count, kernel.row_tile), pieces = (j.m + tall - 1) / tall;
+  split(count * pieces, j.m * j.n * j.k, [&](std::size_t i) {
+    std::size_t const panel = i / pieces, n0 = panel * width, n = std::min(width, j.n - n0);
+    std::size_t const m0 = i % pieces * tall, m = std::min(tall, j.m - m0);
+    float* const converted = j.w.type == layer_kernels::number::f32 ? nullptr : scratch<float>(block_k * width, 0);
+    for (std::size_t k0 = 0; k0 < j.k; k0 += block_k) {
+      std::size_t const k = std::min(block_k, j.k - k0), at = (panel * j.k + k0) * width, end = at + k * width;
+      auto const* const here = panels + at * size;
+      if (converted) kernel.convert(converted, here, j.w.type, k * width);
+      std::size_t const lines = std::min(block_k * width, count * j.k * width - end) * size / layer_kernels::cache_line;
+      layer_kernels::ahead const next{reinterpret_cast<char const*>(panels + end * size), lines ? 1u : 0u, lines, 0, lines};
+      kernel.product(j.c + m0 * j.ld_c + n0, j.ld_c, j.a + m0 * j.ld_a + k0, j.ld_a,
+                     converted ? converted : reinterpret_cast<float const*>(here), m, n, k, k0 > 0, next);
+    }
+    finish(j, m0, m, n0, n);
+  });
+}
+
 }  // namespace
 
 template <class T>
 void multiply(product_job<T> const& j) {
   if (j.m == 0 || j.n == 0) return;
   if (j.m <= few<T>) return multiply_few(j);
+  if constexpr (sizeof(T) == 4)
+    if (auto const kept = j.m <= most_from_kept ? kept_of(j.w, j.k, j.n) : nullptr)
+      if (auto const* const panels = kept->panels()) return multiply_kept(j, panels);
   auto const& kernel = kernels<T>();
   std::size_t const width = kernel.panel, panels = (j.n + width - 1) / width;
   std::size_t const tall = rows_of_piece(j.m, panels, kernel.row_tile), pieces = (j.m + tall - 1) / tall;
