@@ -23,7 +23,7 @@ from make_tokenizer import WORD, byte_letters, train as train_bpe  # noqa: E402
 
 LAYERS, HEADS, KEY_HEADS, WIDTH, CONTEXT, TOKENS = 4, 4, 2, 128, 256, 2048
 GPT2_INNER, LLAMA_INNER = 512, 352
-STEPS, BATCH, WARM_UP = 340, 8, 60
+STEPS, BATCH, WARM_UP = 2000, 8, 60
 RATE, MUON_RATE, FLAT = 3e-3, 0.02, 0.6  # then the rate falls to 0, linearly
 END = "<|endoftext|>"
 FOLDERS = {"gpt2": "austen-gpt2", "llama": "austen-llama"}

@@ -62,7 +62,7 @@ TEST_F(small_models_runs, miss_what_they_expect_without_what_was_learned) {
            std::tuple("similarity-maps", names{"model=austen-llama"},
                       names{"maps/hook_embed/cosine", "maps/ln_final.hook_out/nearest_ids"}),
            std::tuple("attention-kernels", names{"gpt2=austen-gpt2", "llama=austen-llama"},
-                      names{"gpt2_maps/self_bias_attention", "llama_maps/self_bias_attention"}),
+                      names{"gpt2_maps/uniform_divergence", "llama_maps/uniform_divergence"}),
            std::tuple("walks", names{"model=tiny-shakespeare-gpt2"}, names{"forced/non_markov", "forced/history_dependence"}),
            std::tuple("topic-pretrained", names{"model=austen-llama"}, names{"similarity/cosine_difference"}),
            std::tuple("hellaswag-baseline", names{"gpt2=austen-gpt2"}, names{"loss/loss"}),
