@@ -328,11 +328,11 @@ TEST(gpt2_trained, damage_in_what_is_kept_is_found) {
   for (std::string const name : {"state.safetensors", "snapshot-20.safetensors"}) {
     std::function<void()> repair = damage(name, one_bit);
     expect_error<data_error>([&] { train(given, story()); },
-                             AllOf(HasSubstr(name), HasSubstr("damaged"), HasSubstr("remove the folder")));
+                             AllOf(HasSubstr(name), HasSubstr("damaged"), HasSubstr("to train anew")));
     repair();
     repair = damage(name, without_checksum);
     expect_error<data_error>([&] { train(given, story()); },
-                             AllOf(HasSubstr(name), HasSubstr("no checksum"), HasSubstr("remove the folder")));
+                             AllOf(HasSubstr(name), HasSubstr("no checksum"), HasSubstr("to train anew")));
     repair();
   }
   // The start can be had again.
