@@ -181,8 +181,8 @@ bool change(edit_spec const& e, hook_info const& h, tensor const& value, std::si
 
 /// Whether a value with positions of its own, read for all positions, has others than the item. A pass that goes on from an
 /// earlier one sees the rest of the item only.
-bool fits_in_part(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position,
-                  tensor const& activation) {
+bool has_other_positions(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position,
+                         tensor const& activation) {
   return value.defined() && e.positions.empty() && !h.per_pair && first_position == 0 &&
          reading_of(e, h, value.shape()) == reading::by_position && value.size(0) != activation.size(0);
 }
@@ -421,7 +421,7 @@ std::vector<hook_edit> edit_set::for_block(item_range block, std::shared_ptr<blo
                        counts->seen[flag].store(true, std::memory_order_relaxed);
                        if (!change(*e, *h, v, site.first_position, activation)) return;
                        counts->applied[flag].store(true, std::memory_order_relaxed);
-                       if (!others && fits_in_part(*e, *h, v, site.first_position, activation))
+                       if (!others && has_other_positions(*e, *h, v, site.first_position, activation))
                          counts->partly[flag].store(true, std::memory_order_relaxed);
                        if (oddity_of(activation, h->per_pair).any()) counts->spoiled[flag].store(true, std::memory_order_relaxed);
                      }});

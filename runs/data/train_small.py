@@ -2,7 +2,7 @@
 
     /usr/bin/python3 runs/data/train_small.py [tokenizer | gpt2 | llama [UPDATES]]
 
-Without a word it makes all three. Needs Debian's python3-torch, and libopenblas0 to be fast.
+Without an argument it makes all three. Needs Debian's python3-torch, and libopenblas0 to be fast.
 
 Reads austen/train.txt.gz. Writes austen-gpt2/ and austen-llama/ beside itself, Hugging Face folders with float16 weights. Prints the
 loss on austen/held-out.txt.gz, which no step sees. Progress is saved every 20 updates in train_small.KIND.pt in the current
