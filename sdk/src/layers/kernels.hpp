@@ -73,6 +73,8 @@ struct kernel_table {
   size row_tile;  ///< rows that are computed together
   /// packed[k][panel] = w[k0 + ., n0 + .] for k x n of them, the columns after n filled with zeros.
   void (*pack)(T* packed, matrix const& w, size k0, size k, size n0, size n);
+  /// The same of all k terms, in the stored type.
+  void (*pack_stored)(void* packed, matrix const& w, size k, size n0, size n);
   /// c [m, ld_c] = (or +=) a [m, ld_a] packed; k <= block_k terms, n <= panel columns. Fetches `next` meanwhile.
   void (*product)(T* c, size ld_c, T const* a, size ld_a, T const* packed, size m, size n, size k, bool add, ahead const& next);
   /// One row: c[n] = a[k] w[k0 + ., n0 + .], or continues the chain that c holds.
@@ -80,6 +82,9 @@ struct kernel_table {
   /// c [m, ld_c] = a [m, ld_a] w[., n0 + .] over all k terms, for few rows: weights are read once, as they lie.
   /// sums: m (n + 16) numbers.
   void (*few_rows)(T* c, size ld_c, T const* a, size ld_a, matrix const& w, size m, size k, size n0, size n, T* sums);
+  /// c [m, ld_c] = a [m, ld_a] panel over all k terms, for few rows and one panel [k][panel] of stored numbers, of which n
+  /// columns count. sums: m * panel numbers.
+  void (*few_kept)(T* c, size ld_c, T const* a, size ld_a, void const* panel, number type, size m, size k, size n, T* sums);
   void (*convert)(T* out, void const* from, number type, size n);
   void (*add)(T* out, T const* a, T const* b, size n);
   void (*scale)(T* x, T by, size n);

@@ -63,16 +63,6 @@ std::size_t most_kept() {
   return most;
 }
 
-/// The columns [n0, n0 + n) of all k rows of w, side by side, and zeros up to `width`.
-template <class Number>
-void pack_stored(Number* to, matrix const& w, std::size_t k, std::size_t n0, std::size_t n, std::size_t width) {
-  auto const* const from = static_cast<Number const*>(w.data);
-  for (std::size_t i = 0; i < k; ++i) {
-    for (std::size_t j = 0; j < n; ++j) to[i * width + j] = w.in_first ? from[i * w.ld + n0 + j] : from[(n0 + j) * w.ld + i];
-    std::fill(to + i * width + n, to + (i + 1) * width, Number{});
-  }
-}
-
 }  // namespace
 
 packed_weights::packed_weights(tensor weight, bool in_first) : weight_(std::move(weight)), in_first_(in_first) {}
@@ -85,10 +75,13 @@ packed_weights::~packed_weights() {
   if (own != list.all.end() && own->second.expired()) list.all.erase(own);  // another may have come in its place
 }
 
-std::byte const* packed_weights::panels() {
+std::byte const* packed_weights::panels(bool few) {
   if (auto const* const ready = ready_.load(std::memory_order_acquire)) return ready;
-  // What is multiplied by once needs no copy, so the second product makes it. Others don't wait for it: it may wait for them.
-  if (uses_.fetch_add(1) == 1) pack();
+  // What is multiplied by once needs no copy, so the second product makes it, or the tenth of few rows, which gain less. Others
+  // don't wait for it: it may wait for them.
+  std::size_t constexpr enough = 10;
+  std::size_t const more = few ? 1 : enough - 1, before = worth_.fetch_add(more);
+  if (before < enough && before + more >= enough) pack();
   return ready_.load(std::memory_order_acquire);
 }
 
@@ -111,13 +104,7 @@ void packed_weights::pack() {
   auto* const to = static_cast<std::byte*>(memory_.get());
   split(count, k * n, [&](std::size_t panel) {
     std::size_t const n0 = panel * width, some = std::min(width, n - n0);
-    auto* const here = to + panel * k * width * size;
-    if (w.type == layer_kernels::number::f32)
-      kernel.pack(reinterpret_cast<float*>(here), w, 0, k, n0, some);
-    else if (size == 8)
-      pack_stored(reinterpret_cast<std::uint64_t*>(here), w, k, n0, some, width);
-    else
-      pack_stored(reinterpret_cast<std::uint16_t*>(here), w, k, n0, some, width);
+    kernel.pack_stored(to + panel * k * width * size, w, k, n0, some);
   });
   ready_.store(to, std::memory_order_release);
 }

@@ -21,8 +21,8 @@ class packed_weights {
   ~packed_weights();
   packed_weights(packed_weights const&) = delete;
   packed_weights& operator=(packed_weights const&) = delete;
-  /// All panels, for one more product; null if they are not kept.
-  std::byte const* panels();
+  /// All panels, for one more product, of few rows or of more; null if they are not kept.
+  std::byte const* panels(bool few);
 
  private:
   void pack();
@@ -30,7 +30,7 @@ class packed_weights {
   std::size_t out() const { return weight_.size(in_first_ ? 1 : 0); }
   tensor weight_;  // so that its place is no other's
   bool in_first_;
-  std::atomic<std::size_t> uses_ = 0;
+  std::atomic<std::size_t> worth_ = 0;  // what packing would have saved so far
   std::shared_ptr<void> memory_{};
   std::size_t bytes_ = 0;
   std::atomic<std::byte const*> ready_ = nullptr;

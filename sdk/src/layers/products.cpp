@@ -102,15 +102,29 @@ void multiply_kept(product_job<float> const& j, std::byte const* panels) {
   });
 }
 
+/// The same for so few rows that memory is the limit: panels are read once, as they are kept, one after the other.
+void multiply_few_kept(product_job<float> const& j, std::byte const* panels) {
+  auto const& kernel = kernels<float>();
+  std::size_t const width = kernel.panel, count = (j.n + width - 1) / width, size = bytes_of(j.w.type);
+  split(count, j.m * j.n * j.k, [&](std::size_t panel) {
+    std::size_t const n0 = panel * width, n = std::min(width, j.n - n0);
+    kernel.few_kept(j.c + n0, j.ld_c, j.a, j.ld_a, panels + n0 * j.k * size, j.w.type, j.m, j.k, n,
+                    scratch<float>(j.m * width, 0));
+    finish(j, 0, j.m, n0, n);
+  });
+}
+
 }  // namespace
 
 template <class T>
 void multiply(product_job<T> const& j) {
   if (j.m == 0 || j.n == 0) return;
-  if (j.m <= few<T>) return multiply_few(j);
+  bool const is_few = j.m <= few<T>;
   if constexpr (sizeof(T) == 4)
     if (auto const kept = j.m <= most_from_kept ? kept_of(j.w, j.k, j.n) : nullptr)
-      if (auto const* const panels = kept->panels()) return multiply_kept(j, panels);
+      if (auto const* const panels = kept->panels(is_few))
+        return is_few ? multiply_few_kept(j, panels) : multiply_kept(j, panels);
+  if (is_few) return multiply_few(j);
   auto const& kernel = kernels<T>();
   std::size_t const width = kernel.panel, panels = (j.n + width - 1) / width;
   std::size_t const tall = rows_of_piece(j.m, panels, kernel.row_tile), pieces = (j.m + tall - 1) / tall;
