@@ -87,6 +87,14 @@ results topics_of_words() {
   return r;
 }
 
+/// Vectors of the words that made texts hold.
+results vectors_of_words(std::uint64_t seed) {
+  auto const words = made_words();
+  results r;
+  r.add("vectors", drawn({{"word", words.size()}, {"feature", 8}}, seed, "word vectors").to(dtype::f32)).labels("word", words);
+  return r;
+}
+
 /// Scores of answers to choose from, and which is right.
 results answers_to_questions(std::uint64_t seed) {
   std::size_t const items = 24, choices = 4;
@@ -176,6 +184,7 @@ std::vector<candidate> made_results(registry& plugins, std::uint64_t seed, std::
     without = e.what();
   }
   all.push_back({"topics", std::make_shared<results>(topics_of_words()), false});
+  all.push_back({"words", std::make_shared<results>(vectors_of_words(seed)), false});
   all.push_back({"answers", std::make_shared<results>(answers_to_questions(seed)), false});
   return all;
 }

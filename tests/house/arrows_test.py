@@ -22,8 +22,8 @@ ALLOWED = {
 # The rooms of the SDK from the lowest floor up, and its headers, as docs/README.md lists them. A room includes its own headers and those of the rooms before it.
 FLOORS = {
     "base": "error export layout packed_numbers progress stopping version",
-    "numeric": "factored masking ops parallel random tensor",
-    "files": "array_file digest file json result_file run_files safetensors utf8",
+    "numeric": "factored masking ops parallel random ranks tensor",
+    "files": "array_file digest file json result_file run_files safetensors text_table utf8",
     "layers": "backward layers optimizer packing rotary rows scan taps vocabulary",
     "interfaces": "accumulator config descriptor findings hooks metric model parameter_error plugin probe results snapshot_state source "
                   "testing tokenizer whole_texts",

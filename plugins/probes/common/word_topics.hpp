@@ -24,6 +24,7 @@
 #include <wayfarer/ops.hpp>
 
 #include "probes/common/digamma.hpp"
+#include "probes/common/words.hpp"
 
 namespace wayfarer::topics {
 
@@ -32,13 +33,6 @@ struct topic_choice {
   double threshold = 0, fraction = 0.001;
   std::size_t most_topics = 1;
 };
-
-inline std::string lower_case(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  return out;
-}
 
 /// The topics of each word of a fitted model, [word]; none: the word is left out.
 inline std::vector<std::vector<std::int32_t>> topics_of_words(dataset const& topic_word, dataset const& topic_total,
@@ -102,15 +96,11 @@ class token_topics {
     letters.resize(m.info().vocabulary);
     for (std::size_t t = 0; t < std::min(of_token.size(), tokenizer->vocabulary()); ++t) {
       auto const id = static_cast<std::int32_t>(t);
-      std::string_view text;
-      std::string const whole = tokenizer->token_text(id);
-      text = whole;
-      while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+      std::string const text = words::spelling_of(*tokenizer, id);
       begins[t] = tokenizer->begins_word(id);
-      auto const first = text.empty() ? 0 : static_cast<unsigned char>(text.front());
-      letters[t] = (first | 0x20) >= 'a' && (first | 0x20) <= 'z' ? 1 : first >= 0x80;
-      if (!begins[t] || text.empty() || text.front() == '[' || text.front() == '<') continue;
-      auto const found = number.find(lower_case(text));
+      letters[t] = words::begins_with_letter(text);
+      if (!words::begins_word(*tokenizer, id, text)) continue;
+      auto const found = number.find(words::lower_case(text));
       if (found != number.end()) of_token[t] = of_words[found->second];
     }
   }

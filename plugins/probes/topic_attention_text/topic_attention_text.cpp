@@ -20,6 +20,7 @@
 
 #include "probes/common/pooled.hpp"
 #include "probes/common/word_topics.hpp"
+#include "probes/common/words.hpp"
 
 namespace wf = wayfarer;
 using namespace wayfarer::topics;
@@ -37,7 +38,7 @@ struct topic_attention_text final : wf::probe {
   explicit topic_attention_text(wf::config const& c) : hooks_(c["hooks"].texts()), reference_(c["ref_length"]) {
     choice_.per_topic = c["filter"].text() == "per_topic";
     choice_.threshold = c["threshold"], choice_.fraction = c["fraction"], choice_.most_topics = c["most_topics"];
-    for (auto const& word : c["stop_words"].texts()) stop_.insert(lower_case(word));
+    for (auto const& word : c["stop_words"].texts()) stop_.insert(wf::words::lower_case(word));
   }
 
   wf::hook_set needs(wf::model_info const& model) const override {
@@ -148,7 +149,7 @@ struct topic_attention_text final : wf::probe {
  private:
   bool stops(std::int32_t token, wf::model const& m) const {
     if (stop_.empty()) return false;
-    std::string text = lower_case(m.token_text(token));
+    std::string text = wf::words::lower_case(m.token_text(token));
     text.erase(0, text.find_first_not_of(' ') == text.npos ? text.size() : text.find_first_not_of(' '));
     return stop_.count(text) != 0;
   }

@@ -22,6 +22,7 @@
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/progress.hpp>
+#include <wayfarer/ranks.hpp>
 #include <wayfarer/results.hpp>
 #include <wayfarer/rotary.hpp>
 #include <wayfarer/rows.hpp>
@@ -33,6 +34,7 @@
 #include <wayfarer/stopping.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/tensor.hpp>
+#include <wayfarer/text_table.hpp>
 #include <wayfarer/tokenizer.hpp>
 #include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>

@@ -1,0 +1,18 @@
+// Word vectors in the text format of GloVe and word2vec: a word and its numbers on each line, separated by spaces. word2vec's
+// files begin with a line of two numbers, how many words and how wide.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace wayfarer {
+
+/// Calls `take` with each word and its vector, in the file's order, until it returns false. All vectors have one width. Throws
+/// data_error "path: line N: what is wrong".
+void read_vector_file(std::string const& path,
+                      std::function<bool(std::string_view word, std::span<float const> vector)> const& take);
+
+}  // namespace wayfarer

@@ -1,0 +1,3 @@
+# Vectors of words, and what is measured on them.
+wayfarer_test(words_test SOURCES plugins/words_test.cpp LIBRARIES TBB::tbb)
+add_dependencies(words_test word_vectors word_similarity analogy gpt2 bert)
