@@ -1,4 +1,5 @@
 // wayfarer check: reports all problems of a pipeline file, and the memory and disk space that its run needs.
+#include <algorithm>
 #include <cstdio>
 
 #include <wayfarer/error.hpp>
@@ -6,10 +7,13 @@
 
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
+#include "engine/engine.hpp"
 #include "engine/texts.hpp"
+#include "engine/threads.hpp"
 #include "text/numbers.hpp"
 #include "text/printable.hpp"
 #include "text/table.hpp"
+#include "text/times.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -46,43 +50,63 @@ void print_forecast(plan const& p, forecast const& f) {
                 format_table({"pass", "hooks", "items a block", "tokens an item", "memory"}, rows).c_str());
 }
 
-/// How the passes divide among workers. Weights and lengths of items are not read, so that times are not known.
-void print_shares(plan const& p, forecast const& f, std::size_t workers) {
-  std::vector<std::vector<std::string>> rows;
-  for (auto const& pass : f.passes) {
-    std::string names;
-    std::uint64_t kept = 0;
-    bool at_most = false;
-    for (std::size_t const i : pass.nodes) {
-      names += (names.empty() ? "" : ", ") + p.nodes[i].name;
-      for (auto const& part : f.parts)
-        if (part.node == i) kept += part.file_bytes, at_most = at_most || part.at_most;
-    }
-    bool const known = pass.tokens != 0 && pass.block != 0;
-    std::size_t const blocks = known ? (pass.items + pass.block - 1) / pass.block : 0;
-    std::size_t const share = (blocks + workers - 1) / workers;
-    rows.push_back({names, known ? format_count(blocks) : "unknown", known ? format_count(share) : "unknown",
-                    size_text(kept / workers, at_most, pass.unknown),
-                    size_text(2 * pass.block_bytes, pass.hooks != 0, pass.unknown)});
-  }
-  if (rows.empty()) {
+std::string names_of(plan const& p, std::vector<std::size_t> const& nodes) {
+  std::string names;
+  for (std::size_t const i : nodes) names += (names.empty() ? "" : ", ") + p.nodes[i].name;
+  return names;
+}
+
+/// How the passes divide among workers, from one block of each that is made here.
+void print_shares(plan const& p, std::vector<instance>& objects, forecast const& f, std::size_t workers) {
+  console talk(true);
+  std::size_t const threads = default_threads();
+  auto const passes = measure_passes(p, objects, {}, talk);
+  if (passes.empty()) {
     std::printf("\nno pass over items: one worker does all, and more of them wait\n");
     return;
   }
-  std::printf("\nshared by %s; each holds its weights besides, and two blocks a thread:\n%s", counted(workers, "worker").c_str(),
-              format_table({"pass", "blocks", "blocks a worker", "rows kept a worker", "memory a thread"}, rows).c_str());
+  std::vector<std::vector<std::string>> rows;
+  std::string notes;
+  for (auto const& one : passes) {
+    std::string const names = names_of(p, one.nodes);
+    auto const foreseen = std::find_if(f.passes.begin(), f.passes.end(), [&](auto const& x) { return x.nodes == one.nodes; });
+    if (one.blocks == 0) {
+      // What is known without making any.
+      bool const known = foreseen != f.passes.end() && foreseen->tokens != 0 && foreseen->block != 0;
+      std::size_t const blocks = known ? (foreseen->items + foreseen->block - 1) / foreseen->block : 0;
+      std::string const unknown = "unknown";
+      rows.push_back({names, known ? format_count(blocks) : unknown,
+                      known ? format_count((blocks + workers - 1) / workers) : unknown, unknown, unknown, unknown, unknown});
+      notes += names + ": the time is not known, as no block could be made: " + one.why_not + "\n";
+      continue;
+    }
+    std::size_t const share = (one.blocks + workers - 1) / workers;
+    std::uint64_t const block_bytes = foreseen == f.passes.end() ? 0 : foreseen->block_bytes;
+    rows.push_back({names, format_count(one.blocks), format_count(share), format_size(share * one.kept_bytes),
+                    format_size(one.peak_memory + (one.in_flight - 1) * block_bytes), format_time(one.seconds),
+                    format_time(one.seconds * static_cast<double>(share))});
+    if (!one.of_all_items) notes += names + ": from the lengths of its first items, as there are many; blocks may be more\n";
+  }
+  std::printf(
+      "\nshared by %s, from one block of each pass, made here with %s:\n%s", counted(workers, "worker").c_str(),
+      counted(threads, "thread").c_str(),
+      format_table({"pass", "blocks", "blocks a worker", "kept a worker", "memory a worker", "a block", "all of them"}, rows)
+          .c_str());
+  std::fputs(printable_lines(notes).c_str(), stdout);
 }
 
 }  // namespace
 
 int check_verb(words const& arguments) {
   verb_options o("check FILE [OPTIONS]",
-                 "Checks the pipeline in FILE: names, types, ranges, wiring and hooks. Loads no weights and runs nothing.",
+                 "Checks the pipeline in FILE: names, types, ranges, wiring and hooks. Loads no weights and runs nothing,\n"
+                 "except with --workers.",
                  {"wayfarer check runs/topic-values.yaml", "wayfarer check my.yaml --set documents.topics=20"});
   add_plan_options(o);
   add_result_options(o, about_out);
   o.named().add_options()("workers", boost::program_options::value<int>()->value_name("N"),
-                          "say how the passes divide among so many workers (run --worker I/N)");
+                          "say how the passes divide among so many workers (run --worker I/N), and how long they take: "
+                          "loads the models and makes a block of each pass");
   if (!o.parse(arguments)) return 0;
   int const workers = o.has("workers") ? o.get<int>("workers") : 0;
   if (o.has("workers") && (workers < 1 || workers > 1'000'000)) throw usage_error("--workers must be from 1 to 1,000,000");
@@ -105,7 +129,7 @@ int check_verb(words const& arguments) {
               p.what.expectations.size());
   forecast const expected = predict(p.what, p.objects);
   print_forecast(p.what, expected);
-  if (workers != 0) print_shares(p.what, expected, static_cast<std::size_t>(workers));
+  if (workers != 0) print_shares(p.what, p.objects, expected, static_cast<std::size_t>(workers));
   warn();
   return 0;
 }

@@ -1,5 +1,4 @@
 // wayfarer status and clean: what is in the folder that the workers of a run fill together.
-#include <cmath>
 #include <cstdio>
 
 #include <wayfarer/error.hpp>
@@ -10,22 +9,17 @@
 #include "text/numbers.hpp"
 #include "text/printable.hpp"
 #include "text/table.hpp"
+#include "text/times.hpp"
 
 namespace wayfarer::host {
 namespace fs = std::filesystem;
 
 namespace {
 
-std::string time_of(double seconds) {
-  if (seconds < 90) return format_number(std::round(seconds)) + " s";
-  if (seconds < 5400) return format_number(std::round(seconds / 60)) + " min";
-  return format_number(std::round(seconds / 360) / 10) + " h";
-}
-
 /// "" where too little is done to tell.
 std::string time_left(work_status::stage const& s) {
   if (s.done >= s.units || s.done < 2 || s.seconds <= 0) return "";
-  return "about " + time_of(s.seconds / static_cast<double>(s.done - 1) * static_cast<double>(s.units - s.done));
+  return "about " + format_time(s.seconds / static_cast<double>(s.done - 1) * static_cast<double>(s.units - s.done));
 }
 
 void print_stages(work_status const& w) {
@@ -40,11 +34,19 @@ void print_workers(work_status const& w) {
   std::vector<std::vector<std::string>> rows;
   for (auto const& one : w.workers)
     rows.push_back({std::to_string(one.index) + "/" + std::to_string(one.count), printable(one.id), printable(one.at),
-                    format_count(one.finished), one.ended ? "has ended" : time_of(one.silent) + " ago"});
+                    format_count(one.finished), one.ended ? "has ended" : format_time(one.silent) + " ago"});
   if (rows.empty())
     std::printf("\nno worker is at it\n");
   else
     std::printf("\n%s", format_table({"worker", "process", "at", "units made", "last sign"}, rows).c_str());
+}
+
+void print_failures(work_status const& w) {
+  if (w.failures.empty()) return;
+  std::vector<std::vector<std::string>> rows;
+  for (auto const& f : w.failures) rows.push_back({printable(f.pass), f.items, std::to_string(f.exit_code), printable(f.text)});
+  std::printf("\nfailed; a worker that starts tries each again:\n%s",
+              format_table({"pass", "items", "exit code", "error"}, rows).c_str());
 }
 
 }  // namespace
@@ -64,7 +66,7 @@ int status_verb(words const& arguments) {
   for (auto const& sha : w.results) std::printf("result: SHA-256 %s\n", printable(sha).c_str());
   print_stages(w);
   print_workers(w);
-  for (auto const& f : w.failures) std::printf("\nfailed: %s: %s\n", printable(f.unit).c_str(), printable(f.text).c_str());
+  print_failures(w);
   return w.results.empty() ? 1 : 0;
 }
 

@@ -40,6 +40,14 @@ std::string name_of(std::string const& key) {
   return key.substr(0, 40) + "-";
 }
 
+/// A run that was done has removed the folder, or this is the first of those that lie in it.
+bool is_gone(fs::path const& folder) {
+  std::error_code unused;
+  return fs::symlink_status(folder, unused).type() == fs::file_type::not_found;
+}
+
+}  // namespace
+
 /// A file that appears under its name when it is whole, and is not synced: waiting for the disk costs more than most blocks. What
 /// a power failure leaves of a block does not have its checksum, and is made again.
 class fresh_file {
@@ -54,13 +62,14 @@ class fresh_file {
     ::close(temporary_.descriptor);
   }
   void write(std::string_view bytes) {
-    while (!bytes.empty()) {
-      ssize_t const n = ::write(temporary_.descriptor, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
-      if (n < 0 && errno != EINTR) fail("can't write", errno);
-      if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
-    }
+    if (waiting_.size() + bytes.size() > most_waiting) flush();
+    if (bytes.size() > most_waiting)
+      put(bytes);
+    else
+      waiting_ += bytes;
   }
   void publish() {
+    flush();
     // Before it is closed: then it is no longer locked, and might be swept.
     if (::rename(temporary_.name.c_str(), path_.c_str()) != 0) fail("can't rename " + temporary_.name, errno);
     temporary_.listed = {};
@@ -69,39 +78,82 @@ class fresh_file {
   }
 
  private:
+  void put(std::string_view bytes) {
+    while (!bytes.empty()) {
+      ssize_t const n = ::write(temporary_.descriptor, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
+      if (n < 0 && errno != EINTR) fail("can't write", errno);
+      if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+  void flush() {
+    put(waiting_);
+    waiting_.clear();
+  }
   [[noreturn]] void fail(std::string const& what, int code) const {
     throw resource_error(path_ + ": " + what + ": " + std::generic_category().message(code));
   }
-  std::string path_;
+  static constexpr std::size_t most_waiting = std::size_t{1} << 16;
+  std::string path_, waiting_;
   temporary_file temporary_;
 };
 
-}  // namespace
-
 std::string block_store::unit_of(item_range r) const {
-  return name_of(key_) + std::to_string(r.first) + "-" + std::to_string(r.last) + std::string(suffix);
+  return name_of(key_) + std::to_string(r.first) + "-" + std::to_string(r.last) + ending_;
 }
 
 fs::path block_store::path_of(item_range r) const {
   return where_ == places::spread ? unit_path(folder_, unit_of(r)) : folder_ / unit_of(r);
 }
 
+std::size_t block_store::bytes_of(std::vector<accumulator> const& sums) {
+  std::size_t size = description(sums).size() + 64;
+  for (auto const& a : sums) size += a.bytes();
+  return size;
+}
+
+item_range block_store::grouping::around(item_range r) const {
+  if (count <= 1) return r;
+  std::size_t const each = block * count, first = items.first + (r.first - items.first) / each * each;
+  return {first, std::min(first + each, items.last)};
+}
+
+std::vector<item_range> block_store::grouping::all() const {
+  std::vector<item_range> units;
+  std::size_t const each = block * count;
+  for (std::size_t at = items.first; at < items.last; at += each) units.push_back({at, std::min(at + each, items.last)});
+  return units;
+}
+
 block_store::found block_store::load(item_range r, std::vector<accumulator>& sums) const {
+  item_range const unit = group_.around(r);
+  found const there = load(path_of(unit), unit, r, sums);
+  // What was damaged in a group was made again as a file of its own.
+  if (there != found::damaged || unit.size() == r.size()) return there;
+  return load(path_of(r), r, r, sums) == found::whole ? found::whole : found::damaged;
+}
+
+block_store::found block_store::load(fs::path const& place, item_range in, item_range r, std::vector<accumulator>& sums) const {
   std::error_code missing;
-  if (!fs::exists(path_of(r), missing)) return found::nothing;
+  if (!fs::exists(place, missing)) return found::nothing;
   std::shared_ptr<mapped_file const> kept;
   try {
-    kept = mapped_file::open(path_of(r).string());
+    kept = mapped_file::open(place.string());
   } catch (data_error const&) {
     return found::nothing;  // another run has removed it just now
   }
-  mapped_file const& file = *kept;
+  std::string_view const file = kept->text();
   std::string const wanted = description(sums);
-  std::size_t size = wanted.size() + 64;
-  for (auto const& a : sums) size += a.bytes();
-  if (file.size() != size || !file.text().starts_with(wanted)) return found::damaged;
-  if (sha256_hex(file.text().substr(0, size - 64)) != file.text().substr(size - 64)) return found::damaged;
-  char const* at = file.text().data() + wanted.size();
+  std::size_t const size = bytes_of(sums);
+  // All blocks of a file are as long as the first, but for the last, which may have fewer items.
+  std::size_t begin = 0;
+  if (in.size() == r.size() ? file.size() != size : file.size() < size) return found::damaged;
+  if (r.last == in.last)
+    begin = file.size() - size;
+  else if (__builtin_mul_overflow((r.first - in.first) / r.size(), size, &begin) || begin > file.size() - size)
+    return found::damaged;
+  std::string_view const block = file.substr(begin, size);
+  if (!block.starts_with(wanted) || sha256_hex(block.substr(0, size - 64)) != block.substr(size - 64)) return found::damaged;
+  char const* at = block.data() + wanted.size();
   for (auto const& a : sums)
     for (auto const& [name, f] : a.fields()) {
       if (f.values.bytes() != 0) std::memcpy(const_cast<void*>(f.values.raw()), at, f.values.bytes());
@@ -113,25 +165,38 @@ block_store::found block_store::load(item_range r, std::vector<accumulator>& sum
 void block_store::save(item_range r, std::vector<accumulator> const& sums) const {
   for (int again = 10;; --again) {
     try {
-      return write(r, sums);
+      writer out(*this, r);
+      out.add(sums);
+      return out.publish();
     } catch (resource_error const&) {
-      // A run that was done has removed the folder, or this is the first of those that lie in it.
-      std::error_code code;
-      fs::path const parent = path_of(r).parent_path();
-      if (again == 0 || fs::symlink_status(parent, code).type() != fs::file_type::not_found) throw;
-      if (where_ == places::flat)
-        make_block_folder(folder_);
-      else
-        fs::create_directories(parent, code);
+      if (again == 0 || !is_gone(path_of(r).parent_path())) throw;
     }
   }
 }
 
-void block_store::write(item_range r, std::vector<accumulator> const& sums) const {
-  fresh_file file(path_of(r).string());
+block_store::writer::writer(block_store const& to, item_range items) {
+  fs::path const place = to.path_of(items);
+  std::error_code unused;
+  for (int again = 10;; --again) {
+    try {
+      file_ = std::make_unique<fresh_file>(place.string());
+      return;
+    } catch (resource_error const&) {
+      if (again == 0 || !is_gone(place.parent_path())) throw;
+      if (to.where_ == places::flat)
+        make_block_folder(to.folder_);
+      else
+        fs::create_directories(place.parent_path(), unused);
+    }
+  }
+}
+
+block_store::writer::~writer() = default;
+
+void block_store::writer::add(std::vector<accumulator> const& sums) {
   sha256 digest;
   auto const put = [&](std::string_view bytes) {
-    file.write(bytes);
+    file_->write(bytes);
     digest.update(bytes);
   };
   put(description(sums));
@@ -140,8 +205,11 @@ void block_store::write(item_range r, std::vector<accumulator> const& sums) cons
       tensor const& values = a[name];
       put({static_cast<char const*>(values.raw()), values.bytes()});
     }
-  file.write(digest.hex());
-  file.publish();
+  file_->write(digest.hex());
+}
+
+void block_store::writer::publish() {
+  file_->publish();
 }
 
 fs::path block_folder(fs::path const& result) {

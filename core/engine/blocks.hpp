@@ -1,13 +1,15 @@
 // Finished blocks of a sweep on disk, so that a killed run can be resumed, and several processes can share one:
 // `wayfarer run --resume`, `--work`.
 //
-// A block's accumulators are one file, named by the digest of everything that determines them and by its items, and published by
-// write and rename: complete or absent. It is not synced; what a power failure damages does not have its checksum and is made
-// again. Every run makes the same bytes. Any thread may load and save, each block once. Other runs may share the folder, and may
-// take blocks or the folder away at any time: what is missing is made again.
+// A block's accumulators, or those of some blocks in a row, are one file, named by the digest of everything that determines them
+// and by its items, and published by write and rename: complete or absent. It is not synced. Each block has a checksum; what a
+// power failure damages does not have it and is made again. Every run makes the same bytes. Any thread may load and save, each
+// block once. Other runs may share the folder, and may take blocks or the folder away at any time: what is missing is made again.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -23,22 +25,54 @@ class block_store {
   /// All in one folder, or as a work_folder has them.
   enum class places { flat, spread };
 
+  /// Blocks that lie in one file: `count` of them, from `first` on; the last file may have fewer, and its last block fewer items.
+  struct grouping {
+    item_range items{};
+    std::size_t block = 0, count = 1;
+    item_range around(item_range block_items) const;
+    std::vector<item_range> all() const;
+  };
+
   /// `key`: SHA-256 of what determines the blocks of one sweep, but for their items.
-  block_store(std::filesystem::path folder, std::string key, places where = places::flat)
-      : folder_(std::move(folder)), key_(std::move(key)), where_(where) {}
+  block_store(std::filesystem::path folder, std::string key, places where = places::flat, std::string ending = ".block")
+      : folder_(std::move(folder)), key_(std::move(key)), ending_(std::move(ending)), where_(where) {}
+  /// Each block is a file of its own until this is called.
+  void group(grouping g) { group_ = g; }
+  grouping const& groups() const noexcept { return group_; }
+  std::string const& key() const noexcept { return key_; }
 
   /// Fills accumulators that have their shapes already, if the block is there and whole by its checksum.
   found load(item_range, std::vector<accumulator>& sums) const;
+  /// As a file of its own. Of a group, only in the place of what is damaged.
   void save(item_range, std::vector<accumulator> const& sums) const;
-  std::string unit_of(item_range) const;
-  std::filesystem::path path_of(item_range) const;
+  /// Of one file, which may hold more blocks.
+  std::string unit_of(item_range items) const;
+  std::filesystem::path path_of(item_range items) const;
+  /// That a block takes in a file.
+  static std::size_t bytes_of(std::vector<accumulator> const& sums);
+  /// The file that a block lies in.
+  std::filesystem::path file_of(item_range block_items) const { return path_of(group_.around(block_items)); }
+
+  /// Writes the blocks of one file, in order.
+  class writer {
+   public:
+    writer(block_store const&, item_range items);
+    ~writer();
+    void add(std::vector<accumulator> const& sums);
+    /// Until then nothing is under its name.
+    void publish();
+
+   private:
+    std::unique_ptr<class fresh_file> file_;
+  };
 
  private:
-  void write(item_range, std::vector<accumulator> const& sums) const;
+  found load(std::filesystem::path const&, item_range in, item_range, std::vector<accumulator>& sums) const;
 
   std::filesystem::path folder_;
-  std::string key_;
+  std::string key_, ending_;
   places where_;
+  grouping group_{};
 };
 
 /// "r.h5" -> "r.h5.blocks", beside it.

@@ -45,6 +45,19 @@ struct run_outcome {
   std::exception_ptr failure;  ///< of the first metric that failed; it and what needs it are left out of the file
 };
 
+/// What one block of a pass takes, made for real.
+struct measured_pass {
+  std::vector<std::size_t> nodes{};
+  std::string why_not{};  ///< why no block was made; "" if one was
+  std::size_t block = 0, blocks = 0, in_flight = 0;
+  bool of_all_items = false;      ///< else the longest of the first items decided how many items a block has
+  double seconds = 0;             ///< of one block, with all threads
+  std::uint64_t kept_bytes = 0;   ///< that a block leaves in the folder of --work
+  std::uint64_t peak_memory = 0;  ///< of this process so far, with the weights
+};
+/// Loads the models and makes one block of each pass over items; of a short one, two. What fails is in `why_not`.
+std::vector<measured_pass> measure_passes(plan const&, std::vector<instance>&, run_options const&, console&);
+
 /// The text after "stopped by SIGINT": what a stopped run keeps, and how to resume.
 std::string kept_when_stopped(plan const&, run_options const&);
 

@@ -134,6 +134,13 @@ void run::prepare_pass(step_pass& pass, task const& t, std::vector<member> const
   p.in_flight = with_place(members.front().name, [&] { return blocks_in_flight(block, each * block); });
   pass.kept = blocks_of(t, in.step);
   if (pass.kept) p.blocks = &*pass.kept;
+  if (work_) pass.kept->group({p.items, p.block, std::max<std::size_t>(1, work_->blocks_a_unit(pass.kept->key()))});
+  bool const rows = std::any_of(pass.watching.begin(), pass.watching.end(), [](observer const& o) { return has_rows(o.sums); });
+  if (work_ && !rows && merge_levels(p) != 0) {
+    pass.merged.emplace(work_->path(), unit_of(t, "merged step " + std::to_string(in.step)), block_store::places::spread,
+                        ".merged");
+    p.merged = &*pass.merged;
+  }
   // A file's warnings are the same for every number of processes; what this one met is not.
   if (work_) p.tell = [this](std::string const& text) { talk_.note(text); };
 }

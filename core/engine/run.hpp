@@ -1,5 +1,5 @@
 // One run of a plan: what its tasks share. Private to the engine: run_plan makes one, and its parts are in engine.cpp (the flow
-// graph, the result file), probe_tasks.cpp, metric_tasks.cpp and worker.cpp (many processes, one result).
+// graph, the result file), probe_tasks.cpp, metric_tasks.cpp, worker.cpp (many processes, one result) and measured.cpp.
 #pragma once
 
 #include <cstddef>
@@ -56,6 +56,8 @@ class run {
   run_outcome operator()(std::size_t threads);
   /// The same as one of several processes (worker.cpp).
   run_outcome work(std::size_t threads);
+  /// One block of each pass (measured.cpp).
+  std::vector<measured_pass> measure_passes(std::size_t threads);
 
  private:
   void prepare();
@@ -94,14 +96,23 @@ class run {
   void tell_gaps(run_outcome&);
   std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
 
+  // measured.cpp
+  std::string why_not_measured(task const&) const;
+  measured_pass measure_pass(task const&, console::part&);
+
   // worker.cpp
   std::string unit_of(task const&, std::string_view what) const;
   struct unit_round;
-  unit_round make_missing(std::vector<std::string> const& units, std::unordered_set<std::string> const& there,
-                          std::size_t in_flight, std::function<void(std::size_t)> const&);
+  struct unit_work;
+  unit_round make_missing(unit_work const&, std::unordered_set<std::string> const& there);
   unit_round make_lengths(task const&, std::vector<member> const&, step_input const&,
                           std::unordered_set<std::string> const& there);
   unit_round make_blocks(task const&, console::part&);
+  std::vector<std::string> agree_on_units(task const&, step_pass&, class block_maker const&, std::size_t proposed);
+  std::string name_of_node(task const&) const;
+  void record_lasting(std::string const& unit, std::string const& pass) const;
+  unit_round make_merges(step_pass const&, block_maker const&, std::unordered_set<std::string> const& there,
+                         std::string const& name);
   std::string lengths_key(task const&, std::size_t most) const;
   std::vector<item_range> measured_ranges(task const&, source const&) const;
   item_lengths measure_range(task const&, item_range, std::size_t most, text_counts&) const;
@@ -184,7 +195,7 @@ struct run::step_pass {
   step_pass(step_pass const&) = delete;
   sweep_plan plan{};
   std::vector<observer> observers{}, watching{};  ///< all probes; those that look at items
-  std::optional<block_store> kept{};
+  std::optional<block_store> kept{}, merged{};
   bool passes = false;  ///< whether there are items to look at
 };
 

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -23,13 +26,49 @@ struct block_result {
   std::vector<accumulator> sums;
 };
 
-/// Adds `from` to `into`, unless `into` is still untouched: then takes it over.
-void merge(probe const& what, accumulator& into, accumulator&& from, bool first) {
-  if (first)
-    into = std::move(from);
-  else
-    what.merge(into, from);
-}
+/// What one probe has gathered from a pass. Parts come in order; of each level, as many as make one part of the next.
+class gathered_sums {
+ public:
+  gathered_sums(sweep_plan const& plan, observer& to) : plan_(plan), to_(to), has_rows_(has_rows(to.sums)) {}
+  void add(accumulator&& part, std::size_t level) {
+    // Parts of rows are joined in the file that holds them all, so these have one level.
+    if (levels_.size() <= level) levels_.resize(level + 1);
+    auto& [sums, count] = levels_[level];
+    join(sums, std::move(part), count == 0);
+    if (has_rows_ && count == 0) sums.keep_rows_in(plan_.scratch, plan_.items.size(), most_row_bytes);
+    if (++count < fan_in || has_rows_) return;
+    accumulator whole = std::exchange(sums, accumulator(0));
+    count = 0;
+    add(std::move(whole), level + 1);
+  }
+  /// Puts together what is left at each level: the later items are in the lower ones.
+  void finish() {
+    bool first = true;
+    for (auto& [sums, count] : levels_) {
+      if (count == 0) continue;
+      if (!first) join(sums, std::move(to_.sums), false);
+      to_.sums = std::move(sums), first = false;
+    }
+    levels_.clear();
+  }
+
+ private:
+  void join(accumulator& into, accumulator&& from, bool first) const {
+    if (first)
+      into = std::move(from);
+    else
+      with_place(to_.name, [&] { to_.what->merge(into, from); });
+  }
+
+  struct sums_of_level {
+    accumulator sums{};
+    std::size_t count = 0;
+  };
+  sweep_plan const& plan_;
+  observer& to_;
+  std::vector<sums_of_level> levels_;
+  bool has_rows_;
+};
 
 item_block read_items(sweep_plan const& plan, item_range items) {
   return with_place(plan.data_name, [&] {
@@ -48,7 +87,8 @@ std::string text_of(item_range r) {
 class steps_done {
  public:
   steps_done(progress& to, std::size_t items, std::size_t observers) : to_(to), items_(items), each_(observers + 1) {}
-  void add(std::size_t steps) { to_.at((done_ += steps) / each_, items_, "items"); }
+  /// Blocks that are read again, to be merged, count once.
+  void add(std::size_t steps) { to_.at(std::min((done_ += steps) / each_, items_), items_, "items"); }
   void warn(std::string_view message) { to_.warn(message); }
 
  private:
@@ -62,9 +102,8 @@ void define_counts(sweep_plan const& plan, hook_set const& captured, accumulator
   if (plan.over && !captured.empty()) define_spoiled(counts, captured);
 }
 
-block_result observe(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep,
-                     steps_done& report) {
-  stop_if_asked();
+/// The accumulators of a block, or of many, before anything is in them.
+block_result shaped(sweep_plan const& plan, std::vector<observer> const& observers, item_range items) {
   block_result out{items, {}};
   probe_context const context = context_of(plan);
   for (auto const& o : observers) {
@@ -75,17 +114,26 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
   // What edits did, and what the model gave, travels with the probes' sums, so that a resumed run knows it of the blocks
   // that are there.
   define_counts(plan, captured_by(observers), out.sums.emplace_back(items.size()));
-  if (plan.blocks) {
-    auto const there = plan.blocks->load(items, out.sums);
-    if (there == block_store::found::whole) {
-      report.add(items.size() * (observers.size() + 1));
-      return out;
-    }
-    if (there == block_store::found::damaged) {
-      std::string const text = plan.blocks->path_of(items).string() + ": damaged, and made again";
-      plan.tell ? plan.tell(text) : report.warn(text);
-    }
+  return out;
+}
+
+/// Whether they are kept and whole.
+bool load(sweep_plan const& plan, block_store const& from, block_result& into, steps_done& report) {
+  auto const there = from.load(into.items, into.sums);
+  if (there == block_store::found::damaged) {
+    std::string const text = from.file_of(into.items).string() + ": damaged, and made again";
+    plan.tell ? plan.tell(text) : report.warn(text);
   }
+  if (there == block_store::found::whole) report.add(into.items.size() * into.sums.size());
+  return there == block_store::found::whole;
+}
+
+/// Fills accumulators that have their shapes.
+void observe(sweep_plan const& plan, std::vector<observer> const& observers, block_result& out, shared_values& of_sweep,
+             steps_done& report) {
+  stop_if_asked();
+  item_range const items = out.items;
+  probe_context const context = context_of(plan);
   item_block const block = read_items(plan, items);
   batch tokens;
   activations captured;
@@ -113,8 +161,61 @@ block_result observe(sweep_plan const& plan, std::vector<observer> const& observ
     report.add(items.size());
   }
   if (edited) plan.edits->count(*edited, items, out.sums.back());
-  if (plan.blocks && plan.before_save) plan.before_save();
-  if (plan.blocks) plan.blocks->save(items, out.sums);
+}
+
+block_result made(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep,
+                  steps_done& report) {
+  return with_place(text_of(items), [&] {
+    block_result out = shaped(plan, observers, items);
+    observe(plan, observers, out, of_sweep, report);
+    return out;
+  });
+}
+
+/// A block as it was kept, else made, and kept if blocks are.
+block_result kept_or_made(sweep_plan const& plan, std::vector<observer> const& observers, item_range items,
+                          shared_values& of_sweep, steps_done& report) {
+  return with_place(text_of(items), [&] {
+    block_result out = shaped(plan, observers, items);
+    if (plan.blocks && load(plan, *plan.blocks, out, report)) return out;
+    observe(plan, observers, out, of_sweep, report);
+    if (plan.blocks && plan.before_save) plan.before_save();
+    if (plan.blocks) plan.blocks->save(items, out.sums);
+    return out;
+  });
+}
+
+/// Items of a part of that level.
+std::size_t items_of_part(sweep_plan const& plan, std::size_t level) {
+  std::size_t items = plan.block;
+  for (std::size_t l = 0; l < level && items < plan.items.size(); ++l) items *= fan_in;
+  return items;
+}
+
+std::vector<item_range> divided(item_range all, std::size_t each) {
+  std::vector<item_range> parts;
+  for (std::size_t at = all.first; at < all.last; at += each) parts.push_back({at, std::min(at + each, all.last)});
+  return parts;
+}
+
+/// A block, or the sum of a part of a higher level, which is kept.
+block_result gather(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, std::size_t level,
+                    shared_values& of_sweep, steps_done& report) {
+  if (level == 0) return kept_or_made(plan, observers, items, of_sweep, report);
+  if (block_result kept = shaped(plan, observers, items); load(plan, *plan.merged, kept, report)) return kept;
+  block_result out;
+  for (item_range const r : divided(items, items_of_part(plan, level - 1))) {
+    block_result part = gather(plan, observers, r, level - 1, of_sweep, report);
+    if (r.first == items.first) {
+      out = std::move(part);
+      continue;
+    }
+    for (std::size_t i = 0; i < observers.size(); ++i)
+      with_place(observers[i].name, [&] { observers[i].what->merge(out.sums[i], part.sums[i]); });
+    out.sums.back().append(part.sums.back());
+  }
+  out.items = items;
+  plan.merged->save(items, out.sums);
   return out;
 }
 
@@ -150,10 +251,21 @@ probe_context context_of(sweep_plan const& plan) {
 }
 
 std::vector<item_range> blocks_of_pass(sweep_plan const& plan) {
-  std::vector<item_range> all;
-  for (std::size_t at = plan.items.first; at < plan.items.last; at += plan.block)
-    all.push_back({at, std::min(at + plan.block, plan.items.last)});
-  return all;
+  return divided(plan.items, plan.block);
+}
+
+std::size_t merge_levels(sweep_plan const& plan) {
+  std::size_t levels = 0;
+  for (std::size_t n = (plan.items.size() + plan.block - 1) / plan.block; n > fan_in; n = (n + fan_in - 1) / fan_in) ++levels;
+  return levels;
+}
+
+std::vector<item_range> parts_of_pass(sweep_plan const& plan, std::size_t level) {
+  return divided(plan.items, items_of_part(plan, level));
+}
+
+bool has_rows(accumulator const& sums) {
+  return std::any_of(sums.fields().begin(), sums.fields().end(), [](auto const& field) { return field.second.rows; });
 }
 
 hook_set captured_by(std::vector<observer> const& observers) {
@@ -173,36 +285,34 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
   define_counts(plan, captured_by(observers), counts);
   steps_done steps(report, plan.items.size(), observers.size());
   report.at(0, plan.items.size(), "items");
+  std::vector<gathered_sums> gathered;
+  for (auto& o : observers) gathered.emplace_back(plan, o);
+  std::size_t const level = plan.merged ? merge_levels(plan) : 0;
+  auto const parts = parts_of_pass(plan, level);
   // Blocks in flight. The pipeline hands on their places alone: what it holds itself when an error ends it, it never frees.
   std::vector<block_result> flying(plan.in_flight);
-  std::size_t next = plan.items.first, begun = 0, done = 0;
+  std::size_t begun = 0;
   auto take = [&](tbb::flow_control& control) {
-    std::size_t const place = begun++ % flying.size();
-    item_range const r{next, std::min(next + plan.block, plan.items.last)};
-    if (r.size() == 0)
+    std::size_t const place = begun % flying.size();
+    if (begun == parts.size())
       control.stop();
     else
-      flying[place].items = r;
-    next = r.last;
+      flying[place].items = parts[begun++];
     return place;
   };
   auto work = [&](std::size_t place) {
-    item_range const r = flying[place].items;
-    flying[place] = with_place(text_of(r), [&] { return observe(plan, observers, r, of_sweep, steps); });
+    flying[place] = gather(plan, observers, flying[place].items, level, of_sweep, steps);
     return place;
   };
   auto collect = [&](std::size_t place) {
     block_result b = std::exchange(flying[place], {});
-    for (std::size_t i = 0; i < observers.size(); ++i) {
-      with_place(observers[i].name, [&] { merge(*observers[i].what, observers[i].sums, std::move(b.sums[i]), done == 0); });
-      if (done == 0) observers[i].sums.keep_rows_in(plan.scratch, plan.items.size(), most_row_bytes);
-    }
+    for (std::size_t i = 0; i < observers.size(); ++i) gathered[i].add(std::move(b.sums[i]), level);
     counts.append(b.sums.back());
-    done += b.items.size();
   };
   tbb::parallel_pipeline(plan.in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
                                              tbb::make_filter<std::size_t, std::size_t>(tbb::filter_mode::parallel, work) &
                                              tbb::make_filter<std::size_t, void>(tbb::filter_mode::serial_in_order, collect));
+  for (auto& sums : gathered) sums.finish();
 }
 
 struct block_maker::state {
@@ -210,6 +320,20 @@ struct block_maker::state {
   std::vector<observer> const& observers;
   shared_values of_sweep;
   steps_done steps;
+  std::mutex mutex{};
+  std::map<std::size_t, block_result> measured{};  // by their first item
+
+  block_result block(item_range r) {
+    {
+      std::lock_guard const lock(mutex);
+      if (auto const at = measured.find(r.first); at != measured.end()) {
+        block_result out = std::move(at->second);
+        measured.erase(at);
+        return out;
+      }
+    }
+    return made(plan, observers, r, of_sweep, steps);
+  }
 };
 
 block_maker::block_maker(sweep_plan const& plan, std::vector<observer> const& observers, progress& report)
@@ -220,8 +344,26 @@ block_maker::block_maker(sweep_plan const& plan, std::vector<observer> const& ob
 
 block_maker::~block_maker() = default;
 
-void block_maker::operator()(item_range items) const {
-  with_place(text_of(items), [&] { observe(state_->plan, state_->observers, items, state_->of_sweep, state_->steps); });
+void block_maker::operator()(item_range unit) const {
+  sweep_plan const& plan = state_->plan;
+  block_store::writer out(*plan.blocks, unit);
+  for (item_range const r : divided(unit, plan.block)) out.add(state_->block(r).sums);
+  if (plan.before_save) plan.before_save();
+  out.publish();
+}
+
+double block_maker::measure(item_range block, std::uint64_t* bytes) const {
+  auto const start = std::chrono::steady_clock::now();
+  block_result one = made(state_->plan, state_->observers, block, state_->of_sweep, state_->steps);
+  std::chrono::duration<double> const time = std::chrono::steady_clock::now() - start;
+  if (bytes) *bytes = block_store::bytes_of(one.sums);
+  std::lock_guard const lock(state_->mutex);
+  state_->measured.insert_or_assign(block.first, std::move(one));
+  return time.count();
+}
+
+void block_maker::merge(item_range items, std::size_t level) const {
+  gather(state_->plan, state_->observers, items, level, state_->of_sweep, state_->steps);
 }
 
 }  // namespace wayfarer::host

@@ -1,6 +1,10 @@
 // One pass over items for all probes that share model, source, range and cut: read a block, run the model once, let every probe
 // observe it, merge in block order.
 //
+// Sums are merged as a tree that the number of blocks alone determines: 256 blocks in order, then 256 such sums, and so on. So
+// processes can merge parts of a long pass beside each other, and the result has the bytes of one process that holds all of it.
+// Rows are put one after another, which needs no tree.
+//
 // A bounded number of blocks is in flight, each with its own buffers; block size depends on the plan alone, so results don't
 // depend on threads. Called by one engine task; uses the run's threads inside.
 #pragma once
@@ -30,6 +34,9 @@ struct observer {
   accumulator sums{};  ///< filled by the sweep
 };
 
+/// Blocks, or sums of them, that are merged into one.
+inline constexpr std::size_t fan_in = 256;
+
 /// Rows of one probe that stay in memory; more go to a temporary file.
 inline constexpr std::size_t most_row_bytes = std::size_t{32} << 20;
 
@@ -47,6 +54,7 @@ struct sweep_plan {
   item_lengths longest{};                          ///< of all items, for probes that ask
   std::string scratch{};                           ///< folder for rows that don't fit memory
   block_store const* blocks = nullptr;             ///< where finished blocks are kept and found; null: nowhere
+  block_store const* merged = nullptr;             ///< the same of their sums, for passes without rows
   std::function<void()> before_save{};             ///< called before a block is published; may be empty
   std::function<void(std::string const&)> tell{};  ///< of damaged blocks; empty: they are warned of
 };
@@ -55,12 +63,18 @@ struct sweep_plan {
 probe_context context_of(sweep_plan const&);
 /// The items of each block, in order.
 std::vector<item_range> blocks_of_pass(sweep_plan const&);
+/// Levels of sums between the blocks and the last merge; 0 for a pass of few blocks.
+std::size_t merge_levels(sweep_plan const&);
+/// The items of each sum of that level, in order; of level 0, of each block.
+std::vector<item_range> parts_of_pass(sweep_plan const&, std::size_t level);
 
 /// Maximum number of tokens of an item after encoding and cutting; zero without a model. Blocks are encoded in parallel, each
 /// with the memory of its thread: cheap next to a forward pass.
 /// Counts the texts that were cut or are empty, too.
 item_lengths longest_of(sweep_plan const&, class text_counts&);
 
+/// Whether any field has a row for each item.
+bool has_rows(accumulator const&);
 /// The hooks that any of them needs.
 hook_set captured_by(std::vector<observer> const&);
 
@@ -68,14 +82,18 @@ hook_set captured_by(std::vector<observer> const&);
 /// (`edit_set::misses`) and which captured values are spoiled (spoiled.hpp).
 void sweep(sweep_plan const&, std::vector<observer>&, progress&, accumulator& counts);
 
-/// Makes single blocks of a pass, in any order, to be kept in plan.blocks: what a sweep finds there it does not make again. Any
-/// thread.
+/// Makes single blocks of a pass, in any order, to be kept in plan.blocks, and sums of blocks, to be kept in plan.merged: what a
+/// sweep finds there it does not make again. Any thread.
 class block_maker {
  public:
   /// All must outlive it.
   block_maker(sweep_plan const&, std::vector<observer> const&, progress&);
   ~block_maker();
-  void operator()(item_range) const;
+  /// The blocks of one file.
+  void operator()(item_range unit) const;
+  /// Seconds that one block takes. It is in memory then, for the file that it belongs in. `bytes`: that it takes there.
+  double measure(item_range block, std::uint64_t* bytes = nullptr) const;
+  void merge(item_range, std::size_t level) const;
 
  private:
   struct state;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -85,6 +86,16 @@ std::string start_of(std::string const& pid) {
   std::size_t at = text.rfind(')');
   for (int i = 0; i < 20 && at != text.npos; ++i) at = text.find(' ', at + 1);
   return at == text.npos ? "" : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
+}
+
+/// KEY-0-64.block: "0 to 63".
+std::string items_of(std::string const& unit) {
+  std::size_t first = 0, last = 0;
+  char const* const end = unit.data() + unit.size();
+  auto const one = std::from_chars(unit.data() + std::min<std::size_t>(unit.size(), 41), end, first);
+  if (one.ec != std::errc() || one.ptr == end || *one.ptr != '-') return "";
+  auto const two = std::from_chars(one.ptr + 1, end, last);
+  return two.ec == std::errc() && last > first ? std::to_string(first) + " to " + std::to_string(last - 1) : "";
 }
 
 std::optional<json_value> small_json(fs::path const& file) {
@@ -317,9 +328,11 @@ void work_folder::give_back(std::string const& unit) noexcept {
   if (owner_of(place) == id_) ::unlink(place.c_str());
 }
 
-void work_folder::record_failure(std::string const& unit, std::string const& text, int exit_code) {
-  auto const record = json_value::object(
-      {{"text", json_value(printable(text.substr(0, 4000)))}, {"code", json_value(exit_code)}, {"worker", json_value(id_)}});
+void work_folder::record_failure(std::string const& unit, std::string const& pass, std::string const& text, int exit_code) {
+  auto const record = json_value::object({{"pass", json_value(printable(pass))},
+                                          {"text", json_value(printable(text.substr(0, 4000)))},
+                                          {"code", json_value(exit_code)},
+                                          {"worker", json_value(id_)}});
   try {
     write_file_atomically((path_ / "failed" / unit).string(), std::string_view(to_json(record) + "\n"));
   } catch (error const&) {
@@ -343,6 +356,27 @@ void work_folder::announce(std::string const& key, std::string const& name, std:
   auto const stage = json_value::object(
       {{"name", json_value(printable(name))}, {"what", json_value(printable(what))}, {"units", json_value(units)}});
   write_file_atomically(place.string(), std::string_view(to_json(stage) + "\n"));
+}
+
+std::size_t work_folder::blocks_a_unit(std::string const& key) const {
+  std::error_code none;
+  std::string const text = fs::read_symlink(path_ / "stages" / (key.substr(0, 40) + ".blocks"), none).string();
+  std::size_t blocks = 0;
+  auto const [end, code] = std::from_chars(text.data(), text.data() + text.size(), blocks);
+  return code == std::errc() && end == text.data() + text.size() ? blocks : 0;
+}
+
+std::size_t work_folder::decide_blocks_a_unit(std::string const& key, std::size_t blocks) const {
+  fs::path const place = path_ / "stages" / (key.substr(0, 40) + ".blocks");
+  // A link comes with its text, and only once: of those who decide at the same time, one does.
+  if (::symlink(std::to_string(blocks).c_str(), place.c_str()) == 0) return blocks;
+  if (errno != EEXIST) throw resource_error(place.string() + ": can't be made: " + std::generic_category().message(errno));
+  // A network file system may show it late.
+  for (int again = 0; again < 600; ++again) {
+    if (std::size_t const decided = blocks_a_unit(key)) return decided;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  throw resource_error(place.string() + ": can't be read; remove it while no worker runs");
 }
 
 void work_folder::at_work_on(std::string const& what) {
@@ -409,6 +443,7 @@ work_status look_at_work(fs::path const& folder) {
   require_work_folder(folder);
   work_status out;
   units_by_key by_key;
+  std::error_code none;
   for (auto const& sub : unit_folders(folder)) see_units(folder / sub, by_key, out);
   for (auto const& name : names_in(folder / "stages"))
     if (auto const v = is_unit(name) ? small_json(folder / "stages" / name) : std::nullopt) {
@@ -422,8 +457,12 @@ work_status look_at_work(fs::path const& folder) {
   std::sort(out.workers.begin(), out.workers.end(),
             [](auto const& a, auto const& b) { return std::tie(a.index, a.id) < std::tie(b.index, b.id); });
   for (auto const& name : names_in(folder / "failed"))
-    if (auto const v = is_unit(name) ? small_json(folder / "failed" / name) : std::nullopt)
-      out.failures.push_back({name, text_in(*v, "text"), static_cast<int>(count_in(*v, "code"))});
+    if (auto const v =
+            is_unit(name) && !fs::exists(unit_path(folder, name), none) ? small_json(folder / "failed" / name) : std::nullopt)
+      out.failures.push_back(
+          {name, text_in(*v, "text"), static_cast<int>(count_in(*v, "code")), text_in(*v, "pass"), items_of(name)});
+  std::sort(out.failures.begin(), out.failures.end(),
+            [](auto const& a, auto const& b) { return std::tie(a.pass, a.items, a.unit) < std::tie(b.pass, b.items, b.unit); });
   for (auto const& name : names_in(folder / "claims")) out.claims += is_unit(name);
   return out;
 }

@@ -4,7 +4,7 @@
 //     DIR/claims/UNIT      a process is at it, by a symbolic link to its name: a lease, for as long as its file keeps changing
 //     DIR/workers/ID       such a file, written anew every few seconds by a thread of its own
 //     DIR/failed/UNIT      what went wrong with it, and where
-//     DIR/stages/KEY       how many units a pass has, for `wayfarer status`
+//     DIR/stages/KEY       how many units a pass has, for `wayfarer status`, and how many blocks are one unit
 //
 // A lease only saves work: every process makes the same bytes of a unit, so two at one unit do no harm, and no lock can stay.
 // Whether another process lives shows in its file's contents, by this process's own clock, never by another's clock or by file
@@ -74,17 +74,23 @@ class work_folder {
   /// Whether another living process is at it, so that it is worth waiting for.
   bool is_busy(std::string const& unit);
 
-  /// Says what went wrong with a unit. Each later process tries once more.
-  void record_failure(std::string const& unit, std::string const& text, int exit_code);
   struct failure {
     std::string unit, text;
     int exit_code = 4;
+    std::string pass{};   ///< the nodes it belongs to
+    std::string items{};  ///< "0 to 63"; "" for what is no part of a pass
   };
+  /// Says what went wrong with a unit. Each later process tries once more.
+  void record_failure(std::string const& unit, std::string const& pass, std::string const& text, int exit_code);
   /// The first failure that another process met since this one began.
   std::optional<failure> new_failure() const;
 
   /// A pass of that many units, all of whose names begin with `key`.
   void announce(std::string const& key, std::string const& name, std::string const& what, std::size_t units) const;
+  /// How many blocks of the pass of that key are one unit; 0 while no worker has decided it.
+  std::size_t blocks_a_unit(std::string const& key) const;
+  /// Decides it, unless another worker has. Returns what holds for all.
+  std::size_t decide_blocks_a_unit(std::string const& key, std::size_t blocks) const;
   /// Shown by `status` beside this worker.
   void at_work_on(std::string const& what);
   /// Removes what the dead have left: half-written files, claims, files of workers. For the process that ends the work or finds

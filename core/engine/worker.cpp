@@ -5,6 +5,7 @@
 // works and waits only when it holds none, so that processes can't wait for each other in a circle.
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <thread>
 
@@ -28,12 +29,25 @@ namespace wayfarer::host {
 struct run::unit_round {
   std::size_t units = 0;               ///< made by this process
   std::vector<std::string> missing{};  ///< still, as others are at them
+  bool merging = false;                ///< all blocks are there, and the missing ones are sums of them
+};
+
+/// Units that are one piece of a task's work, and how each is made.
+struct run::unit_work {
+  std::vector<std::string> units{};
+  std::string pass{};  ///< for people
+  std::size_t in_flight = 1;
+  bool of_merge = false;  ///< by --merge too
+  std::function<void(std::size_t)> make{};
 };
 
 namespace {
 
 /// Items whose lengths are one unit.
 constexpr std::size_t measured_a_unit = std::size_t{1} << 14;
+/// Blocks in one file take about so long, and there are at least so many files for each thread of all workers.
+constexpr double seconds_a_unit = 4;
+constexpr std::size_t units_a_thread = 16, least_worth_measuring = 4;
 constexpr std::chrono::milliseconds shortest_wait{10}, longest_wait{500};
 
 /// An error of another process, with its exit code.
@@ -74,24 +88,33 @@ std::string run::unit_of(task const& t, std::string_view what) const {
   return sha256_hex(facts);
 }
 
+/// What a task leaves when it is done.
+std::string run::name_of_node(task const& t) const {
+  return unit_of(t, "node").substr(0, 40) + ".node";
+}
+
+/// The exception in flight, for the others.
+void run::record_lasting(std::string const& unit, std::string const& pass) const {
+  if (auto const [code, text] = lasting_error(std::current_exception()); code != 0) work_->record_failure(unit, pass, text, code);
+}
+
 /// Makes those of the units that are missing and that nobody is at, this worker's own first.
-run::unit_round run::make_missing(std::vector<std::string> const& units, std::unordered_set<std::string> const& there,
-                                  std::size_t in_flight, std::function<void(std::size_t)> const& make) {
+run::unit_round run::make_missing(unit_work const& w, std::unordered_set<std::string> const& there) {
   std::vector<std::size_t> order, others;
-  for (std::size_t i = 0; i < units.size(); ++i)
-    if (there.count(units[i]) == 0) (work_->mine(units[i]) ? order : others).push_back(i);
+  for (std::size_t i = 0; i < w.units.size(); ++i)
+    if (there.count(w.units[i]) == 0) (work_->mine(w.units[i]) ? order : others).push_back(i);
   order.insert(order.end(), others.begin(), others.end());
   unit_round out;
-  if (options_.merge) {
-    for (std::size_t const i : order) out.missing.push_back(units[i]);
+  if (options_.merge && !w.of_merge) {
+    for (std::size_t const i : order) out.missing.push_back(w.units[i]);
     return out;
   }
   std::atomic<std::size_t> done{0};
-  std::vector<std::optional<work_folder::claim>> held(units.size());
+  std::vector<std::optional<work_folder::claim>> held(w.units.size());
   std::size_t next = 0;
   auto const take = [&](tbb::flow_control& control) -> std::size_t {
     for (; next < order.size(); ++next)
-      if (auto claim = work_->try_claim(units[order[next]])) {
+      if (auto claim = work_->try_claim(w.units[order[next]])) {
         held[order[next]].emplace(std::move(*claim));
         return order[next++];
       }
@@ -100,20 +123,19 @@ run::unit_round run::make_missing(std::vector<std::string> const& units, std::un
   };
   auto const work = [&](std::size_t i) {
     try {
-      make(i);
+      w.make(i);
     } catch (...) {
-      if (auto const [code, text] = lasting_error(std::current_exception()); code != 0)
-        work_->record_failure(units[i], text, code);
+      record_lasting(w.units[i], w.pass);
       throw;
     }
     held[i].reset();
     ++done;
   };
-  tbb::parallel_pipeline(in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
-                                        tbb::make_filter<std::size_t, void>(tbb::filter_mode::parallel, work));
+  tbb::parallel_pipeline(w.in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
+                                          tbb::make_filter<std::size_t, void>(tbb::filter_mode::parallel, work));
   out.units = done;
   for (std::size_t const i : order)
-    if (!work_->has(units[i])) out.missing.push_back(units[i]);
+    if (!work_->has(w.units[i])) out.missing.push_back(w.units[i]);
   return out;
 }
 
@@ -186,13 +208,14 @@ run::unit_round run::make_lengths(task const& t, std::vector<member> const& memb
   std::size_t const most = most_tokens_of(t, members, *in.over);
   auto const ranges = measured_ranges(t, *in.data);
   std::string const key = lengths_key(t, most);
-  std::vector<std::string> units;
-  for (auto const r : ranges) units.push_back(name_of_lengths(key, r));
-  work_->announce(key, plan_.nodes[t.nodes.front()].name, "lengths of items", units.size());
-  return make_missing(units, there, 1, [&](std::size_t i) {
+  unit_work w{.pass = plan_.nodes[t.nodes.front()].name};
+  for (auto const r : ranges) w.units.push_back(name_of_lengths(key, r));
+  w.make = [&](std::size_t i) {
     text_counts unused(most);
     measure_range(t, ranges[i], most, unused);
-  });
+  };
+  work_->announce(key, w.pass, "lengths of items", w.units.size());
+  return make_missing(w, there);
 }
 
 /// The blocks of all steps of a task.
@@ -202,6 +225,7 @@ run::unit_round run::make_blocks(task const& t, console::part& report) {
   unit_round all;
   std::optional<item_lengths> longest;
   std::size_t const steps = steps_of(t);
+  std::size_t group = 0;  // blocks that are one unit; what serves one step serves the others
   for (std::size_t s = 0; s < steps; ++s) {
     stop_if_asked();
     step_input const in = input_of_step(t, s);
@@ -214,16 +238,85 @@ run::unit_round run::make_blocks(task const& t, console::part& report) {
     prepare_pass(pass, t, members, in, longest.value_or(item_lengths{}));
     if (!pass.passes) continue;
     pass.plan.before_save = [this] { note_reads(); };
-    auto const ranges = blocks_of_pass(pass.plan);
-    std::vector<std::string> units;
-    for (auto const r : ranges) units.push_back(pass.kept->unit_of(r));
-    std::string const name = plan_.nodes[t.nodes.front()].name + (in.name.empty() ? "" : ", " + in.name);
-    work_->announce(units.front(), name, "blocks", units.size());
     report.round(s, steps, in.name);
     block_maker const make(pass.plan, pass.watching, report);
-    unit_round const some = make_missing(units, there, pass.plan.in_flight, [&](std::size_t i) { make(ranges[i]); });
+    if (auto const measured = agree_on_units(t, pass, make, group); !measured.empty()) {
+      all.missing.insert(all.missing.end(), measured.begin(), measured.end());
+      return all;
+    }
+    group = pass.kept->groups().count;
+    auto const ranges = pass.kept->groups().all();
+    unit_work w{.pass = plan_.nodes[t.nodes.front()].name + (in.name.empty() ? "" : ", " + in.name),
+                .in_flight = pass.plan.in_flight,
+                .make = [&](std::size_t i) { make(ranges[i]); }};
+    for (auto const r : ranges) w.units.push_back(pass.kept->unit_of(r));
+    work_->announce(w.units.front(), w.pass, group == 1 ? "blocks" : "files of " + counted(group, "block"), w.units.size());
+    unit_round some = make_missing(w, there);
     all.units += some.units;
+    if (some.missing.empty() && pass.merged) some = make_merges(pass, make, there, w.pass), all.units += some.units;
+    if (!some.missing.empty()) all.merging = some.merging && (all.missing.empty() || all.merging);
     all.missing.insert(all.missing.end(), some.missing.begin(), some.missing.end());
+  }
+  return all;
+}
+
+/// How many blocks are one file: as many as take some seconds, so that files and leases cost little beside them. It is decided
+/// once, by whoever has measured a block first. The units that others are measuring if it can't be told yet.
+std::vector<std::string> run::agree_on_units(task const& t, step_pass& pass, block_maker const& make, std::size_t proposed) {
+  std::string const& key = pass.kept->key();
+  auto const group = [&](std::size_t n) { pass.kept->group({pass.plan.items, pass.plan.block, n}); };
+  if (std::size_t const decided = work_->blocks_a_unit(key); decided != 0 || options_.merge) {
+    group(std::max<std::size_t>(1, decided));
+    return {};
+  }
+  auto const blocks = blocks_of_pass(pass.plan);
+  std::size_t const most = std::min(fan_in, blocks.size() / (units_a_thread * options_.place.count * threads_));
+  if (proposed == 0 && most < least_worth_measuring) proposed = 1;
+  std::vector<std::string> busy;
+  // Each begins elsewhere, so that what it has measured is likely its own.
+  std::size_t const begin = (options_.place.index - 1) * blocks.size() / options_.place.count;
+  for (std::size_t i = 0; i < blocks.size() && proposed == 0; ++i) {
+    item_range const r = blocks[(begin + i) % blocks.size()];
+    std::string const unit = pass.kept->unit_of(r);
+    auto const claim = work_->try_claim(unit);
+    if (!claim) {
+      busy.push_back(unit);
+      continue;
+    }
+    try {
+      double seconds = make.measure(r);
+      // The first one may load and pack what the others find.
+      if (seconds < seconds_a_unit / 8) seconds = std::min(seconds, make.measure(blocks[(begin + i + 1) % blocks.size()]));
+      proposed = std::clamp<std::size_t>(static_cast<std::size_t>(seconds_a_unit / std::max(seconds, 1e-6)), 1, most);
+    } catch (...) {
+      // By the name of what will be there in the end: units may come to hold more than this block.
+      record_lasting(name_of_node(t), plan_.nodes[t.nodes.front()].name);
+      throw;
+    }
+  }
+  if (proposed == 0) return busy;
+  group(work_->decide_blocks_a_unit(key, std::bit_floor(proposed)));
+  return {};
+}
+
+/// The sums of a long pass, level by level.
+run::unit_round run::make_merges(step_pass const& pass, block_maker const& make, std::unordered_set<std::string> const& there,
+                                 std::string const& name) {
+  unit_round all;
+  all.merging = true;
+  std::vector<std::vector<item_range>> levels;
+  // A last part that has one part below is the same sum, under the same name.
+  std::set<std::string> names;
+  for (std::size_t l = 1; l <= merge_levels(pass.plan); ++l)
+    for (auto const r : levels.emplace_back(parts_of_pass(pass.plan, l))) names.insert(pass.merged->unit_of(r));
+  for (std::size_t l = 0; l < levels.size() && all.missing.empty(); ++l) {
+    unit_work w{.pass = name, .in_flight = pass.plan.in_flight, .of_merge = true, .make = [&](std::size_t i) {
+                  make.merge(levels[l][i], l + 1);
+                }};
+    for (auto const r : levels[l]) w.units.push_back(pass.merged->unit_of(r));
+    if (l == 0) work_->announce(w.units.front(), name, "sums of blocks", names.size());
+    unit_round some = make_missing(w, there);
+    all.units += some.units, all.missing = std::move(some.missing);
   }
   return all;
 }
@@ -342,7 +435,7 @@ run::state_of_task run::finish(task const& t, std::string const& unit) {
     auto const [code, text] = lasting_error(failure);
     // A metric that fails leaves the others' results sound, and so is one more thing that is known.
     bool const known = code != 0 && plan_.nodes[t.nodes.front()].kind == plugin_kind::metric;
-    if (!known && code != 0) work_->record_failure(unit, text, code);
+    if (!known && code != 0) work_->record_failure(unit, plan_.nodes[t.nodes.front()].name, text, code);
     if (!known) std::rethrow_exception(failure);
   }
   file(t, unit, warnings);
@@ -359,7 +452,7 @@ run::state_of_task run::advance(task const& t, console::part& report) {
     if (auto const& failure = states_[t.nodes.front()].failure) std::rethrow_exception(failure);
     return state_of_task::done;
   }
-  std::string const unit = unit_of(t, "node").substr(0, 40) + ".node";
+  std::string const unit = name_of_node(t);
   if (work_->has(unit) && restore(t, unit)) return state_of_task::done;
   require_no_failure();
   if (plan_.nodes[t.nodes.front()].kind == plugin_kind::probe) {
@@ -367,7 +460,7 @@ run::state_of_task run::advance(task const& t, console::part& report) {
     if (!awaited.empty() && std::all_of(awaited.begin(), awaited.end(), [&](std::string const& u) { return work_->is_busy(u); }))
       return state_of_task::waiting;
     unit_round some = make_blocks(t, report);
-    if (!some.missing.empty() && options_.merge)
+    if (!some.missing.empty() && options_.merge && !some.merging)
       throw data_error(work_->path().string() + ": " + counted(some.missing.size(), "unit") + " of '" +
                        plan_.nodes[t.nodes.front()].name +
                        "' missing, and --merge makes none: run the workers again, or without --merge");

@@ -68,12 +68,25 @@ TEST_F(work, what_is_there_is_not_claimed_and_shares_cover_everything) {
 TEST_F(work, failures_are_told_to_those_that_run_and_tried_again_by_those_that_come) {
   work_folder a(folder / "w", {1, 2}, 9);
   EXPECT_FALSE(a.new_failure());
-  work_folder(folder / "w", {2, 2}, 9).record_failure(unit(1), "items 3: wrong", 3);
+  work_folder(folder / "w", {2, 2}, 9).record_failure(unit(1), "states", "items 3: wrong", 3);
   ASSERT_TRUE(a.new_failure());
   EXPECT_EQ(a.new_failure()->text, "items 3: wrong");
   EXPECT_EQ(a.new_failure()->exit_code, 3);
   EXPECT_FALSE(work_folder(folder / "w", {2, 2}, 9).new_failure());
-  EXPECT_EQ(look_at_work(folder / "w").failures.size(), 1u);
+  auto const told = look_at_work(folder / "w").failures;
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].pass + ": " + told[0].items, "states: 1 to 8");
+  // What somebody has made since did not fail.
+  std::ofstream(a.place_for(unit(1))) << "whole";
+  EXPECT_TRUE(look_at_work(folder / "w").failures.empty());
+}
+
+TEST_F(work, the_first_decides_how_many_blocks_are_a_unit) {
+  work_folder a(folder / "w", {1, 2}, 9), b(folder / "w", {2, 2}, 9);
+  EXPECT_EQ(a.blocks_a_unit(key), 0u);
+  EXPECT_EQ(b.decide_blocks_a_unit(key, 16), 16u);
+  EXPECT_EQ(a.decide_blocks_a_unit(key, 4), 16u);
+  EXPECT_EQ(a.blocks_a_unit(key), 16u);
 }
 
 TEST_F(work, results_come_back_as_they_were_filed) {

@@ -14,6 +14,6 @@ if(NOT WAYFARER_SANITIZE)
 endif()
 foreach(test ${tests})
   add_dependencies(${test} wayfarer gpt2 gpt2_trained text activations language_loss lda topic_transformer topic_blocks group_contrast
-    encoding_walk decoding_walk hellaswag concept_similarity concept_generation cross_encoding normalized_accuracy)
+    document_statistics corpus encoding_walk decoding_walk hellaswag concept_similarity concept_generation cross_encoding normalized_accuracy)
 endforeach()
 wayfarer_test(work_folder_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/work_folder_test.cpp)

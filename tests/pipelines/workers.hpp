@@ -34,6 +34,12 @@ struct shared_run : scratch {
                                   "model: m, source: t, block: 2}\n")};
   }
 
+  /// So many documents, each a block of its own, of which only sums are kept.
+  pipeline sums(std::size_t documents) const {
+    return {"sums", file("sums.yaml", "nodes:\n  d: {source: lda, documents: " + std::to_string(documents) +
+                                          "}\n  counts: {probe: document_statistics, source: d, block: 1}\n")};
+  }
+
   std::vector<pipeline> pipelines() const {
     auto const training = file("training.yaml", R"(nodes:
   documents: {source: lda, documents: 300}

@@ -161,6 +161,55 @@ TEST_F(workers_cli, what_is_missing_or_damaged_is_made_again) {
   EXPECT_EQ(sha("again.h5"), whole) << "also its warnings are the same";
 }
 
+TEST_F(workers_cli, many_short_blocks_lie_in_few_files_and_their_sums_are_shared_too) {
+  auto const p = sums(701);
+  std::string const whole = reference(p);
+  ASSERT_EQ(by_workers(p, 3, 1, "r.h5"), whole);
+  fs::path const work = folder / "r.h5.w";
+  EXPECT_EQ(units(work, ".block").size(), 88u);
+  EXPECT_EQ(units(work, ".merged").size(), 3u);
+  EXPECT_THAT(run_wayfarer({"status", work.string()}).out, AllOf(HasSubstr("files of 8 blocks"), HasSubstr("sums of blocks")));
+  // A merge that stands alone makes what is missing of the sums, and what is damaged of all of it.
+  auto const merged = units(work, ".merged"), files = units(work, ".block");
+  auto const merge = [&](std::string const& damaged) {
+    fs::remove(folder / "again.h5");
+    for (auto const& node : units(work, ".node")) fs::remove(node);
+    auto const again = run_wayfarer(with(command(p, "again.h5"), {"--work", work.string(), "--merge"}));
+    EXPECT_EQ(again.code, 0) << again.out;
+    EXPECT_THAT(again.out, damaged.empty() ? testing::Matcher<std::string>(Not(HasSubstr("damaged"))) : HasSubstr(damaged));
+    EXPECT_EQ(sha("again.h5"), whole);
+    EXPECT_EQ(units(work, ".merged"), merged);
+  };
+  fs::resize_file(merged[0], fs::file_size(merged[0]) / 2), fs::remove(merged[1]);
+  merge(merged[0].filename().string() + ": damaged, and made again");
+  std::string bytes = slurp(files[5]);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
+  std::ofstream(files[5], std::ios::binary) << bytes;
+  for (auto const& one : merged) fs::remove(one);
+  merge(files[5].filename().string() + ": damaged, and made again");
+  EXPECT_EQ(units(work, ".block").size(), 89u) << "one block stands alone now";
+  for (auto const& one : merged) fs::remove(one);
+  merge("");
+}
+
+TEST_F(workers_cli, rows_of_blocks_that_lie_in_one_file_stay_in_their_order) {
+  auto const p = rows(141);  // the last block of the pass with two texts a block has one
+  EXPECT_EQ(by_workers(p, 1, 1, "r.h5"), reference(p));
+  EXPECT_LT(units(folder / "r.h5.w", ".block").size(), 141u);
+}
+
+TEST_F(workers_cli, a_check_for_workers_makes_a_block_of_each_pass) {
+  // Two passes over one model, of which the second needs all layers.
+  auto const p = pipelines()[3];
+  auto const r = run_wayfarer({"check", p.file, "--workers", "3"});
+  EXPECT_EQ(r.code, 0) << r.out;
+  EXPECT_THAT(r.out, AllOf(HasSubstr("from one block of each pass, made here"), HasSubstr("memory a worker"), HasSubstr(" ms")));
+  EXPECT_THAT(r.out, Not(HasSubstr("not known")));
+  auto const trained = run_wayfarer({"check", pipelines()[1].file, "--workers", "3"});
+  EXPECT_EQ(trained.code, 0) << trained.out;
+  EXPECT_THAT(trained.out, HasSubstr("states: the time is not known, as no block could be made: 'small' must be trained first"));
+}
+
 TEST_F(workers_cli, merging_alone_makes_no_block) {
   auto const p = rows();
   std::string const whole = reference(p);
@@ -217,6 +266,24 @@ TEST_F(workers_cli, an_error_of_the_work_is_every_workers) {
   }
   EXPECT_FALSE(fs::exists(folder / "r.h5"));
   EXPECT_EQ(litter(folder / "w"), std::vector<std::string>());
+}
+
+TEST_F(workers_cli, status_names_what_failed_and_its_items) {
+  auto const p = file("bad.yaml", "nodes:\n  d: {source: corpus, path: " + out("texts") +
+                                      ", files: \"*.jsonl\", field: text}\n"
+                                      "  m: {model: gpt2, path: " +
+                                      data() +
+                                      "/tiny-gpt2}\n"
+                                      "  a: {probe: activations, model: m, source: d, hooks: [hook_embed], block: 2}\n");
+  fs::create_directory(folder / "texts");
+  file("texts/a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"text\": 3}\n");
+  auto const r = run_wayfarer({"run", p, "--out", out("r.h5"), "--quiet", "--work", out("w")});
+  EXPECT_EQ(r.code, 3) << r.out;
+  auto const status = run_wayfarer({"status", out("w")});
+  EXPECT_EQ(status.code, 1);
+  EXPECT_THAT(status.out, testing::ContainsRegex("failed; a worker that starts tries each again"));
+  EXPECT_THAT(status.out, testing::ContainsRegex("a +0 to 2 +3 +items"))
+      << "the pass, the items of the unit, the exit code, the error";
 }
 
 TEST_F(workers_cli, words_that_make_no_worker_are_refused) {

@@ -172,6 +172,57 @@ TEST(sweep, takes_finished_blocks_as_they_are_and_makes_the_others_again) {
   std::filesystem::remove_all(folder);
 }
 
+/// The same sums without rows.
+struct uneven_sum final : wf::probe {
+  void shape(wf::accumulator& a, wf::probe_context const&) const override { a.define("sum", {}); }
+  void observe(wf::accumulator& a, wf::sample const& s, wf::probe_context const&) const override {
+    for (std::size_t i = 0; i < s.size(); ++i) a["sum"]() += 1.0 / (1 + s[i].words()[0]) + s.random("noise", s[i]).normal() * 1e6;
+  }
+  void finish(wf::accumulator const&, wf::results&, wf::probe_context const&) const override {}
+};
+
+TEST(sweep, of_many_blocks_is_merged_from_parts_with_the_same_bits) {
+  constexpr std::size_t items = 70'000;
+  std::string folder = testing::TempDir() + "wayfarer-merged-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  block_store const merged(folder, std::string(64, 'a'));
+  numbers const data(items);
+  no_numbers const none;
+  uneven_sum const what;
+  silent quiet;
+  std::vector<observer> const observers{{&what, "probe", {}, 5}};
+  sweep_plan p;
+  p.data = &data, p.items = {0, items}, p.data_name = "source", p.block = 1, p.in_flight = 4;
+  auto const run = [&] {
+    auto all = observers;
+    wf::accumulator counts;
+    sweep(p, all, quiet, counts);
+    EXPECT_EQ(all[0].sums.items(), items);
+    return all[0].sums["sum"]();
+  };
+  double const whole = run();
+  EXPECT_EQ(merge_levels(p), 2u);
+  EXPECT_EQ(parts_of_pass(p, 1).size(), 274u);
+  ASSERT_EQ(parts_of_pass(p, 2).size(), 2u);
+  p.merged = &merged;
+  EXPECT_EQ(run(), whole) << "makes the parts itself";
+  // In any order, and with what is damaged made again.
+  std::filesystem::remove_all(folder), std::filesystem::create_directory(folder);
+  block_maker const make(p, observers, quiet);
+  auto parts = parts_of_pass(p, 1);
+  std::reverse(parts.begin(), parts.end());
+  for (auto const r : parts) make.merge(r, 1);
+  std::filesystem::resize_file(merged.path_of(parts[100]), 20);
+  make.merge(parts_of_pass(p, 2)[1], 2);
+  EXPECT_EQ(quiet.warnings, 0);
+  make.merge(parts_of_pass(p, 2)[0], 2);
+  EXPECT_EQ(quiet.warnings, 1);
+  p.data = &none;
+  EXPECT_EQ(run(), whole) << "no block is read";
+  std::filesystem::remove_all(folder);
+  EXPECT_NE(swept(items, 1, 1, 1).sums["sum"](), whole) << "one after another, as with rows: else nothing here shows an order";
+}
+
 TEST(blocks, are_never_written_or_removed_through_a_link) {
   namespace fs = std::filesystem;
   std::string name = testing::TempDir() + "wayfarer-blocks-XXXXXX";

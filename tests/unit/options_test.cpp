@@ -12,6 +12,7 @@
 #include "text/numbers.hpp"
 #include "text/printable.hpp"
 #include "text/table.hpp"
+#include "text/times.hpp"
 
 namespace wayfarer::host {
 namespace {
@@ -119,6 +120,14 @@ TEST(options, sizes) {
 }
 
 TEST(options, counts_and_numbers) {
+  EXPECT_EQ(format_time(0), "0 ms");
+  EXPECT_EQ(format_time(0.00042), "0.42 ms");
+  EXPECT_EQ(format_time(0.0042), "4.2 ms");
+  EXPECT_EQ(format_time(0.0999), "100 ms");
+  EXPECT_EQ(format_time(0.9996), "1 s");
+  EXPECT_EQ(format_time(2.46), "2.5 s");
+  EXPECT_EQ(format_time(89.6), "1 min");
+  EXPECT_EQ(format_time(9000), "2.5 h");
   EXPECT_EQ(format_count(0), "0");
   EXPECT_EQ(format_count(999), "999");
   EXPECT_EQ(format_count(1000), "1,000");
