@@ -18,6 +18,8 @@
 #include <wayfarer/digest.hpp>
 #include <wayfarer/json.hpp>
 
+#include "engine/kept_digests.hpp"
+
 namespace wayfarer::host {
 namespace fs = std::filesystem;
 
@@ -52,6 +54,7 @@ std::vector<std::string> input_paths(plan const& p) {
 
 std::vector<possible_input> digest_inputs(plan const& p) {
   std::vector<possible_input> all;
+  std::map<file_identity, std::string> known;  // several nodes may read one file
   for (auto const& node : p.nodes) {
     auto const paths = paths_of(node);
     for (std::size_t i = 0; i < paths.size(); ++i) {
@@ -70,7 +73,9 @@ std::vector<possible_input> digest_inputs(plan const& p) {
       for (auto const& f : files)
         if (auto const file = identity_of(f.string())) {
           std::string const in_key = std::to_string(i) + (folder ? "/" + f.filename().string() : f.extension().string());
-          all.push_back({{node.name, f.filename().string(), sha256_file(f), fs::file_size(f)}, *file, in_key});
+          auto& digest = known[*file];
+          if (digest.empty()) digest = kept_digest(f);
+          all.push_back({{node.name, f.filename().string(), digest, fs::file_size(f)}, *file, in_key});
         }
     }
   }
@@ -159,7 +164,7 @@ std::string digest_code(plan const& p) {
   if (::dladdr(reinterpret_cast<void const*>(&sha256_file), &sdk) != 0 && sdk.dli_fname) files.insert(sdk.dli_fname);
   for (auto const& node : p.nodes) files.insert(node.what->library().string());
   std::string all = vector_instructions();
-  for (auto const& f : files) all += sha256_file(f);
+  for (auto const& f : files) all += kept_digest(f);
   return sha256_hex(all);
 }
 
