@@ -393,6 +393,12 @@ TEST(bart_checkpoints, scale_activation_and_start_are_those_of_the_configuration
   items.tokens.push_back(std::vector<std::int32_t>{4, 5});
   EXPECT_EQ(other.m->encode(items, {}).decoder_tokens.values, std::vector<std::int32_t>{7});
   EXPECT_EQ(generation_tokens_of(*other.m).stop, std::vector<std::int32_t>{2});
+  EXPECT_TRUE(remarks_of(*other.m).empty());
+  // Where the files name no start, BART's default counts, not the padding token or bos_token_id, and a remark says so.
+  changed_bart const silent({{"bos_token_id", 0}}, all, {"decoder_start_token_id"});
+  EXPECT_EQ(silent.m->encode(items, {}).decoder_tokens.values, std::vector<std::int32_t>{2});
+  ASSERT_EQ(remarks_of(*silent.m).size(), 1u);
+  EXPECT_THAT(remarks_of(*silent.m)[0], HasSubstr("names no decoder_start_token_id; the decoder begins with 2"));
 }
 
 TEST(bart_refuses, what_does_not_fit) {

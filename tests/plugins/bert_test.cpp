@@ -394,6 +394,22 @@ TEST(bert_families, distilbert_has_no_token_types) {
   EXPECT_EQ(run_hooks(*reader, pair, {"logits"}).at("logits", 0).size(0), 6u);
 }
 
+TEST(bert_checkpoints, says_when_position_numbers_are_others_than_those_used) {
+  auto all = read_weights(data_folder("bert-small"));
+  auto const said = [&](std::vector<float> positions, std::vector<float> types) {
+    std::size_t const n = positions.size();
+    all["bert.embeddings.position_ids"] = {{1, n}, std::move(positions)};
+    all["bert.embeddings.token_type_ids"] = {{1, n}, std::move(types)};
+    scratch_folder folder;
+    write_folder(folder, config_with(data_folder("bert-small"), {}), all, "F32");
+    return remarks_of(*open_model("bert", folder.path()));
+  };
+  EXPECT_THAT(said({0, 1, 2, 3}, {0, 0, 0, 0}), testing::IsEmpty());
+  EXPECT_THAT(said({2, 3, 4, 5}, {0, 0, 1, 0}),
+              testing::ElementsAre(HasSubstr("\"bert.embeddings.position_ids\" are not 0, 1, 2, ..."),
+                                   HasSubstr("\"bert.embeddings.token_type_ids\" are not 0")));
+}
+
 TEST(bert_families, an_electra_without_a_vocabulary_head_says_so) {
   auto all = read_weights(data_folder("electra-small"));
   std::erase_if(all, [](auto const& e) { return e.first.starts_with("generator_"); });

@@ -481,12 +481,13 @@ TEST(gpt2, weights_are_views_under_the_common_names) {
 // ---- checkpoints
 // ---------------------------------------------------------------------------------------------------------------
 
-TEST(gpt2, names_may_carry_a_prefix_and_mask_buffers_are_ignored) {
+TEST(gpt2, names_may_carry_a_prefix_and_masks_of_the_usual_kind_are_ignored) {
   scratch_folder plain, prefixed;
   auto const c = gpt2_config(2, 2, 8, 11, 16);
   write_checkpoint(plain, c, random_weights(2, 8, 11, 16));
   auto weights = random_weights(2, 8, 11, 16, "transformer.");
-  std::vector<float> const mask(16 * 16, 1), hidden{-10000};
+  std::vector<float> mask(16 * 16, 0), hidden{-10000};
+  for (std::size_t q = 0; q < 16; ++q) std::fill_n(mask.begin() + static_cast<std::ptrdiff_t>(q * 16), q + 1, 1.0F);
   weights.emplace_back("transformer.h.0.attn.bias", tensor::of(mask, {{"0", 1}, {"1", 1}, {"2", 16}, {"3", 16}}));
   weights.emplace_back("transformer.h.0.attn.masked_bias", tensor::of(hidden, {}));
   write_checkpoint(prefixed, c, [&] {
@@ -499,6 +500,18 @@ TEST(gpt2, names_may_carry_a_prefix_and_mask_buffers_are_ignored) {
   auto const request = everything(*a);
   auto const tokens = batch_of({{1, 2, 3, 10, 0}});
   expect_same(a->run(tokens, request), 0, b->run(tokens, request), 0, *a, request.capture);
+  auto const remarks_of = [](model const& m) { return dynamic_cast<pretrained const&>(m).remarks(); };
+  EXPECT_THAT(remarks_of(*b), IsEmpty());
+
+  // A mask that hides the first key, and one that hides too little, are said by name.
+  scratch_folder odd;
+  for (std::size_t q = 1; q < 16; ++q) mask[q * 16] = 0;
+  weights[weights.size() - 2].second = tensor::of(mask, {{"0", 1}, {"1", 1}, {"2", 16}, {"3", 16}});
+  weights.back().second = tensor::of(std::vector<float>{-10}, {});
+  write_checkpoint(odd, c, weights);
+  EXPECT_THAT(remarks_of(*open_gpt2(odd.path())),
+              ElementsAre(HasSubstr("\"transformer.h.0.attn.bias\" is another mask than the causal one, which is used"),
+                          HasSubstr("\"transformer.h.0.attn.masked_bias\" does not hide what it masks")));
 }
 
 TEST(gpt2, an_untied_head_with_and_without_bias_is_used) {
@@ -639,7 +652,7 @@ TEST(gpt2, names_may_stand_behind_wrappers_and_what_nothing_reads_is_told) {
   auto twice = wrapped("module.");
   twice.emplace_back("ln_f.weight", tensor(dtype::f32, {{"0", 8}}));
   twice.emplace_back("h.2.ln_1.weight", tensor(dtype::f32, {{"0", 8}}));
-  twice.emplace_back("h.0.attn.bias", tensor(dtype::f32, {{"0", 1}}));
+  twice.emplace_back("h.0.attn.bias", tensor::of(std::vector<float>{1}, {{"0", 1}, {"1", 1}}));
   scratch_folder f;
   write_checkpoint(f, c, twice);
   auto const m = open_gpt2(f.path());

@@ -653,14 +653,26 @@ TEST(t5_checkpoints, the_file_says_which_head_there_is_and_the_configuration_whe
   changed_t5 const denied("t5-gated", {}, {"tie_word_embeddings"}, own);
   EXPECT_NEAR(ratio(denied.logits(), expected), 1 / std::sqrt(12.0), 1e-12);
   ASSERT_EQ(remarks_of(*denied.m).size(), 1u);
-  EXPECT_THAT(remarks_of(*denied.m)[0], HasSubstr("\"lm_head.weight\", which is used"));
+  // The file is quoted only where it says something.
+  EXPECT_THAT(remarks_of(*denied.m)[0],
+              HasSubstr("config.json has no tie_word_embeddings, and t5 then ties the head to the "
+                        "embedding, but the file has a head of its own, \"lm_head.weight\", which is used"));
+  changed_t5 const told("t5-gated", {{"tie_word_embeddings", true}}, {}, own);
+  EXPECT_THAT(remarks_of(*told.m)[0],
+              HasSubstr("config.json ties the head to the embedding, but the file has a head of its own"));
   // Without a head of its own the embedding is the head, and only the scale is left to say.
   EXPECT_TRUE(same_bytes(changed_t5("t5-relu", {{"scale_decoder_outputs", true}}, {}, tied).logits(), plain));
   EXPECT_NEAR(ratio(changed_t5("t5-relu", {{"scale_decoder_outputs", false}}, {}, tied).logits(), plain), std::sqrt(10.0), 1e-12);
   changed_t5 const headless("t5-relu", {{"tie_word_embeddings", false}}, {}, tied);
   EXPECT_NEAR(ratio(headless.logits(), plain), std::sqrt(10.0), 1e-12);
   ASSERT_EQ(remarks_of(*headless.m).size(), 1u);
-  EXPECT_THAT(remarks_of(*headless.m)[0], HasSubstr("serves as the head"));
+  EXPECT_THAT(remarks_of(*headless.m)[0],
+              HasSubstr("config.json says that the head is not tied to the embedding, but the file has no \"lm_head.weight\"; "
+                        "the embedding serves as the head"));
+  changed_t5 const silent("t5-relu", {{"model_type", "mt5"}}, {"tie_word_embeddings"}, tied);
+  ASSERT_EQ(remarks_of(*silent.m).size(), 1u);
+  EXPECT_THAT(remarks_of(*silent.m)[0], HasSubstr("config.json has no tie_word_embeddings, and mt5 then has a head that is not "
+                                                  "tied to the embedding, but the file has no"));
 }
 
 TEST(t5_checkpoints, the_embedding_may_go_by_the_names_of_either_stack) {
@@ -752,6 +764,10 @@ TEST(t5_checkpoints, generation_begins_and_ends_where_its_files_say) {
   EXPECT_EQ(t.stop, list{9});
   EXPECT_EQ(tokens({{"decoder_start_token_id", 0}, {"pad_token_id", 8}}, {}).start, list{0});  // 0 is an id, not nothing
   EXPECT_EQ(tokens({{"pad_token_id", 8}}, {"decoder_start_token_id"}).start, list{8});
+  // As transformers: the files' bos_token_id comes before the padding token, and generation_config.json before config.json.
+  EXPECT_EQ(tokens({{"pad_token_id", 8}, {"bos_token_id", 5}}, {"decoder_start_token_id"}).start, list{5});
+  EXPECT_EQ(tokens({{"bos_token_id", 5}}, {"decoder_start_token_id"}, R"({"bos_token_id": 6})").start, list{6});
+  EXPECT_EQ(tokens({{"bos_token_id", 5}, {"decoder_start_token_id", 3}}, {}, R"({"bos_token_id": 6})").start, list{3});
   EXPECT_EQ(tokens({}, {"decoder_start_token_id", "pad_token_id"}).start, list{0});
   EXPECT_EQ(tokens({{"eos_token_id", json_value::array({1, 500})}}, {}).stop, list{1});
   EXPECT_THAT(thrown<data_error>([&] {

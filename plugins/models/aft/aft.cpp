@@ -17,6 +17,7 @@
 #include "models/common/channel_means.hpp"
 #include "models/common/elementwise.hpp"
 #include "models/common/recurrent_model.hpp"
+#include "models/common/tied_head.hpp"
 #include "shape.hpp"
 
 namespace wf = wayfarer;
@@ -45,6 +46,8 @@ struct aft final : wf::recurrent_model, wf::pretrained {
     all.insert(all.end(), generation_.remarks.begin(), generation_.remarks.end());
     if (weights_.looked())
       for (auto const& one : weights_.remarks()) all.push_back(one);
+    if (auto const own = wf::own_head(weights_, "lm_head.weight", "embed_tokens.weight", config_, shape_.tied))
+      all.push_back(path_ + ": " + *own);
     return all;
   }
 

@@ -20,6 +20,7 @@
 #include <wayfarer/vocabulary.hpp>
 
 #include "layout.hpp"
+#include "models/common/tied_head.hpp"
 #include "models/common/two_stacks.hpp"
 
 namespace wf = wayfarer;
@@ -65,7 +66,16 @@ struct bart final : wf::two_stack_model, wf::unembeds_tokens {
 
  private:
   bart(std::string const& path, wf::hf_config const& c)
-      : wf::two_stack_model(path, c), layout_(c), generation_(wf::read_generation_tokens(c, layout_.info.vocabulary)) {}
+      : wf::two_stack_model(path, c), layout_(c), generation_(begin_and_end(c, layout_.info.vocabulary)) {}
+  /// Where the files name no first token of the decoder, BART's configuration class has one.
+  static wf::generation_tokens begin_and_end(wf::hf_config const& c, std::size_t vocabulary) {
+    auto all = wf::read_generation_tokens(c, vocabulary);
+    constexpr std::int32_t preset = 2;
+    if (!all.start.empty() || vocabulary <= preset) return all;
+    all.start.push_back(preset);
+    all.remarks.push_back(c.path() + ": names no decoder_start_token_id; the decoder begins with 2, as BART's default is");
+    return all;
+  }
   wf::weight_table& table_to_look() override { return layout_.weights; }
   wf::rows begin_stack(stack const& of, wf::rows x, wf::tap_scope const& here) const;
 
@@ -130,15 +140,11 @@ std::vector<std::string> bart::remarks() const {
   auto const& w = layout_.weights;
   if (!w.looked()) return all;
   bool const own = w.found("lm_head.weight");
-  if (own && layout_.tied && w.loaded() && w.found("shared.weight") && !w.same("lm_head.weight", "shared.weight"))
-    all.push_back(
-        path() +
-        ": config.json ties the head to the embedding, but the file has a head of its own, \"lm_head.weight\", which is "
-        "used");
+  if (auto const own_one = own_head(w, "lm_head.weight", "shared.weight", config(), layout_.tied))
+    all.push_back(path() + ": " + *own_one);
   if (!own && !layout_.tied)
-    all.push_back(path() +
-                  ": config.json says that the head is not tied to the embedding, but the file has no \"lm_head.weight\"; the "
-                  "embedding serves as the head");
+    all.push_back(path() + ": " + tying_of(config(), false) +
+                  ", but the file has no \"lm_head.weight\"; the embedding serves as the head");
   return all;
 }
 

@@ -24,6 +24,7 @@
 
 #include "families.hpp"
 #include "layout.hpp"
+#include "models/common/tied_head.hpp"
 
 namespace wf = wayfarer;
 
@@ -83,11 +84,9 @@ struct bert final : wf::model, wf::pretrained, wf::unembeds_tokens {
     if (!weights_.looked()) return all;
     auto const files = weights_.remarks();
     all.insert(all.end(), files.begin(), files.end());
-    std::string const own = spec_.stored("unembed") + ".weight";
-    if (spec_.tied && weights_.loaded() && weights_.found(own) && weights_.found("embeddings.word_embeddings.weight") &&
-        !weights_.same(own, "embeddings.word_embeddings.weight"))
-      all.push_back(path_ + ": the file has a head of its own, " + wf::in_quotes(own) +
-                    ", which is used, though config.json ties it to the embedding");
+    std::string const head = spec_.stored("unembed") + ".weight";
+    if (auto const own = wf::own_head(weights_, head, "embeddings.word_embeddings.weight", config_, spec_.tied))
+      all.push_back(path_ + ": " + *own);
     return all;
   }
 

@@ -92,7 +92,7 @@ family_model::family_model(std::string const& path, hf_config const& c,
 
 std::vector<std::string> family_model::remarks() const {
   auto all = config_.remarks();
-  for (auto const& more : {generation_.remarks, remarks_on_files()}) all.insert(all.end(), more.begin(), more.end());
+  for (auto const& more : {generation_.remarks, remarks_on_files(config_)}) all.insert(all.end(), more.begin(), more.end());
   return all;
 }
 

@@ -11,6 +11,7 @@
 
 #include "cached_run.hpp"
 #include "decoder_parts.hpp"
+#include "tied_head.hpp"
 
 namespace wayfarer {
 
@@ -62,13 +63,11 @@ void decoder_model::look_at(std::string const& path, hook_set const& needed) {
   if (!needed.names().empty()) weights_.require_found([](std::string_view) { return true; });
 }
 
-std::vector<std::string> decoder_model::remarks_on_files() const {
+std::vector<std::string> decoder_model::remarks_on_files(hf_config const& c) const {
   if (!weights_.looked()) return {};
   auto all = weights_.remarks();
-  std::string const head = spec_.stored("head") + ".weight", table = spec_.stored("embed") + ".weight";
-  if (spec_.tied && weights_.loaded() && weights_.found(head) && weights_.found(table) && !weights_.same(head, table))
-    all.push_back("the file has a head of its own, " + in_quotes(head) +
-                  ", which is used, though config.json ties it to the embedding");
+  if (auto const own = own_head(weights_, spec_.stored("head") + ".weight", spec_.stored("embed") + ".weight", c, spec_.tied))
+    all.push_back(*own);
   return all;
 }
 

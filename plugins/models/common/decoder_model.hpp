@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/rotary.hpp>
@@ -31,7 +32,7 @@ struct decoder_model : model, unembeds_tokens {
   /// The headers of a checkpoint alone: throws what `take`, and a pass where hooks are needed, would.
   void look_at(std::string const& path, hook_set const& needed);
   /// What a user should know of the checkpoint, one sentence each.
-  std::vector<std::string> remarks_on_files() const;
+  std::vector<std::string> remarks_on_files(hf_config const&) const;
 
   decoder_spec const& spec() const noexcept { return spec_; }
   model_info const& info() const override { return info_; }

@@ -8,6 +8,7 @@
 #include <wayfarer/pretrained.hpp>
 
 #include "cached_run.hpp"
+#include "tied_head.hpp"
 
 namespace wayfarer {
 
@@ -155,13 +156,10 @@ void gpt2_model::look_at(std::string const& path, hook_set const& needed) {
   if (!needed.names().empty()) weights_.require_found([](std::string_view) { return true; });
 }
 
-std::vector<std::string> gpt2_model::remarks_on_files() const {
+std::vector<std::string> gpt2_model::remarks_on_files(hf_config const& c) const {
   if (!weights_.looked()) return {};
   auto all = weights_.remarks();
-  if (shape_.tied && weights_.loaded() && weights_.found("lm_head.weight") && weights_.found("wte.weight") &&
-      !weights_.same("lm_head.weight", "wte.weight"))
-    all.push_back(
-        "the file has a head of its own, \"lm_head.weight\", which is used, though config.json ties it to the embedding");
+  if (auto const own = own_head(weights_, "lm_head.weight", "wte.weight", c, shape_.tied)) all.push_back(*own);
   return all;
 }
 void gpt2_model::take(std::string const& what, std::map<std::string, tensor> const& tensors) {

@@ -43,7 +43,7 @@ struct gpt2_model : model, unembeds_tokens {
   /// The headers of a checkpoint alone: throws what `take`, and a pass where hooks are needed, would.
   void look_at(std::string const& path, hook_set const& needed);
   /// What a user should know of the checkpoint, one sentence each.
-  std::vector<std::string> remarks_on_files() const;
+  std::vector<std::string> remarks_on_files(hf_config const&) const;
 
   gpt2_shape const& shape() const noexcept { return shape_; }
   model_info const& info() const override { return info_; }

@@ -141,6 +141,14 @@ std::vector<std::string> two_stack_model::remarks() const {
   auto all = config_.remarks();
   auto const more = [&](std::vector<std::string> const& some) { all.insert(all.end(), some.begin(), some.end()); };
   more(generation().remarks);
+  if (auto const& said = generation(); said.start.empty())
+    all.push_back(path_ + ": the files name no decoder_start_token_id; the decoder begins with " +
+                  (said.bos   ? "bos_token_id"
+                   : said.pad ? "pad_token_id"
+                              : "its tokenizer's padding token, else 0") +
+                  (said.bos   ? ", " + std::to_string(*said.bos)
+                   : said.pad ? ", " + std::to_string(*said.pad)
+                              : ""));
   if (table().looked()) more(table().remarks());
   return all;
 }

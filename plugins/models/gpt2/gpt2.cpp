@@ -43,7 +43,7 @@ struct gpt2 final : wf::gpt2_model, wf::pretrained {
     if (auto const n = config_.find("n_ctx"); n && n->as_integer() != static_cast<std::int64_t>(info().longest))
       all.push_back(config_.path() + ": n_ctx is " + wf::to_json(*n) + " and n_positions " + std::to_string(info().longest) +
                     "; n_positions is followed");
-    for (auto const& more : {generation_.remarks, remarks_on_files()}) all.insert(all.end(), more.begin(), more.end());
+    for (auto const& more : {generation_.remarks, remarks_on_files(config_)}) all.insert(all.end(), more.begin(), more.end());
     return all;
   }
 

@@ -17,6 +17,7 @@
 #include "models/common/elementwise.hpp"
 #include "models/common/implied_weights.hpp"
 #include "models/common/recurrent_model.hpp"
+#include "models/common/tied_head.hpp"
 #include "shape.hpp"
 
 namespace wf = wayfarer;
@@ -97,11 +98,8 @@ struct mamba final : wf::recurrent_model, wf::pretrained {
     all.insert(all.end(), generation_.remarks.begin(), generation_.remarks.end());
     if (!weights_.looked()) return all;
     for (auto const& one : weights_.remarks()) all.push_back(one);
-    if (shape_.tied && weights_.loaded() && weights_.found("lm_head.weight") && weights_.found("embeddings.weight") &&
-        !weights_.same("lm_head.weight", "embeddings.weight"))
-      all.push_back(path_ +
-                    ": the file has a head of its own, \"lm_head.weight\", which is used, though config.json ties it to the "
-                    "embedding");
+    if (auto const own = wf::own_head(weights_, "lm_head.weight", "embeddings.weight", config_, shape_.tied))
+      all.push_back(path_ + ": " + *own);
     return all;
   }
 

@@ -22,6 +22,7 @@
 #include "models/common/channel_means.hpp"
 #include "models/common/elementwise.hpp"
 #include "models/common/recurrent_model.hpp"
+#include "models/common/tied_head.hpp"
 #include "rwkv_cpp_file.hpp"
 #include "versions.hpp"
 
@@ -93,6 +94,10 @@ struct rwkv final : wf::recurrent_model, wf::pretrained {
       for (auto const& name : from_.file->unread(spec_)) all.push_back(from_.path + ": nothing reads " + wf::in_quotes(name));
     else if (weights_.looked())
       for (auto const& one : weights_.remarks()) all.push_back(one);
+    std::string const head = spec_.of == rw::version::v7 ? "lm_head.weight" : "head.weight";
+    if (!from_.config) return all;
+    if (auto const own = wf::own_head(weights_, head, "embeddings.weight", *from_.config, spec_.tied))
+      all.push_back(from_.path + ": " + *own);
     return all;
   }
 

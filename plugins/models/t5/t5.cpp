@@ -21,6 +21,7 @@
 #include <wayfarer/vocabulary.hpp>
 
 #include "layout.hpp"
+#include "models/common/tied_head.hpp"
 #include "models/common/two_stacks.hpp"
 
 namespace wf = wayfarer;
@@ -156,16 +157,11 @@ std::vector<std::string> t5::remarks() const {
   auto const& w = layout_.weights;
   if (!w.looked()) return all;
   bool const own = w.found("lm_head.weight");
-  if (own && layout_.tied && !layout_.scale_said && w.loaded() && w.found("shared.weight") &&
-      !w.same("lm_head.weight", "shared.weight"))
-    all.push_back(
-        path() +
-        ": config.json says tie_word_embeddings, but the file has a head of its own, \"lm_head.weight\", which is used; "
-        "the decoder's final state is scaled as the flag says");
+  if (auto const own_one = own_head(w, "lm_head.weight", "shared.weight", config(), layout_.tied && !layout_.scale_said))
+    all.push_back(path() + ": " + *own_one + "; the decoder's final state is scaled as for a tied one");
   if (!own && !layout_.tied && w.found("decoder.final_layer_norm.weight"))
-    all.push_back(path() +
-                  ": config.json says that the head is not tied to the embedding, but the file has no \"lm_head.weight\"; the "
-                  "embedding serves as the head");
+    all.push_back(path() + ": " + tying_of(config(), false) +
+                  ", but the file has no \"lm_head.weight\"; the embedding serves as the head");
   return all;
 }
 

@@ -72,7 +72,7 @@ struct WAYFARER_API pretrained {
 };
 
 /// The one place that `generate`, runs and probes ask: what the model's files say, and where they say nothing its tokenizer. A
-/// decoder without a start token begins with the padding token, as T5 does, else with 0.
+/// decoder without decoder_start_token_id begins with the files' bos_token_id, else with the padding token, else with 0.
 WAYFARER_API generation_tokens generation_tokens_of(model const&);
 /// Throws usage_error, naming them, if the model's files ask for tokens to be forced or forbidden, which nothing here does.
 WAYFARER_API void refuse_forced_tokens(model const&);

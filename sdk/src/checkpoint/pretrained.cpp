@@ -100,6 +100,8 @@ generation_tokens generation_tokens_of(model const& m) {
   generation_tokens out;
   if (auto const* files = dynamic_cast<pretrained const*>(&m)) out = files->generation();
   bool const decodes = m.info().family == model_family::encoder_decoder;
+  // As transformers: the files' own first token, by whichever key. What its tokenizer calls so may be another.
+  if (decodes && out.start.empty() && out.bos) out.start.push_back(*out.bos);
   if (out.stop.empty() || !out.bos || (!out.pad && (decodes && out.start.empty()))) {
     if (auto const* words = m.text_tokenizer()) {
       auto const& s = words->special();
@@ -108,6 +110,7 @@ generation_tokens generation_tokens_of(model const& m) {
       if (!out.pad) out.pad = s.pad;
     }
   }
+  // T5's padding token is its first, and its published configurations name both.
   if (decodes && out.start.empty()) out.start.push_back(out.pad.value_or(0));
   return out;
 }

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <memory>
 #include <set>
+#include <span>
 #include <utility>
 
 #include <wayfarer/error.hpp>
@@ -69,6 +70,91 @@ constexpr std::string_view harmless_tensors[] = {"h.*.attn.bias",
                                                  "cls.seq_relationship.weight",
                                                  "cls.seq_relationship.bias",
                                                  "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"};
+
+/// What such a buffer holds where it says nothing that a model here does not do by itself.
+enum class buffer { anything, causal_mask, window_mask, far_below_zero, positions, zeros };
+
+buffer kind_of(std::string_view base) {
+  static constexpr std::pair<std::string_view, buffer> kinds[] = {
+      {"*.masked_bias", buffer::far_below_zero},        {"h.*.attn.bias", buffer::causal_mask},
+      {"h.*.attn.attention.bias", buffer::window_mask}, {"layers.*.attention.bias", buffer::causal_mask},
+      {"embeddings.position_ids", buffer::positions},   {"embeddings.token_type_ids", buffer::zeros}};
+  for (auto const& [pattern, kind] : kinds)
+    if (matches(pattern, base)) return kind;
+  return buffer::anything;
+}
+
+std::string expected_of(buffer kind) {
+  switch (kind) {
+    case buffer::causal_mask:
+    case buffer::window_mask:
+      return "is another mask than the causal one, which is used";
+    case buffer::far_below_zero:
+      return "does not hide what it masks; masked keys are hidden here";
+    case buffer::positions:
+      return "are not 0, 1, 2, ...; positions are counted from 0 here";
+    case buffer::zeros:
+      return "are not 0; tokens without a type have type 0 here";
+    case buffer::anything:
+      break;
+  }
+  return "";
+}
+
+/// Whether each query sees itself and the keys before it: all of them, or as many as the others do.
+template <class T>
+bool is_mask(std::span<T const> x, std::size_t n, bool whole) {
+  std::size_t window = n;
+  for (std::size_t q = 0; q < n; ++q) {
+    T const* const row = x.data() + q * n;
+    std::size_t first = 0;
+    while (first < n && row[first] == T(0)) ++first;
+    if (first > q || (whole && first != 0)) return false;
+    if (first != 0 && window == n) window = q + 1 - first;
+    if (first != (q + 1 > window ? q + 1 - window : 0)) return false;
+    for (std::size_t k = first; k < n; ++k)
+      if (row[k] != T(k <= q ? 1 : 0)) return false;
+  }
+  return true;
+}
+
+template <class T>
+bool holds(buffer kind, std::span<T const> x, std::size_t n) {
+  switch (kind) {
+    case buffer::causal_mask:
+    case buffer::window_mask:
+      return x.size() == n * n && is_mask(x, n, kind == buffer::causal_mask);
+    case buffer::far_below_zero:
+      return std::all_of(x.begin(), x.end(), [](T v) { return static_cast<double>(v) <= -1e3; });
+    case buffer::positions:
+      for (std::size_t i = 0; i < x.size(); ++i)
+        if (static_cast<double>(x[i]) != static_cast<double>(i % n)) return false;
+      return true;
+    case buffer::zeros:
+      return std::all_of(x.begin(), x.end(), [](T v) { return v == T(0); });
+    case buffer::anything:
+      break;
+  }
+  return true;
+}
+
+bool is_expected(buffer kind, tensor const& t) {
+  std::size_t const n = t.rank() == 0 ? 1 : t.size(t.rank() - 1);
+  switch (t.type()) {
+    case dtype::u8:
+      return holds(kind, t.values<std::uint8_t const>(), n);
+    case dtype::i32:
+      return holds(kind, t.values<std::int32_t const>(), n);
+    case dtype::i64:
+      return holds(kind, t.values<std::int64_t const>(), n);
+    case dtype::f64:
+      return holds(kind, t.values<double const>(), n);
+    default: {
+      tensor const numbers = t.to(dtype::f32);
+      return holds(kind, numbers.values<float const>(), n);
+    }
+  }
+}
 
 bool harmless(std::string_view base) {
   return std::any_of(std::begin(harmless_tensors), std::end(harmless_tensors),
@@ -230,6 +316,17 @@ void weight_table::load(std::string const& path) {
         throw data_error(path_ + ": tensors " + in_quotes(p.file_name) + " and " + in_quotes(twin) +
                          " are two names of one matrix, but hold different numbers; remove the one that is not meant");
   }
+  // Of those that nothing reads and that are taken to say nothing: those that do say something.
+  std::vector<std::string> odd(file_names_.size());
+  parallel_for(file_names_.size(), [&](std::size_t i) {
+    std::string const& name = file_names_[i];
+    std::string_view const base = std::string_view(name).substr(wrapped(name));
+    buffer const kind = harmless(base) ? kind_of(base) : buffer::anything;
+    if (kind == buffer::anything || stored_.contains(base)) return;
+    if (!file.find(name) || !is_expected(kind, file.tensor(name))) odd[i] = name;
+  });
+  for (auto const& name : odd)
+    if (!name.empty()) unread_.push_back(name);
   loaded_ = true;
 }
 
@@ -256,9 +353,16 @@ std::vector<std::string> weight_table::remarks() const {
     for (auto const& other : p.others) patterns.insert(without_numbers(other));
   }
   std::vector<std::string> layers, others;
-  for (auto const& name : unread_)
-    (patterns.contains(without_numbers(name.substr(wrapped(name)))) ? layers : others).push_back(name);
+  std::map<buffer, std::vector<std::string>> buffers;
+  for (auto const& name : unread_) {
+    std::string const base = name.substr(wrapped(name));
+    if (harmless(base))
+      buffers[kind_of(base)].push_back(name);
+    else
+      (patterns.contains(without_numbers(base)) ? layers : others).push_back(name);
+  }
   std::vector<std::string> all;
+  for (auto const& [kind, names] : buffers) all.push_back(path_ + ": " + listed(names) + " " + expected_of(kind));
   if (!others.empty()) all.push_back(path_ + ": nothing reads " + listed(others));
   if (!layers.empty())
     all.push_back(path_ + ": the file has more layers or copies than config.json says: nothing reads " + listed(layers));
