@@ -269,7 +269,7 @@ int bench_verb(words const& arguments) {
   if (!(worst > 0)) throw usage_error("--worse-than must be above 0");
   measurements before;
   if (o.has("against")) {
-    before = read_measurements(o.get<std::string>("against"));  // complain before measuring for minutes
+    before = read_measurements(o.place("against", "the output of an earlier bench"));  // complain before measuring for minutes
   }
   auto const chosen = [&](std::string const& option) {
     return std::any_of(theirs.begin(), theirs.end(), [&](auto const& w) { return w.starts_with(option); });

@@ -122,7 +122,7 @@ int export_verb(words const& arguments) {
   if (!o.parse(arguments)) return 0;
   fs::path const file = o.required("RESULT.h5");
   dataset_name const wanted = parse_dataset_name(o.required("NODE"));
-  fs::path const folder = o.required("DIR");
+  fs::path const folder = o.place("DIR", "the folder to write");
   export_form const& form = find_export_form(o.required("to"));
   std::optional<std::int64_t> item;
   if (o.has("item")) item = o.get<std::int64_t>("item");
@@ -139,7 +139,6 @@ int export_verb(words const& arguments) {
     if (f.name != file_name_of(f.name) || !names.insert(f.name).second)
       throw usage_error(wanted.node + ": two files would be called " + f.name + "; export one dataset at a time, NODE/DATASET");
 
-  if (folder.empty()) throw usage_error("DIR '': the name is empty; name the folder to write");
   std::error_code failed;
   fs::create_directory(folder, failed);
   if (failed) throw usage_error(folder.string() + ": can't make the folder: " + failed.message());

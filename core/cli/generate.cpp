@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/generate.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/json.hpp>
@@ -18,6 +19,7 @@
 #include <wayfarer/utf8.hpp>
 #include <wayfarer/version.hpp>
 
+#include "cli/advised_error.hpp"
 #include "cli/models.hpp"
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
@@ -178,6 +180,7 @@ class kept_activations {
 struct prompt_text {
   std::string text;  // "" if ids were given
   std::vector<std::int32_t> ids, decoder_ids;
+  std::string refused = {};  ///< why the model can't continue it
 };
 
 std::vector<prompt_text> read_prompts(verb_options const& o, model const& m, generation_tokens const& ends) {
@@ -242,8 +245,8 @@ void add_options(verb_options& o) {
                           "text to continue, - for standard input; may be given more than once")(
       "ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"), "token ids to continue, as in 464,1334")(
       "decoder-ids", po::value<std::vector<std::string>>()->composing()->value_name("IDS"),
-      "encoder-decoders: first tokens of the decoder; default: decoder_start_token_id, else the padding token")(
-      "max-new-tokens", po::value<std::size_t>()->default_value(50)->value_name("N"), "stop after this many")(
+      "encoder-decoders: first tokens of the decoder; default: decoder_start_token_id, else bos_token_id, else the padding "
+      "token")("max-new-tokens", po::value<std::size_t>()->default_value(50)->value_name("N"), "stop after this many")(
       "temperature", po::value<double>()->default_value(0, "0")->value_name("T"), "0: always the likeliest token")(
       "top-k", po::value<std::size_t>()->default_value(0)->value_name("K"), "draw from the K likeliest tokens; 0: from all")(
       "top-p", po::value<double>()->default_value(1, "1")->value_name("P"),
@@ -285,36 +288,54 @@ sampling read_sampling(verb_options const& o, model const& m, generation_tokens 
   return how;
 }
 
-batch batch_of(std::vector<prompt_text> const& prompts, model_info const& info) {
+/// A prompt that is too long ends by itself, as an item of a run does, and the others go on.
+void refuse_long_ones(std::vector<prompt_text>& prompts, model_info const& info) {
+  for (std::size_t i = 0; i < prompts.size() && info.longest != 0; ++i)
+    for (auto const& [ids, what] :
+         {std::pair{&prompts[i].ids, " has "}, std::pair{&prompts[i].decoder_ids, " begins the decoder with "}})
+      if (ids->size() > info.longest && prompts[i].refused.empty())
+        prompts[i].refused = "prompt " + std::to_string(i) + what + format_count(ids->size()) + " tokens, and " +
+                             info.architecture + " reads at most " + format_count(info.longest) + "; shorten it";
+}
+
+batch batch_of(std::vector<prompt_text> const& prompts) {
   batch start;
-  for (std::size_t i = 0; i < prompts.size(); ++i) {
-    if (info.longest != 0 && prompts[i].ids.size() > info.longest)
-      throw usage_error("prompt " + std::to_string(i) + " has " + format_count(prompts[i].ids.size()) + " tokens, and " +
-                        info.architecture + " reads at most " + format_count(info.longest) + "; shorten it");
-    start.tokens.push_back(prompts[i].ids);
-    if (!prompts[i].decoder_ids.empty()) start.decoder_tokens.push_back(prompts[i].decoder_ids);
+  for (auto const& p : prompts) {
+    if (!p.refused.empty()) continue;
+    start.tokens.push_back(p.ids);
+    if (!p.decoder_ids.empty()) start.decoder_tokens.push_back(p.decoder_ids);
   }
   return start;
 }
 
-/// Prompts and what the model made of them.
+/// Prompts and what the model made of them. Items are the prompts that were not refused.
 struct generation {
   model const& m;
   std::vector<prompt_text> prompts;
   sampling how;
   batch start;
-  ragged<std::int32_t> fresh = {};  ///< new tokens of each prompt
+  std::vector<std::size_t> items = {};  ///< the prompt of each
+  ragged<std::int32_t> fresh = {};      ///< new tokens of each
   kept_activations kept = {};
 
   bool two_stacks() const { return !start.decoder_tokens.empty(); }
   /// The tokens that new ones follow.
   ragged<std::int32_t> const& read() const { return two_stacks() ? start.decoder_tokens : start.tokens; }
-  /// Tokens whose text stands before that of new ones.
-  std::vector<std::int32_t> shown(std::size_t i) const { return two_stacks() ? std::vector<std::int32_t>{} : prompts[i].ids; }
+  /// Of an item: tokens whose text stands before that of new ones.
+  std::vector<std::int32_t> shown(std::size_t i) const {
+    return two_stacks() ? std::vector<std::int32_t>{} : prompts[items[i]].ids;
+  }
   /// A prompt is shown as it was given: its tokens may not hold all of it.
   std::string beginning(std::size_t i) const {
     if (two_stacks()) return {};
-    return printable_lines(prompts[i].text.empty() ? text_of(m, prompts[i].ids) : prompts[i].text);
+    prompt_text const& p = prompts[items[i]];
+    return printable_lines(p.text.empty() ? text_of(m, p.ids) : p.text);
+  }
+  std::vector<std::string> refused() const {
+    std::vector<std::string> all;
+    for (auto const& p : prompts)
+      if (!p.refused.empty()) all.push_back(p.refused);
+    return all;
   }
 };
 
@@ -331,9 +352,9 @@ void run(generation& g, run_request const& request, bool streams) {
 }
 
 void print_texts(generation const& g) {
-  for (std::size_t i = 0; i < g.prompts.size(); ++i) {
+  for (std::size_t i = 0; i < g.items.size(); ++i) {
     growing_text rest(g.m, g.shown(i));
-    std::cout << "[" << i << "] " << g.beginning(i);
+    std::cout << "[" << g.items[i] << "] " << g.beginning(i);
     for (auto const id : g.fresh[i]) rest.add(id);
     rest.end();
   }
@@ -341,13 +362,19 @@ void print_texts(generation const& g) {
 
 void print_json(generation const& g) {
   auto all = json_value::array();
-  for (std::size_t i = 0; i < g.prompts.size(); ++i) {
+  std::size_t next = 0;  // item
+  for (auto const& p : g.prompts) {
+    auto ids = json_value::array(), added = json_value::array();
+    for (auto const id : p.ids) ids.push_back(id);
+    if (!p.refused.empty()) {
+      all.push_back(json_value::object({{"prompt", as_text(p.text)}, {"ids", std::move(ids)}, {"refused", p.refused}}));
+      continue;
+    }
+    std::size_t const i = next++;
     auto const fresh = g.fresh[i];
     bool const stopped = !fresh.empty() && std::find(g.how.stop.begin(), g.how.stop.end(), fresh.back()) != g.how.stop.end();
-    auto ids = json_value::array(), added = json_value::array();
-    for (auto const id : g.prompts[i].ids) ids.push_back(id);
     for (auto const id : fresh) added.push_back(id);
-    all.push_back(json_value::object({{"prompt", as_text(g.prompts[i].text)},
+    all.push_back(json_value::object({{"prompt", as_text(p.text)},
                                       {"ids", std::move(ids)},
                                       {"new_ids", std::move(added)},
                                       {"text", as_text(text_after(g.m, g.shown(i), fresh))},
@@ -360,15 +387,16 @@ void print_json(generation const& g) {
 
 results results_of(generation const& g) {
   auto const& read = g.read();
-  std::size_t const items = g.prompts.size();
+  std::size_t const items = g.items.size();
   std::size_t longest = 0;
   for (std::size_t i = 0; i < items; ++i) longest = std::max(longest, read[i].size() + g.fresh[i].size());
   tensor ids(dtype::i32, {{"item", items}, {"token", longest}}), lengths(dtype::i32, {{"item", items}}),
-      given(dtype::i32, {{"item", items}});
+      given(dtype::i32, {{"item", items}}), prompts(dtype::i32, {{"item", items}});
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < items; ++i) {
     std::vector<std::int32_t> whole(read[i].begin(), read[i].end());
     whole.insert(whole.end(), g.fresh[i].begin(), g.fresh[i].end());
+    prompts.view<std::int32_t>()(i) = static_cast<std::int32_t>(g.items[i]);
     given.view<std::int32_t>()(i) = static_cast<std::int32_t>(read[i].size());
     lengths.view<std::int32_t>()(i) = static_cast<std::int32_t>(whole.size());
     for (std::size_t k = 0; k < longest; ++k) {
@@ -380,6 +408,7 @@ results results_of(generation const& g) {
   r.add("token_id", ids).about("tokens of the prompt and those drawn after it; -1 beyond an item's end");
   r.add("token_text", std::move(texts), {{"item", items}, {"token", longest}}).about("their texts");
   r.add("length", lengths).about("tokens of an item, those of its prompt among them").units("tokens");
+  r.add("prompt", prompts).about("which of the prompts it is, in the order in which they were given, from 0");
   r.add("prompt_length", given).about("tokens of its prompt").units("tokens");
   // The last token drawn is never read, so hooks have one position fewer than there are tokens.
   g.kept.write(g.m.info(), r);
@@ -401,6 +430,7 @@ void write_results(generation const& g, plugin const& of, output_place const& to
       seconds};
   result_writer file(to.path, "Generation by " + std::string(of.id()), g.how.seed);
   run_record run;
+  for (auto const& why : g.refused()) run.warnings.push_back(node.name + ": " + why);
   for (auto const& gap : file.write(node, r))
     if (gap.missing.empty()) {
       run.warnings.push_back(node.name + ": " + gap.dataset + ": " + describe(gap) + ", without a reason");
@@ -446,8 +476,14 @@ int generate_verb(words const& arguments) {
   generation_tokens const ends = generation_tokens_of(*m);
   auto prompts = read_prompts(o, *m, ends);
   auto how = read_sampling(o, *m, ends);
-  auto start = batch_of(prompts, m->info());
+  refuse_long_ones(prompts, m->info());
+  auto start = batch_of(prompts);
   generation g{*m, std::move(prompts), std::move(how), std::move(start)};
+  for (std::size_t i = 0; i < g.prompts.size(); ++i)
+    if (g.prompts[i].refused.empty()) g.items.push_back(i);
+  auto refused = g.refused();
+  if (g.items.empty()) throw advised_error(refused.front(), {refused.begin() + 1, refused.end()});
+  for (auto const& why : refused) std::cerr << "warning: " << printable(why) << '\n';
 
   prove_threads(default_threads());
   m->load();
@@ -461,6 +497,11 @@ int generate_verb(words const& arguments) {
   else if (!streams)
     print_texts(g);
   if (to) write_results(g, *plugins.find(o.required("PLUGIN")), *to, began, started);
+  // All that could be made is there; the command was wrong all the same.
+  if (!refused.empty())
+    throw usage_error(format_count(refused.size()) + " of " + counted(g.prompts.size(), "prompt") +
+                      (refused.size() == 1 ? " was" : " were") + " refused: " + refused.front() +
+                      (refused.size() == 1 ? "" : ", and others as the warnings say"));
   return 0;
 }
 

@@ -44,8 +44,7 @@ int init_verb(words const& arguments) {
                  {"wayfarer init first"});
   o.positional("DIR");
   if (!o.parse(arguments)) return 0;
-  fs::path const to = o.required("DIR");
-  if (to.empty()) throw usage_error("DIR '': the name is empty; name the folder to write");
+  fs::path const to = o.place("DIR", "the folder to write");
   std::error_code code;
   if (fs::exists(fs::symlink_status(to, code)) && !(fs::is_directory(to, code) && fs::is_empty(to, code)))
     throw usage_error("'" + printable(to.string()) + "' exists already; name a new folder, or an empty one");

@@ -8,6 +8,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/result_file.hpp>
+#include <wayfarer/stopping.hpp>
 #include <wayfarer/version.hpp>
 
 #include "cli/advised_error.hpp"
@@ -105,7 +106,8 @@ int main(int count, char** words) {
     for (auto const& line : e.advice()) std::fprintf(stderr, "%s\n", printable(line).c_str());
     return e.exit_code();
   } catch (wayfarer::error const& e) {
-    std::fprintf(stderr, "wayfarer: %s\n", printable(e.what()).c_str());
+    bool const told = dynamic_cast<wayfarer::stopped const*>(&e) && parent_tells();
+    if (!told) std::fprintf(stderr, "wayfarer: %s\n", printable(e.what()).c_str());
     // The limit of a file's size is a signal and the error of a write in one.
     return signal_that_ends() == SIGXFSZ ? 128 + SIGXFSZ : e.exit_code();
   } catch (std::bad_alloc const&) {

@@ -36,7 +36,8 @@ std::unique_ptr<model> open_model(verb_options const& o, registry& plugins) {
     std::string_view const name = p.name;
     if (name == "path") {
       if (!o.has("path")) throw usage_error("--path DIR is missing: the folder that " + id + " reads");
-      c.set("path", param_value(model_folder(o.get<std::string>("path"), o.get<std::string>("path"))));
+      std::string const path = o.place("path", "the folder that " + id + " reads");
+      c.set("path", param_value(model_folder(path, path)));
     } else if (p.required) {
       throw usage_error("'" + id + "' can't be opened by itself, only in a pipeline: it needs the parameter '" +
                         std::string(name) + "'");

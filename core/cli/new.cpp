@@ -82,8 +82,7 @@ int new_verb(words const& arguments) {
   if (std::error_code code; !fs::is_directory(from, code))
     throw resource_error("the templates are not installed: " + from.string() +
                          " is missing; install the package wayfarer-dev, or Wayfarer itself with 'cmake --install'");
-  fs::path const to = o.has("dir") ? o.get<std::string>("dir") : name;
-  if (to.empty()) throw usage_error("--dir '': the name is empty; name the folder to write");
+  fs::path const to = o.has("dir") ? o.place("dir", "the folder to write") : name;
   std::error_code code;
   if (fs::exists(fs::symlink_status(to, code)) && !(fs::is_directory(to, code) && fs::is_empty(to, code)))
     throw usage_error("'" + printable(to.string()) + "' exists already; name another folder with --dir");

@@ -1,5 +1,6 @@
 #include "cli/options.hpp"
 
+#include <algorithm>
 #include <iostream>
 
 #include <wayfarer/error.hpp>
@@ -86,6 +87,18 @@ std::string verb_options::required(std::string const& name) const {
   if (!given.empty()) return given.front();
   bool const option = named_.find_nothrow(name, false) != nullptr;
   throw usage_error((option ? "--" + name : name) + " is missing: wayfarer " + usage_ + to_verb_help(usage_));
+}
+
+std::vector<std::string> verb_options::places(std::string const& name, std::string const& what) const {
+  auto const given = all(name);
+  if (std::find(given.begin(), given.end(), "") != given.end())
+    throw usage_error((named_.find_nothrow(name, false) ? "--" + name : name) + " '': the name is empty; name " + what);
+  return given;
+}
+
+std::string verb_options::place(std::string const& name, std::string const& what) const {
+  places(name, what);
+  return required(name);
 }
 
 }  // namespace wayfarer::host

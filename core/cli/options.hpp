@@ -35,6 +35,9 @@ class verb_options {
   /// A positional argument that must be there: usage_error says which one is missing.
   std::string required(std::string const& name) const;
   std::vector<std::string> all(std::string const& name) const;
+  /// The name of a file or folder that an option gives. usage_error, saying `what` to name, if it is empty.
+  std::string place(std::string const& name, std::string const& what) const;
+  std::vector<std::string> places(std::string const& name, std::string const& what) const;
 
  private:
   std::string usage_, about_;

@@ -25,7 +25,7 @@ void add_plan_options(verb_options& o) {
 
 registry open_registry(verb_options const& o) {
   std::vector<std::filesystem::path> folders;
-  for (auto const& f : o.all("plugin-path")) folders.emplace_back(f);
+  for (auto const& f : o.places("plugin-path", "a folder of plugins")) folders.emplace_back(f);
   return registry(folders);
 }
 

@@ -249,8 +249,8 @@ int plugins_verb(words const& arguments) {
     return describe(plugins, id, o.has("json"), o.has("markdown"));
   }
   if (action == "check")
-    return check_plugin_verb(o.required("ID"),
-                             {o.all("plugin-path"), o.all("set"), o.get<std::uint64_t>("seed"), o.has("json"), o.has("strict")});
+    return check_plugin_verb(o.required("ID"), {o.places("plugin-path", "a folder of plugins"), o.all("set"),
+                                                o.get<std::uint64_t>("seed"), o.has("json"), o.has("strict")});
   throw usage_error("'plugins' takes list, describe or check, not '" + printable(action) + "'" + did_you_mean(action, actions));
 }
 

@@ -62,6 +62,7 @@ int run_verb(words const& arguments) {
       "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress; warnings are shown");
   add_worker_options(o);
   if (!o.parse(arguments)) return 0;
+  follow_parent();
   int const threads = o.get<int>("threads");
   if (threads < 0 || threads > 1024) throw usage_error("--threads must be from 0 to 1024");
 
@@ -80,10 +81,14 @@ int run_verb(words const& arguments) {
   choose_place(o, options);
   // Of workers that come later it is what the first of them wrote.
   if (options.work.empty()) say_replaced(to, p.what);
-  if (auto const processes = wanted_processes(o)) return run_processes(arguments, *processes, options);
+  std::string const kept = kept_when_stopped(p.what, options);
+  if (auto const processes = wanted_processes(o)) {
+    say_when_ended(kept);
+    return run_processes(arguments, *processes, options, kept);
+  }
 
   outlive_readers();
-  say_when_ended(kept_when_stopped(p.what, options));
+  say_when_ended(kept);
   bool const first = options.place.index == 1;
   console talk(o.has("quiet"), first);
   if (first) talk.publish(options.out);

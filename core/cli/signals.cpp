@@ -29,6 +29,7 @@ constexpr double seconds_of_one_wish = 0.5;
 
 struct sigaction before;
 pid_t program = 0;
+pid_t telling_parent = 0;
 bool terminal = false;
 std::atomic<bool> ending{false};
 std::atomic<int> first_signal{0};
@@ -106,6 +107,7 @@ void handle(int signal, void (*with)(int, siginfo_t*, void*), struct sigaction* 
   if (ending.exchange(true))
     for (;;) ::pause();
   remove_temporary_files();
+  if (parent_tells()) ::_exit(128 + signal);
   message m;
   char const* const name = ::sigabbrev_np(signal);
   // On a terminal there may be half a line of progress.
@@ -179,6 +181,14 @@ void say_when_ended(std::string_view text) {
   kept_length = 0;
   std::memcpy(kept.data(), what.data(), n);
   kept_length = n;
+}
+
+void let_parent_tell(int parent) noexcept {
+  telling_parent = parent;
+}
+
+bool parent_tells() noexcept {
+  return telling_parent != 0 && ::getppid() == telling_parent;
 }
 
 int signal_that_ends() noexcept {

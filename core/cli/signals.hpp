@@ -17,6 +17,12 @@ void install_signal_handlers();
 /// Sets the text after "ended by SIGTERM": what is kept, and how to resume. By the main thread.
 void say_when_ended(std::string_view what);
 
+/// Makes this process, started by `parent` as one of several, end without a line of its own while that process lives: one is
+/// enough for all of them.
+void let_parent_tell(int parent) noexcept;
+/// Whether the line about a signal is left to the process that started this one.
+bool parent_tells() noexcept;
+
 /// The first signal that asked the program to end; 0: none.
 int signal_that_ends() noexcept;
 

@@ -59,7 +59,7 @@ int status_verb(words const& arguments) {
       {"wayfarer status /shared/long"});
   o.positional("DIR");
   if (!o.parse(arguments)) return 0;
-  fs::path const folder = o.required("DIR");
+  fs::path const folder = o.place("DIR", "the folder of --work");
   work_status const w = look_at_work(folder);
   std::printf("%s: %s, %s; %s\n", printable(folder.string()).c_str(), counted(w.units, "finished unit").c_str(),
               format_size(w.bytes).c_str(), w.results.empty() ? "the result is not written yet" : "the result was written");
@@ -79,7 +79,7 @@ int clean_verb(words const& arguments) {
   o.positional("DIR");
   o.named().add_options()("force", "also while workers are at it, or before the result is written");
   if (!o.parse(arguments)) return 0;
-  fs::path const folder = o.required("DIR");
+  fs::path const folder = o.place("DIR", "the folder of --work");
   work_status const w = look_at_work(folder);
   std::size_t living = 0;
   for (auto const& one : w.workers) living += !one.ended;

@@ -124,8 +124,7 @@ int submit_verb(words const& arguments) {
   planned const p = read_planned(o, plugins);
   if (int const code = report_problems(p)) return code;
   output_place const to = result_place(o, p.what);
-  fs::path const out = fs::absolute(to.path),
-                 work = o.has("work") ? fs::absolute(o.get<std::string>("work")) : fs::path(out) += ".work";
+  fs::path const out = fs::absolute(to.path), work = fs::absolute(given_work(o).value_or(fs::path(out) += ".work"));
 
   std::string run = quoted(fs::read_symlink("/proc/self/exe").string()) + " run " + quoted(fs::absolute(p.what.file).string()) +
                     " --out " + quoted(out.string()) + " --work " + quoted(work.string()) +

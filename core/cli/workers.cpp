@@ -16,6 +16,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/stopping.hpp>
 
+#include "cli/signals.hpp"
 #include "engine/threads.hpp"
 #include "text/printable.hpp"
 
@@ -117,6 +118,11 @@ double checked_lease(double seconds) {
   return seconds;
 }
 
+std::optional<fs::path> given_work(verb_options const& o) {
+  if (!o.has("work")) return std::nullopt;
+  return o.place("work", "the folder that the processes share");
+}
+
 void choose_place(verb_options const& o, run_options& options) {
   auto const launcher = place_from_launcher(&std::getenv);
   bool const shared = o.has("work") || o.has("processes") || launcher;
@@ -127,7 +133,7 @@ void choose_place(verb_options const& o, run_options& options) {
   options.lease_seconds = checked_lease(o.get<double>("lease"));
   if (!shared) return;
   if (o.has("resume")) throw usage_error("--work keeps all that is finished, so that --resume has nothing to add; give one");
-  options.work = o.has("work") ? fs::path(o.get<std::string>("work")) : fs::path(options.out) += ".work";
+  options.work = given_work(o).value_or(fs::path(options.out) += ".work");
   options.merge = o.has("merge");
   if (o.has("worker"))
     options.place = parse_worker(o.get<std::string>("worker"));
@@ -138,6 +144,9 @@ void choose_place(verb_options const& o, run_options& options) {
 }
 
 namespace {
+
+/// Set for processes that another started as one of several: its number.
+constexpr char parent_variable[] = "WAYFARER_PARENT";
 
 /// The command of one worker: this one, with what makes it a worker.
 std::vector<std::string> command_of(words const& arguments, std::size_t index, std::size_t count, std::size_t threads,
@@ -172,6 +181,7 @@ pid_t start_worker(std::vector<std::string> words) {
   if (child != 0) return child;
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(128 + SIGTERM);
+  ::setenv(parent_variable, std::to_string(parent).c_str(), 1);
   ::execv("/proc/self/exe", pointers.data());
   ::_exit(127);
 }
@@ -207,11 +217,14 @@ endings wait_for_all(std::vector<pid_t> children) {
     if (at == children.end()) continue;
     *at = 0, --left;
     std::size_t const index = static_cast<std::size_t>(at - children.begin()) + 1;
-    if (WIFSIGNALED(status)) {
-      out.signal = WTERMSIG(status);
+    // A process that a signal reached says so with its exit code alone.
+    int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    if (code > 128) {
+      out.signal = code - 128;
+      if (stop_asked()) continue;
       std::fprintf(stderr, "worker %zu of %zu was ended by %s; what it was at is taken over by the others\n", index,
                    children.size(), name_of_signal(out.signal).c_str());
-    } else if (int const code = WEXITSTATUS(status); code <= 1) {
+    } else if (code <= 1) {
       out.whole = true, out.done = std::max(out.done, code);
     } else if (out.failed == 0) {
       out.failed = code;
@@ -222,7 +235,13 @@ endings wait_for_all(std::vector<pid_t> children) {
 
 }  // namespace
 
-int run_processes(words const& arguments, std::size_t count, run_options const& options) {
+void follow_parent() {
+  if (char const* const text = std::getenv(parent_variable))
+    if (auto const parent = whole_number(text)) let_parent_tell(static_cast<int>(*parent));
+  ::unsetenv(parent_variable);
+}
+
+int run_processes(words const& arguments, std::size_t count, run_options const& options, std::string const& kept) {
   std::size_t const threads = options.threads != 0 ? options.threads : std::max<std::size_t>(1, default_threads() / count);
   stoppable_work listening;
   std::vector<pid_t> children;
@@ -238,7 +257,9 @@ int run_processes(words const& arguments, std::size_t count, run_options const& 
     children.push_back(child);
   }
   endings const all = wait_for_all(children);
-  if (int const asked = listening.end()) return 128 + asked;
+  if (int const asked = listening.end())
+    throw stopped("stopped by " + name_of_signal(asked) + (all.whole ? "; " + options.out.string() + " is written" : kept),
+                  asked);
   // A process that died costs time and nothing else, as long as another came to the end.
   if (all.whole) return all.done;
   return all.failed != 0 ? all.failed : 128 + all.signal;

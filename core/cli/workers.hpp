@@ -1,6 +1,7 @@
 // How `wayfarer run` becomes one of several processes: its options, and rank and size from what started it.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -22,12 +23,17 @@ std::optional<worker_place> place_from_array(std::function<char const*(char cons
 /// A lease in seconds as it was given. Throws usage_error for one that can't be.
 double checked_lease(double seconds);
 
+/// What --work names; nothing if it was not given. Throws usage_error for an empty name.
+std::optional<std::filesystem::path> given_work(verb_options const&);
 /// Fills in the folder, the place and what goes with them. `options.out` is there already.
 void choose_place(verb_options const&, run_options& options);
 
 /// The number of --processes; nothing if it was not given. Throws usage_error for what can't be.
 std::optional<std::size_t> wanted_processes(verb_options const&);
 /// Starts that many processes of this command, each one worker, waits for them and returns the exit code.
-int run_processes(words const& arguments, std::size_t count, run_options const&);
+/// A signal that ends them is told once: `stopped` is thrown, with `kept` behind the signal's name.
+int run_processes(words const& arguments, std::size_t count, run_options const&, std::string const& kept);
+/// To be called by each of them: leaves signals to the process that started it.
+void follow_parent();
 
 }  // namespace wayfarer::host

@@ -203,6 +203,36 @@ TEST_F(verbs, generate_prints_and_keeps) {
   EXPECT_EQ(r.read("generation", "length").values().get({0}), 8);
 }
 
+TEST_F(verbs, generate_refuses_a_prompt_that_is_too_long_and_continues_the_others) {
+  auto const out = folder / "some.h5";
+  std::vector<std::string> const line{"generate", "gpt2", "--path", data + "gpt2-odd", "--max-new-tokens", "3"};
+  auto const with = [&](std::vector<std::string> const& more) {
+    auto words = line;
+    words.insert(words.end(), more.begin(), more.end());
+    return run_wayfarer(words);
+  };
+  std::string const twelve = "1,1,1,1,1,1,1,1,1,1,1,1", why = "prompt 1 has 12 tokens, and gpt2 reads at most 11; shorten it";
+  outcome const r = with({"--ids", "3,1,4", "--ids", twelve, "--ids", "7", "--capture", "hook_embed", "--out", out});
+  EXPECT_EQ(r.code, 2) << r.out;
+  EXPECT_THAT(r.out, AllOf(HasSubstr("warning: " + why), HasSubstr("[0] "), HasSubstr("[2] "), Not(HasSubstr("[1] ")),
+                           HasSubstr("wayfarer: 1 of 3 prompts was refused: " + why)));
+  wf::host::initialise_store();
+  wf::host::result_reader const kept(out);
+  EXPECT_EQ(wf::describe(kept.read("generation", "hook_embed").values().shape()), "item 2 x pos 5 x d_model 18");
+  auto const prompts = kept.read("generation", "prompt").values();
+  EXPECT_EQ(prompts.get({0}), 0);
+  EXPECT_EQ(prompts.get({1}), 2);
+  EXPECT_THAT(kept.read("_run", "warnings").texts(), testing::Contains("generation: " + why));
+  EXPECT_EQ(kept.read("generation", "token_id").values().get({1, 0}), 7);
+
+  outcome const told = with({"--ids", twelve, "--ids", "7", "--json"});
+  EXPECT_EQ(told.code, 2) << told.out;
+  EXPECT_THAT(told.out, AllOf(HasSubstr("\"refused\": \"prompt 0 has 12 tokens"), HasSubstr("\"ended\": \"length\"")));
+  outcome const none = with({"--ids", twelve, "--ids", twelve});
+  EXPECT_EQ(none.code, 2) << none.out;
+  EXPECT_THAT(none.out, AllOf(HasSubstr("prompt 0 has 12 tokens"), HasSubstr("prompt 1 has 12 tokens"), Not(HasSubstr("[0]"))));
+}
+
 TEST_F(verbs, generate_replaces_results_only) {
   auto const model = copy_of("gpt2-odd");
   auto const generate = [&](std::filesystem::path const& out, std::vector<std::string> const& more = {}) {

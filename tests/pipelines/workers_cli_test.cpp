@@ -7,6 +7,8 @@
 
 #include <gmock/gmock.h>
 
+#include <wayfarer/stopping.hpp>
+
 #include "pipelines/workers.hpp"
 #include "store/store.hpp"
 
@@ -136,6 +138,38 @@ TEST_F(workers_cli, a_worker_that_is_stopped_past_its_lease_does_no_harm) {
   EXPECT_EQ(ended.code, 0) << ended.out;
   EXPECT_EQ(sha("r.h5"), whole);
   EXPECT_EQ(litter(folder / "w"), std::vector<std::string>());
+}
+
+TEST_F(workers_cli, a_signal_to_all_processes_of_a_command_is_told_once) {
+  auto const p = rows(200);
+  for (int const signal : {SIGINT, SIGTERM}) {
+    fs::remove_all(folder / "w");
+    auto const words = with(command(p, "r.h5"), {"--processes", "2", "--work", out("w"), "--threads", "1"});
+    pid_t const parent = start(words, log(0), [] { ::setpgid(0, 0); });
+    ASSERT_TRUE(wait_until(parent, [&] { return count_files(folder / "w/claims") != 0; })) << slurp(log(0));
+    ::kill(-parent, signal);
+    auto const ended = finish(parent, log(0));
+    EXPECT_EQ(ended.code, 128 + signal) << ended.out;
+    std::string const line = "wayfarer: stopped by " + wayfarer::name_of_signal(signal) + "; no result is written, and " +
+                             out("w") + " keeps the finished work";
+    EXPECT_THAT(ended.out, HasSubstr(line));
+    std::size_t lines = 0;
+    for (std::size_t at = 0; (at = ended.out.find("wayfarer: ", at)) != std::string::npos; ++at) ++lines;
+    EXPECT_EQ(lines, 1u) << ended.out;
+    EXPECT_THAT(ended.out, Not(HasSubstr("worker ")));
+  }
+  // A process that alone is ended is named by the one that started it.
+  std::string const whole = reference(p);
+  fs::remove_all(folder / "w");
+  pid_t const parent = start(with(command(p, "r.h5"), {"--processes", "2", "--work", out("w"), "--threads", "1"}), log(0));
+  ASSERT_TRUE(wait_until(parent, [&] { return count_files(folder / "w/claims") != 0; })) << slurp(log(0));
+  std::string const children = slurp("/proc/" + std::to_string(parent) + "/task/" + std::to_string(parent) + "/children");
+  ::kill(static_cast<pid_t>(std::stol(children)), SIGTERM);
+  auto const ended = finish(parent, log(0));
+  EXPECT_EQ(ended.code, 0) << ended.out;
+  EXPECT_THAT(ended.out, HasSubstr("worker 1 of 2 was ended by SIGTERM; what it was at is taken over by the others"));
+  EXPECT_THAT(ended.out, Not(HasSubstr("stopped by")));
+  EXPECT_EQ(sha("r.h5"), whole);
 }
 
 TEST_F(workers_cli, what_is_missing_or_damaged_is_made_again) {
@@ -298,6 +332,14 @@ TEST_F(workers_cli, words_that_make_no_worker_are_refused) {
   refused({"--worker", "1/2"}, "needs --work DIR");
   refused({"--merge"}, "needs --work DIR");
   refused({"--work", out("w"), "--resume"}, "give one");
+  for (auto const& more : std::vector<std::vector<std::string>>{{}, {"--worker", "1/2"}, {"--processes", "2"}})
+    refused(with({"--work", ""}, more), "--work '': the name is empty; name the folder that the processes share");
+  refused({"--plugin-path", ""}, "--plugin-path '': the name is empty");
+  for (char const* verb : {"status", "clean"})
+    EXPECT_THAT(run_wayfarer({verb, ""}).out, HasSubstr("DIR '': the name is empty; name the folder of --work"));
+  auto const submitted = run_wayfarer({"submit", p.file, "--out", out("r.h5"), "--work", "", "--dry-run"});
+  EXPECT_EQ(submitted.code, 2);
+  EXPECT_THAT(submitted.out, HasSubstr("--work '': the name is empty; name the folder that the processes share"));
   refused({"--processes", "0"}, "from 1 to 1024");
   refused({"--processes", "2", "--worker", "1/2", "--work", out("w")}, "leave --worker out");
   refused({"--work", out("w"), "--lease", "0"}, "--lease");
