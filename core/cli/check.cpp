@@ -112,16 +112,16 @@ int check_verb(words const& arguments) {
   if (o.has("workers") && (workers < 1 || workers > 1'000'000)) throw usage_error("--workers must be from 1 to 1,000,000");
   registry plugins = open_registry(o);
   planned p = read_planned(o, plugins);
+  std::size_t const before = p.problems.size();
   auto remarks = look_at_files(p.what, p.objects, p.problems);
-  sort_problems(p.problems);
   auto const warn = [&] {
     for (auto const& r : remarks)
       std::fprintf(stderr, "warning: %s: %s\n", p.what.nodes[r.node].name.c_str(), printable(r.text).c_str());
     remarks.clear();
   };
   warn();
-  if (int const code = report_problems(p)) return code;
-  remarks = remarks_of(p.what, p.objects, p.problems);
+  // Files that can't be read are said alone: what they lack would be said again of each item.
+  if (p.problems.size() == before) remarks = remarks_of(p.what, p.objects, p.problems);
   sort_problems(p.problems);
   if (int const code = report_problems(p)) return code;
   say_replaced(result_place(o, p.what), p.what);

@@ -8,6 +8,7 @@
 #include "cli/signals.hpp"
 #include "cli/workers.hpp"
 #include "engine/engine.hpp"
+#include "engine/texts.hpp"
 #include "text/numbers.hpp"
 #include "text/printable.hpp"
 
@@ -68,7 +69,10 @@ int run_verb(words const& arguments) {
 
   registry plugins = open_registry(o);
   planned p = read_planned(o, plugins);
-  look_at_files(p.what, p.objects, p.problems);  // what is worth knowing, the run tells
+  // What is worth knowing, the run tells.
+  std::size_t const before = p.problems.size();
+  look_at_files(p.what, p.objects, p.problems);
+  if (p.problems.size() == before) remarks_of(p.what, p.objects, p.problems, which_items::written);
   sort_problems(p.problems);
   if (int const code = report_problems(p)) return code;
   run_options options;

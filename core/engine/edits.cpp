@@ -196,6 +196,59 @@ bool has_position(std::size_t length, std::int64_t p) noexcept {
   return p < 0 ? p >= -n : p < n;
 }
 
+std::string in_no_item(std::int64_t position, std::size_t longest) {
+  return "no item has position " + std::to_string(position) + ": they have at most " + counted(longest, "token");
+}
+
+/// What an edit came to, or would come to.
+struct edit_reach {
+  std::uint64_t items = 0;             ///< it is for so many
+  std::uint64_t seen = 0;              ///< so many of them came to its hook
+  std::uint64_t applied = 0;           ///< so many of those have its positions
+  std::uint64_t partly = 0;            ///< so many have other positions than its value
+  std::size_t value_positions = 0;     ///< of its value
+  std::vector<std::size_t> lacking{};  ///< items without its positions, where they are known
+};
+
+/// "item 3", "items 1, 4 and 7", "items 0 to 7 and 12 more": what they are, without filling the screen.
+std::string names_of(std::vector<std::size_t> const& items) {
+  constexpr std::size_t most = 8;
+  std::string text = items.size() == 1 ? "item " : "items ";
+  for (std::size_t i = 0; i < std::min(items.size(), most); ++i)
+    text += (i == 0 ? "" : i + 1 == items.size() ? " and " : ", ") + std::to_string(items[i]);
+  return items.size() > most ? text + " and " + format_count(items.size() - most) + " more" : text;
+}
+
+/// A line for each way in which edit `k` falls short. `foreseen`: by `check`, else by a run that has ended; `among`: which items
+/// were looked at, if not all.
+std::vector<std::string> shortcomings(std::size_t k, edit_spec const& e, edit_reach const& r, bool foreseen,
+                                      std::string const& among = "") {
+  std::vector<std::string> all;
+  std::string text = "edit " + std::to_string(k) + " (" + e.hook;
+  if (r.partly != 0)
+    all.push_back(text + ") " + (foreseen ? "is" : "was") + " applied in part to " + counted(r.partly, "item") + among +
+                  ": its value has " + counted(r.value_positions, "position") + ", and they have another number");
+  bool const by_place = !e.positions.empty();
+  if (r.items == 0 || r.applied == r.items || (r.applied != 0 && !by_place)) return all;
+  for (std::size_t i = 0; i < e.positions.size(); ++i)
+    text += (i == 0 ? (e.positions.size() == 1 ? ", position " : ", positions ") : ", ") + std::to_string(e.positions[i]);
+  text += ") ";
+  std::string const items = format_count(r.items) + (r.items == 1 ? " item" : " items") + among;
+  std::string const never = foreseen ? "applies to none of " : "was never applied to any of ";
+  if (r.seen == 0)
+    text += never + items + ": no forward pass came to that hook";
+  else if (r.applied == 0)
+    text += never + items + (by_place ? ": none has such a position" : ": its value has no position that they have");
+  else if (r.applied < r.seen)
+    text += (foreseen ? "applies to " : "was applied to ") + format_count(r.applied) + " of " + items + ": " +
+            (r.lacking.empty() ? "the others have" : names_of(r.lacking) + (r.lacking.size() == 1 ? " has" : " have")) +
+            " no such position";
+  else
+    return all;  // the probe ran some items only
+  all.push_back(std::move(text));
+  return all;
+}
+
 item_range within(item_range const& a, item_range const& b) {
   item_range r{std::max(a.first, b.first), std::min(a.last, b.last)};
   r.last = std::max(r.first, r.last);
@@ -208,7 +261,7 @@ std::vector<tensor> read_edit_values(plan_node const& node, std::vector<problem>
   std::vector<tensor> values;
   for (auto const& e : node.edits) {
     values.emplace_back();
-    if (e.from != edit_spec::value_kind::file) continue;
+    if (e.from != edit_spec::value_kind::file || e.file.empty()) continue;
     try {
       values.back() = read_array(e.file, e.dataset);
     } catch (error const& x) {
@@ -226,10 +279,11 @@ void check_edits(plan_node const& node, model_info const& m, source_info const& 
     edit_spec const& e = node.edits[k];
     auto const say = [&](place at, std::string text) { problems.push_back({at, std::move(text), 2, e.option}); };
     hook_set hooks;
+    if (e.hook.empty()) continue;  // said where the file was read
     try {
       hooks = m.hooks_for(e.hook);
     } catch (usage_error const& x) {
-      say(e.at, x.what());
+      say(e.place_of("hook"), x.what());
       continue;
     }
     // A position that no item has in any of these hooks.
@@ -238,10 +292,11 @@ void check_edits(plan_node const& node, model_info const& m, source_info const& 
     for (auto const& name : hooks.names()) {
       hook_info const& h = *m.find_hook(name);
       std::size_t const heads = heads_of(h, m);
-      if (!e.heads.empty() && heads == 0) say(e.at, name + " has no heads to edit");
+      if (!e.heads.empty() && heads == 0) say(e.place_of("heads"), name + " has no heads to edit");
       for (std::size_t i = 0; i < e.heads.size() && heads != 0; ++i)
         if (e.heads[i] >= heads)
-          say(e.at, name + " has heads 0 to " + std::to_string(heads - 1) + ", not " + std::to_string(e.heads[i]));
+          say(e.place_of("heads", i),
+              name + " has heads 0 to " + std::to_string(heads - 1) + ", not " + std::to_string(e.heads[i]));
       if (values[k].defined() && !reading_of(e, h, values[k].shape()))
         say(e.place_of(e.adds ? "add" : "set"), misfit(e, h, values[k]));
       else if (std::string const why = values[k].defined() ? two_meanings(e, h, values[k]) : ""; !why.empty())
@@ -252,9 +307,7 @@ void check_edits(plan_node const& node, model_info const& m, source_info const& 
         reached[i] = reached[i] || length == 0 || has_position(length, e.positions[i]);
     }
     for (std::size_t i = 0; i < e.positions.size(); ++i)
-      if (!reached[i])
-        say(e.place_of("positions", i), "no item has position " + std::to_string(e.positions[i]) + ": they have at most " +
-                                            std::to_string(most) + (most == 1 ? " token" : " tokens"));
+      if (!reached[i]) say(e.place_of("positions", i), in_no_item(e.positions[i], most));
     item_range const edited = within(e.items.value_or(observed), observed);
     if (e.items && edited.size() == 0)
       say(e.place_of("items"),
@@ -274,6 +327,71 @@ void check_edits(plan_node const& node, model_info const& m, source_info const& 
                                                     std::to_string(last - 1) + "; choose others with the edit's 'items'");
     }
   }
+}
+
+namespace {
+
+/// Whether an edit changes anything of an item's activation, as `change_as` would.
+bool reaches(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t length) {
+  auto const how = value.defined() ? reading_of(e, h, value.shape()) : std::nullopt;
+  std::size_t const most = how == reading::by_position ? value.size(0) : how == reading::pattern ? value.size(1) : length;
+  if (e.positions.empty()) return std::min(length, most) != 0;
+  return std::any_of(e.positions.begin(), e.positions.end(), [&](std::int64_t p) {
+    return has_position(length, p) && static_cast<std::size_t>(p < 0 ? static_cast<std::int64_t>(length) + p : p) < most;
+  });
+}
+
+/// Whether one of the problems is in this edit.
+bool is_told(edit_spec const& e, std::vector<problem> const& problems) {
+  auto const here = [&](problem const& p) {
+    auto const at = [&](place const& x) { return x.line == p.at.line && x.column == p.at.column; };
+    return p.option == e.option && (at(e.at) || std::any_of(e.places.begin(), e.places.end(), [&](auto const& of_key) {
+                                      return std::any_of(of_key.second.begin(), of_key.second.end(), at);
+                                    }));
+  };
+  return std::any_of(problems.begin(), problems.end(), here);
+}
+
+}  // namespace
+
+std::vector<std::string> foresee_edits(plan_node const& node, model_info const& m, std::vector<tensor> const& values,
+                                       item_range looked_at, std::span<item_lengths const> lengths, bool all_items,
+                                       std::vector<problem>& problems) {
+  std::vector<std::string> out;
+  for (std::size_t k = 0; k < node.edits.size(); ++k) {
+    edit_spec const& e = node.edits[k];
+    if (is_told(e, problems)) continue;
+    item_range const mine = within(e.items.value_or(looked_at), looked_at);
+    edit_reach r;
+    std::vector<bool> found(e.positions.size(), false);
+    std::size_t most = 0;
+    auto const hooks = m.hooks_for(e.hook).names();
+    if (values[k].defined() && values[k].rank() != 0) r.value_positions = values[k].size(0);
+    for (std::size_t item = mine.first; item < mine.last; ++item) {
+      bool applied = false, partly = false;
+      for (auto const& name : hooks) {
+        hook_info const& h = *m.find_hook(name);
+        item_lengths const& one = lengths[item - looked_at.first];
+        std::size_t const length = h.along == positions::tokens ? one.tokens : one.decoder;
+        most = std::max(most, length);
+        for (std::size_t i = 0; i < e.positions.size(); ++i) found[i] = found[i] || has_position(length, e.positions[i]);
+        applied = applied || reaches(e, h, values[k], length);
+        partly = partly || (values[k].defined() && e.positions.empty() && !h.per_pair && length != 0 &&
+                            reading_of(e, h, values[k].shape()) == reading::by_position && values[k].size(0) != length);
+      }
+      ++r.items, ++r.seen, r.applied += applied, r.partly += applied && partly;
+      if (!applied) r.lacking.push_back(item);
+    }
+    bool refused = false;
+    for (std::size_t i = 0; i < e.positions.size() && all_items && r.items != 0; ++i) {
+      if (found[i]) continue;
+      refused = true;
+      problems.push_back({e.place_of("positions", i), in_no_item(e.positions[i], most), 2, e.option});
+    }
+    if (refused) continue;
+    for (auto& line : shortcomings(k, e, r, true, all_items ? "" : " looked at")) out.push_back(std::move(line));
+  }
+  return out;
 }
 
 edit_set::edit_set(plan_node const& node, std::vector<tensor> values, model const& over, source const& data, item_range observed)
@@ -317,30 +435,12 @@ void edit_set::define_counts(accumulator& counts) const {
 std::vector<std::string> edit_set::misses(tensor const& counts) const {
   std::vector<std::string> all;
   auto const n = counts.view<double const>();
+  auto const number = [&](std::size_t k, std::size_t what) { return static_cast<std::uint64_t>(n(k, what)); };
   for (std::size_t k = 0; k < edits_.size(); ++k) {
-    edit_spec const& e = edits_[k].what;
-    auto const wanted = static_cast<std::uint64_t>(n(k, 0)), seen = static_cast<std::uint64_t>(n(k, 1)),
-               applied = static_cast<std::uint64_t>(n(k, 2));
-    bool const by_place = !e.positions.empty();
-    if (auto const partly = static_cast<std::uint64_t>(n(k, 4)); partly != 0)
-      all.push_back("edit " + std::to_string(k) + " (" + e.hook + ") was applied in part to " + counted(partly, "item") +
-                    ": its value has " + counted(edits_[k].value.size(0), "position") + ", and they have another number");
-    if (wanted == 0 || applied == wanted || (applied != 0 && !by_place)) continue;
-    std::string text = "edit " + std::to_string(k) + " (" + e.hook;
-    for (std::size_t i = 0; i < e.positions.size(); ++i)
-      text += (i == 0 ? (e.positions.size() == 1 ? ", position " : ", positions ") : ", ") + std::to_string(e.positions[i]);
-    text += ") ";
-    std::string const items = format_count(wanted) + (wanted == 1 ? " item" : " items");
-    if (seen == 0)
-      text += "was never applied to any of " + items + ": no forward pass came to that hook";
-    else if (applied == 0)
-      text += "was never applied to any of " + items +
-              (by_place ? ": none has such a position" : ": its value has no position that they have");
-    else if (applied < seen)
-      text += "was applied to " + format_count(applied) + " of " + items + ": the others have no such position";
-    else
-      continue;  // the probe ran some items only
-    all.push_back(std::move(text));
+    tensor const& value = edits_[k].value;
+    edit_reach const r{number(k, 0), number(k, 1), number(k, 2), number(k, 4),
+                       value.defined() && value.rank() != 0 ? value.size(0) : 0};
+    for (auto& line : shortcomings(k, edits_[k].what, r, false)) all.push_back(std::move(line));
   }
   return all;
 }

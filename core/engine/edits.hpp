@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,13 @@ struct item_lengths {
 /// for others. `longest`: no item of the host's passes is longer; 0 where that is not known.
 void check_edits(plan_node const&, model_info const&, source_info const&, std::vector<tensor> const& values, item_lengths longest,
                  std::vector<problem>&);
+
+/// What `edit_set::misses` would say after a run, where the lengths of items are known: of the items `looked_at`, in their order.
+/// `all_items`: the run reads no others; a position that none of them has is then added to the problems. Edits that one of the
+/// problems is about are passed over.
+std::vector<std::string> foresee_edits(plan_node const&, model_info const&, std::vector<tensor> const& values,
+                                       item_range looked_at, std::span<item_lengths const> lengths, bool all_items,
+                                       std::vector<problem>&);
 
 /// The values of edits that come from files, in the order of the edits; undefined for the others. For the main thread, before any
 /// other thread uses the store. What is wrong with a file is added to the problems.

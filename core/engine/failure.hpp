@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/stopping.hpp>
 
 namespace wayfarer::host {
@@ -16,6 +17,8 @@ namespace wayfarer::host {
   try {
     throw;
   } catch (usage_error const& e) {
+    throw usage_error(place + ": " + e.what());
+  } catch (parameter_error const& e) {
     throw usage_error(place + ": " + e.what());
   } catch (data_error const& e) {
     throw data_error(place + ": " + e.what());

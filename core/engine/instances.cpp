@@ -1,10 +1,12 @@
 #include "engine/instances.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <wayfarer/parameter_error.hpp>
 #include <wayfarer/pretrained.hpp>
 
+#include "engine/node_problems.hpp"
 #include "pipeline/facts.hpp"
 
 namespace wayfarer::host {
@@ -40,28 +42,6 @@ void make(plan_node const& node, config const& parameters, std::vector<instance>
 
 fact_map own_facts(instance const& one) {
   return one.source ? one.source->info().facts : one.model ? one.model->info().facts : fact_map{};
-}
-
-/// Whether a node's parameter names hooks that the model lacks: each is reported where it stands.
-bool report_hooks(plan_node const& node, model_info const& m, std::vector<problem>& problems) {
-  bool any = false;
-  for (auto const& p : node.what->params()) {
-    if (std::string_view(p.name).find("hook") == std::string_view::npos || !node.parameters.has(p.name)) continue;
-    std::vector<std::string> names;
-    if (p.type == param_type::text_list) names = node.parameters[p.name].texts();
-    if (p.type == param_type::text) names = {node.parameters[p.name].text()};
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      if (names[i].empty()) continue;
-      try {
-        m.hooks_for(names[i]);
-      } catch (usage_error const& e) {
-        origin const from = node.origin_of(p.name, i);
-        problems.push_back({from.at, node.name + ": " + e.what(), 2, from.option});
-        any = true;
-      }
-    }
-  }
-  return any;
 }
 
 /// Whether all combinations of a swept probe measure things of one shape, as their results are put together. Seen from what they
@@ -104,8 +84,9 @@ void check_sweep(plan_node const& node, instance const& mine, model const* m, so
   }
 }
 
-/// What the probe itself can tell of its model and its items before a run. `c`: the combination that is looked at.
-void check_readers(plan_node const& node, instance const& mine, model const* m, source const* data, std::size_t& c) {
+/// What a combination of the probe can tell of its model and its items before a run. `shapes`: its needs are met, so that it can
+/// say what it gathers.
+void check_reader(plan_node const& node, instance const& mine, model const* m, source const* data, std::size_t c, bool shapes) {
   if (!data) return;
   source_info const& info = data->info();
   if (node.items && node.items->size() != 0 && info.items <= node.items->first)
@@ -114,13 +95,20 @@ void check_readers(plan_node const& node, instance const& mine, model const* m, 
   item_range const items = items_of(node, info);
   item_lengths const longest = m ? bound_of(node, info, m->info()) : item_lengths{};
   probe_context const context(m, data, items, 0, longest.tokens, longest.decoder);
-  for (c = 0; c < node.combinations(); ++c) {
-    probe const& one = *mine.at(c).probe;
-    if (auto const* checker = dynamic_cast<plan_checker const*>(&one)) checker->check_plan(context);
-    accumulator fields(0);
-    one.shape(fields, context);
-  }
-  c = 0;
+  probe const& one = *mine.at(c).probe;
+  if (auto const* checker = dynamic_cast<plan_checker const*>(&one)) checker->check_plan(context);
+  if (!shapes) return;
+  accumulator fields(0);
+  one.shape(fields, context);
+}
+
+/// Reads the values of a node's edits and checks the edits. `mine`: the node's probe, if it could be made.
+void look_at_edits(plan_node const& node, instance& mine, model const* m, source const* data, std::vector<problem>& problems) {
+  if (node.edits.empty() || !m || !data) return;
+  mine.edit_values = read_edit_values(node, problems);
+  // A probe that asks for no hook makes its own passes, which may be longer than the items.
+  item_lengths const longest = mine.hooks.empty() ? item_lengths{} : bound_of(node, data->info(), m->info());
+  check_edits(node, m->info(), data->info(), mine.edit_values, longest, problems);
 }
 
 /// What a model that learns can tell of the items that it learns from, before it does.
@@ -148,65 +136,59 @@ std::uint64_t bytes_of_item(hook_info const& h, item_lengths const& longest, std
   return n;
 }
 
+/// The order in which nodes are made: that of the plan, but models that wait for nothing but sources before all probes, as facts
+/// of those who learn from a source reach who else reads it.
+std::vector<std::size_t> models_first(plan const& p) {
+  std::vector<std::size_t> order;
+  std::vector<bool> early(p.nodes.size());
+  for (bool const now : {true, false})
+    for (std::size_t i = 0; i < p.nodes.size(); ++i) {
+      plan_node const& n = p.nodes[i];
+      bool const front = n.kind == plugin_kind::source || n.kind == plugin_kind::model;
+      if (now) early[i] = front && std::all_of(n.wires.begin(), n.wires.end(), [&](wire const& w) { return early[w.node]; });
+      if (early[i] == now) order.push_back(i);
+    }
+  return order;
+}
+
 }  // namespace
 
 std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
   std::vector<instance> all(p.nodes.size());
   std::vector<known_facts> facts(p.nodes.size());
-  for (std::size_t i = 0; i < p.nodes.size(); ++i) {
+  for (std::size_t const i : models_first(p)) {
     plan_node const& node = p.nodes[i];
     bool const ready = node.sound && node.what && std::all_of(node.wires.begin(), node.wires.end(), [&](wire const& w) {
                          instance const& from = all[w.node];
                          return from.source || from.model || from.probe || from.metric;
                        });
-    if (!ready) continue;
-    take_facts(p, i, facts, problems);
-    std::size_t combination = 0;
-    auto report = [&](std::string_view text, int code) {
-      std::string const which = node.name_of_combination(combination);
-      problems.push_back(
-          {node.at,
-           node.name + " (" + std::string(node.what->id()) + (which.empty() ? "" : ", " + which) + "): " + std::string(text),
-           code});
-      all[i] = {};
-    };
     auto const* m = at_port(all, node, port_kind::model, &instance::model);
     auto const* data = at_port(all, node, port_kind::source, &instance::source);
-    try {
-      make(node, node.parameters_of(0), all, all[i]);
-      for (combination = 1; combination < node.combinations(); ++combination) {
-        all[i].more.emplace_back();
-        make(node, node.parameters_of(combination), all, all[i].more.back());
-      }
-      combination = 0;
-      if (!node.edits.empty() && m && data) {
-        all[i].edit_values = read_edit_values(node, problems);
-        // A probe that asks for no hook makes its own passes, which may be longer than the items.
-        item_lengths const longest = all[i].hooks.empty() ? item_lengths{} : bound_of(node, data->info(), m->info());
-        check_edits(node, m->info(), data->info(), all[i].edit_values, longest, problems);
-      }
-      facts[i] = facts_of(p, i, facts, own_facts(all[i]));
-      if (all[i].probe) check_readers(node, all[i], m, data, combination);
-      check_training(node, all[i], taught_by(node, all));
-      check_sweep(node, all[i], m, data);
-    } catch (parameter_error const& e) {
-      for (auto const& one : e.all()) {
-        origin const from = node.origin_of(one.parameter, one.element);
-        problems.push_back({from.at, node.name + " (" + std::string(node.what->id()) + "): " + one.message, 2, from.option});
-      }
-      all[i] = {};
-    } catch (usage_error const& e) {
-      if (m && node.kind == plugin_kind::probe && report_hooks(node, m->info(), problems))
-        all[i] = {};
-      else
-        report(e.what(), e.exit_code());
-    } catch (error const& e) {
-      report(e.what(), e.exit_code());
-    } catch (std::exception const& e) {
-      report(std::string("the plugin failed: ") + e.what() + " (" + node.what->library().string() + ")", 4);
-    } catch (...) {
-      report("the plugin threw something that is not an exception (" + node.what->library().string() + ")", 4);
+    node_problems wrong(node, m, problems);
+    if (!ready) {
+      // What can be seen of a node with other mistakes is said beside them.
+      if (!node.what || node.sound) continue;
+      wrong.report_hooks();
+      instance none;
+      wrong.none_in(0, [&] { look_at_edits(node, none, m, data, problems); });
+      continue;
     }
+    take_facts(p, i, facts, problems);
+    bool good = true;
+    for (std::size_t c = 0; c < node.combinations(); ++c) {
+      if (c != 0) all[i].more.emplace_back();
+      good &= wrong.none_in(c, [&] { make(node, node.parameters_of(c), all, c == 0 ? all[i] : all[i].more.back()); });
+    }
+    good &= wrong.none_in(0, [&] { look_at_edits(node, all[i], m, data, problems); });
+    bool const made = good;
+    for (std::size_t c = 0; c < node.combinations(); ++c)
+      if (all[i].at(c).probe) good &= wrong.none_in(c, [&] { check_reader(node, all[i], m, data, c, made); });
+    if (made) {
+      facts[i] = facts_of(p, i, facts, own_facts(all[i]));
+      good &= wrong.none_in(0, [&] { check_training(node, all[i], taught_by(node, all)); });
+      good = good && wrong.none_in(0, [&] { check_sweep(node, all[i], m, data); });
+    }
+    if (!good) all[i] = {};
   }
   return all;
 }

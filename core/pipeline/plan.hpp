@@ -88,6 +88,7 @@ struct swept_parameter {
   std::string name;
   std::vector<param_value> values;
   std::vector<std::string> given;  ///< as they were written, for labels and messages
+  std::vector<origin> origins{};   ///< where each stands
 };
 
 /// Limit of the combinations of a node's `sweep:`.
@@ -105,8 +106,8 @@ struct plan_node {
   std::optional<item_range> items;  ///< `items: 0:500`; absent: all. last may exceed the source's size: cut with no error
   std::size_t max_tokens = 0;       ///< `max_tokens: 100`
   std::size_t block = 0;            ///< `block: 64`, items a block; 0: the host chooses
-  std::vector<edit_spec> edits;
-  dtype precision = dtype::f32;  ///< of the forward pass
+  std::vector<edit_spec> edits;     ///< of a node that is not `sound` also those with mistakes, as far as they could be read
+  dtype precision = dtype::f32;     ///< of the forward pass
   /// `sweep:` of a probe or metric. `parameters` lacks what is swept; each variant is complete, the last parameter changes
   /// fastest.
   std::vector<swept_parameter> sweep;
@@ -117,8 +118,8 @@ struct plan_node {
   bool sound = true;  ///< false if any problem was reported for it or for what it is wired to
 
   wire const* find_wire(std::string_view port) const noexcept;
-  /// Where element `i` of a parameter stands; the node itself if it was not given.
-  origin origin_of(std::string_view parameter, std::size_t i = 0) const;
+  /// Where element `i` of a parameter stands, or its value in a combination if it is swept; the node itself if it was not given.
+  origin origin_of(std::string_view parameter, std::size_t i = 0, std::size_t combination = 0) const;
   /// 1 without `sweep:`.
   std::size_t combinations() const noexcept { return variants.empty() ? 1 : variants.size(); }
   config const& parameters_of(std::size_t combination) const { return variants.empty() ? parameters : variants[combination]; }

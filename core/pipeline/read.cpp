@@ -535,7 +535,6 @@ class reader {
   void read_edit(plan_node& n, yaml_value const& v) {
     edit_spec x;
     x.at = v.from.at, x.option = v.from.option;
-    auto const before = problems_.size();
     for (auto const& k : v.entries) {
       auto& places = x.places[k.key];
       places = {place_of(k).at};
@@ -555,8 +554,9 @@ class reader {
         x.adds = k.key == "add";
         read_edit_value(n, x, k);
       } else if (k.key == "scale") {
-        x.scale = number(k).value_or(1);
-        if (problems_.size() != before) n.sound = false;
+        auto const scale = number(k);
+        if (!scale) n.sound = false;
+        x.scale = scale.value_or(1);
       } else {
         complain(n, k.from, "an edit has no key " + single_quoted(k.key) + did_you_mean(k.key, strings_of(edit_keys)));
       }
@@ -567,7 +567,7 @@ class reader {
                v.find("set") ? "an edit has 'set' or 'add', not both" : "an edit needs 'set' or 'add': what is to be done");
     if (auto const* scale = v.find("scale"); scale && !v.find("add"))
       complain(n, scale->from, "'scale' belongs to 'add', which is not given");
-    if (problems_.size() == before) n.edits.push_back(std::move(x));
+    n.edits.push_back(std::move(x));
   }
 
   std::vector<std::int64_t> integers(plan_node& n, yaml_entry const& k, std::int64_t least, std::string const& what,
@@ -696,7 +696,7 @@ class reader {
       complain(n, place_of(e), "'sweep' needs a list of values for '" + name + "', got " + found(e.value));
       return;
     }
-    swept_parameter s{name, {}, {}};
+    swept_parameter s{name, {}, {}, {}};
     for (auto const& one : e.value.items) {
       std::vector<value_problem> wrong;
       auto value = convert(*p, one, wrong);
@@ -710,6 +710,7 @@ class reader {
       }
       s.values.push_back(std::move(*value));
       s.given.push_back(text_of(one));
+      s.origins.push_back(one.from);
     }
     n.sweep.push_back(std::move(s));
   }
@@ -1007,7 +1008,9 @@ wire const* plan_node::find_wire(std::string_view port) const noexcept {
   return nullptr;
 }
 
-origin plan_node::origin_of(std::string_view parameter, std::size_t i) const {
+origin plan_node::origin_of(std::string_view parameter, std::size_t i, std::size_t combination) const {
+  for (auto s = sweep.rbegin(); s != sweep.rend(); combination /= s->given.size(), ++s)
+    if (s->name == parameter) return s->origins[combination % s->given.size()];
   auto const found = origins.find(parameter);
   if (found == origins.end() || found->second.empty()) return {at, {}};
   return found->second[std::min(i, found->second.size() - 1)];

@@ -145,20 +145,26 @@ TEST_F(host, edits_take_their_values_from_items_pairs_nodes_and_files) {
   EXPECT_EQ(wf::host::result_reader(out("f.h5")).read("_run", "inputs/name").texts().back(), "r.h5");
 }
 
-/// A .npy file of float32.
-std::string npy(std::vector<float> const& values, std::string const& shape) {
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }";
+/// A .npy file, of float32 unless `type` is another.
+template <class T>
+std::string npy(std::vector<T> const& values, std::string const& shape, std::string const& type = "<f4") {
+  std::string header = "{'descr': '" + type + "', 'fortran_order': False, 'shape': " + shape + ", }";
   header += std::string(117 - header.size(), ' ') + "\n";
   std::string all("\x93NUMPY\x01\x00", 8);
   all += static_cast<char>(header.size()), all += '\0';
-  return all + header + std::string(reinterpret_cast<char const*>(values.data()), values.size() * sizeof(float));
+  return all + header + std::string(reinterpret_cast<char const*>(values.data()), values.size() * sizeof(T));
 }
 
 TEST_F(host, an_edit_takes_a_direction_that_was_found_elsewhere) {
   std::vector<float> const v{1, -2, 3, 0.5f, 0, 8, -1, 4};
   file("v.npy", npy(v, "(8,)"));
   file("rows.npy", npy(std::vector<float>(24, 2), "(3, 8)"));
-  file("short.npy", npy({1, 2, 3}, "(3,)"));
+  file("short.npy", npy(std::vector<float>{1, 2, 3}, "(3,)"));
+  // Truth values are no direction, whichever file says so.
+  file("flags.npy", npy(std::vector<char>{1, 0, 1, 1, 0, 0, 0, 1}, "(8,)", "|b1"));
+  std::string const header = R"({"v":{"dtype":"BOOL","shape":[8],"data_offsets":[0,8]}})";
+  file("flags.safetensors",
+       std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + std::string("\1\0\1\1\0\0\0\1", 8));
   auto const direction = wf::tensor::of(v, {{"d_model", 8}});
   auto const other = wf::tensor::of(std::vector<float>(8, 1), {{"d_model", 8}});
   std::pair<std::string, wf::tensor> const one[] = {{"sae/v", direction}}, two[] = {{"sae/v", direction}, {"w", other}};
@@ -186,13 +192,16 @@ TEST_F(host, an_edit_takes_a_direction_that_was_found_elsewhere) {
       file("bad.yaml", nodes + edited("a", hook + "short.npy}}") + edited("b", hook + "two.safetensors}}") +
                            edited("c", hook + "two.safetensors, dataset: sea/v}}") + edited("d", hook + "none.npy}}") +
                            edited("e", hook + "v.pt}}") + edited("f", hook + "v.npz}}") +
-                           edited("g", "{hook: hook_embed, add: v.npy}") + edited("h", hook + "r.h5}}"));
+                           edited("g", "{hook: hook_embed, add: v.npy}") + edited("h", hook + "r.h5}}") +
+                           edited("i", hook + "flags.npy}}") + edited("j", hook + "flags.safetensors}}"));
   auto const c = wayfarer({"check", bad.string()});
   EXPECT_EQ(c.code, 2);
   EXPECT_THAT(c.out, AllOf(HasSubstr("[0 3], which does not fit blocks.0.hook_resid_post: it takes [d_model 8]"),
                            HasSubstr("holds 2 tensors; say which with 'dataset'"), HasSubstr("did you mean 'sae/v'?"),
                            HasSubstr("none.npy"), HasSubstr("a pickle is never opened"), HasSubstr("numpy.save")));
   EXPECT_THAT(c.out, AllOf(HasSubstr("write {file: v.npy}"), HasSubstr("'file' needs 'dataset'")));
+  EXPECT_THAT(c.out, AllOf(HasSubstr("flags.npy: byte 10: truth values (dtype bool, \"|b1\"), and numbers are read: float16"),
+                           HasSubstr("flags.safetensors: tensor \"v\" holds truth values (dtype bool, \"BOOL\")")));
 }
 
 TEST_F(host, an_edit_that_never_applies_is_said_once_with_counts) {
@@ -286,9 +295,9 @@ TEST_F(host, mistakes_in_edits_are_all_reported_with_their_places) {
 )");
   auto const r = wayfarer({"check", pipeline.string()});
   EXPECT_THAT(r.out,
-              AllOf(HasSubstr("bad.yaml:7:74: topic_transformer has no hook 'blocks.0.atn.hook_z'; did you mean"),
-                    HasSubstr("bad.yaml:8:74: blocks.0.hook_mlp_out has no heads to edit"),
-                    HasSubstr("bad.yaml:9:74: blocks.0.attn.hook_z has heads 0 to 1, not 2"),
+              AllOf(HasSubstr("bad.yaml:7:81: topic_transformer has no hook 'blocks.0.atn.hook_z'; did you mean"),
+                    HasSubstr("bad.yaml:8:111: blocks.0.hook_mlp_out has no heads to edit"),
+                    HasSubstr("bad.yaml:9:111: blocks.0.attn.hook_z has heads 0 to 1, not 2"),
                     HasSubstr("there is no item 12: the source has 12 items"), HasSubstr("not all have a pair 1 further on"),
                     HasSubstr("none of those observed"), HasSubstr("none.h5")));
   EXPECT_THAT(r.out, HasSubstr("7 errors; nothing was run"));

@@ -202,6 +202,97 @@ TEST_F(says, check_says_what_a_run_would_refuse_of_items_positions_and_training)
   refused(documents + "epochs: 1, snapshots: [0, 500]}}\n", 2, ", by train.epochs");
 }
 
+// Whatever is wrong in a list or in a node is told in one look, each at its own place, by `check` and by `run`.
+TEST_F(says, every_mistake_of_a_list_and_of_a_node_at_its_own_place) {
+  auto const wrong = [&](std::string const& nodes, std::vector<std::string> const& lines, int code = 2) {
+    for (char const* verb : {"check", "run"}) {
+      auto const r = run_wayfarer({verb, file("p.yaml", "nodes:\n" + std::string(gpt2) + nodes).string(), "--out", out("r.h5")});
+      EXPECT_EQ(r.code, code) << verb << ": " << r.out;
+      for (auto const& line : lines) EXPECT_THAT(r.out, HasSubstr("p.yaml:" + line)) << verb;
+      EXPECT_THAT(r.out, HasSubstr("\n" + std::to_string(lines.size()) + " errors; nothing was run")) << verb << ": " << r.out;
+    }
+  };
+  wrong(R"(  s: {source: tokens, ids: [[2, 3],
+    [2, 999999],
+    [888888]]}
+  a: {probe: activations, model: gpt2, source: s, hooks: [hook_embed,
+    hook_embd,
+    hook_embedd],
+    heads: [0, 99,
+    98], positions: [0,
+    70,
+    -9]}
+)",
+        {"4:5: a (activations): gpt2: token 999999 of item 1 is outside", "5:5: a (activations): gpt2: token 888888 of item 2 is",
+         "7:5: a: ", "8:5: a: ", "9:16: a (activations): 'heads' names head 99", "10:5: a (activations): 'heads' names head 98",
+         "11:5: a (activations): no item has position 70", "12:5: a (activations): no item has position -9"});
+  wrong(R"(  s: {source: tokens, ids: [[2, 3]]}
+  a: {probe: activations, model: gpt2, source: s, hooks: [logits, hook_embd], edits: [
+    {hook: hook_embedd, set: zero},
+    {hook: hook_embed, positions: [x, y], heads: 3, set: zero, colour: red},
+    {hook: blocks.0.attn.hook_z, heads: [1, 50], set: {item: 7}}]}
+)",
+        {"4:67: a: ", "5:12: ", "6:36: 'positions' must be integers", "6:39: 'positions' must be integers",
+         "6:64: an edit has no key 'colour'", "6:50: hook_embed has no heads to edit", "7:45: blocks.0.attn.hook_z has heads",
+         "7:55: there is no item 7"});
+  wrong(R"(  s: {source: tokens, ids: [[2, 3]]}
+  a: {probe: activations, model: gpt2, source: s, hooks: [logits],
+    sweep: {heads: [[99], [0], [98]]}}
+)",
+        {"5:21: a (activations): 'heads' names head 99", "5:32: a (activations): 'heads' names head 98"});
+  wrong(R"(  s: {source: text, pair_at: "|", texts: ["a|b",
+    ab, "a|b|c"]}
+  t: {source: tokens, ids: [[1, 2, 3, 4, 5, 6, 7, 1, 2, 3]]}
+  m: {model: gpt2_trained, vocabulary: 8, context: 8, layers: 1, heads: 1, d_model: 8, train: {source: t, updates: 2,
+    snapshots: [0, 5,
+    7]}}
+  l: {probe: logit_lens, model: gpt2, source: t, positions: [first,
+    2nd]}
+)",
+        {"4:5: s (text): item 1 has \"|\" nowhere", "4:9: s (text): item 2 has \"|\" more than once",
+         "7:20: m (gpt2_trained): gpt2_trained: train.snapshots names update 5",
+         "8:5: m (gpt2_trained): gpt2_trained: train.snapshots", "9:62: l (logit_lens): 'positions' must be",
+         "10:5: l (logit_lens): 'positions' must be"});
+}
+
+TEST_F(says, positions_that_texts_of_the_pipeline_lack_are_known_before_a_run) {
+  std::string const words = "  s: {source: text, texts: [\"Anna went to Rome and\", \"Anna\", \"Anna went to\"]}\n";
+  auto const with = [&](std::string const& edits, char const* verb) {
+    auto const p =
+        file("p.yaml", "nodes:\n" + std::string(gpt2) + words +
+                           "  a: {probe: activations, model: gpt2, source: s, hooks: [logits], edits: [" + edits + "]}\n");
+    return run_wayfarer({verb, p.string(), "--out", out("r.h5")});
+  };
+  for (char const* verb : {"check", "run"}) {
+    auto const r =
+        with("{hook: hook_embed, positions: [0, 40], set: zero}, {hook: hook_embed, items: 1:2, positions: 2, set: zero}", verb);
+    EXPECT_EQ(r.code, 2) << r.out;
+    EXPECT_THAT(r.out,
+                AllOf(HasSubstr("no item has position 40: they have at most 6 tokens"),
+                      HasSubstr("no item has position 2: they have at most 2 tokens"), HasSubstr("2 errors; nothing was run")));
+  }
+  std::string const some = "{hook: hook_embed, set: zero}, {hook: hook_embed, positions: 2, set: zero}";
+  auto const c = with(some, "check"), r = with(some, "run");
+  EXPECT_EQ(c.code, 0) << c.out;
+  EXPECT_THAT(c.out,
+              HasSubstr("warning: a: edit 1 (hook_embed, position 2) applies to 2 of 3 items: item 1 has no such position"));
+  EXPECT_THAT(c.out, Not(HasSubstr("edit 0")));
+  EXPECT_EQ(r.code, 0) << r.out;
+  EXPECT_THAT(
+      r.out,
+      HasSubstr("warning: a: edit 1 (hook_embed, position 2) was applied to 2 of 3 items: the others have no such position"));
+  // Of a value with positions too.
+  std::pair<std::string, wf::tensor> const two[] = {{"v", wf::tensor(wf::dtype::f32, {{"pos", 2}, {"d_model", 32}})}};
+  wf::write_safetensors(out("two.safetensors"), two);
+  EXPECT_THAT(
+      with("{hook: hook_embed, set: {file: two.safetensors}}", "check").out,
+      HasSubstr("edit 0 (hook_embed) is applied in part to 2 items: its value has 2 positions, and they have another number"));
+  // Probes name positions as well.
+  auto const lens = file("l.yaml", "nodes:\n" + std::string(gpt2) + words +
+                                       "  a: {probe: logit_lens, model: gpt2, source: s, positions: [0, 50]}\n");
+  EXPECT_THAT(run_wayfarer({"check", lens.string()}).out, HasSubstr("no item has position 50: they have at most 6 tokens"));
+}
+
 TEST_F(says, a_metric_that_fails_loses_nobody_elses_results) {
   std::string const nodes =
       "nodes:\n" + std::string(gpt2) +

@@ -13,6 +13,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/ops.hpp>
+#include <wayfarer/parameter_error.hpp>
 
 #include "geometry_fixtures.hpp"
 #include "geometry_planted.hpp"
@@ -346,7 +347,7 @@ TEST(head_lookup, says_which_words_it_leaves_out) {
       [&] {
         finish_only("head_lookup", {{"blocks", std::vector<std::int64_t>{2}}}, *bare.m);
       },
-      ThrowsMessage<wf::usage_error>(HasSubstr("blocks 0 to 1")));
+      ThrowsMessage<wf::parameter_error>(HasSubstr("blocks 0 to 1")));
   // Without MLPs a model makes no logits, but its heads can still be asked for keys.
   auto some = bare.all;
   some.erase("h.0.mlp.c_fc.weight");

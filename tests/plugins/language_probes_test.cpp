@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
 
@@ -349,9 +350,9 @@ TEST(language_probes, infinities_and_nan_survive_in_every_type) {
 }
 
 TEST(language_probes, what_can_not_be_kept_is_a_usage_error) {
-  EXPECT_THROW(probe("activations", {{"positions", texts{"first"}}}), wf::usage_error);
+  EXPECT_THROW(probe("activations", {{"positions", texts{"first"}}}), wf::parameter_error);
   EXPECT_THROW(probe("activations", {{"keep", "mean_per_position"}, {"positions", texts{"last"}}}), wf::usage_error);
-  EXPECT_THROW(probe("activations", {{"heads", std::vector<std::int64_t>{4}}})->needs(gpt2().info()), wf::usage_error);
+  EXPECT_THROW(probe("activations", {{"heads", std::vector<std::int64_t>{4}}})->needs(gpt2().info()), wf::parameter_error);
   EXPECT_THROW(probe("activations", {{"layers", std::vector<std::int64_t>{9}}})->needs(gpt2().info()), wf::usage_error);
   EXPECT_THAT(
       [&] {

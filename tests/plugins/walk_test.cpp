@@ -9,6 +9,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/ops.hpp>
+#include <wayfarer/parameter_error.hpp>
 
 #include "probes/common/repetition.hpp"
 #include "run_plugins.hpp"
@@ -323,7 +324,7 @@ TEST(attention_map, takes_attention_without_a_position_bias_apart) {
       [&] {
         observe("attention_map", *m, short_texts, {{"layers", std::vector<std::int64_t>{9}}});
       },
-      ThrowsMessage<wf::usage_error>(HasSubstr("there is no layer 9")));
+      ThrowsMessage<wf::parameter_error>(HasSubstr("there is no layer 9")));
   EXPECT_THAT(
       [&] {
         observe("attention_map", *m, short_texts, {{"stack", std::string("encoder")}});

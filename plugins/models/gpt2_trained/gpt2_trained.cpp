@@ -127,15 +127,21 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_
     p.log_every = c["train.log_every"], p.held_out_every = c["train.held_out_every"];
     p.held_out_windows = c["train.held_out_windows"];
     p.state = c["train.state"].text(), p.state_every = c["train.state_every"];
-    for (auto const at : c["train.snapshots"].integers()) {
-      if (at < 0) throw wf::usage_error("gpt2_trained: train.snapshots are numbers of updates done, 0 or more");
+    auto const& snapshots = c["train.snapshots"].integers();
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < snapshots.size(); ++i) {
+      auto const at = snapshots[i];
+      if (at < 0)
+        wrong.push_back({"train.snapshots", i, "gpt2_trained: train.snapshots are numbers of updates done, 0 or more"});
+      else if (static_cast<std::size_t>(at) > p.updates)
+        wrong.push_back({"train.snapshots", i,
+                         "gpt2_trained: train.snapshots names update " + std::to_string(at) +
+                             ", but the last one is train.updates, " + std::to_string(p.updates)});
       p.snapshots.push_back(static_cast<std::size_t>(at));
     }
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     std::sort(p.snapshots.begin(), p.snapshots.end());
     p.snapshots.erase(std::unique(p.snapshots.begin(), p.snapshots.end()), p.snapshots.end());
-    if (!p.snapshots.empty() && p.snapshots.back() > p.updates)
-      throw wf::usage_error("gpt2_trained: train.snapshots names update " + std::to_string(p.snapshots.back()) +
-                            ", but the last one is train.updates, " + std::to_string(p.updates));
     if (!save_.folder.empty()) gt::check_save_place(save_, words_->words);
     if (!p.state.empty()) gt::check_state_folder(p.state, p.snapshots);
     for (double const x : {p.rate.peak, p.rate.least, p.clip, p.adam.decay, p.adam.epsilon})

@@ -223,10 +223,14 @@ struct topic_transformer final : wf::trainable_model, wf::plan_checker, wf::snap
     plan_.seed = seed_;
     choose(c["train.method"].text(), plan_.method, {{"fast", tt::method_kind::fast}, {"plain", tt::method_kind::plain}});
     plan_.log_every = c["train.log_every"], plan_.held_out_every = c["train.held_out_every"];
-    for (auto const update : c["train.snapshots"].integers()) {
-      if (update < 0) throw wf::usage_error("topic_transformer: train.snapshots are numbers of updates done, 0 or more");
-      plan_.snapshots.push_back(static_cast<std::size_t>(update));
+    auto const& snapshots = c["train.snapshots"].integers();
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < snapshots.size(); ++i) {
+      if (snapshots[i] < 0)
+        wrong.push_back({"train.snapshots", i, "topic_transformer: train.snapshots are numbers of updates done, 0 or more"});
+      plan_.snapshots.push_back(static_cast<std::size_t>(snapshots[i]));
     }
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     std::sort(plan_.snapshots.begin(), plan_.snapshots.end());
     if (epochs_ == 0) check_snapshots(spec_.updates, "train.updates");
     describe();

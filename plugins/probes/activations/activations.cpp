@@ -17,6 +17,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/findings.hpp>
 #include <wayfarer/parallel.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/language.hpp"
@@ -44,7 +45,7 @@ std::optional<std::int64_t> layer_of(std::string_view hook) {
 
 }  // namespace
 
-struct activations final : wf::probe {
+struct activations final : wf::probe, wf::plan_checker {
   explicit activations(wf::config const& c)
       : hooks_(c["hooks"].texts()),
         positions_(c["positions"].texts()),
@@ -59,10 +60,13 @@ struct activations final : wf::probe {
   }
 
   wf::hook_set needs(wf::model_info const& model) const override {
-    for (auto const head : heads_)
-      if (head < 0 || static_cast<std::size_t>(head) >= model.heads)
-        throw wf::usage_error("'heads' names head " + std::to_string(head) + ", but the model's heads are 0 to " +
-                              std::to_string(model.heads - 1));
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < heads_.size(); ++i)
+      if (heads_[i] < 0 || static_cast<std::size_t>(heads_[i]) >= model.heads)
+        wrong.push_back({"heads", i,
+                         "'heads' names head " + std::to_string(heads_[i]) + ", but the model's heads are 0 to " +
+                             std::to_string(model.heads - 1)});
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     auto const found = model.hooks_for(hooks_);
     if (layers_.empty()) return found;
     std::vector<std::string> names;
@@ -71,6 +75,21 @@ struct activations final : wf::probe {
         names.push_back(name);
     if (names.empty()) throw wf::usage_error("none of the hooks is in one of the `layers`");
     return wf::hook_set(std::move(names));
+  }
+
+  /// Positions, also where some of the hooks are wrong.
+  void check_plan(wf::probe_context const& at) const override {
+    auto const& model = at.model().info();
+    for (auto const& wanted : hooks_) {
+      wf::hook_set found;
+      try {
+        found = model.hooks_for(wanted);
+      } catch (wf::usage_error const&) {
+        continue;  // needs() says so
+      }
+      for (auto const& name : found.names())
+        positions_.check(model.find_hook(name)->along == wf::positions::decoder ? at.longest_decoder() : at.longest());
+    }
   }
 
   void shape(wf::accumulator& acc, wf::probe_context const& at) const override {

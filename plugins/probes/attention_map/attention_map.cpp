@@ -18,6 +18,7 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/repetition.hpp"
@@ -59,12 +60,16 @@ struct attention_map final : wf::probe {
 
   wf::hook_set needs(wf::model_info const& model) const override {
     names const at(model, stack_);
-    for (auto const l : layers_)
-      if (l >= at.layers)
-        throw wf::usage_error("there is no layer " + std::to_string(l) + "; the stack has " + std::to_string(at.layers));
-    for (auto const h : heads_)
-      if (h >= model.heads)
-        throw wf::usage_error("there is no head " + std::to_string(h) + "; a layer has " + std::to_string(model.heads));
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < layers_.size(); ++i)
+      if (layers_[i] >= at.layers)
+        wrong.push_back(
+            {"layers", i, "there is no layer " + std::to_string(layers_[i]) + "; the stack has " + std::to_string(at.layers)});
+    for (std::size_t i = 0; i < heads_.size(); ++i)
+      if (heads_[i] >= model.heads)
+        wrong.push_back(
+            {"heads", i, "there is no head " + std::to_string(heads_[i]) + "; a layer has " + std::to_string(model.heads)});
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     wf::hook_set all;
     auto const add = [&](std::string const& name) { all.add(model.hooks_for(name)); };
     for (auto const l : layers_) {

@@ -13,33 +13,43 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/findings.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer::language {
 
 class position_choice {
  public:
-  /// "all", or numbers of which negative ones count from the end; "last" is -1. Throws usage_error.
+  /// "all", or numbers of which negative ones count from the end; "last" is -1. Throws usage_error, or parameter_error that names
+  /// each element that is neither.
   explicit position_choice(std::vector<std::string> const& wanted) {
     if (wanted.size() == 1 && wanted[0] == "all") return;
     if (wanted.empty()) throw usage_error("'positions' is empty; give `all`, `last`, or numbers such as [0, -1]");
     all_ = false;
-    for (auto const& text : wanted) {
+    std::vector<parameter_problem> wrong;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      std::string const& text = wanted[i];
       std::int64_t n = -1;
       if (text != "last") {
         auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
         if (error != std::errc{} || end != text.data() + text.size())
-          throw usage_error("'positions' must be `all`, `last`, or numbers such as [0, -1], got " + in_quotes(text));
+          wrong.push_back(
+              {"positions", i, "'positions' must be `all`, `last`, or numbers such as [0, -1], got " + in_quotes(text)});
       }
       wanted_.push_back(n);
     }
+    if (!wrong.empty()) throw parameter_error(std::move(wrong));
   }
 
-  /// Throws usage_error for a position that no item has. `longest`: no item has more tokens; 0: that is not known.
+  /// Throws parameter_error for the positions that no item has. `longest`: no item has more tokens; 0: that is not known.
   void check(std::size_t longest) const {
-    for (auto const n : wanted_)
-      if (auto const most = static_cast<std::int64_t>(longest); most != 0 && (n >= most || n < -most))
-        throw usage_error("no item has position " + std::to_string(n) + ": they have at most " + counted(longest, "token"));
+    std::vector<parameter_problem> wrong;
+    auto const most = static_cast<std::int64_t>(longest);
+    for (std::size_t i = 0; i < wanted_.size() && most != 0; ++i)
+      if (auto const n = wanted_[i]; n >= most || n < -most)
+        wrong.push_back(
+            {"positions", i, "no item has position " + std::to_string(n) + ": they have at most " + counted(longest, "token")});
+    if (!wrong.empty()) throw parameter_error(std::move(wrong));
   }
 
   bool all() const noexcept { return all_; }

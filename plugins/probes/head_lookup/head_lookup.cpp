@@ -19,6 +19,7 @@
 #include <wayfarer/findings.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/ops.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "nouns.hpp"
@@ -191,13 +192,16 @@ struct head_lookup final : wf::probe {
 
   std::vector<std::size_t> chosen(wf::model_info const& info, stack const& top) const {
     std::vector<std::size_t> all;
-    for (auto const b : blocks_) {
-      auto const from_end = b < 0 ? b + static_cast<std::int64_t>(top.layers) : b;
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      auto const from_end = blocks_[i] < 0 ? blocks_[i] + static_cast<std::int64_t>(top.layers) : blocks_[i];
       if (from_end < 0 || static_cast<std::size_t>(from_end) >= top.layers)
-        throw wf::usage_error("'blocks' names block " + std::to_string(b) + ", but " + info.architecture + " has blocks 0 to " +
-                              std::to_string(top.layers - 1));
+        wrong.push_back({"blocks", i,
+                         "'blocks' names block " + std::to_string(blocks_[i]) + ", but " + info.architecture +
+                             " has blocks 0 to " + std::to_string(top.layers - 1)});
       all.push_back(static_cast<std::size_t>(from_end));
     }
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     if (!all.empty()) return all;
     for (std::size_t const b : {std::size_t{0}, (top.layers - 1) / 2, top.layers - 1})
       if (all.empty() || b > all.back()) all.push_back(b);

@@ -18,6 +18,7 @@
 #include <wayfarer/factored.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
 
 #include "probes/common/norm_folding.hpp"
@@ -88,8 +89,12 @@ struct head_spectra final : wf::probe {
         composition_(c["composition"]),
         vectors_(c["vectors"]),
         distances_(c["distances"].integers()) {
-    for (auto const d : distances_)
-      if (d < 0) throw wf::usage_error("'distances' holds " + std::to_string(d) + "; a query stands at its key or behind it");
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < distances_.size(); ++i)
+      if (distances_[i] < 0)
+        wrong.push_back(
+            {"distances", i, "'distances' holds " + std::to_string(distances_[i]) + "; a query stands at its key or behind it"});
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
   }
 
   /// No hook; but what its weights can't give is said before they are read.
@@ -227,13 +232,16 @@ struct head_spectra final : wf::probe {
 
   std::vector<std::size_t> chosen(wf::model_info const& info) const {
     std::vector<std::size_t> blocks;
-    for (auto const b : blocks_) {
-      auto const from_end = b < 0 ? b + static_cast<std::int64_t>(info.layers) : b;
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      auto const from_end = blocks_[i] < 0 ? blocks_[i] + static_cast<std::int64_t>(info.layers) : blocks_[i];
       if (from_end < 0 || static_cast<std::size_t>(from_end) >= info.layers)
-        throw wf::usage_error("'blocks' names block " + std::to_string(b) + ", but " + info.architecture + " has blocks 0 to " +
-                              std::to_string(info.layers - 1));
+        wrong.push_back({"blocks", i,
+                         "'blocks' names block " + std::to_string(blocks_[i]) + ", but " + info.architecture +
+                             " has blocks 0 to " + std::to_string(info.layers - 1)});
       blocks.push_back(static_cast<std::size_t>(from_end));
     }
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     if (blocks.empty())
       for (std::size_t b = 0; b < info.layers; ++b)
         if (wf::reading::block_of_weights(info, b) == b) blocks.push_back(b);

@@ -12,6 +12,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/source.hpp>
 
 #include "text_file.hpp"
@@ -44,8 +45,7 @@ struct text final : wf::source {
     }
     info_.items = file_ ? file_->size() : texts_.size();
     if (file_) info_.notes = file_->notes();
-    if (!pair_at_.empty())
-      for (std::size_t i = 0; i < info_.items; ++i) middle(i);
+    if (!pair_at_.empty()) check_pairs();
     info_.has_texts = true;
   }
 
@@ -69,6 +69,19 @@ struct text final : wf::source {
   }
 
  private:
+  /// Each text that is no pair, at its own place where it stands in the pipeline.
+  void check_pairs() const {
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < info_.items; ++i) {
+      try {
+        middle(i);
+      } catch (wf::data_error const& e) {
+        if (file_ || info_.items == 1) throw;
+        wrong.push_back({"texts", i, e.what()});
+      }
+    }
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
+  }
   std::string_view text_of(std::size_t i) const noexcept { return file_ ? (*file_)[i] : std::string_view(texts_[i]); }
   /// Where the first text of a pair ends.
   std::size_t middle(std::size_t i) const {

@@ -120,7 +120,7 @@ constexpr npy_type npy_types[] = {
     {"<f4", 4, &number_at<float>},         {"<f8", 8, &number_at<double>},        {"<f2", 2, nullptr},
     {"<i4", 4, &number_at<std::int32_t>},  {"<i8", 8, &number_at<std::int64_t>},  {"<i2", 2, &number_at<std::int16_t>},
     {"<u2", 2, &number_at<std::uint16_t>}, {"<u4", 4, &number_at<std::uint32_t>}, {"|i1", 1, &number_at<std::int8_t>},
-    {"|u1", 1, &number_at<std::uint8_t>},  {"|b1", 1, &number_at<std::uint8_t>},
+    {"|u1", 1, &number_at<std::uint8_t>},
 };
 
 npy_type const* find_type(std::string_view name) noexcept {
@@ -132,6 +132,22 @@ dims numbered(std::vector<std::size_t> const& sizes) {
   dims shape;
   for (std::size_t i = 0; i < sizes.size(); ++i) shape.push_back({std::to_string(i), sizes[i]});
   return shape;
+}
+
+/// "truth values (dtype bool, BOOL)": what two kinds of files say of them.
+std::string no_numbers(std::string_view type) {
+  return "truth values (dtype bool, " + in_quotes(type) +
+         "), and numbers are read: float16, float32, float64 or integers; if 0 and 1 are meant, save x.astype(numpy.float32)";
+}
+
+/// Whether a tensor of the file is of truth values, which `safetensors_file` gives as bytes.
+bool is_bool(std::string const& path, std::string const& name) {
+  auto const file = mapped_file::open(path);
+  std::string_view const all = file->text();
+  std::uint64_t length = 0;
+  std::memcpy(&length, all.data(), sizeof length);
+  // Opened as safetensors before, so that the header is there and sound.
+  return parse_json(all.substr(sizeof length, length), path).at(name).at("dtype").as_string() == "BOOL";
 }
 
 tensor from_safetensors(std::string const& path, std::string const& dataset) {
@@ -150,6 +166,8 @@ tensor from_safetensors(std::string const& path, std::string const& dataset) {
   if (!file.find(name))
     throw data_error(path + ": has no tensor " + in_quotes(name) + did_you_mean(name, names) +
                      (names.size() == 1 ? "; it has " + in_quotes(names.front()) : ""));
+  if (file.find(name)->type == dtype::u8 && is_bool(path, name))
+    throw data_error(path + ": tensor " + in_quotes(name) + " holds " + no_numbers("BOOL"));
   return file.tensor(name).to(dtype::f64);
 }
 
@@ -174,6 +192,7 @@ npy_file::npy_file(std::string const& path) : file_(mapped_file::open(path)) {
   h.parse();
 
   auto const* const type = find_type(h.descr);
+  if (h.descr == "|b1") fail(start, no_numbers(h.descr));
   if (!type)
     fail(start, "numbers of type " + in_quotes(h.descr) + "; save them little-endian, such as numpy.float32 or numpy.int32");
   type_ = h.descr, shape_ = h.shape, width_ = type->width, header_bytes_ = start + length;
