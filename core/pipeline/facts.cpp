@@ -71,9 +71,16 @@ class binding {
       : plan_(p), node_(p.nodes[i]), d_(d), problems_(problems) {
     for (auto const& w : node_.wires) {
       if (is_edit(w)) continue;
-      auto const at = known[w.node].find(node_.what->fact_of(d));
-      if (at != known[w.node].end()) brought_.push_back(at->second);
+      if (auto const* all = stated_by(known[w.node])) brought_.push_back(*all);
     }
+    // How words are masked is settled by those who learn from a source: who measures beside them means what one of them does.
+    if (!brought_.empty() || node_.kind != plugin_kind::probe) return;
+    std::vector<stated_fact> any;
+    for (std::size_t const learner : learners())
+      if (auto const* all = stated_by(known[learner]))
+        for (auto const& f : *all)
+          if (!holds(any, f.value)) any.push_back(f);
+    if (!any.empty()) brought_.push_back(std::move(any));
   }
 
   void take() {
@@ -103,6 +110,27 @@ class binding {
   }
 
  private:
+  std::vector<stated_fact> const* stated_by(known_facts const& from) const {
+    auto const at = from.find(node_.what->fact_of(d_));
+    return at == from.end() ? nullptr : &at->second;
+  }
+
+  /// Models that learn from, or are held out, a source that this node reads; none if it reads a model itself.
+  std::vector<std::size_t> learners() const {
+    std::vector<std::size_t> all;
+    for (auto const& w : node_.wires)
+      if (w.kind == port_kind::model) return all;
+    auto const read_here = [&](wire const& theirs) {
+      return theirs.kind == port_kind::source && std::any_of(node_.wires.begin(), node_.wires.end(), [&](wire const& mine) {
+               return mine.kind == port_kind::source && mine.node == theirs.node;
+             });
+    };
+    for (std::size_t i = 0; i < plan_.nodes.size(); ++i)
+      if (auto const& n = plan_.nodes[i]; n.kind == plugin_kind::model && std::any_of(n.wires.begin(), n.wires.end(), read_here))
+        all.push_back(i);
+    return all;
+  }
+
   std::string name() const { return d_.name; }
   static std::string list(std::vector<stated_fact> const& all) {
     std::vector<std::string> words;

@@ -25,6 +25,7 @@ constexpr char topics[] = R"(nodes:
   structure: {probe: topic_blocks, model: learner, source: documents}
   weights: {probe: topic_blocks, model: learner}
   theory: {metric: closed_form, of: structure/value}
+  optimum: {probe: topic_theory, source: documents}
 )";
 
 struct facts : scratch {
@@ -53,7 +54,8 @@ TEST_F(facts, travel_from_the_source_to_whoever_needs_them) {
                               "development.words_per_topic=4", "documents.alpha=2", "development.alpha=2", "learner.p_m=0.3"});
   ASSERT_EQ(r.code, 0) << r.out;
   EXPECT_THAT(parameters("learner"), AllOf(HasSubstr("\"topics\":5"), HasSubstr("\"words_per_topic\":4")));
-  EXPECT_THAT(parameters("floor"), HasSubstr("\"alpha\":2.0"));
+  // How the learner masks is known to who reads the learner's source and stands before it.
+  EXPECT_THAT(parameters("floor"), AllOf(HasSubstr("\"alpha\":2.0"), HasSubstr("\"p_m\":0.3")));
   EXPECT_THAT(parameters("structure"), AllOf(HasSubstr("\"words_per_topic\":4"), HasSubstr("\"first_word\":4")));
   EXPECT_THAT(parameters("theory"), AllOf(HasSubstr("\"topics\":5"), HasSubstr("\"words_per_topic\":4"), HasSubstr("\"p_m\":0.3"),
                                           HasSubstr("\"topics_per_document\":0"), HasSubstr("\"alpha\":2.0")));
@@ -69,7 +71,8 @@ TEST_F(facts, travel_from_the_source_to_whoever_needs_them) {
 TEST_F(facts, are_contradicted_only_with_an_error_and_its_place) {
   for (std::string const wrong :
        {"learner.topics=10", "structure.words_per_topic=20", "weights.first_word=0", "floor.alpha=2",
-        "floor.topics_per_document=3", "theory.topics=9", "theory.p_m=0.3", "theory.masked_keys=excluded"}) {
+        "floor.topics_per_document=3", "theory.topics=9", "theory.p_m=0.3", "theory.masked_keys=excluded", "floor.p_m=0.3",
+        "floor.p_c=0", "floor.p_r=0.2", "optimum.p_m=0.3", "optimum.masked_keys=excluded"}) {
     auto const r = check(topics, {"documents.topics=5", "development.topics=5", wrong});
     EXPECT_EQ(r.code, 2) << wrong;
     EXPECT_THAT(r.out, AllOf(HasSubstr("--set " + wrong + ": "), HasSubstr("1 error;"), HasSubstr("leave it out to follow '")));
@@ -77,9 +80,23 @@ TEST_F(facts, are_contradicted_only_with_an_error_and_its_place) {
   auto const said = check(std::string(topics) + "  late: {metric: closed_form, of: structure/value,\n    words_per_topic: 7}\n");
   EXPECT_EQ(said.code, 2);
   EXPECT_THAT(said.out,
-              HasSubstr("p.yaml:10:5: late (closed_form): 'words_per_topic' is 7, but 10 in 'documents'; leave it out to "
+              HasSubstr("p.yaml:11:5: late (closed_form): 'words_per_topic' is 7, but 10 in 'documents'; leave it out to "
                         "follow 'documents', or change it there"));
   EXPECT_EQ(check(topics, {"learner.topics=10", "floor.alpha=0.1"}).code, 0) << "the same value may be repeated";
+}
+
+TEST_F(facts, of_several_learners_are_told_apart) {
+  std::string const two = std::string(topics) +
+                          "  other: {model: topic_transformer, regime: R2, p_m: 0.3, train: {source: documents, updates: 20}}\n";
+  auto const r = check(two);
+  EXPECT_EQ(r.code, 2);
+  // The other one's keys are excluded too, and its held-out set is none.
+  EXPECT_THAT(r.out,
+              AllOf(HasSubstr("optimum (topic_theory): its inputs have several values of 'p_m' (0.15 in 'learner' and 0.3 in "
+                              "'other'); say which one is meant"),
+                    HasSubstr("several values of 'masked_keys'"), HasSubstr("2 errors;")));
+  EXPECT_EQ(check(two, {"optimum.p_m=0.3", "optimum.masked_keys=excluded"}).code, 0);
+  EXPECT_EQ(check(two, {"optimum.p_m=0.2", "optimum.masked_keys=excluded"}).code, 2);
 }
 
 TEST_F(facts, on_which_inputs_disagree_are_an_error) {

@@ -215,9 +215,9 @@ WAYFARER_PROBE(
     bayes_floor, "1.0.0",
     "The exact posterior-predictive loss of masked words: no model that sees the unmasked words can beat it",
     wf::port::source("source", "documents whose words have known topics"),
-    wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1),
-    wf::param("p_c", 0.1, "share of masked positions that show the correct word").between(0, 1),
-    wf::param("p_r", 0.1, "share of masked positions that show a random word").between(0, 1),
+    wf::param("p_m", 0.15, "probability that a word is masked").between(0, 1).fact("p_m"),
+    wf::param("p_c", 0.1, "share of masked positions that show the correct word").between(0, 1).fact("p_c"),
+    wf::param("p_r", 0.1, "share of masked positions that show a random word").between(0, 1).fact("p_r"),
     wf::param("alpha", 0.1, "Dirichlet parameter of the process that made the documents").fact("alpha").between(1e-6, 1e6),
     wf::param("topics_per_document", 0, "tau, if the process mixes that many topics evenly; 0: Dirichlet")
         .fact("topics_per_document")
