@@ -31,7 +31,7 @@ void choose_place(verb_options const&, run_options& options);
 /// The number of --processes; nothing if it was not given. Throws usage_error for what can't be.
 std::optional<std::size_t> wanted_processes(verb_options const&);
 /// Starts that many processes of this command, each one worker, waits for them and returns the exit code.
-/// A signal that ends them is told once: `stopped` is thrown, with `kept` behind the signal's name.
+/// A signal that ends them is reported once: `stopped` is thrown, with `kept` behind the signal's name.
 int run_processes(words const& arguments, std::size_t count, run_options const&, std::string const& kept);
 /// To be called by each of them: leaves signals to the process that started it.
 void follow_parent();

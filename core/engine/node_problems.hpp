@@ -20,7 +20,7 @@
 
 namespace wayfarer::host {
 
-/// Collects what is wrong with one node. A mistake is told once, however many combinations of a sweep have it.
+/// Collects what is wrong with one node. A mistake is reported once, however many combinations of a sweep have it.
 class node_problems {
  public:
   node_problems(plan_node const& node, model const* m, std::vector<problem>& problems)

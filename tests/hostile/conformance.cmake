@@ -1,4 +1,4 @@
-# Probes with one planted fault each, in lib/faults of the build tree, and what `wayfarer plugins check` says of them and of every
+# Probes, and a model, with one planted fault each, in lib/faults of the build tree, and what `wayfarer plugins check` says of them and of every
 # bundled plugin.
 file(GLOB faults CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/../fixtures/faults/*.cpp)
 set(fault_plugins "")
@@ -7,6 +7,8 @@ foreach(fault ${faults})
   wayfarer_test_plugin(planted_${id} ${id} faults ${fault})
   list(APPEND fault_plugins planted_${id})
 endforeach()
+target_link_libraries(planted_fault_part_of_head PRIVATE model_common)
+target_include_directories(planted_fault_part_of_head PRIVATE ${CMAKE_CURRENT_LIST_DIR}/..)
 wayfarer_test(conformance_tests SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance_test.cpp TIMEOUT 300)
 target_compile_definitions(conformance_tests PRIVATE WAYFARER_FAULTS_DIR="${PROJECT_BINARY_DIR}/lib/faults")
 target_include_directories(conformance_tests PRIVATE ${CMAKE_CURRENT_LIST_DIR}/../pipelines)
