@@ -40,7 +40,7 @@ std::string name_of(std::string const& key) {
   return key.substr(0, 40) + "-";
 }
 
-/// A run that was done has removed the folder, or this is the first of those that lie in it.
+/// Whether a run that was done has removed the folder.
 bool is_gone(fs::path const& folder) {
   std::error_code unused;
   return fs::symlink_status(folder, unused).type() == fs::file_type::not_found;
@@ -52,7 +52,7 @@ bool is_gone(fs::path const& folder) {
 /// a power failure leaves of a block does not have its checksum, and is made again.
 class fresh_file {
  public:
-  explicit fresh_file(std::string path) : path_(std::move(path)), temporary_(make_temporary_file(path_)) {
+  fresh_file(std::string path, temporary_file made) : path_(std::move(path)), temporary_(std::move(made)) {
     if (temporary_.descriptor < 0) fail("can't write", temporary_.code);
   }
   fresh_file(fresh_file const&) = delete;
@@ -176,18 +176,19 @@ void block_store::save(item_range r, std::vector<accumulator> const& sums) const
 
 block_store::writer::writer(block_store const& to, item_range items) {
   fs::path const place = to.path_of(items);
-  std::error_code unused;
   for (int again = 10;; --again) {
-    try {
-      file_ = std::make_unique<fresh_file>(place.string());
+    temporary_file made = make_temporary_file(place.string());
+    int const code = made.code;
+    if (made.descriptor >= 0 || code != ENOENT || again == 0) {
+      file_ = std::make_unique<fresh_file>(place.string(), std::move(made));
       return;
-    } catch (resource_error const&) {
-      if (again == 0 || !is_gone(place.parent_path())) throw;
-      if (to.where_ == places::flat)
-        make_block_folder(to.folder_);
-      else
-        fs::create_directories(place.parent_path(), unused);
     }
+    // A run that was done has removed the folder, or this is the first file in it. Another thread may make it at this moment.
+    std::error_code unused;
+    if (to.where_ == places::flat)
+      make_block_folder(to.folder_);
+    else
+      fs::create_directories(place.parent_path(), unused);
   }
 }
 

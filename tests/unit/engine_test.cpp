@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -253,6 +254,33 @@ TEST(blocks, are_never_written_or_removed_through_a_link) {
   blocks.save({0, 1}, sums);
   EXPECT_EQ(blocks.load({0, 1}, sums), block_store::found::whole);
   fs::remove_all(here);
+}
+
+TEST(blocks, that_are_first_in_a_folder_at_the_same_moment_are_all_kept) {
+  namespace fs = std::filesystem;
+  std::string name = testing::TempDir() + "wayfarer-blocks-XXXXXX";
+  ASSERT_NE(::mkdtemp(name.data()), nullptr);
+  fs::path const folder = fs::path(name) / "r.h5.blocks";
+  block_store const blocks(folder, std::string(64, 'a'));
+  std::vector<wf::accumulator> const sums(1, wf::accumulator(1));
+  std::atomic<int> failed{0};
+  for (int round = 0; round < 300; ++round) {
+    std::atomic<int> ready{0};
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < 4; ++i)
+      threads.emplace_back([&, i] {
+        for (++ready; ready < 4;) continue;
+        try {
+          blocks.save({i, i + 1}, sums);
+        } catch (wf::error const&) {
+          ++failed;
+        }
+      });
+    for (auto& t : threads) t.join();
+    fs::remove_all(folder);
+  }
+  EXPECT_EQ(failed, 0);
+  fs::remove_all(name);
 }
 
 TEST(stack, adds_the_dimension_step_and_keeps_the_rest) {
