@@ -147,6 +147,7 @@ void decoder_model::find_parts() {
   for (auto const& b : blocks_)
     for (auto const* w : {&b.qkv, &b.q, &b.k, &b.v, &b.o, &b.mlp.gate, &b.mlp.in, &b.mlp.out}) kept_.push_back(keep_packed(*w));
   kept_.push_back(keep_packed(unembed_));
+  prefix_ = std::make_unique<prefix_states>();
 }
 
 // ---- tokens ------------------------------------------------------------------------------------------------------------------
@@ -251,8 +252,9 @@ void decoder_model::forward(batch const& items, run_request const& request, taps
   decoder_spec const& s = spec_;
   auto const of = row_packing::of(items.tokens, items.first_position);
   check_positions(*of, past);
-  rows x = embedding(items, of, request, at);
-  if (s.position == positions_kind::table)
+  auto prefix = past ? prefix_states::pass() : prefix_->open(items, request.precision, untouched_blocks(at, blocks_.size()));
+  rows x = prefix.begin() ? prefix.take_state() : embedding(items, of, request, at);
+  if (s.position == positions_kind::table && prefix.begin() == 0)
     x += at("hook_pos_embed", embed_positions(of, position_table_, request.precision, s.position_offset));
   pass p{request, {}, {}, past};
   for (auto const& r : s.rotations) p.angles.push_back(rotary_angles(r, of, request.precision));
@@ -261,8 +263,9 @@ void decoder_model::forward(batch const& items, run_request const& request, taps
     for (std::size_t i = 0; i < of->items(); ++i) most = std::max(most, of->first_position[i] + of->length(i));
     p.bias.by_key = alibi_bias(s, most);
   }
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+  for (std::size_t i = prefix.begin(); i < blocks_.size(); ++i) {
     if (at.done() && !past) return;
+    prefix.before(i, x);
     auto const& b = blocks_[i];
     auto const here = at.block("blocks", i);
     x = here("hook_resid_pre", std::move(x));

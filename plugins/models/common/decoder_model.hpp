@@ -20,6 +20,7 @@
 #include <wayfarer/weights.hpp>
 
 #include "decoder_spec.hpp"
+#include "prefix_states.hpp"
 
 namespace wayfarer {
 
@@ -86,6 +87,7 @@ struct decoder_model : model, unembeds_tokens {
   norm_weights embed_ln_, ln_final_;
   linear_weights project_in_, project_out_, unembed_;
   std::vector<std::shared_ptr<void const>> kept_{};             ///< while it lives, passes share packed weights
+  std::unique_ptr<prefix_states> prefix_{};                     ///< of these weights
   std::vector<std::size_t> q_columns_, k_columns_, v_columns_;  // of a fused projection
   std::vector<block> blocks_;
 };

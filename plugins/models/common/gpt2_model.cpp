@@ -188,6 +188,7 @@ void gpt2_model::find_parts() {
   for (auto const& b : blocks_)
     for (auto const* w : {&b.attn.q, &b.attn.k, &b.attn.v, &b.attn.o, &b.mlp.in, &b.mlp.out}) kept_.push_back(keep_packed(*w));
   kept_.push_back(keep_packed(unembed_));
+  prefix_ = std::make_unique<prefix_states>();
 }
 
 linear_weights gpt2_model::linear(std::string const& stored) const {
@@ -228,12 +229,17 @@ void gpt2_model::forward(batch const& items, run_request const& request, taps& a
   weights_.require_all();
   check_precision(request.precision);
   auto const of = row_packing::of(items.tokens, items.first_position);
-  auto x = at("hook_embed", items.embeddings.defined()
-                                ? rows_from(items.embeddings, of, shape_.d_model, request.precision, "embeddings")
-                                : embed(items.tokens, of, token_table_, request.precision));
-  x += at("hook_pos_embed", embed_positions(of, position_table_, request.precision));
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+  auto prefix = past ? prefix_states::pass() : prefix_->open(items, request.precision, untouched_blocks(at, blocks_.size()));
+  auto x = prefix.take_state();
+  if (prefix.begin() == 0) {
+    x = at("hook_embed", items.embeddings.defined()
+                             ? rows_from(items.embeddings, of, shape_.d_model, request.precision, "embeddings")
+                             : embed(items.tokens, of, token_table_, request.precision));
+    x += at("hook_pos_embed", embed_positions(of, position_table_, request.precision));
+  }
+  for (std::size_t i = prefix.begin(); i < blocks_.size(); ++i) {
     if (at.done() && !past) return;
+    prefix.before(i, x);
     auto const& b = blocks_[i];
     auto const here = at.block("blocks", i);
     x = here("hook_resid_pre", std::move(x));

@@ -20,6 +20,8 @@
 #include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
+#include "prefix_states.hpp"
+
 namespace wayfarer {
 
 /// What config.json says.
@@ -82,6 +84,7 @@ struct gpt2_model : model, unembeds_tokens {
   norm_weights ln_final_;
   linear_weights unembed_;
   std::vector<std::shared_ptr<void const>> kept_{};  ///< while it lives, passes share packed weights
+  std::unique_ptr<prefix_states> prefix_{};          ///< of these weights
 };
 
 }  // namespace wayfarer
