@@ -22,6 +22,7 @@
 
 #include "probes/common/language.hpp"
 #include "probes/common/vocabulary.hpp"
+#include "probes/common/whole_items.hpp"
 #include "windows.hpp"
 
 namespace wf = wayfarer;
@@ -214,9 +215,7 @@ struct language_loss final : wf::probe, wf::reads_whole_texts {
     sequence s{{cut.begin(), cut.end()}, {}};
     auto const& given = block.items();
     auto const* tokenizer = m.text_tokenizer();
-    auto const is_longer = [&](std::span<std::int32_t const> all) {
-      return cut.size() == m.info().longest && all.size() > cut.size() && std::equal(cut.begin(), cut.end(), all.begin());
-    };
+    auto const is_longer = [&](std::span<std::int32_t const> all) { return cut_at_limit(cut, all, m.info().longest); };
     if (!top.decoder && !given.texts.empty() && tokenizer != nullptr) {
       auto const text = item.text();
       auto const all = tokenizer->encode(text);
