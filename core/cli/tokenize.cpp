@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include <boost/container/static_vector.hpp>
+
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/packed_numbers.hpp>
@@ -65,14 +67,24 @@ class writer {
     waiting_ += text;
     return *this;
   }
-  writer& operator<<(std::integral auto number) { return column(static_cast<std::size_t>(number), 0); }
-  /// Flush to the right.
-  writer& column(std::size_t number, std::size_t width) {
-    std::array<char, 24> digits;
-    auto const [end, code] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-    auto const length = static_cast<std::size_t>(end - digits.data());
-    if (length < width) waiting_.append(width - length, ' ');
-    waiting_.append(digits.data(), length);
+  writer& operator<<(std::integral auto number) {
+    digits text;
+    return *this << text.of(static_cast<std::size_t>(number));
+  }
+  struct column {
+    std::size_t number, width;
+  };
+  /// Each flush to the right, two spaces after it, gathered first: a long text has millions of lines.
+  writer& columns(std::array<column, 4> const& all) {
+    line_.clear();
+    for (auto const& c : all) {
+      digits text;
+      std::string_view const number = text.of(c.number);
+      for (std::size_t n = number.size(); n < c.width; ++n) line_.push_back(' ');
+      line_.insert(line_.end(), number.begin(), number.end());
+      line_.insert(line_.end(), 2, ' ');
+    }
+    waiting_.append(line_.data(), line_.size());
     return *this;
   }
   writer& token(std::int32_t id, bool json) {
@@ -93,8 +105,15 @@ class writer {
     std::cout << waiting_;
     waiting_.clear();
   }
+  struct digits {
+    std::array<char, 24> all;
+    std::string_view of(std::size_t number) {
+      return {all.data(), std::to_chars(all.data(), all.data() + all.size(), number).ptr};
+    }
+  };
   tokenizer const& tokens_;
   std::string waiting_;
+  boost::container::static_vector<char, 128> line_{};  // four numbers, or their titles, and spaces
   std::unordered_map<std::int32_t, std::string> texts_;
 };
 
@@ -162,10 +181,8 @@ void print(tokenizer const& t, std::string_view text, tokenize_options const& ho
   // Quotes make spaces visible.
   encode_in_parts(t, text, how, [&](encoding const& e) {
     for (std::size_t i = 0; i < e.ids.size(); ++i, ++n) {
-      out.column(n, position) << "  ";
-      out.column(static_cast<std::size_t>(e.ids[i]), id) << "  ";
-      out.column(e.spans[i].begin, from) << "  ";
-      out.column(e.spans[i].end, to) << "  ";
+      auto const& span = e.spans[i];
+      out.columns({{{n, position}, {static_cast<std::size_t>(e.ids[i]), id}, {span.begin, from}, {span.end, to}}});
       out.token(e.ids[i], false) << "\n";
     }
     out.pass_on();

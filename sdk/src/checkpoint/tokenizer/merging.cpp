@@ -66,6 +66,11 @@ void merge(merge_table const& merges, std::vector<symbol>& symbols) {
     symbols.resize(merge_few(merges, symbols.data(), symbols.size()));
     return;
   }
+  // Text that the vocabulary has byte by byte merges nowhere, and there is much of it where there is any.
+  auto const merges_with_next = [&](symbol const& a, symbol const& b) {
+    return merges.find(a.id, b.id).rank != merge_table::none;
+  };
+  if (std::adjacent_find(symbols.begin(), symbols.end(), merges_with_next) == symbols.end()) return;
   struct part {
     symbol of;
     std::uint32_t previous, next;

@@ -62,7 +62,7 @@ class merge_table {
   // Most pairs that are asked for have no merge. One bit for the hashes of some says so without a look at the entries, which
   // are too many for a processor's cache.
   std::vector<std::uint64_t> filter_;
-  std::size_t mask_ = 0, used_ = 0;
+  std::size_t mask_ = 0;
   std::uint64_t seed_ = 0;
   unsigned shift_ = 0, filter_shift_ = 0;
 };
