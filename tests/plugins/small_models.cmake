@@ -2,7 +2,7 @@
 wayfarer_test(small_models_test SOURCES plugins/small_models_test.cpp)
 target_include_directories(small_models_test PRIVATE pipelines)
 add_dependencies(small_models_test wayfarer gpt2 decoder gpt2_trained text language_loss)
-wayfarer_test(small_models_runs_test SOURCES plugins/small_models_runs_test.cpp LABEL slow TIMEOUT 600)
+wayfarer_test(small_models_runs_test SOURCES plugins/small_models_runs_test.cpp LABEL slow TIMEOUT 900)
 target_include_directories(small_models_runs_test PRIVATE pipelines)
 add_dependencies(small_models_runs_test wayfarer gpt2 decoder text hellaswag language_loss similarity_map attention_map head_spectra encoding_walk
   decoding_walk lda_fit topic_similarity topic_attention_text cross_encoding concept_similarity concept_generation accuracy normalized_accuracy activations

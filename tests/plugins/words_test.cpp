@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -20,6 +22,7 @@
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
 #include <wayfarer/ranks.hpp>
+#include <wayfarer/text_table.hpp>
 
 #include "golden_models.hpp"
 #include "run_plugins.hpp"
@@ -74,6 +77,23 @@ wf::tensor random_rows(std::size_t n, std::size_t width, std::uint64_t seed) {
   wf::random_stream draw(seed, "rows");
   for (float& v : t.values<float>()) v = static_cast<float>(draw.normal());
   return t;
+}
+
+/// A file of random vectors for the words of a table.
+std::string random_file(std::string const& path) {
+  std::set<std::string> words;
+  wf::text_table const table(path);
+  for (auto const& line : table.lines())
+    for (auto const field : line.fields)
+      if (!wf::is_number(field)) words.emplace(field);
+  wf::random_stream draw(1, "file");
+  std::string text;
+  for (auto const& w : words) {
+    text += w;
+    for (int j = 0; j < 20; ++j) text += " " + std::to_string(draw.normal());
+    text += "\n";
+  }
+  return text;
 }
 
 std::vector<std::string> numbered(std::size_t n) {
@@ -498,6 +518,41 @@ TEST_F(analogy, refuses_what_asks_nothing) {
   refused("Athens Greece Oslo Norway\n", "the first is Athens Greece Oslo Norway");
   EXPECT_THROW(measure("analogy", {{"path", write("questions.txt", "w0 w1 w2 w3\n")}}, wf::dataset(random_rows(4, 3, 0))),
                wf::usage_error);
+}
+
+// ---- published sets --------------------------------------------------------------------------------------------------------
+
+TEST_F(words_test, published_sets_are_read_whole) {
+  char const* const data = std::getenv("WAYFARER_DATA");
+  if (!data) GTEST_SKIP() << "left out: WAYFARER_DATA is not set";
+  std::string const sets = std::string(data) + "/word-similarity/EN-",
+                    analogies = std::string(data) + "/word-analogies/questions-";
+  for (auto const& [name, pairs] : {std::pair{"MEN-TR-3k", 3000},
+                                    {"MTurk-287", 287},
+                                    {"MTurk-771", 771},
+                                    {"RW-STANFORD", 2034},
+                                    {"SIMLEX-999", 999},
+                                    {"SimVerb-3500", 3500},
+                                    {"VERB-143", 144},
+                                    {"WS-353-ALL", 353},
+                                    {"WS-353-REL", 252},
+                                    {"WS-353-SIM", 203},
+                                    {"YP-130", 130}}) {
+    std::string const path = sets + name + ".txt";
+    auto const words = vectors_of({{"words", path}, {"vectors", write("v.txt", random_file(path))}}, nullptr);
+    auto const r = measure("word_similarity", {{"path", path}, {"shuffles", std::int64_t{2}}}, words.at("vectors"));
+    EXPECT_EQ(number(r, "pairs"), pairs) << name;
+    EXPECT_EQ(number(r, "coverage"), 1) << name;
+    EXPECT_LT(std::abs(number(r, "spearman")), 4 / std::sqrt(pairs - 1.0)) << name << ": of random vectors";
+  }
+  for (auto const& [name, questions, sections] : {std::tuple{"words", 19544, 14}, {"phrases", 3218, 5}}) {
+    std::string const path = analogies + name + ".txt";
+    auto const words = vectors_of({{"words", path}, {"vectors", write("v.txt", random_file(path))}}, nullptr);
+    auto const r = measure("analogy", {{"path", path}}, words.at("vectors"));
+    EXPECT_EQ(number(r, "covered"), questions) << name;
+    EXPECT_EQ(r.at("section_add").values().size(0), static_cast<std::size_t>(sections)) << name;
+    EXPECT_LT(number(r, "accuracy_add"), 0.02) << name << ": of random vectors";
+  }
 }
 
 }  // namespace
