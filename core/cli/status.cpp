@@ -1,4 +1,5 @@
 // wayfarer status and clean: what is in the folder that the workers of a run fill together.
+#include <algorithm>
 #include <cstdio>
 
 #include <wayfarer/error.hpp>
@@ -20,6 +21,11 @@ namespace {
 std::string time_left(work_status::stage const& s) {
   if (s.done >= s.units || s.done < 2 || s.seconds <= 0) return "";
   return "about " + format_time(s.seconds / static_cast<double>(s.done - 1) * static_cast<double>(s.units - s.done));
+}
+
+/// Several runs may share a folder: the result of one is none of another's.
+bool is_done(work_status const& w) {
+  return !w.results.empty() && std::all_of(w.stages.begin(), w.stages.end(), [](auto const& s) { return s.done >= s.units; });
 }
 
 void print_stages(work_status const& w) {
@@ -55,19 +61,22 @@ int status_verb(words const& arguments) {
   verb_options o(
       "status DIR",
       "Shows how far a run is that several processes share: what is done and missing of each pass, who works on what,\n"
-      "what failed. DIR is the folder of --work. Exit code 0 if the result was written, 1 if not yet.",
+      "what failed. DIR is the folder of --work. Exit code 0 if all was made and the result written, 1 if not yet.",
       {"wayfarer status /shared/long"});
   o.positional("DIR");
   if (!o.parse(arguments)) return 0;
   fs::path const folder = o.place("DIR", "the folder of --work");
   work_status const w = look_at_work(folder);
   std::printf("%s: %s, %s; %s\n", printable(folder.string()).c_str(), counted(w.units, "finished unit").c_str(),
-              format_size(w.bytes).c_str(), w.results.empty() ? "the result is not written yet" : "the result was written");
+              format_size(w.bytes).c_str(),
+              w.results.empty() ? "the result is not written yet"
+              : is_done(w)      ? "the result was written"
+                                : "a result was written, and there is work of another run that is not done");
   for (auto const& sha : w.results) std::printf("result: SHA-256 %s\n", printable(sha).c_str());
   print_stages(w);
   print_workers(w);
   print_failures(w);
-  return w.results.empty() ? 1 : 0;
+  return is_done(w) ? 0 : 1;
 }
 
 int clean_verb(words const& arguments) {
@@ -88,11 +97,18 @@ int clean_verb(words const& arguments) {
                       " may be at work in it, by 'wayfarer status'; end them first, or give --force");
   if (!o.has("force") && w.results.empty() && w.units != 0)
     throw usage_error(folder.string() + ": no result was written from it yet; run the workers to the end, or give --force");
+  if (!o.has("force") && w.units != 0 && !is_done(w))
+    throw usage_error(folder.string() +
+                      ": a result was written from it, but another run that uses it is not done, by 'wayfarer " +
+                      "status'; run its workers to the end, or give --force");
   remove_work(folder);
   std::error_code none;
   bool const left = fs::exists(folder, none);
   std::printf("%s: %s removed, %s%s\n", printable(folder.string()).c_str(), counted(w.units, "unit").c_str(),
-              format_size(w.bytes).c_str(), left ? "; other files are in the folder, which stays" : "");
+              format_size(w.bytes).c_str(),
+              !left                        ? ""
+              : fs::is_empty(folder, none) ? "; the empty folder stays"
+                                           : "; other files are in the folder, which stays");
   return 0;
 }
 

@@ -288,6 +288,27 @@ TEST_F(workers_cli, status_tells_how_far_it_is_and_clean_removes_it) {
   EXPECT_THAT(taken.out, HasSubstr("holds other files, such as mine.txt"));
 }
 
+TEST_F(workers_cli, the_result_of_one_run_lets_nobody_clean_the_work_of_another) {
+  auto const p = rows();
+  ASSERT_EQ(run_wayfarer(with(command(p, "r.h5"), {"--work", out("w"), "--threads", "1"})).code, 0);
+  EXPECT_EQ(run_wayfarer({"status", out("w")}).code, 0);
+  auto const other = with(command(p, "s.h5"), {"--work", out("w"), "--threads", "1", "--set", "states.max_tokens=4", "--worker", "1/1"});
+  pid_t const child = start(other, log(0));
+  ASSERT_TRUE(wait_until(child, [&] { return count_files(folder / "w/claims") != 0; })) << slurp(log(0));
+  ::kill(child, SIGTERM);
+  finish(child, log(0));
+  ASSERT_FALSE(fs::exists(folder / "s.h5"));
+  auto const status = run_wayfarer({"status", out("w")});
+  EXPECT_EQ(status.code, 1) << status.out;
+  EXPECT_THAT(status.out, HasSubstr("work of another run that is not done"));
+  auto const refused = run_wayfarer({"clean", out("w")});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.out, HasSubstr("another run that uses it is not done"));
+  EXPECT_EQ(run_wayfarer(other).code, 0);
+  EXPECT_EQ(run_wayfarer({"clean", out("w")}).code, 0);
+  EXPECT_FALSE(fs::exists(folder / "w"));
+}
+
 TEST_F(workers_cli, an_error_of_the_work_is_every_workers) {
   auto const bad = file("bad.yaml", "nodes:\n  t: {source: text, texts: [one two, three]}\n  m: {model: gpt2, path: " + data() +
                                         "/tiny-gpt2}\n  a: {probe: activations, model: m, source: t, hooks: [hook_embed]}\n  b: "
