@@ -16,6 +16,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/run_files.hpp>
 #include <wayfarer/safetensors.hpp>
 #include <wayfarer/stopping.hpp>
@@ -609,7 +610,7 @@ TEST(gpt2_trained_refuses, shapes_and_texts_that_do_not_fit) {
                                                  {"vocabulary", std::int64_t{300}}}));
       },
       HasSubstr("369"));
-  expect_error<usage_error>(
+  expect_error<parameter_error>(
       [] {
         make<model>("gpt2_trained", with(small, {{"train.snapshots", std::vector<std::int64_t>{-1}}}));
       },
