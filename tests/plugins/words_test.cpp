@@ -253,6 +253,9 @@ TEST_F(word_vectors, refuse_what_they_can_not_read) {
   refused("a 1 2\nb 1\n", "line 2: it has fewer numbers");
   refused("a 1 2\nb 1 x\n", "line 2: 'x' is no number");
   refused("a 1 nan\n", "line 1: 'nan' is no number");
+  refused("a 1 1e39\n", "line 1: '1e39' is too large for float32");
+  refused("a 1 2\nb 1 2 3\n", "line 2: it has more numbers than the first line has, which is 2");
+  refused("a 1 2\n 1 2\n", "line 2: the word is missing");
   EXPECT_THAT(
       [&] {
         wf::test::make_probe("word_vectors", {{"words", write("w.txt", "")}});
@@ -268,6 +271,104 @@ TEST_F(word_vectors, refuse_what_they_can_not_read) {
   EXPECT_THROW(vectors_of({}, nullptr), wf::usage_error);
   EXPECT_THROW(vectors_of({{"vectors", file}, {"words", write("w.txt", "zebra")}}, nullptr), wf::data_error);
   EXPECT_THROW(wf::test::make_probe("word_vectors", {{"vectors", file}, {"hook", std::string("hook_embed")}}), wf::usage_error);
+}
+
+TEST_F(word_vectors, hold_a_file_to_its_header) {
+  auto const refused = [&](std::string const& text, std::string const& why) {
+    EXPECT_THAT(
+        [&] {
+          vectors_of({{"vectors", write("vectors.txt", text)}}, nullptr);
+        },
+        ThrowsMessage<wf::data_error>(HasSubstr(why)))
+        << text;
+  };
+  std::string const five = "a 1 2\nb 3 4\nc 5 6\nd 7 8\ne 9 10\n";
+  EXPECT_EQ(number(vectors_of({{"vectors", write("vectors.txt", "5 2\n" + five)}}, nullptr), "words"), 5);
+  refused("7 3\n" + five, "line 2: it has fewer numbers (2) than the header (line 1) promises, which is 3");
+  refused("5 1\n" + five, "line 2: it has more numbers than the header (line 1) promises, which is 1");
+  refused("6 2\n" + five, "line 6: the file ends after 5 words, and the header (line 1) promises 6");
+  refused("4 2\n" + five, "line 6: there is a word more than the header (line 1) promises, which is 4");
+  refused("5 2\n" + five.substr(0, five.size() - 4), "line 6: it has fewer numbers (1)");
+  refused("5 0\n" + five, "line 1: the header promises vectors without a number");
+  refused("5 2\n", "ends after 0 words");
+  auto const few = vectors_of({{"vectors", write("vectors.txt", "9 2\n" + five)}, {"most_words", std::int64_t{3}}}, nullptr);
+  EXPECT_EQ(number(few, "words"), 3) << "what was not read is not counted";
+  auto const told = [&](std::string const& text) {
+    return vectors_of({{"vectors", write("vectors.txt", text)}}, nullptr).summary();
+  };
+  EXPECT_THAT(told("5 2\n" + five.substr(0, five.size() - 2)),
+              HasSubstr("last line has no end, so its last number may be cut short"));
+  EXPECT_THAT(told("5 2\n" + five), Not(HasSubstr("cut short")));
+}
+
+TEST_F(word_vectors, read_words_as_text_whatever_they_say) {
+  auto const file = write("vectors.txt", "\xEF\xBB\xBFnan +1 1e-46\ninf -2 3\n2003 4 -1e-400\nthe 1 1\n");
+  auto const r = vectors_of({{"vectors", file}, {"words", write("words.txt", "nan inf 7.5\nthe,infinity,3\n")}}, nullptr);
+  EXPECT_THAT(*r.at("vectors").find_labels("word"), ElementsAre("nan", "inf", "the", "infinity"));
+  EXPECT_THAT(row(r, "nan"), ElementsAre(1.0f, 0.0f)) << "behind a byte order mark";
+  EXPECT_THAT(row(r, "inf"), ElementsAre(-2.0f, 3.0f));
+  auto const all = vectors_of({{"vectors", file}}, nullptr);
+  EXPECT_THAT(*all.at("vectors").find_labels("word"), ElementsAre("nan", "inf", "2003", "the"));
+  EXPECT_THAT(row(all, "2003"), ElementsAre(4.0f, 0.0f));
+}
+
+TEST_F(word_vectors, come_from_text_only) {
+  using namespace std::string_literals;
+  auto const refused = [&](std::string const& text, std::string const& why) {
+    auto const file = write("vectors.txt", text);
+    EXPECT_THAT([&] { vectors_of({{"vectors", file}}, nullptr); }, ThrowsMessage<wf::data_error>(HasSubstr(why))) << why;
+  };
+  refused("a 1 2\ncaf\xe9 1 2\n", "line 2: this is not UTF-8: byte 9 is 0xe9");
+  refused("caf\xe9 1 2\n", "1: this is not UTF-8: byte 3 is 0xe9");
+  refused("2 2\na \0\1\xff 3\nb 4 5\n"s, "line 2: byte 6 is NUL, which no text holds; if this is word2vec's binary format");
+  refused("2 2\na \xff\xfe\n",
+          "this is not UTF-8: byte 6 is 0xff; convert the text (from Latin-1: iconv -f LATIN1 -t UTF-8); if this is "
+          "word2vec's binary format, save it as text");
+  refused("a\0 \0001\0\n\0"s, "UTF-16LE");
+  refused("\x1f\x8b\x08\0abc"s, "this is packed (gzip), not text; unpack it: zcat '");
+  refused("\x28\xb5\x2f\xfd\0abc"s, "zstdcat");
+}
+
+TEST_F(word_vectors, of_a_word_that_comes_twice_are_the_first_ones) {
+  auto const file = write("vectors.txt", "a 1 2\nb 3 4\na 5 6\nA 7 8\na 9 9\nb 1 1\n");
+  auto const all = vectors_of({{"vectors", file}}, nullptr);
+  EXPECT_EQ(number(all, "repeated_words"), 3);
+  EXPECT_THAT(all.summary(), HasSubstr("3 lines of the file left out, whose word was there before"));
+  EXPECT_THAT(row(all, "a"), ElementsAre(1.0f, 2.0f));
+  for (bool const vocabulary : {false, true}) {
+    auto const r = vectors_of(
+        {{"vectors", file}, {"words", write("words.txt", "A a\n")}, {"lower_case", true}, {"vocabulary", vocabulary}}, nullptr);
+    EXPECT_EQ(number(r, "repeated_words"), vocabulary ? 3 : 2);
+    EXPECT_THAT(row(r, "A"), ElementsAre(1.0f, 2.0f));
+  }
+  EXPECT_EQ(number(vectors_of({{"vectors", write("vectors.txt", "a 1\nb 2\n")}}, nullptr), "repeated_words"), 0);
+}
+
+TEST_F(word_vectors, without_a_direction_are_told) {
+  auto const one = vectors_of({{"vectors", write("vectors.txt", "a 0.1 0.7 0.3\nb 0 0 0\n")}}, nullptr);
+  EXPECT_TRUE(std::isnan(number(one, "mean_cosine")));
+  EXPECT_EQ(number(one, "zero_vectors"), 1);
+  EXPECT_EQ(one.summary(),
+            "2 words with a vector; fewer than two have a direction, so there is no mean cosine; the vectors of 1 word have "
+            "length zero");
+  EXPECT_NEAR(number(vectors_of({{"vectors", write("vectors.txt", "a 1 0\nb 1 1\nc 0 0\n")}}, nullptr), "mean_cosine"),
+              std::sqrt(0.5), 1e-6);
+  std::string wide = "a";
+  for (int i = 0; i < 300'000; ++i) wide += " 0.1";
+  EXPECT_TRUE(std::isnan(number(vectors_of({{"vectors", write("vectors.txt", wide + "\n")}}, nullptr), "mean_cosine")));
+}
+
+TEST_F(word_vectors, are_looked_for_before_anything_runs) {
+  auto const check = [&](settings given, wf::model const* m) {
+    auto const p = wf::test::make_probe("word_vectors", std::move(given));
+    dynamic_cast<wf::plan_checker const&>(*p).check_plan(wf::probe_context(m, nullptr, {0, 0}, 0));
+  };
+  EXPECT_THROW(check({}, nullptr), wf::usage_error);
+  EXPECT_THROW(check({{"vectors", std::string("/does/not/exist")}}, nullptr), wf::data_error);
+  EXPECT_THROW(check({{"vectors", write("v.txt", "\x1f\x8b\x08 1\n")}}, nullptr), wf::data_error);
+  EXPECT_THROW(check({{"vectors", write("v.txt", "a 1\n")}}, gpt2.get()), wf::usage_error);
+  check({{"vectors", write("v.txt", "a 1\n")}}, nullptr);
+  check({}, gpt2.get());
 }
 
 // ---- word_similarity -------------------------------------------------------------------------------------------------------
@@ -385,6 +486,20 @@ TEST_F(word_similarity, refuses_what_can_not_be_rated) {
   EXPECT_THAT(one.summary(), HasSubstr("no number"));
 }
 
+TEST_F(word_similarity, tells_of_vectors_without_length) {
+  wf::tensor rows = random_rows(6, 4, 2);
+  for (std::size_t j = 0; j < 4; ++j) rows.view<float>()(5, j) = 0;
+  auto const r =
+      measure("word_similarity", {{"path", write("pairs.txt", "w0 w1 1\nw2 w3 2\nw4 w5 3\n")}}, named(numbered(6), rows));
+  EXPECT_EQ(number(r, "covered"), 2);
+  EXPECT_THAT(r.summary(), HasSubstr("; 1 vector of length zero is left out"));
+  EXPECT_THAT(
+      [&] {
+        measure("word_similarity", {{"path", write("pairs.txt", "w4 w5 3\n")}}, named(numbered(6), rows));
+      },
+      ThrowsMessage<wf::data_error>(HasSubstr("1 vector of length zero")));
+}
+
 // ---- analogy ---------------------------------------------------------------------------------------------------------------
 
 struct analogy : words_test {
@@ -429,6 +544,37 @@ TEST_F(analogy, finds_a_planted_relation_and_not_the_questions_own_words) {
     EXPECT_THAT(*r.at("section_add").find_labels("section"), ElementsAre("first half", "second"));
     EXPECT_EQ(r.at("section_questions").values()(0), pairs * (pairs - 1) / 2);
   }
+}
+
+TEST_F(analogy, takes_a_word_in_capitals_and_in_small_letters_with_one_vector_for_one) {
+  auto rows = planted(0.05);
+  auto const v = rows.view<float>();
+  for (std::size_t i = 0; i < pairs; ++i)  // a small shift: b itself would win
+    for (std::size_t j = 0; j < 48; ++j) v(i + pairs, j) = v(i, j) + 0.01f * (v(i + pairs, j) - v(i, j));
+  auto const path = write("questions.txt", questions());
+  auto const small = measure("analogy", {{"path", path}}, named(numbered(all), rows));
+  // The questions' words once more, in capitals and as word_vectors lists them: before the vocabulary's.
+  std::string text = questions();
+  for (char& c : text) c = c == 'w' ? 'W' : c;
+  auto names = numbered(2 * pairs);
+  for (auto& n : names) n[0] = 'W';
+  wf::tensor twice(wf::dtype::f32, {{"word", all + 2 * pairs}, {"feature", 48}});
+  for (std::size_t i = 0; i < 2 * pairs; ++i) wf::copy_into(twice[i], rows[i]);
+  for (std::size_t i = 0; i < all; ++i) names.push_back(word(i)), wf::copy_into(twice[2 * pairs + i], rows[i]);
+  auto const capitals = measure("analogy", {{"path", write("capitals.txt", text)}}, named(names, twice));
+  for (auto const* m : {"accuracy_add", "accuracy_mul", "candidates", "chance", "covered"})
+    EXPECT_EQ(number(capitals, m), number(small, m)) << m;
+  EXPECT_EQ(number(capitals, "accuracy_add"), 1);
+  // With a vector of its own the other spelling is a word of its own.
+  twice.view<float>()(0, 0) += 1;
+  EXPECT_EQ(number(measure("analogy", {{"path", path}}, named(names, twice)), "candidates"), all + 1);
+}
+
+TEST_F(analogy, tells_the_chance_of_a_guess_as_a_share) {
+  auto const r =
+      measure("analogy", {{"path", write("questions.txt", "w0 w1 w2 w3\n")}}, named(numbered(4), random_rows(4, 8, 1)));
+  EXPECT_EQ(number(r, "chance"), 1);
+  EXPECT_THAT(r.summary(), HasSubstr("a guess has 100 %"));
 }
 
 TEST_F(analogy, finds_nothing_in_random_vectors) {

@@ -47,6 +47,9 @@ TEST_F(text_table_test, refuses_what_holds_nothing_or_is_no_text) {
   EXPECT_THROW(wf::text_table(write("# only this\n\n")), wf::data_error);
   EXPECT_THAT([&] { wf::text_table(write("caf\xE9 1\n")); }, ThrowsMessage<wf::data_error>(HasSubstr("UTF-8")));
   EXPECT_THROW(wf::text_table("/does/not/exist"), wf::data_error);
+  EXPECT_THAT([&] { wf::text_table(write("\x1f\x8b\x08\xc3 1\n")); }, ThrowsMessage<wf::data_error>(HasSubstr("packed (gzip)")));
+  EXPECT_THAT([&] { wf::text_table(write("BZh9\xe9 1\n")); }, ThrowsMessage<wf::data_error>(HasSubstr("bzcat")));
+  EXPECT_EQ(wf::text_table(write("BZh 1\n")).lines().size(), 1u) << "a word";
 }
 
 TEST_F(text_table_test, numbers_are_whole_fields) {
@@ -55,7 +58,12 @@ TEST_F(text_table_test, numbers_are_whole_fields) {
   EXPECT_EQ(v, 15);
   EXPECT_TRUE(wf::is_number("nan", &v));
   EXPECT_TRUE(std::isnan(v));
-  for (auto const* no : {"", "+", "1,5", "7.5x", " 1", "one", "1e999"}) EXPECT_FALSE(wf::is_number(no)) << no;
+  EXPECT_TRUE(wf::is_number("1e-400", &v)) << "too small is zero";
+  EXPECT_EQ(v, 0);
+  EXPECT_TRUE(wf::is_number("1e-310", &v));
+  EXPECT_EQ(v, 1e-310);
+  for (auto const* no : {"", "+", "1,5", "7.5x", " 1", "one", "1e999", "-1e999", "+-1", "1e-400x"})
+    EXPECT_FALSE(wf::is_number(no)) << no;
 }
 
 }  // namespace

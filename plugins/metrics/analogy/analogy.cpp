@@ -188,16 +188,18 @@ struct analogy final : wf::metric {
     auto const covered = covered_by(rows, used, place);
     if (covered.empty())
       throw wf::data_error(path_ + ": no question has its four words among the " + wf::counted(rows.size(), "word") +
-                           " with a vector; the first is " + label(questions_.all[0]) +
+                           " with a vector" + rows.told_of_zero() + "; the first is " + label(questions_.all[0]) +
                            ". Give this file to word_vectors as 'words', with 'vocabulary: true', and look at the words' case");
     auto const answers = solver(rows, covered, used).solve();
     double const n = static_cast<double>(covered.size()), choices = static_cast<double>(rows.size()) - 3;
     out.add("questions", static_cast<double>(questions_.all.size())).units("question").about("questions of the file");
-    out.add("covered", n).units("question").about("questions whose four words have a vector; the others are left out");
+    out.add("covered", n)
+        .units("question")
+        .about("questions whose four words have a vector, not of length zero; the others are left out");
     out.add("coverage", n / static_cast<double>(questions_.all.size())).about("share of the questions that are covered");
     out.add("candidates", static_cast<double>(rows.size()))
         .units("word")
-        .about("words with a vector, of which the answer is one");
+        .about("words with a vector, of which the answer is one; those that differ in case alone and have one vector count once");
     out.add("chance", choices > 0 ? 1 / choices : nothing)
         .about("share of right answers of one that guesses: a question's own words are no answer")
         .missing("there is no word but those of a question");
@@ -209,7 +211,7 @@ struct analogy final : wf::metric {
     add_sections(out, covered);
     out.summarise(line + " right of " + std::to_string(covered.size()) + " of " + wf::counted(questions_.all.size(), "question") +
                   " among " + wf::counted(rows.size(), "word") + "; a guess has " +
-                  wf::told(choices > 0 ? 100 / choices : nothing, 2) + " %");
+                  wf::told(choices > 0 ? 100 / choices : nothing) + " %" + rows.told_of_zero());
   }
 
  private:
@@ -273,7 +275,7 @@ struct analogy final : wf::metric {
     out.add("rank_" + name, rank)
         .about("rank of each question's right answer by " + method + ", from 1")
         .labels("question", labels)
-        .missing("a word of the question has no vector, or the answer is a word of its question");
+        .missing("a word of the question has no vector or one of length zero, or the answer is a word of its question");
     out.add("answer_" + name, given).dims("question").about("the answer by " + method + "; empty where a word has no vector");
     return right;
   }

@@ -85,8 +85,8 @@ struct word_similarity final : wf::metric {
       score.push_back(p.score), likeness.push_back(all_likeness(i) = likeness_of(rows, *a, *b));
     }
     if (covered.empty())
-      throw wf::data_error(path_ + ": no pair has both words among the " + wf::counted(rows.size(), "word") +
-                           " with a vector; the first pair is " + labels[0] +
+      throw wf::data_error(path_ + ": no pair has both words among the " + wf::counted(rows.size(), "word") + " with a vector" +
+                           rows.told_of_zero() + "; the first pair is " + labels[0] +
                            ". Give this file to word_vectors as 'words', and look at the words' case");
 
     auto const r = wf::spearman(score, likeness);
@@ -99,7 +99,9 @@ struct word_similarity final : wf::metric {
     out.add("low", r.low).about("lower end of the interval of 95 %").missing(few);
     out.add("high", r.high).about("upper end of the interval of 95 %").missing(few);
     out.add("pairs", static_cast<double>(pairs_.size())).units("pair").about("pairs of the file");
-    out.add("covered", r.count).units("pair").about("pairs whose words both have a vector; the others are left out");
+    out.add("covered", r.count)
+        .units("pair")
+        .about("pairs whose words both have a vector, not of length zero; the others are left out");
     out.add("coverage", r.count / static_cast<double>(pairs_.size())).about("share of the pairs that are covered");
     auto const chance = wf::moments_of(shuffled(rows, covered, score));
     std::string const constant = "the correlation of shuffled vectors is not defined";
@@ -112,11 +114,11 @@ struct word_similarity final : wf::metric {
     out.add("likeness", all_likeness)
         .about(std::string(cosine_ ? "cosine" : "inner product") + " of each pair's vectors")
         .labels("pair", labels)
-        .missing("a word of the pair has no vector");
+        .missing("a word of the pair has no vector, or one of length zero");
     out.add("scores", all_scores).about("score of each pair, as in the file");
     out.summarise("rank correlation " + wf::told(r.value) + " +- " + wf::told(r.standard_error, 2) + " with the scores of " +
                   std::to_string(covered.size()) + " of " + wf::counted(pairs_.size(), "pair") + "; with shuffled vectors " +
-                  wf::told(chance.mean, 2) + " +- " + wf::told(chance.deviation, 2));
+                  wf::told(chance.mean, 2) + " +- " + wf::told(chance.deviation, 2) + rows.told_of_zero());
   }
 
  private:

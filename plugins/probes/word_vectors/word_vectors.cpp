@@ -72,7 +72,8 @@ struct word_vectors final : wf::probe, wf::plan_checker {
     for (auto const& line : table.lines()) {
       if (line.fields[0].starts_with(':')) continue;  // a section of questions
       for (auto const field : line.fields)
-        if (!field.empty() && !wf::is_number(field)) all.add(std::string(field));
+        if (double value = 0; !field.empty() && !(wf::is_number(field, &value) && std::isfinite(value)))
+          all.add(std::string(field));  // "nan" and "inf" are words, too
     }
     if (all.names.empty()) throw wf::data_error(path + ": there is no word in it; expected words in columns of text");
     wanted_ = std::move(all.names);
@@ -99,7 +100,10 @@ struct word_vectors final : wf::probe, wf::plan_checker {
     if (at.has_model() != vectors_.empty())
       throw wf::usage_error(at.has_model() ? "the vectors come from 'model' or from the file 'vectors'; leave out one of them"
                                            : "name a model, or a file of 'vectors'");
-    if (at.has_model()) tokenizer_of(at.model());
+    if (at.has_model())
+      tokenizer_of(at.model());
+    else
+      wf::check_vector_file(vectors_);
   }
 
   void finish(wf::accumulator const&, wf::results& out, wf::probe_context const& at) const override {
@@ -107,8 +111,17 @@ struct word_vectors final : wf::probe, wf::plan_checker {
     word_list words;
     for (auto const& w : wanted_) words.add(w);
     if (!at.has_model()) {
-      wf::tensor const table = from_file(words);
+      file_facts facts;
+      wf::tensor const table = from_file(words, facts);
       report(out, words, table);
+      out.add("repeated_words", static_cast<double>(facts.repeated))
+          .units("word")
+          .about("lines of the file whose word had a vector already; the first one counts");
+      out.summarise(out.summary() +
+                    (facts.repeated > 0
+                         ? "; " + wf::counted(facts.repeated, "line") + " of the file left out, whose word was there before"
+                         : "") +
+                    (facts.whole ? "" : "; the file's last line has no end, so its last number may be cut short"));
       return;
     }
     auto const& tokenizer = tokenizer_of(at.model());
@@ -228,22 +241,32 @@ struct word_vectors final : wf::probe, wf::plan_checker {
     throw wf::data_error("none of the words has a vector; look at their language and case (lower_case)");
   }
 
+  struct file_facts {
+    std::size_t repeated = 0;
+    bool whole = true;
+  };
+
   /// Adds the file's words to the list where they are wanted.
-  wf::tensor from_file(word_list& words) const {
+  wf::tensor from_file(word_list& words, file_facts& facts) const {
     std::unordered_map<std::string, std::vector<std::size_t>> sought;
     for (std::size_t w = 0; w < words.names.size(); ++w)
       sought[lower_ ? wf::words::lower_case(words.names[w]) : words.names[w]].push_back(w);
     std::size_t const given = words.names.size();
     std::size_t read = 0, width = 0;
     std::vector<std::vector<float>> rows(given);
-    wf::read_vector_file(vectors_, [&](std::string_view word, std::span<float const> vector) {
+    facts.whole = wf::read_vector_file(vectors_, [&](std::string_view word, std::span<float const> vector) {
       width = vector.size();
       std::string const text(word);
-      if (auto const found = sought.find(text); found != sought.end())
-        for (std::size_t const w : found->second)
-          if (rows[w].empty()) rows[w].assign(vector.begin(), vector.end());
-      if (vocabulary_)
-        if (words.add(text).second) rows.emplace_back(vector.begin(), vector.end());
+      auto const found = sought.find(text);
+      bool again = found != sought.end() && !rows[found->second.front()].empty();
+      if (found != sought.end() && !again)
+        for (std::size_t const w : found->second) rows[w].assign(vector.begin(), vector.end());
+      if (vocabulary_) {
+        auto const [at, fresh] = words.add(text);
+        if (fresh) rows.emplace_back(vector.begin(), vector.end());
+        again = again || (!fresh && at >= given);
+      }
+      facts.repeated += again;
       return room_for_more(++read);
     });
     wf::tensor out = table_of(words.names.size(), width);
@@ -257,25 +280,32 @@ struct word_vectors final : wf::probe, wf::plan_checker {
     std::size_t const n = words.names.size(), width = table.size(1);
     auto const rows = table.view<float const>();
     std::vector<double> direction(width);
-    double with = 0, unit = 0;
+    double with = 0, unit = 0, zero = 0;
     for (std::size_t w = 0; w < n; ++w) {
       if (std::isnan(rows(w, 0))) continue;
       ++with;
       double const length = std::sqrt(wf::dot(rows.row(w), rows.row(w)));
-      if (!(length > 0)) continue;
+      zero += length == 0;
+      if (!(length > 0) || !std::isfinite(length)) continue;
       ++unit;
       for (std::size_t j = 0; j < width; ++j) direction[j] += static_cast<double>(rows(w, j)) / length;
     }
     if (with == 0) nothing_is_known();
-    double const all = wf::dot(std::span<double const>(direction), direction), mean = (all - unit) / (unit * (unit - 1));
+    double const all = wf::dot(std::span<double const>(direction), direction),
+                 mean = unit < 2 ? std::numeric_limits<double>::quiet_NaN() : (all - unit) / (unit * (unit - 1));
     out.add("vectors", table).about("vector of each word").labels("word", words.names).missing("the word has no vector");
     out.add("words", static_cast<double>(n)).units("word").about("words asked for");
     out.add("words_with_vector", with).units("word").about("words that have a vector");
+    out.add("zero_vectors", zero).units("word").about("words whose vector has length zero, and so no direction");
     out.add("mean_cosine", mean)
         .about("mean cosine between two different words")
         .missing("fewer than two vectors have a direction");
-    out.summarise("mean cosine " + wf::told(mean) + " between two of " + wf::counted(static_cast<std::size_t>(with), "word") +
-                  " with a vector" + (static_cast<std::size_t>(with) < n ? ", of " + std::to_string(n) : ""));
+    std::string const words_with = wf::counted(static_cast<std::size_t>(with), "word") + " with a vector" +
+                                   (static_cast<std::size_t>(with) < n ? ", of " + std::to_string(n) : "");
+    out.summarise(
+        (std::isnan(mean) ? words_with + "; fewer than two have a direction, so there is no mean cosine"
+                          : "mean cosine " + wf::told(mean) + " between two of " + words_with) +
+        (zero > 0 ? "; the vectors of " + wf::counted(static_cast<std::size_t>(zero), "word") + " have length zero" : ""));
   }
 
   std::string weight_, hook_, pieces_, vectors_;
@@ -290,13 +320,13 @@ WAYFARER_PROBE(
     wf::port::model("model").optional(),
     wf::param::file(
         "words", "",
-        "text file whose words are wanted: every field that is no number; lines that begin with : or # are passed over. "
+        "text file whose words are wanted: every field that is no finite number; lines that begin with : or # are passed over. "
         "Without it: the vocabulary's"),
     wf::param("vocabulary", false, "beside the file's words, every token that begins a word, or every word of `vectors`"),
     wf::param("most_words", 0, "read so many words of the vocabulary or of `vectors`, the first ones; 0: all")
         .in("word")
         .at_least(0),
-    wf::param("weight", "embed.W_E", "table with a vector for each token: embed.W_E or unembed.W_U"),
+    wf::param("weight", "embed.W_E", "table with a vector for each token").one_of("embed.W_E|unembed.W_U"),
     wf::param("hook", "", "instead of a table, the model's states there, of each word alone"),
     wf::param("pieces", "mean", "of a word of several tokens: their mean, the first or last one's vector, or none")
         .one_of("mean|first|last|skip"),

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <system_error>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/utf8.hpp>
@@ -47,10 +49,18 @@ void text_table::fail(table_line const& line, std::string const& what) const {
 }
 
 bool is_number(std::string_view text, double* value) noexcept {
-  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   double read = 0;
-  auto const [end, code] = std::from_chars(text.data(), text.data() + text.size(), read);
-  if (text.empty() || end != text.data() + text.size() || code != std::errc()) return false;
+  char const* const last = text.data() + text.size();
+  auto [end, code] = std::from_chars(text.data(), last, read);
+  if (code == std::errc::result_out_of_range) {
+    // Too small is zero, too large is no number.
+    long double wide = 0;
+    code = std::from_chars(text.data(), last, wide).ec;
+    read = static_cast<double>(wide);
+    if (std::abs(wide) > 1) return false;
+  }
+  if (text.empty() || end != last || code != std::errc()) return false;
   if (value) *value = read;
   return true;
 }

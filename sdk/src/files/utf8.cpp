@@ -46,6 +46,18 @@ std::string_view wide_encoding(std::string_view text) noexcept {
   return {};
 }
 
+/// Throws data_error for bytes that are packed, by the first of them: unpacked text is asked for.
+void refuse_packed(std::string_view bytes, std::string const& path) {
+  struct packing {
+    std::string_view begin;
+    char const *name, *unpack;
+  };
+  for (auto const& [begin, name, unpack] :
+       {packing{"\x1f\x8b", "gzip", "zcat"}, packing{"BZh", "bzip2", "bzcat"}, packing{"\x28\xb5\x2f\xfd", "zstd", "zstdcat"}})
+    if (bytes.starts_with(begin) && !is_utf8(bytes))
+      throw data_error(path + ": this is packed (" + name + "), not text; unpack it: " + unpack + " '" + path + "' > NEW");
+}
+
 }  // namespace
 
 std::size_t first_invalid_utf8(std::string_view text) noexcept {
@@ -82,6 +94,7 @@ void require_utf8(std::string_view text, std::string const& where, std::size_t b
 }
 
 std::string_view text_of_file(std::string_view bytes, std::string const& path, std::vector<std::string>& notes) {
+  refuse_packed(bytes, path);
   if (auto const wide = wide_encoding(bytes); !wide.empty())
     throw data_error(path + ": byte " +
                      std::to_string(std::min(bytes.find_first_of(std::string_view("\0\xff\xfe", 3)), bytes.size())) +
