@@ -38,6 +38,16 @@ std::string describe_datasets(std::vector<std::string> const& names) {
   return text + (told == names.size() ? ")" : " and " + std::to_string(names.size() - told) + " more)");
 }
 
+std::string text_of(std::exception_ptr const& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (std::exception const& e) {
+    return e.what();
+  } catch (...) {
+    return "unknown reason";
+  }
+}
+
 }  // namespace
 
 void run::execute_source(std::size_t i) {
@@ -295,7 +305,7 @@ run_outcome run::finish_result(std::string const& started) {
   if (auto const failure = first_failure(); failure && !outcome.failure) std::rethrow_exception(failure);
   for (std::size_t i = 0; i < states_.size(); ++i)
     if (states_[i].failure || states_[i].skipped)
-      talk_.warn(plan_.nodes[i].name, states_[i].failure ? "failed, and is left out of the result"
+      talk_.warn(plan_.nodes[i].name, states_[i].failure ? "failed, and is left out of the result: " + text_of(states_[i].failure)
                                                          : "needs a node that failed, and is left out of the result");
   tell_gaps(outcome);
   outcome.verdicts = compare_with_expected(given_, [&](std::size_t i) -> results const& { return states_[i].out; });

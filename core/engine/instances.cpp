@@ -87,7 +87,12 @@ void check_sweep(plan_node const& node, instance const& mine, model const* m, so
 /// What a combination of the probe can tell of its model and its items before a run. `shapes`: its needs are met, so that it can
 /// say what it gathers.
 void check_reader(plan_node const& node, instance const& mine, model const* m, source const* data, std::size_t c, bool shapes) {
-  if (!data) return;
+  probe const& one = *mine.at(c).probe;
+  auto const* checker = dynamic_cast<plan_checker const*>(&one);
+  if (!data) {
+    if (checker) checker->check_plan(probe_context(m, nullptr, {0, 0}, 0));
+    return;
+  }
   source_info const& info = data->info();
   if (node.items && node.items->size() != 0 && info.items <= node.items->first)
     throw usage_error("'items' " + std::to_string(node.items->first) + ":" + std::to_string(node.items->last) +
@@ -95,8 +100,7 @@ void check_reader(plan_node const& node, instance const& mine, model const* m, s
   item_range const items = items_of(node, info);
   item_lengths const longest = m ? bound_of(node, info, m->info()) : item_lengths{};
   probe_context const context(m, data, items, 0, longest.tokens, longest.decoder);
-  probe const& one = *mine.at(c).probe;
-  if (auto const* checker = dynamic_cast<plan_checker const*>(&one)) checker->check_plan(context);
+  if (checker) checker->check_plan(context);
   if (!shapes) return;
   accumulator fields(0);
   one.shape(fields, context);

@@ -11,4 +11,4 @@ endforeach()
 wayfarer_test(says_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/says_test.cpp)
 add_dependencies(says_test wayfarer tokens text lda topic_transformer gpt2 t5 activations logit_lens logit_attribution patching
   attention_examples topic_blocks gpt2_trained next_token_ratio encoding_walk language_loss trajectory head_spectra decoding_walk
-  bert group_contrast)
+  bert group_contrast word_vectors)

@@ -297,14 +297,30 @@ TEST_F(says, a_metric_that_fails_loses_nobody_elses_results) {
   std::string const nodes =
       "nodes:\n" + std::string(gpt2) +
       "  s: {source: tokens, ids: [[2, 3]]}\n  a: {probe: activations, model: gpt2, source: s, hooks: [hook_embed]}\n"
-      "  c: {metric: group_contrast, of: a/nope}\n";
+      "  c: {metric: group_contrast, of: a/nope}\n  d: {metric: group_contrast, of: a/neither}\n";
   auto const r = run_wayfarer({"run", file("p.yaml", nodes).string(), "--out", out("r.h5")});
   EXPECT_EQ(r.code, 2) << r.out;
-  EXPECT_THAT(r.out, AllOf(HasSubstr("'a' has no dataset 'nope'"), HasSubstr("warning: c: failed, and is left out of the result"),
-                           HasSubstr("r.h5: 4 datasets")));
+  EXPECT_THAT(r.out, AllOf(HasSubstr("'a' has no dataset 'nope'"),
+                           HasSubstr("warning: c: failed, and is left out of the result: "), HasSubstr("r.h5: 4 datasets")));
+  EXPECT_THAT(r.out, HasSubstr("'a' has no dataset 'neither'")) << "each tells its own reason";
   EXPECT_EQ(run_wayfarer({"show", out("r.h5"), "a/hook_embed"}).code, 0);
-  EXPECT_THAT(run_wayfarer({"show", out("r.h5"), "_run/warnings"}).out, HasSubstr("c: failed"));
+  EXPECT_THAT(run_wayfarer({"show", out("r.h5"), "_run/warnings"}).out,
+              AllOf(HasSubstr("c: failed"), HasSubstr("'a' has no dataset 'nope'"), HasSubstr("'a' has no dataset 'neither'")));
   EXPECT_NE(run_wayfarer({"show", out("r.h5"), "c"}).code, 0);
+}
+
+TEST_F(says, before_a_run_what_a_probe_without_items_needs) {
+  auto const refused = [&](std::string const& words) {
+    auto const r = check(gpt2 + ("  w: {probe: word_vectors" + words) + "}\n");
+    EXPECT_NE(r.code, 0) << words;
+    return r.out;
+  };
+  EXPECT_THAT(refused(""), HasSubstr("name a model, or a file of 'vectors'"));
+  EXPECT_THAT(refused(", vectors: none.txt"), HasSubstr("none.txt"));
+  file("some.txt", "a 1 2\n");
+  EXPECT_THAT(refused(", vectors: some.txt, model: gpt2"), HasSubstr("leave out one of them"));
+  EXPECT_THAT(refused(", vectors: some.txt, weight: embed.W_F"), HasSubstr("unembed.W_U"));
+  EXPECT_EQ(check("  w: {probe: word_vectors, vectors: some.txt}\n").code, 0);
 }
 
 TEST_F(says, what_a_file_of_numbers_can_mean) {
