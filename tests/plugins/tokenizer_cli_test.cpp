@@ -80,6 +80,10 @@ TEST_F(tokenize, refuses_what_is_not_utf8_and_drops_a_byte_order_mark) {
   EXPECT_NE(latin.out.find("iconv -f LATIN1 -t UTF-8"), std::string::npos) << latin.out;
   EXPECT_EQ(wide.code, 3);
   EXPECT_NE(wide.out.find("iconv -f UTF-16LE -t UTF-8"), std::string::npos) << wide.out;
+  auto const packed = read("\x1f\x8b\x08\x03low");
+  EXPECT_EQ(packed.code, 3);
+  EXPECT_NE(packed.out.find("this is packed (gzip), not text; unpack it: ... | zcat | wayfarer ..."), std::string::npos)
+      << packed.out;
   EXPECT_EQ(marked.code, 0);
   EXPECT_NE(marked.out.find("byte order mark"), std::string::npos) << marked.out;
   EXPECT_NE(marked.out.find("\"ids\":[4]"), std::string::npos) << marked.out;

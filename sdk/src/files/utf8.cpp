@@ -55,7 +55,9 @@ void refuse_packed(std::string_view bytes, std::string const& path) {
   for (auto const& [begin, name, unpack] :
        {packing{"\x1f\x8b", "gzip", "zcat"}, packing{"BZh", "bzip2", "bzcat"}, packing{"\x28\xb5\x2f\xfd", "zstd", "zstdcat"}})
     if (bytes.starts_with(begin) && !is_utf8(bytes))
-      throw data_error(path + ": this is packed (" + name + "), not text; unpack it: " + unpack + " '" + path + "' > NEW");
+      throw data_error(path + ": this is packed (" + name + "), not text; unpack it: " +
+                       (path == "/dev/stdin" ? std::string("... | ") + unpack + " | wayfarer ..."
+                                             : std::string(unpack) + " '" + path + "' > NEW"));
 }
 
 }  // namespace
