@@ -72,7 +72,7 @@ int run_verb(words const& arguments) {
   // What is worth knowing, the run tells.
   std::size_t const before = p.problems.size();
   look_at_files(p.what, p.objects, p.problems);
-  if (p.problems.size() == before) remarks_of(p.what, p.objects, p.problems, which_items::written);
+  if (p.problems.size() == before) remarks_of(p.what, p.objects, p.problems);
   sort_problems(p.problems);
   if (int const code = report_problems(p)) return code;
   run_options options;

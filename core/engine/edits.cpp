@@ -341,15 +341,17 @@ bool reaches(edit_spec const& e, hook_info const& h, tensor const& value, std::s
   });
 }
 
+/// Whether one of the problems is at this place of the edit.
+bool is_told_at(edit_spec const& e, place const& x, std::vector<problem> const& problems) {
+  return std::any_of(problems.begin(), problems.end(),
+                     [&](problem const& p) { return p.option == e.option && x.line == p.at.line && x.column == p.at.column; });
+}
+
 /// Whether one of the problems is in this edit.
 bool is_told(edit_spec const& e, std::vector<problem> const& problems) {
-  auto const here = [&](problem const& p) {
-    auto const at = [&](place const& x) { return x.line == p.at.line && x.column == p.at.column; };
-    return p.option == e.option && (at(e.at) || std::any_of(e.places.begin(), e.places.end(), [&](auto const& of_key) {
-                                      return std::any_of(of_key.second.begin(), of_key.second.end(), at);
-                                    }));
-  };
-  return std::any_of(problems.begin(), problems.end(), here);
+  auto const at = [&](place const& x) { return is_told_at(e, x, problems); };
+  return at(e.at) || std::any_of(e.places.begin(), e.places.end(),
+                                 [&](auto const& of_key) { return std::any_of(of_key.second.begin(), of_key.second.end(), at); });
 }
 
 }  // namespace
@@ -360,7 +362,9 @@ std::vector<std::string> foresee_edits(plan_node const& node, model_info const& 
   std::vector<std::string> out;
   for (std::size_t k = 0; k < node.edits.size(); ++k) {
     edit_spec const& e = node.edits[k];
-    if (is_told(e, problems)) continue;
+    if (e.hook.empty() || is_told_at(e, e.place_of("hook"), problems)) continue;
+    // Its positions are looked at all the same.
+    bool const told = is_told(e, problems);
     item_range const mine = within(e.items.value_or(looked_at), looked_at);
     edit_reach r;
     std::vector<bool> found(e.positions.size(), false);
@@ -386,9 +390,10 @@ std::vector<std::string> foresee_edits(plan_node const& node, model_info const& 
     for (std::size_t i = 0; i < e.positions.size() && all_items && r.items != 0; ++i) {
       if (found[i]) continue;
       refused = true;
-      problems.push_back({e.place_of("positions", i), in_no_item(e.positions[i], most), 2, e.option});
+      place const at = e.place_of("positions", i);
+      if (!is_told_at(e, at, problems)) problems.push_back({at, in_no_item(e.positions[i], most), 2, e.option});
     }
-    if (refused) continue;
+    if (refused || told) continue;
     for (auto& line : shortcomings(k, e, r, true, all_items ? "" : " looked at")) out.push_back(std::move(line));
   }
   return out;

@@ -84,10 +84,9 @@ void check_sweep(plan_node const& node, instance const& mine, model const* m, so
   }
 }
 
-/// What a combination of the probe can tell of its model and its items before a run. `shapes`: its needs are met, so that it can
-/// say what it gathers.
-void check_reader(plan_node const& node, instance const& mine, model const* m, source const* data, std::size_t c, bool shapes) {
-  probe const& one = *mine.at(c).probe;
+/// What a probe can tell of its model and its items before a run. `shapes`: its needs are met, so that it can say what it
+/// gathers.
+void check_reader(plan_node const& node, probe const& one, model const* m, source const* data, bool shapes) {
   auto const* checker = dynamic_cast<plan_checker const*>(&one);
   if (!data) {
     if (checker) checker->check_plan(probe_context(m, nullptr, {0, 0}, 0));
@@ -106,12 +105,36 @@ void check_reader(plan_node const& node, instance const& mine, model const* m, s
   one.shape(fields, context);
 }
 
+/// Makes what it can of a combination of a probe with mistakes, and looks at it: each time without the values that were told.
+void look_at_remainder(plan_node const& node, std::size_t c, instance& mine, model const* m, source const* data,
+                       node_problems& wrong) {
+  remaining_values left(node, c);
+  left.leave_out(wrong.told_of(c));
+  for (bool again = true; again && left.complete();) {
+    probe_remainder one{c, left, nullptr, {}};
+    bool needs_met = false;
+    wrong.none_in(c, left, [&] {
+      one.probe = node.what->create<probe>(left.values());
+      if (m) one.hooks = one.probe->needs(m->info());
+      needs_met = true;
+      check_reader(node, *one.probe, m, data, true);
+    });
+    again = left.leave_out(wrong.told_of(c));
+    if (!again && needs_met) mine.remainders.push_back(std::move(one));
+  }
+}
+
+/// Whether all that a node needs is wired to it.
+bool is_wired(plan_node const& node) {
+  return std::all_of(node.what->ports().begin(), node.what->ports().end(),
+                     [&](port_descriptor const& p) { return p.optional || node.find_wire(p.name); });
+}
+
 /// Reads the values of a node's edits and checks the edits. `mine`: the node's probe, if it could be made.
 void look_at_edits(plan_node const& node, instance& mine, model const* m, source const* data, std::vector<problem>& problems) {
   if (node.edits.empty() || !m || !data) return;
   mine.edit_values = read_edit_values(node, problems);
-  // A probe that asks for no hook makes its own passes, which may be longer than the items.
-  item_lengths const longest = mine.hooks.empty() ? item_lengths{} : bound_of(node, data->info(), m->info());
+  item_lengths const longest = mine.asks_for_hooks() ? bound_of(node, data->info(), m->info()) : item_lengths{};
   check_edits(node, m->info(), data->info(), mine.edit_values, longest, problems);
 }
 
@@ -157,42 +180,57 @@ std::vector<std::size_t> models_first(plan const& p) {
 
 }  // namespace
 
+bool instance::asks_for_hooks() const noexcept {
+  return !hooks.empty() ||
+         std::any_of(remainders.begin(), remainders.end(), [](probe_remainder const& r) { return !r.hooks.empty(); });
+}
+
 std::vector<instance> make_instances(plan& p, std::vector<problem>& problems) {
   std::vector<instance> all(p.nodes.size());
   std::vector<known_facts> facts(p.nodes.size());
   for (std::size_t const i : models_first(p)) {
     plan_node const& node = p.nodes[i];
-    bool const ready = node.sound && node.what && std::all_of(node.wires.begin(), node.wires.end(), [&](wire const& w) {
-                         instance const& from = all[w.node];
-                         return from.source || from.model || from.probe || from.metric;
-                       });
+    bool const fed = node.what && std::all_of(node.wires.begin(), node.wires.end(), [&](wire const& w) {
+                       instance const& from = all[w.node];
+                       return from.source || from.model || from.probe || from.metric;
+                     });
+    bool const ready = fed && node.sound;
     auto const* m = at_port(all, node, port_kind::model, &instance::model);
     auto const* data = at_port(all, node, port_kind::source, &instance::source);
     node_problems wrong(node, m, problems);
+    auto const look_at_rest = [&] {
+      for (std::size_t c = 0; fed && is_wired(node) && node.kind == plugin_kind::probe && c < node.combinations(); ++c)
+        look_at_remainder(node, c, all[i], m, data, wrong);
+    };
     if (!ready) {
       // What can be seen of a node with other mistakes is said beside them.
       if (!node.what || node.sound) continue;
       wrong.report_hooks();
-      instance none;
-      wrong.none_in(0, [&] { look_at_edits(node, none, m, data, problems); });
+      look_at_rest();
+      wrong.none_in(0, [&] { look_at_edits(node, all[i], m, data, problems); });
       continue;
     }
     take_facts(p, i, facts, problems);
-    bool good = true;
+    bool made = true;
     for (std::size_t c = 0; c < node.combinations(); ++c) {
       if (c != 0) all[i].more.emplace_back();
-      good &= wrong.none_in(c, [&] { make(node, node.parameters_of(c), all, c == 0 ? all[i] : all[i].more.back()); });
+      made &= wrong.none_in(c, [&] { make(node, node.parameters_of(c), all, c == 0 ? all[i] : all[i].more.back()); });
     }
-    good &= wrong.none_in(0, [&] { look_at_edits(node, all[i], m, data, problems); });
-    bool const made = good;
+    bool good = made;
     for (std::size_t c = 0; c < node.combinations(); ++c)
-      if (all[i].at(c).probe) good &= wrong.none_in(c, [&] { check_reader(node, all[i], m, data, c, made); });
+      if (all[i].at(c).probe) good &= wrong.none_in(c, [&] { check_reader(node, *all[i].at(c).probe, m, data, made); });
+    if (!good) look_at_rest();
+    good &= wrong.none_in(0, [&] { look_at_edits(node, all[i], m, data, problems); });
     if (made) {
       facts[i] = facts_of(p, i, facts, own_facts(all[i]));
       good &= wrong.none_in(0, [&] { check_training(node, all[i], taught_by(node, all)); });
       good = good && wrong.none_in(0, [&] { check_sweep(node, all[i], m, data); });
     }
-    if (!good) all[i] = {};
+    if (!good) {
+      instance rest;
+      rest.edit_values = std::move(all[i].edit_values), rest.remainders = std::move(all[i].remainders);
+      all[i] = std::move(rest);
+    }
   }
   return all;
 }

@@ -13,10 +13,19 @@
 #include <wayfarer/probe.hpp>
 #include <wayfarer/source.hpp>
 
+#include "engine/remainder.hpp"
 #include "engine/sweep.hpp"
 #include "pipeline/plan.hpp"
 
 namespace wayfarer::host {
+
+/// A combination of a probe whose node has mistakes, made without them: what can still be seen of it is said beside them.
+struct probe_remainder {
+  std::size_t combination = 0;
+  remaining_values values;
+  std::unique_ptr<wayfarer::probe> probe;
+  hook_set hooks;
+};
 
 /// The object of one node: the pointer of its kind is set.
 struct instance {
@@ -26,9 +35,12 @@ struct instance {
   std::unique_ptr<wayfarer::metric> metric;
   hook_set hooks;  ///< of a probe
   bool trains = false;
-  std::vector<instance> more;       ///< of a swept node: the objects of the combinations after the first
-  std::vector<tensor> edit_values;  ///< of a probe with edits: for each the value from a file, undefined for others
+  std::vector<instance> more;               ///< of a swept node: the objects of the combinations after the first
+  std::vector<tensor> edit_values;          ///< of a probe with edits: for each the value from a file, undefined for others
+  std::vector<probe_remainder> remainders;  ///< where the node has mistakes; there is no probe then
 
+  /// Whether its passes over items are the host's. A probe that asks for no hook makes its own, which may be longer than items.
+  bool asks_for_hooks() const noexcept;
   instance const& at(std::size_t combination) const { return combination == 0 ? *this : more[combination - 1]; }
 };
 

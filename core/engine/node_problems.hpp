@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,6 +17,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/parameter_error.hpp>
 
+#include "engine/remainder.hpp"
 #include "pipeline/plan.hpp"
 
 namespace wayfarer::host {
@@ -45,6 +47,33 @@ class node_problems {
     return false;
   }
 
+  /// The same for what is left of a node with mistakes. Only what is said of values that the file gives is reported: the rest may
+  /// follow from what was left out.
+  template <class Work>
+  bool none_in(std::size_t c, remaining_values const& left, Work&& work) {
+    combination_ = c;
+    try {
+      work();
+      return true;
+    } catch (parameter_error const& e) {
+      for (auto const& one : e.all())
+        if (auto const element = left.element_in_file(one.parameter, one.element))
+          add(parameter_problem{one.parameter, *element, one.message});
+    } catch (error const& e) {
+      if (e.exit_code() == 2) report_hooks();
+    } catch (...) {
+      // The plugin was given what it never is in a run.
+    }
+    return false;
+  }
+
+  /// The values of a combination that were reported.
+  std::vector<wrong_value> told_of(std::size_t c) const {
+    std::vector<wrong_value> all = wrong_hooks_;
+    if (auto const mine = wrong_.find(c); mine != wrong_.end()) all.insert(all.end(), mine->second.begin(), mine->second.end());
+    return all;
+  }
+
   /// Hooks that the node's parameters name and the model lacks: each is reported where it stands.
   void report_hooks() {
     if (!model_ || node_.kind != plugin_kind::probe || std::exchange(hooks_told_, true)) return;
@@ -59,6 +88,7 @@ class node_problems {
           model_->info().hooks_for(names[i]);
         } catch (usage_error const& e) {
           told_.emplace_back(e.what());
+          wrong_hooks_.push_back({p.name, i});
           origin const from = node_.origin_of(p.name, i);
           problems_.push_back({from.at, node_.name + ": " + e.what(), 2, from.option});
         }
@@ -70,11 +100,14 @@ class node_problems {
   void add(error const& e) {
     auto const* const several = dynamic_cast<parameter_error const*>(&e);
     if (!several) return add(e.what(), e.exit_code());
-    for (auto const& one : several->all())
-      if (is_new(one.parameter + "\n" + std::to_string(one.element) + "\n" + one.message)) {
-        origin const from = node_.origin_of(one.parameter, one.element, combination_);
-        problems_.push_back({from.at, node_.name + " (" + std::string(node_.what->id()) + "): " + one.message, 2, from.option});
-      }
+    for (auto const& one : several->all()) add(one);
+  }
+  void add(parameter_problem const& one) {
+    wrong_[combination_].push_back({one.parameter, one.element});
+    origin const from = node_.origin_of(one.parameter, one.element, combination_);
+    std::string const where = std::to_string(from.at.line) + ":" + std::to_string(from.at.column) + from.option;
+    if (is_new(one.parameter + "\n" + where + "\n" + one.message))
+      problems_.push_back({from.at, node_.name + " (" + std::string(node_.what->id()) + "): " + one.message, 2, from.option});
   }
   void add(std::string const& text, int code) {
     if (!is_new(text)) return;
@@ -93,6 +126,8 @@ class node_problems {
   model const* model_;
   std::vector<problem>& problems_;
   std::vector<std::string> told_;
+  std::vector<wrong_value> wrong_hooks_;                   // of all combinations
+  std::map<std::size_t, std::vector<wrong_value>> wrong_;  // by combination
   std::size_t combination_ = 0;
   bool hooks_told_ = false;
 };

@@ -124,19 +124,21 @@ class pass_reader {
     bool const known = some_ == whole_;
     for (std::size_t const i : task_.nodes) {
       plan_node const& node = plan_.nodes[i];
-      // A probe that asks for no hook makes its own passes, which may be longer than the items.
-      if (!all_[i].probe || all_[i].hooks.empty()) continue;
+      if (!all_[i].asks_for_hooks()) continue;
       auto lines = foresee_edits(node, model_of().info(), all_[i].edit_values, some_, lengths_, known, problems_);
       if (out.empty()) out = std::move(lines);  // those that share a pass share their edits
       item_lengths longest;
       for (auto const& one : lengths_)
         longest.tokens = std::max(longest.tokens, one.tokens), longest.decoder = std::max(longest.decoder, one.decoder);
       node_problems wrong(node, &model_of(), problems_);
-      for (std::size_t c = 0; c < node.combinations() && known; ++c)
-        wrong.none_in(c, [&] {
-          accumulator fields(0);
-          all_[i].at(c).probe->shape(fields, probe_context(&model_of(), &from(), whole_, 0, longest.tokens, longest.decoder));
-        });
+      auto const shape = [&](probe const& one) {
+        accumulator fields(0);
+        one.shape(fields, probe_context(&model_of(), &from(), whole_, 0, longest.tokens, longest.decoder));
+      };
+      if (!known) continue;
+      for (std::size_t c = 0; c < node.combinations() && all_[i].probe; ++c)
+        wrong.none_in(c, [&] { shape(*all_[i].at(c).probe); });
+      for (auto const& rest : all_[i].remainders) wrong.none_in(rest.combination, rest.values, [&] { shape(*rest.probe); });
     }
     return out;
   }
@@ -194,8 +196,7 @@ class pass_reader {
 
 }  // namespace
 
-std::vector<file_remark> remarks_of(plan const& p, std::vector<instance> const& all, std::vector<problem>& problems,
-                                    which_items which) {
+std::vector<file_remark> remarks_of(plan const& p, std::vector<instance> const& all, std::vector<problem>& problems) {
   std::vector<file_remark> out;
   auto const say = [&](std::size_t node, std::string text) {
     auto const same = [&](file_remark const& r) { return r.node == node && r.text == text; };
@@ -218,7 +219,6 @@ std::vector<file_remark> remarks_of(plan const& p, std::vector<instance> const& 
     source_info const& info = all[data].source->info();
     model const& m = *all[over].model;
     if (!info.has_texts && !info.has_tokens) continue;
-    if (which == which_items::written && written_items(p.nodes[data], info).empty()) continue;
     try {
       tokenizer const* const cutter = info.has_tokens ? nullptr : m.text_tokenizer();
       for (auto const& note : notes_of(cutter)) say(over, note);

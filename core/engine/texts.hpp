@@ -48,13 +48,9 @@ bool loses_cut_text(probe const&, hook_set const&) noexcept;
 /// A tokenizer's notes; none if there is no tokenizer.
 std::vector<std::string> notes_of(tokenizer const*);
 
-/// Items that `remarks_of` looks at: the first ones of every pass, or those of passes whose items stand in the pipeline file.
-enum class which_items { first, written };
-
 /// Messages that need no weights: notes of sources, and for each pass over texts or tokens the counts of its first
 /// items, as the model reads them, and what edits come to. Each once. Items that the model refuses are added to the problems,
 /// and positions that none of the items has.
-std::vector<file_remark> remarks_of(plan const&, std::vector<instance> const&, std::vector<problem>&,
-                                    which_items = which_items::first);
+std::vector<file_remark> remarks_of(plan const&, std::vector<instance> const&, std::vector<problem>&);
 
 }  // namespace wayfarer::host

@@ -383,15 +383,30 @@ class reader {
     complain(n, e.from, id + " has no parameter " + single_quoted(key) + hint);
   }
 
+  static yaml_value list_of(yaml_value const& one) {
+    yaml_value list;
+    list.kind = yaml_kind::list, list.items = {one}, list.from = one.from;
+    return list;
+  }
+
   void read_param(plan_node& n, param_descriptor const& p, yaml_entry const& e) {
     std::vector<value_problem> wrong;
     auto value = convert(p, e.value, wrong);
     // A value that isn't there has no place of its own.
     for (auto& w : wrong) complain(n, e.value.kind == yaml_kind::null ? e.from : w.from, std::move(w.message));
     auto& origins = n.origins[p.name];
-    for (auto const& one : e.value.items) origins.push_back(one.from);
+    yaml_value good = e.value;
+    if (!value && good.kind == yaml_kind::list) {
+      // The other elements are looked at beside those that are refused.
+      std::vector<value_problem> ignored;
+      std::erase_if(good.items, [&](yaml_value const& one) { return !convert(p, list_of(one), ignored); });
+      if (!good.items.empty()) value = convert(p, good, ignored);
+    }
+    for (auto const& one : good.items) origins.push_back(one.from);
     if (origins.empty()) origins.push_back(e.value.from);
     if (!value) return;
+    if (p.type == param_type::path && p.required && value->text().empty())
+      return complain(n, e.value.from, "'" + std::string(p.name) + "' is empty; give a path: " + p.doc);
     if (p.type == param_type::path && !value->text().empty()) {
       n.given_paths.insert_or_assign(p.name, value->text());
       std::string path = resolve(value->text(), !e.from.option.empty());
@@ -470,7 +485,9 @@ class reader {
     } else if (key == "precision") {
       read_precision(n, e);
     } else if (key == "sweep") {
-      if (e.value.kind == yaml_kind::map && !e.value.entries.empty())
+      if (e.value.kind == yaml_kind::map && e.value.entries.empty())
+        complain(n, place_of(e), "'sweep' is empty; name parameters in it, {parameter: [first, second]}, or leave it out");
+      else if (e.value.kind == yaml_kind::map)
         for (auto const& one : e.value.entries) read_swept(n, d, one.key, one);
       else
         complain(n, place_of(e), "'sweep' must be a map such as {parameter: [first, second]}, got " + found(e.value));
@@ -518,7 +535,11 @@ class reader {
   // ---- edits ----
 
   void read_edits(plan_node& n, yaml_entry const& e) {
-    if (e.value.kind != yaml_kind::list || e.value.items.empty()) {
+    if (e.value.kind == yaml_kind::list && e.value.items.empty()) {
+      complain(n, place_of(e), "'edits' is an empty list; leave it out for none");
+      return;
+    }
+    if (e.value.kind != yaml_kind::list) {
       complain(n, place_of(e),
                "'edits' must be a list such as [{hook: blocks.0.hook_mlp_out, set: zero}], got " + found(e.value));
       return;
@@ -688,11 +709,14 @@ class reader {
                std::string(n.what->id()) + " has no parameter " + single_quoted(name) + " to sweep" + did_you_mean(name, known));
       return;
     }
-    if (!n.places.emplace(name, e.from.at).second) {
-      complain(n, e.from, "'" + name + "' has a value and is swept; leave one out");
+    bool const twice = !n.places.emplace(name, e.from.at).second;
+    if (twice) complain(n, e.from, "'" + name + "' has a value and is swept; leave one out");
+    if (e.value.kind == yaml_kind::list && e.value.items.empty()) {
+      complain(n, place_of(e),
+               "'sweep' has an empty list for '" + name + "'; give the values that it is to take, or leave it out");
       return;
     }
-    if (e.value.kind != yaml_kind::list || e.value.items.empty()) {
+    if (e.value.kind != yaml_kind::list) {
       complain(n, place_of(e), "'sweep' needs a list of values for '" + name + "', got " + found(e.value));
       return;
     }
@@ -712,12 +736,13 @@ class reader {
       s.given.push_back(text_of(one));
       s.origins.push_back(one.from);
     }
-    n.sweep.push_back(std::move(s));
+    // Of a parameter that has no good value the others' combinations are left.
+    if (!twice && !s.values.empty()) n.sweep.push_back(std::move(s));
   }
 
   /// Every combination of the swept values as parameters of its own.
   void expand(plan_node& n, draft const& d) {
-    if (n.sweep.empty() || !n.sound) return;
+    if (n.sweep.empty()) return;
     std::size_t count = 1;
     for (auto const& s : n.sweep)
       if (__builtin_mul_overflow(count, s.values.size(), &count) || count > max_combinations) {

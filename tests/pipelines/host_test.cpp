@@ -366,10 +366,10 @@ TEST_F(host, a_swept_node_gives_each_combination_its_place) {
   empty: {probe: toy_activations, model: learner, source: documents, sweep: {factor: [], half: [yes, 7, true]}}
 )");
   EXPECT_EQ(bad.code, 2);
-  EXPECT_THAT(bad.out, AllOf(HasSubstr("'factor' has a value and is swept"),
-                             HasSubstr("no parameter 'haf' to sweep; did you mean 'half'?"),
-                             HasSubstr("needs a list of values for 'factor'"), HasSubstr("'half' must be true or false, got '7'"),
-                             HasSubstr("takes the value 'true' twice")));
+  EXPECT_THAT(bad.out,
+              AllOf(HasSubstr("'factor' has a value and is swept"),
+                    HasSubstr("no parameter 'haf' to sweep; did you mean 'half'?"), HasSubstr("has an empty list for 'factor'"),
+                    HasSubstr("'half' must be true or false, got '7'"), HasSubstr("takes the value 'true' twice")));
   auto const unlucky = run(
       "unlucky",
       "  swept: {probe: toy_activations, model: learner, source: documents, sweep: {factor: [1, 13], half: [false, true]}}\n");

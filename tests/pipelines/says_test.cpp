@@ -255,6 +255,76 @@ TEST_F(says, every_mistake_of_a_list_and_of_a_node_at_its_own_place) {
          "10:5: l (logit_lens): 'positions' must be"});
 }
 
+// No mistake hides another one of its node or of its list.
+TEST_F(says, every_mistake_beside_those_that_hide_it) {
+  auto const wrong = [&](std::string const& nodes, std::vector<std::string> const& lines) {
+    for (char const* verb : {"check", "run"}) {
+      auto const r = run_wayfarer({verb, file("p.yaml", "nodes:\n" + std::string(gpt2) + nodes).string(), "--out", out("r.h5")});
+      EXPECT_EQ(r.code, 2) << verb << ": " << r.out;
+      for (auto const& line : lines) EXPECT_THAT(r.out, HasSubstr("p.yaml:" + line)) << verb;
+      EXPECT_THAT(r.out, HasSubstr("\n" + std::to_string(lines.size()) + " errors; nothing was run")) << verb << ": " << r.out;
+    }
+  };
+  wrong(R"(  s: {source: tokens, ids: [[2, 3]]}
+  a: {probe: attention_map, model: gpt2, source: s, layers: [0, 9, -2],
+    heads: [5, -1]}
+)",
+        {"4:65: a (attention_map): there is no layer 9", "4:68: a (attention_map): 'layers' are counted from 0, got -2",
+         "5:13: a (attention_map): there is no head 5", "5:16: a (attention_map): 'heads' are counted from 0, got -1"});
+  // A value that can't be read, beside what can be judged of the others.
+  wrong(R"(  s: {source: tokens, ids: [[2, 3]]}
+  a: {probe: activations, model: gpt2, source: s, hooks: [logits, hook_embd],
+    heads: [77, x, 0, 78], storage: f7, positions: [9, 0, here], edits: [
+    {hook: hook_embed, positions: 7, set: zero}, {hook: blocks.0.attn.hook_z, heads: 50, positions: [8], set: zero}]}
+)",
+        {"4:67: a: ", "5:13: a (activations): 'heads' names head 77", "5:17: 'heads' must be a list",
+         "5:23: a (activations): 'heads' names head 78", "5:37: 'storage' must be",
+         "5:53: a (activations): no item has position 9", "5:59: a (activations): 'positions' must be",
+         "6:35: no item has position 7", "6:86: blocks.0.attn.hook_z has heads", "6:102: no item has position 8"});
+  // Texts, whose lengths are known once they are tokenized.
+  wrong(R"(  s: {source: text, texts: ["Anna went"]}
+  a: {probe: activations, model: gpt2, source: s, hooks: [hook_embd], positions: [40, 0], edits: [
+    {hook: blocks.0.attn.hook_z, heads: 50, positions: [41], set: zero}]}
+)",
+        {"4:59: a: ", "4:83: a (activations): no item has position 40", "5:41: blocks.0.attn.hook_z has heads",
+         "5:57: no item has position 41"});
+  // Values of a sweep, each by itself.
+  wrong(
+      R"(  s: {source: tokens, ids: [[2, 3]]}
+  a: {probe: logit_lens, model: gpt2, source: s, sweep: {positions: [[0], [7], [x], [last, 4]]}}
+  b: {probe: activations, model: gpt2, source: s, hooks: [logits], sweep: {storage: [float32, float7], heads: [[0], [99]]}}
+  c: {probe: logit_lens, model: gpt2, source: s, positions: [0, 9], sweep: {positions: [[0], [[a: 1]]]}}
+)",
+      {"4:75: a (logit_lens): no item has position 7", "4:80: a (logit_lens): 'positions' must be",
+       "4:85: a (logit_lens): no item has position 4", "5:95: 'storage' must be", "5:117: b (activations): 'heads' names head 99",
+       "6:65: c (logit_lens): no item has position 9", "6:77: 'positions' has a value and is swept",
+       "6:96: a list within 'positions' holds whole numbers"});
+  wrong("  a: {probe: norm_geometry, model: gpt2, sweep: {}}\n  b: {probe: head_spectra, model: gpt2, sweep: {blocks: []}}\n",
+        {"3:49: 'sweep' is empty; name parameters in it", "4:57: 'sweep' has an empty list for 'blocks'"});
+  std::string const llama = "  l: {model: decoder, path: " WAYFARER_SOURCE_DIR "/runs/data/austen-llama}\n";
+  wrong(llama + "  r: {probe: head_spectra, model: l, distances: [0, 0, 5000, 256, -1, x, 255]}\n",
+        {"4:53: r (head_spectra): 'distances' has 0 twice", "4:56: r (head_spectra): 'distances' holds 5000, but ",
+         "4:62: r (head_spectra): 'distances' holds 256, but ", "4:67: r (head_spectra): 'distances' holds -1",
+         "4:71: 'distances' must be a list"});
+}
+
+// The same file is refused by both, wherever its texts stand.
+TEST_F(says, what_check_refuses_of_texts_from_a_file_run_refuses_before_it_begins) {
+  file("t.txt", "Anna went to Rome\nAnna\n");
+  auto const p = file("p.yaml", "nodes:\n" + std::string(gpt2) + R"(  s: {source: text, path: t.txt}
+  a: {probe: activations, model: gpt2, source: s, hooks: [logits], edits: [{hook: hook_embed, positions: [0, 60], set: zero}]}
+  b: {probe: logit_lens, model: gpt2, source: s, positions: [0, 50, -40]}
+)");
+  for (char const* verb : {"check", "run"}) {
+    auto const r = run_wayfarer({verb, p.string(), "--out", out("r.h5")});
+    EXPECT_EQ(r.code, 2) << r.out;
+    EXPECT_THAT(r.out,
+                AllOf(HasSubstr("p.yaml:4:110: no item has position 60"), HasSubstr("p.yaml:5:65: b (logit_lens): no item"),
+                      HasSubstr("p.yaml:5:69: b (logit_lens): no item"), HasSubstr("3 errors; nothing was run")));
+    EXPECT_FALSE(fs::exists(out("r.h5")));
+  }
+}
+
 TEST_F(says, positions_that_texts_of_the_pipeline_lack_are_known_before_a_run) {
   std::string const words = "  s: {source: text, texts: [\"Anna went to Rome and\", \"Anna\", \"Anna went to\"]}\n";
   auto const with = [&](std::string const& edits, char const* verb) {

@@ -51,10 +51,12 @@ struct attention_map final : wf::probe {
         reach_(c["reach"]),
         most_(c["most_items"]),
         maps_(c["maps"]) {
-    auto const negative = [](std::int64_t n) { return n < 0; };
-    if (std::any_of(c["layers"].integers().begin(), c["layers"].integers().end(), negative) ||
-        std::any_of(c["heads"].integers().begin(), c["heads"].integers().end(), negative))
-      throw wf::usage_error("layers and heads are counted from 0");
+    std::vector<wf::parameter_problem> wrong;
+    for (char const* name : {"layers", "heads"})
+      for (std::size_t i = 0; i < c[name].integers().size(); ++i)
+        if (std::int64_t const n = c[name].integers()[i]; n < 0)
+          wrong.push_back({name, i, "'" + std::string(name) + "' are counted from 0, got " + std::to_string(n)});
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     if (layers_.empty()) throw wf::usage_error("'layers' is empty; give those to look at, such as [0]");
   }
 

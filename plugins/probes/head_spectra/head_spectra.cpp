@@ -90,10 +90,14 @@ struct head_spectra final : wf::probe {
         vectors_(c["vectors"]),
         distances_(c["distances"].integers()) {
     std::vector<wf::parameter_problem> wrong;
-    for (std::size_t i = 0; i < distances_.size(); ++i)
-      if (distances_[i] < 0)
+    for (std::size_t i = 0; i < distances_.size(); ++i) {
+      auto const here = distances_.begin() + static_cast<std::ptrdiff_t>(i);
+      if (*here < 0)
         wrong.push_back(
-            {"distances", i, "'distances' holds " + std::to_string(distances_[i]) + "; a query stands at its key or behind it"});
+            {"distances", i, "'distances' holds " + std::to_string(*here) + "; a query stands at its key or behind it"});
+      else if (std::find(distances_.begin(), here, *here) != here)
+        wrong.push_back({"distances", i, "'distances' has " + std::to_string(*here) + " twice"});
+    }
     if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
   }
 
@@ -109,6 +113,14 @@ struct head_spectra final : wf::probe {
     if (!distances_.empty() && !turns)
       throw wf::usage_error("`distances` is for models whose queries and keys turn with their positions; in " +
                             info.architecture + " W_Q W_K^T is the same at every distance; leave it out");
+    std::vector<wf::parameter_problem> wrong;
+    for (std::size_t i = 0; i < distances_.size() && info.longest != 0; ++i)
+      if (static_cast<std::size_t>(distances_[i]) >= info.longest)
+        wrong.push_back({"distances", i,
+                         "'distances' holds " + std::to_string(distances_[i]) + ", but " + info.architecture + " reads " +
+                             std::to_string(info.longest) + " positions, which are at most " + std::to_string(info.longest - 1) +
+                             " apart"});
+    if (!wrong.empty()) throw wf::parameter_error(std::move(wrong));
     return {};
   }
 

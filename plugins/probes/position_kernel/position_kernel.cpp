@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
 
 namespace wf = wayfarer;
@@ -33,6 +34,11 @@ struct position_kernel final : wf::probe {
   wf::hook_set needs(wf::model_info const& model) const override {
     if (hook_of(model, "blocks").empty() && hook_of(model, "encoder").empty() && hook_of(model, "decoder").empty())
       throw wf::usage_error(model.architecture + " has no position bias: " + why_none(model));
+    if (model.longest != 0 && distance_ >= model.longest)
+      throw wf::parameter_error(
+          {{"distance", 0,
+            "position_kernel asks for " + std::to_string(distance_ + 1) + " positions, and this model reads " +
+                std::to_string(model.longest) + "; set distance to less than that"}});
     return {};
   }
 
@@ -57,9 +63,6 @@ struct position_kernel final : wf::probe {
   void add_stack(wf::results& out, wf::model const& m, std::string const& stack, std::string const& hook) const {
     bool const decoder = stack == "decoder", alibi = hook.ends_with("hook_bias"), causal = decoder || alibi;
     std::size_t const T = distance_ + 1;
-    if (m.info().longest != 0 && T > m.info().longest)
-      throw wf::usage_error("position_kernel asks for " + std::to_string(T) + " positions, and this model reads " +
-                            std::to_string(m.info().longest) + "; set distance to less than that");
     wf::batch tokens;
     std::vector<std::int32_t> const row(T, 0);
     if (decoder) {
