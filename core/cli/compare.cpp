@@ -352,7 +352,8 @@ int compare_verb(words const& arguments) {
   o.positional("A.h5");
   o.positional("B.h5");
   if (!o.parse(arguments)) return 0;
-  side const first = side_of(o.required("A.h5")), second = side_of(o.required("B.h5"));
+  std::string const wanted = "the result file to read, such as my.h5";
+  side const first = side_of(o.place("A.h5", wanted)), second = side_of(o.place("B.h5", wanted));
   dataset_name const x = parse_dataset_name(first.inside), y = parse_dataset_name(second.inside);
   if (x.node.empty() != y.node.empty() || x.dataset.empty() != y.dataset.empty())
     throw usage_error(

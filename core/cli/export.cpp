@@ -120,7 +120,7 @@ int export_verb(words const& arguments) {
       "item", po::value<std::int64_t>()->value_name("N"), "export only this item of datasets that have several")(
       "force", "replace files in DIR that have the names of those to be written");
   if (!o.parse(arguments)) return 0;
-  fs::path const file = o.required("RESULT.h5");
+  fs::path const file = o.place("RESULT.h5", "the result file to read, such as my.h5");
   dataset_name const wanted = parse_dataset_name(o.required("NODE"));
   fs::path const folder = o.place("DIR", "the folder to write");
   export_form const& form = find_export_form(o.required("to"));

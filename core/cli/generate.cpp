@@ -282,8 +282,11 @@ sampling read_sampling(verb_options const& o, model const& m, generation_tokens 
   how.top_k = o.get<std::size_t>("top-k");
   how.top_p = o.get<double>("top-p");
   how.seed = o.get<std::uint64_t>("seed");
-  for (auto const& ids : o.all("stop"))
-    for (auto const id : parse_ids(ids, "--stop", m.info().vocabulary)) how.stop.push_back(id);
+  for (auto const& ids : o.all("stop")) {
+    auto const named = parse_ids(ids, "--stop", m.info().vocabulary);
+    if (named.empty()) throw usage_error("--stop names no token; give ids such as 50256, or --no-stop instead");
+    how.stop.insert(how.stop.end(), named.begin(), named.end());
+  }
   if (how.stop.empty() && !o.has("no-stop")) how.stop = ends.stop;
   return how;
 }
@@ -417,7 +420,9 @@ results results_of(generation const& g) {
 
 using moment = std::chrono::steady_clock::time_point;
 
-void write_results(generation const& g, plugin const& of, output_place const& to, std::string const& began, moment started) {
+/// `about`: where what was written is told.
+void write_results(generation const& g, plugin const& of, output_place const& to, std::string const& began, moment started,
+                   std::ostream& about) {
   results const r = results_of(g);
   auto const parameters = json_value::object({{"max_new_tokens", g.how.max_new_tokens},
                                               {"temperature", g.how.temperature},
@@ -442,7 +447,7 @@ void write_results(generation const& g, plugin const& of, output_place const& to
   run.started = began, run.ended = utc_now();
   run.peak_memory = peak_memory_bytes();
   file.commit(run, {node});
-  std::cout << printable(to.given) << ": " << file.datasets() << " datasets, " << format_size(file.bytes()) << "\n";
+  about << printable(to.given) << ": " << file.datasets() << " datasets, " << format_size(file.bytes()) << "\n";
 }
 
 }  // namespace
@@ -482,7 +487,10 @@ int generate_verb(words const& arguments) {
   for (std::size_t i = 0; i < g.prompts.size(); ++i)
     if (g.prompts[i].refused.empty()) g.items.push_back(i);
   auto refused = g.refused();
-  if (g.items.empty()) throw advised_error(refused.front(), {refused.begin() + 1, refused.end()});
+  if (g.items.empty()) {
+    for (std::size_t i = 1; i < refused.size(); ++i) refused[i] = "wayfarer: " + refused[i];
+    throw advised_error(refused.front(), {refused.begin() + 1, refused.end()});
+  }
   for (auto const& why : refused) std::cerr << "warning: " << printable(why) << '\n';
 
   prove_threads(default_threads());
@@ -496,7 +504,7 @@ int generate_verb(words const& arguments) {
     print_json(g);
   else if (!streams)
     print_texts(g);
-  if (to) write_results(g, *plugins.find(o.required("PLUGIN")), *to, began, started);
+  if (to) write_results(g, *plugins.find(o.required("PLUGIN")), *to, began, started, o.has("json") ? std::cerr : std::cout);
   // All that could be made is there; the command was wrong all the same.
   if (!refused.empty())
     throw usage_error(format_count(refused.size()) + " of " + counted(g.prompts.size(), "prompt") +

@@ -31,7 +31,7 @@ registry open_registry(verb_options const& o) {
 
 planned read_planned(verb_options const& o, registry& plugins) {
   planned p;
-  fs::path const file = o.required("FILE");
+  fs::path const file = o.place("FILE", "the pipeline file to read, such as my.yaml");
   std::error_code missing;
   if (!fs::exists(file, missing) && missing.value() != EACCES)
     throw data_error(file.string() + ": can't open: No such file or directory" +

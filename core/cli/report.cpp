@@ -56,7 +56,7 @@ int report_verb(words const& arguments) {
     throw resource_error(
         "this wayfarer was built without the page that a report needs, because esbuild or d3 were missing; install them "
         "(apt-get install esbuild node-d3), configure and build again");
-  fs::path const file = o.required("RESULT.h5");
+  fs::path const file = o.place("RESULT.h5", "the result file to read, such as my.h5");
   fs::path const out = o.has("out") ? fs::path(o.get<std::string>("out")) : file.stem().concat(".html");
   report_options options;
   options.file_name = file.filename().string();

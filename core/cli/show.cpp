@@ -194,7 +194,7 @@ int show_verb(words const& arguments) {
   o.positional("F.h5");
   o.positional("NODE");
   if (!o.parse(arguments)) return 0;
-  fs::path const file = o.required("F.h5");
+  fs::path const file = o.place("F.h5", "the result file to read, such as my.h5");
   bool const all = o.has("all");
   auto const given = o.all("NODE");
   export_form const* const form = form_of(o);

@@ -85,7 +85,7 @@ int watch_verb(words const& arguments) {
   o.named().add_options()("once", "print the progress once, and end")(
       "interval", po::value<double>()->default_value(1, "1")->value_name("S"), "seconds between updates");
   if (!o.parse(arguments)) return 0;
-  fs::path const result = o.required("OUT.h5");
+  fs::path const result = o.place("OUT.h5", "the result file that the run writes, such as my.h5");
   double const interval = o.get<double>("interval");
   if (!(interval >= 0.05 && interval <= 3600)) throw usage_error("--interval must be from 0.05 to 3600 seconds");
 

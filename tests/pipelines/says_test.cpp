@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <gmock/gmock.h>
+#include <wayfarer/json.hpp>
 #include <wayfarer/safetensors.hpp>
 
 #include "command.hpp"
@@ -323,6 +324,29 @@ TEST_F(says, what_check_refuses_of_texts_from_a_file_run_refuses_before_it_begin
                       HasSubstr("p.yaml:5:69: b (logit_lens): no item"), HasSubstr("3 errors; nothing was run")));
     EXPECT_FALSE(fs::exists(out("r.h5")));
   }
+}
+
+TEST_F(says, json_alone_is_on_standard_output) {
+  auto const err = out("err");
+  std::vector<std::string> words{"generate", "gpt2",      "--path",           WAYFARER_SOURCE_DIR "/runs/data/tiny-gpt2",
+                                 "--ids",    "1,2",       "--max-new-tokens", "2",
+                                 "--json",   "--capture", "hook_embed",       "--out",
+                                 out("g.h5")};
+  auto const r = run_wayfarer(words, [&] { dup2(::open(err.c_str(), O_CREAT | O_WRONLY, 0600), 2); });
+  EXPECT_EQ(r.code, 0) << r.out << slurp(err);
+  EXPECT_NO_THROW(wf::parse_json(r.out, "what is printed")) << r.out;
+  EXPECT_THAT(slurp(err), HasSubstr("g.h5: 6 datasets"));
+}
+
+TEST_F(says, an_empty_name_is_called_so) {
+  for (char const* verb : {"run", "check", "graph", "show", "report"})
+    EXPECT_THAT(run_wayfarer({verb, ""}).out, HasSubstr("'': the name is empty; name the ")) << verb;
+  EXPECT_THAT(run_wayfarer({"compare", "", ""}).out, HasSubstr("A.h5 '': the name is empty"));
+  EXPECT_THAT(check("  m: {model: gpt2, path: \"\"}\n").out, HasSubstr("p.yaml:2:26: 'path' is empty; give a path: "));
+  auto const stop =
+      run_wayfarer({"generate", "gpt2", "--path", WAYFARER_SOURCE_DIR "/runs/data/tiny-gpt2", "--ids", "1", "--stop", ""});
+  EXPECT_EQ(stop.code, 2);
+  EXPECT_THAT(stop.out, HasSubstr("--stop names no token"));
 }
 
 TEST_F(says, positions_that_texts_of_the_pipeline_lack_are_known_before_a_run) {
