@@ -2,8 +2,8 @@
 //
 // A sweep over edits passes the same items again and again: ablating each head, patching each block. What lies below the first
 // block that a request asks for is the plain pass's, bit for bit. So a model keeps the residual stream before each block of the
-// batches that it saw last, and a pass begins at the deepest block that it may. A batch that comes three times is kept, so that a
-// sweep over many texts keeps nothing. Any thread.
+// batches that came last with edits, and a pass begins at the deepest block that it may. A batch that comes three times is kept,
+// so that a sweep over many texts keeps nothing. Any thread.
 #pragma once
 
 #include <cstddef>
