@@ -121,6 +121,15 @@ struct word_vectors : words_test {
     auto const v = t.values<float const>();
     return {v.begin(), v.end()};
   }
+  /// A file of vectors with this text is a data error that says why.
+  void refused(std::string const& text, std::string const& why) const {
+    EXPECT_THAT(
+        [&] {
+          vectors_of({{"vectors", write("vectors.txt", text)}}, nullptr);
+        },
+        ThrowsMessage<wf::data_error>(HasSubstr(why)))
+        << text;
+  }
 };
 
 TEST_F(word_vectors, are_the_rows_of_the_words_tokens) {
@@ -240,14 +249,6 @@ TEST_F(word_vectors, come_out_of_files_of_other_programs) {
 }
 
 TEST_F(word_vectors, refuse_what_they_can_not_read) {
-  auto const refused = [&](std::string const& text, std::string const& why) {
-    EXPECT_THAT(
-        [&] {
-          vectors_of({{"vectors", write("vectors.txt", text)}}, nullptr);
-        },
-        ThrowsMessage<wf::data_error>(HasSubstr(why)))
-        << text;
-  };
   refused("", "no word vector in it");
   refused("lonely\n", "line 1: there is no number");
   refused("a 1 2\nb 1\n", "line 2: it has fewer numbers");
@@ -274,14 +275,6 @@ TEST_F(word_vectors, refuse_what_they_can_not_read) {
 }
 
 TEST_F(word_vectors, hold_a_file_to_its_header) {
-  auto const refused = [&](std::string const& text, std::string const& why) {
-    EXPECT_THAT(
-        [&] {
-          vectors_of({{"vectors", write("vectors.txt", text)}}, nullptr);
-        },
-        ThrowsMessage<wf::data_error>(HasSubstr(why)))
-        << text;
-  };
   std::string const five = "a 1 2\nb 3 4\nc 5 6\nd 7 8\ne 9 10\n";
   EXPECT_EQ(number(vectors_of({{"vectors", write("vectors.txt", "5 2\n" + five)}}, nullptr), "words"), 5);
   refused("7 3\n" + five, "line 2: it has fewer numbers (2) than the header (line 1) promises, which is 3");
