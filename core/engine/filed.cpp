@@ -188,8 +188,7 @@ results filed_reader::node() {
       d = dataset(values());
     }
     d.compress(number() != 0);
-    d.about(text()), d.units(text()), d.missing(text());
-    if (auto view = text(); !view.empty()) d.view(std::move(view));
+    d.about(text()), d.units(text()), d.missing(text()), d.view_as_stored(text());
     for (std::size_t n = count(sizeof(std::uint64_t)); n > 0; --n) {
       std::string const dimension = text();
       d.labels(dimension, texts());

@@ -79,7 +79,7 @@ dataset stack(std::string const& name, std::vector<axis> axes, std::vector<resul
   shape.insert(shape.end(), first.shape().begin(), first.shape().end());
   dataset out = first.is_text() ? dataset(join_texts(name, parts_of, parts), std::move(shape))
                                 : dataset(join(name, parts_of, parts, std::move(shape), folder));
-  out.about(first.about()).units(first.units()).compress(first.compressed()).view(first.view());
+  out.about(first.about()).units(first.units()).compress(first.compressed()).view_as_stored(first.view());
   // A plugin may say it only where it had a value to explain.
   for (auto const& part : parts)
     if (out.missing().empty()) out.missing(part.at(name).missing());

@@ -159,7 +159,7 @@ class slicer {
       }
     }
     out.part = whole.is_text() ? dataset(whole.texts(), kept) : dataset(whole.values().reshaped(kept));
-    out.part.about(whole.about()).units(whole.units()).missing(whole.missing()).view(whole.view());
+    out.part.about(whole.about()).units(whole.units()).missing(whole.missing()).view_as_stored(whole.view());
     for (std::size_t const a : axes) {
       auto [names, tokens] = names_of(a, part);
       if (!names.empty()) {

@@ -322,7 +322,7 @@ struct result_reader::state {
     auto out = read_plain(d.get(), where, names, part);
     if (foreign) return out;
     out.about(text_attribute(d.get(), "description", where)).units(text_attribute(d.get(), "units", where));
-    out.missing(text_attribute(d.get(), "missing", where)).view(text_attribute(d.get(), "view", where));
+    out.missing(text_attribute(d.get(), "missing", where)).view_as_stored(text_attribute(d.get(), "view", where));
     if (h5::is_scale(d.get())) return out;
     for (unsigned axis = 0; axis < sizes.size(); ++axis) {
       bool conflict = false;

@@ -98,7 +98,7 @@ TEST_F(work, results_come_back_as_they_were_filed) {
       .about("what")
       .units("nat")
       .missing("none")
-      .view(R"({"kind": "heatmap"})")
+      .view(R"({"kind": "heatmap", "rows": "layer"})")
       .compress();
   r.add("texts", std::vector<std::string>{"one", "two"}, {{"row", 1}, {"column", 2}});
   r.add("nothing", wf::tensor(wf::dtype::u8, {{"item", 0}}));
@@ -118,7 +118,7 @@ TEST_F(work, results_come_back_as_they_were_filed) {
   EXPECT_EQ(std::memcmp(d.values().raw(), r.at("x/values").values().raw(), d.values().bytes()), 0);
   EXPECT_EQ(*d.find_labels("token"), (std::vector<std::string>{"a", "\xff", ""}));
   EXPECT_EQ(d.coordinate_map().at("layer").get({1}), 7);
-  EXPECT_EQ(d.about() + d.units() + d.missing() + d.view(), "whatnatnone{\"kind\": \"heatmap\"}");
+  EXPECT_EQ(d.about() + d.units() + d.missing() + d.view(), "whatnatnone{\"kind\":\"heatmap\",\"rows\":\"layer\"}");
   EXPECT_TRUE(d.compressed());
   EXPECT_THAT(back.at("texts").texts(), ElementsAre("one", "two"));
   EXPECT_EQ(back.at("texts").shape(), r.at("texts").shape());

@@ -69,13 +69,46 @@ TEST(results, names_are_checked_and_unique) {
   EXPECT_THROW(r.at("mean_cosin"), wf::plugin_error);
 }
 
-TEST(results, a_view_is_a_small_json_object) {
-  wf::dataset d;
-  EXPECT_EQ(d.view(R"({"kind": "heatmap"})").view(), R"({"kind": "heatmap"})");
-  for (std::string const bad : {"heatmap", "[1]", "{", "{} {}"}) EXPECT_THROW(d.view(bad), wf::plugin_error) << bad;
-  EXPECT_THROW(d.view("{\"kind\": \"" + std::string(5000, 'x') + "\"}"), wf::plugin_error);
-  EXPECT_EQ(d.view(), R"({"kind": "heatmap"})");
+TEST(results, a_view_is_a_kind_or_an_object_with_options) {
+  wf::dataset d(wf::tensor(wf::dtype::f64, {{"layer", 2}, {"head", 3}}));
+  for (std::string const kind : {"attention", "lens", "points", "tokens", "curve", "bars", "heatmap", "histogram", "table"})
+    EXPECT_EQ(d.view(kind).view(), "{\"kind\":\"" + kind + "\"}");
+  for (std::string const good :
+       {R"({"kind":"curve","x":"layer","log_x":false,"log_y":true})", R"({"kind":"heatmap","rows":"head","columns":"layer"})",
+        R"({"kind":"heatmap","colours":"diverging"})", R"({"kind":"points","along":""})", R"({"kind":"points","along":"layer"})"})
+    EXPECT_EQ(d.view(good).view(), good);
+  EXPECT_EQ(d.view(R"({ "kind" : "curve" })").view(), R"({"kind":"curve"})") << "the same view has the same bytes";
   EXPECT_EQ(d.view("").view(), "");
+  EXPECT_EQ(d.view_as_stored("{\"kind\": \"of a later version\"}").view(), "{\"kind\": \"of a later version\"}");
+  EXPECT_EQ(wf::dataset(wf::tensor(1.0)).view("curve").view(), R"({"kind":"curve"})") << "along snapshots";
+}
+
+TEST(results, a_view_that_cant_be_is_refused_with_near_names) {
+  wf::dataset d(wf::tensor(wf::dtype::f64, {{"layer", 2}, {"head", 3}}));
+  auto const refusal = [&](std::string const& how) {
+    try {
+      d.view(how);
+    } catch (wf::plugin_error const& e) {
+      return std::string(e.what());
+    }
+    return std::string("taken");
+  };
+  EXPECT_EQ(refusal("curv"), "there is no view of the kind \"curv\"; did you mean 'curve'?");
+  EXPECT_THAT(refusal("[1]"), HasSubstr("the kinds are attention, lens, points"));
+  EXPECT_EQ(refusal(R"({"kind": "heatmaps"})"), "there is no view of the kind \"heatmaps\"; did you mean 'heatmap'?");
+  EXPECT_THAT(refusal("{"), HasSubstr("is a JSON object"));
+  EXPECT_THAT(refusal(R"({"x": "layer"})"), HasSubstr("has no \"kind\""));
+  EXPECT_THAT(refusal(R"({"kind": 3})"), HasSubstr("has no \"kind\""));
+  EXPECT_EQ(refusal(R"({"kind": "curve", "logy": true})"), "view 'curve': no option \"logy\"; did you mean 'log_y'?");
+  EXPECT_EQ(refusal(R"({"kind": "table", "x": "layer"})"), "view 'table': no option \"x\"; it has no options");
+  EXPECT_EQ(refusal(R"({"kind": "curve", "x": "layers"})"),
+            "view 'curve': option 'x' names the dimension \"layers\", which layer 2 x head 3 lacks; did you mean 'layer'?");
+  EXPECT_EQ(refusal(R"({"kind": "curve", "x": 1})"), "view 'curve': option 'x' is a text, not 1");
+  EXPECT_EQ(refusal(R"({"kind": "curve", "log_y": "yes"})"), "view 'curve': option 'log_y' is true or false, not \"yes\"");
+  EXPECT_THAT(refusal(R"({"kind": "heatmap", "colours": "red"})"), HasSubstr("\"sequential\" or \"diverging\""));
+  EXPECT_THAT(refusal(R"({"kind": "heatmap", "rows": "head", "columns": "head"})"), HasSubstr("are both \"head\""));
+  EXPECT_THAT(refusal(R"({"kind": "heatmap", "rows": ""})"), HasSubstr("lacks"));
+  EXPECT_EQ(d.view(), "") << "nothing was taken";
 }
 
 TEST(results, coordinates_must_fit) {

@@ -85,7 +85,10 @@ std::string const attack = "</script><script>alert(1)</script><img src=x onerror
 
 TEST_F(report, nothing_of_a_hostile_file_is_markup) {
   results r;
-  r.add("top_tokens", {attack, attack}, {{attack.substr(10, 7), 2}}).about(attack).units(attack).view("{\"kind\": \"x\"}");
+  r.add("top_tokens", {attack, attack}, {{attack.substr(10, 7), 2}})
+      .about(attack)
+      .units(attack)
+      .view_as_stored("{\"kind\": \"x\"}");
   std::string const page = page_of(r, {}, attack);
   EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
   EXPECT_THAT(page, Not(HasSubstr("<img")));

@@ -98,7 +98,7 @@ results everything() {
                           {{"pair", 2}}));
   r.add("strange", tensor::of(std::vector<double>{std::nan(""), INFINITY, -INFINITY, -0.0}, {{"step", 4}}))
       .missing("no such pair, or a caf\xc3\xa9 that is shut")
-      .view(R"({"kind": "curve"})");
+      .view(R"({"kind": "curve", "x": "step", "log_y": true})");
   r.add("none", tensor(dtype::f64, {{"empty", 0}}));
   r.add("no_texts", std::vector<std::string>{}).dims("empty");
   r.add("tokens", {"the", " cat", "", "a", " dog", "\n"}, {{"item", 2}, {"pos", 3}}).labels("item", {"first", "second"});
@@ -803,7 +803,7 @@ TEST_F(store, compare_names_what_differs) {
   type.add("v", tensor::of(std::vector<float>{1, 2, NAN, INFINITY}, {{"n", 4}}));
   units.add("v", tensor::of(std::vector<double>{1, 2, std::nan(""), INFINITY}, {{"n", 4}})).units("nat");
   missing.add("v", x.at("v")).missing("no such pair");
-  view.add("v", x.at("v")).view("{}");
+  view.add("v", x.at("v")).view_as_stored("{}");
   EXPECT_THAT(compared(x, missing), says(1, "missing values mean '' against 'no such pair'"));
   EXPECT_THAT(compared(x, view), says(1, "view '' against '{}'"));
   EXPECT_THAT(compared(x, shape), says(1, "shape n 4 against n 3"));

@@ -1,7 +1,7 @@
 // What a node leaves behind: named datasets with named dimensions, written to the result file as they are.
 //
 // A probe fills it in `finish`, a metric in `measure`, a trainable model in `train`:
-//     out.add("mean_cosine", values).dims("layer").about("mean cosine between random tokens");
+//     out.add("mean_cosine", values).dims("layer").about("mean cosine between random tokens").view("curve");
 // Owned by the host; used by one thread at a time. References returned by `add` live as long as the results.
 #pragma once
 
@@ -45,9 +45,12 @@ class WAYFARER_API dataset {
 
   /// What a value that is not finite means here: "no such pair". The run warns of such values in a dataset that doesn't say it.
   dataset& missing(std::string why) { return missing_ = std::move(why), *this; }
-  /// How to plot the dataset: a small JSON object, such as {"kind": "heatmap"}; "" for none. Throws plugin_error
-  /// for what is none.
-  dataset& view(std::string json);
+  /// How to plot the dataset: a kind, "curve", or a JSON object with options, {"kind": "curve", "x": "step", "log_y": true}; ""
+  /// for none. docs/report.md lists both. Comes after `dims`: throws plugin_error for a kind or an option that does not exist and
+  /// for a dimension that the dataset has not.
+  dataset& view(std::string how);
+  /// The view of a stored dataset, as it is: the file may be of a later version, or the dataset a slice of the stored one.
+  dataset& view_as_stored(std::string json) { return view_ = std::move(json), *this; }
 
   /// Asks for gzip (byte shuffle and deflate) in the file: half the size for patterns, a seventh off other activations, and
   /// some 40 MB/s to write. Of texts it is ignored.
@@ -61,6 +64,7 @@ class WAYFARER_API dataset {
   std::string const& about() const noexcept { return about_; }
   std::string const& units() const noexcept { return units_; }
   std::string const& missing() const noexcept { return missing_; }
+  /// JSON.
   std::string const& view() const noexcept { return view_; }
   std::map<std::string, std::vector<std::string>, std::less<>> const& label_map() const noexcept { return labels_; }
   std::map<std::string, tensor, std::less<>> const& coordinate_map() const noexcept { return coordinates_; }

@@ -4,7 +4,8 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
-#include <wayfarer/json.hpp>
+
+#include "view.hpp"
 
 namespace wayfarer {
 
@@ -49,20 +50,8 @@ dataset& dataset::coordinate(std::string_view dimension, tensor numbers) {
   return *this;
 }
 
-dataset& dataset::view(std::string json) {
-  constexpr std::size_t most = 4096;
-  if (json.size() > most)
-    throw plugin_error("a view of " + std::to_string(json.size()) + " bytes; it says how to look at a dataset in at most " +
-                       std::to_string(most));
-  if (!json.empty()) {
-    bool object = false;
-    try {
-      object = parse_json(json, "view").kind() == json_kind::object;
-    } catch (error const&) {
-    }
-    if (!object) throw plugin_error("the view of a dataset is not a JSON object: " + json);
-  }
-  view_ = std::move(json);
+dataset& dataset::view(std::string how) {
+  view_ = how.empty() ? std::string() : checked_view(how, shape());
   return *this;
 }
 
