@@ -95,9 +95,9 @@ int show_file(std::filesystem::path const& file, result_reader const& r, bool ev
     std::vector<std::vector<std::string>> rows;
     for (auto const& one : all) {
       dataset const& d = one.d();
-      rows.push_back({one.name, shape_of(d), type_of(d), range_of(d), d.units(), d.about()});
+      rows.push_back({one.name, shape_of(d), type_of(d), range_of(d), d.units(), view_of(d), d.about()});
     }
-    std::cout << format_table({"dataset", "shape", "type", "range", "units", "description"}, rows);
+    std::cout << format_table({"dataset", "shape", "type", "range", "units", "view", "description"}, rows);
   }
   return 0;
 }

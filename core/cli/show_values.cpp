@@ -5,6 +5,9 @@
 #include <iostream>
 #include <limits>
 
+#include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
+
 #include "cli/terminal.hpp"
 #include "text/numbers.hpp"
 #include "text/printable.hpp"
@@ -18,6 +21,8 @@ namespace {
 constexpr std::size_t small_rows = 40, in_a_line = 10;
 /// Values that are printed of one dataset in a node's view and alone, rows of a matrix that has to be cut, and pictures.
 constexpr std::size_t most_in_node = 2'000, most_alone = 20'000, cut_rows = 20, most_pictures = 8;
+/// Curves in one picture, and bins of a histogram.
+constexpr std::size_t most_curves = 12, most_bins = 40;
 
 /// The numbers of a dataset, all as doubles, with what a glance needs to know about them.
 struct summary {
@@ -80,14 +85,52 @@ void print_matrix(dataset_slice const& s, std::vector<std::string> const& escape
   std::cout << format_blocks(header, lines, terminal_columns(), 1, colours);
 }
 
-/// The picture of `rows` times `columns` values from element `from` on: a map, or a line if `rows` is 1.
-void print_picture(dataset const& d, std::size_t from, std::size_t rows, std::size_t columns) {
-  if (d.is_text() || !pictures()) return;
-  auto const values = numbers_of(d.values().reshaped({{"i", d.values().count()}}).slice(0, from, from + rows * columns));
+/// A curve for each index of the axis that the view does not run along. False if these are too many for it.
+bool print_curves(dataset_slice const& s, std::vector<double> const& values, std::size_t rows, std::size_t columns) {
+  std::size_t const r = s.part.shape().size() - 2;
+  bool const down = view_of(s.part, "x") == s.part.shape()[r].name;
+  std::size_t const count = down ? columns : rows, length = down ? rows : columns;
+  if (count > most_curves || length < 3) return false;
+  std::vector<std::string> names;
+  std::size_t widest = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    names.push_back(printable(coordinate(s, down ? r + 1 : r, k)));
+    widest = std::max(widest, columns_of(names[k]));
+  }
+  for (std::size_t k = 0; k < count; ++k) {
+    std::vector<double> curve;
+    for (std::size_t i = 0; i < length; ++i) curve.push_back(down ? values[i * columns + k] : values[k * columns + i]);
+    std::string const line = sparkline(curve, terminal_columns() - std::min(widest + 1, terminal_columns() / 2));
+    if (!line.empty()) std::cout << std::string(widest - columns_of(names[k]), ' ') << names[k] << ' ' << line;
+  }
+  return true;
+}
+
+/// How many values lie in each of equal bins from the least to the largest.
+std::vector<double> bins_of(std::vector<double> const& values, summary const& s) {
+  if (s.finite == 0 || !(s.most > s.least)) return {};
+  std::size_t const n = std::clamp<std::size_t>(static_cast<std::size_t>(std::sqrt(s.finite)), 1, most_bins);
+  std::vector<double> counts(n);
+  for (double const x : values) {
+    if (!std::isfinite(x)) continue;
+    double const share = (x / 2 - s.least / 2) / (s.most / 2 - s.least / 2);
+    counts[std::min(n - 1, static_cast<std::size_t>(share * static_cast<double>(n)))] += 1;
+  }
+  return counts;
+}
+
+/// The picture of `rows` times `columns` values from element `from` on, `rows` 1 for a vector: what the view asks for, else a
+/// map, or a line of a vector.
+void print_picture(dataset_slice const& s, std::size_t from, std::size_t rows, std::size_t columns) {
+  dataset const& d = s.part;
+  std::string const kind = view_of(d);
+  if (d.is_text() || kind == "table" || !pictures()) return;
+  auto const part = d.values().reshaped({{"i", d.values().count()}}).slice(0, from, from + rows * columns);
+  auto const values = numbers_of(part);
   std::size_t const width = terminal_columns();
   if (rows == 1)
-    std::cout << sparkline(values, width);
-  else if (rows >= 2 && columns >= 2 && values.size() > 6)
+    std::cout << sparkline(kind == "histogram" ? bins_of(values, summary(part)) : values, width);
+  else if (rows >= 2 && columns >= 2 && values.size() > 6 && (kind != "curve" || !print_curves(s, values, rows, columns)))
     std::cout << heat_map(values, rows, columns, width);
 }
 
@@ -104,7 +147,7 @@ void print_range(dataset const& d) {
 std::size_t print_vector(dataset_slice const& s, std::vector<std::string> const& escapes, std::size_t most) {
   dataset const& d = s.part;
   dim const& over = d.shape()[0];
-  print_picture(d, 0, 1, over.size);
+  print_picture(s, 0, 1, over.size);
   std::vector<std::vector<std::string>> lines;
   if (over.size > small_rows && !d.is_text() && s.names[0].empty() && !d.coordinate_map().contains(over.name)) {
     std::size_t const printed = std::min(over.size, most);
@@ -154,7 +197,7 @@ std::size_t print_matrices(dataset_slice const& s, std::vector<std::string> cons
       columns = std::min(width, std::max<std::size_t>(1, most / rows));
     }
     if (std::string const at = place_of(s, from / each); !at.empty()) std::cout << printable(at) << ":\n";
-    if (from / each < most_pictures) print_picture(d, from, height, width);
+    if (from / each < most_pictures) print_picture(s, from, height, width);
     print_matrix(s, escapes, from, rows, columns);
     printed += rows * columns;
   }
@@ -185,6 +228,7 @@ void print_one(shown_dataset const& s, std::size_t most) {
   dataset const& d = s.d();
   print_heading(s.name);
   std::cout << printable(shape_of(d)) << ", " << type_of(d) << (d.units().empty() ? "" : ", in " + printable(d.units()))
+            << (view_of(d).empty() ? "" : ", view " + printable(view_of(d)))
             << (d.about().empty() ? "" : ": " + printable(d.about())) << '\n';
   for (taken_index const& t : s.slice.taken)
     std::cout << printable(t.dimension) << ' ' << t.index << (t.name.empty() ? "" : ": " + printable(t.name)) << '\n';
@@ -247,6 +291,16 @@ shown_dataset read_shown(result_reader const& r, std::string name, dataset_name 
     break;
   }
   return out;
+}
+
+std::string view_of(dataset const& d, char const* what) {
+  if (d.view().empty()) return "";
+  try {
+    auto const said = parse_json(d.view(), "view").find(what);
+    return said && said->kind() == json_kind::string ? said->as_string() : "";
+  } catch (error const&) {
+    return "";
+  }
 }
 
 std::string shape_of(dataset const& d) {

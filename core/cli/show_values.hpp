@@ -1,5 +1,6 @@
 // Datasets as tables for people: whole ones in blocks of columns that fit the terminal, with labels and tokens beside the values,
-// and a small picture above where the terminal can show it. Called by `show` in the child that reads the result.
+// and a small picture above where the terminal can show it, as the dataset's view asks. Called by `show` in the child that reads
+// the result.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +24,8 @@ struct shown_dataset {
 /// Reads it, and what colours it if the terminal shows colours.
 shown_dataset read_shown(result_reader const&, std::string name, dataset_name const&);
 
+/// What the dataset's view says: "kind" or the text of an option; "" where it says none, or nothing that can be read.
+std::string view_of(dataset const&, char const* what = "kind");
 std::string shape_of(dataset const&);
 std::string type_of(dataset const&);
 /// One element as text; integers in full.

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { mean_entropy } from '../../core/report/page/attention';
-import { asked, figures_of, suggested } from '../../core/report/page/choose';
+import { asked, drawn_as, figures_of, fits, pooled_axes, suggested, view_kind } from '../../core/report/page/choose';
 import { camera, nearest, place_labels, project } from '../../core/report/page/cloud';
 import { cividis, diverging, ink_on, scale_of } from '../../core/report/page/colour';
 import { field } from '../../core/report/page/field';
@@ -72,6 +72,68 @@ test('a view that a plugin asks for is heard, anything else is not', () => {
   const f = figures_of(node([set('x', [ax('layer', 12), ax('head', 12)], { view: '{"kind": "constructor"}' })]));
   assert.equal(f[0].kind, 'heatmap');
   assert.equal(figures_of(node([set('x', [ax('a', 30), ax('b', 3)], { view: '{"kind": "curve", "x": "a"}' })]))[0].kind, 'curve');
+});
+
+test('a view is shown where the shape allows it, and gives way where not', () => {
+  const like = (view: object, axes: axis[], more: Partial<set_info> = {}) => set('x', axes, { view: JSON.stringify(view), ...more });
+  const check = (view: { kind: view_kind; x?: string; rows?: string; columns?: string }, axes: axis[], wanted: boolean, drawn: view_kind, more: Partial<set_info> = {}) => {
+    const s = like(view, axes, more), what = `${s.view} over ${JSON.stringify(axes)}`;
+    assert.equal(fits(view.kind, s), wanted, what);
+    assert.equal(drawn_as(s), drawn, what);
+  };
+  const step = ax('step', 9, { numbers: 1 }), layer = ax('layer', 12), head = ax('head', 12), one = ax('layer', 1), q = ax('query', 7), k = ax('key', 7);
+  check({ kind: 'curve' }, [ax('layer', 3)], true, 'curve');
+  check({ kind: 'curve' }, [ax('layer', 2)], false, 'bars');
+  check({ kind: 'curve', x: 'layer' }, [step, one], false, 'curve');
+  check({ kind: 'curve', x: 'layer' }, [layer, head], true, 'curve');
+  check({ kind: 'curve', x: 'pos' }, [layer, head], false, 'heatmap');
+  check({ kind: 'bars' }, [ax('matrix', 3)], true, 'bars');
+  check({ kind: 'bars' }, [ax('word', 61)], false, 'curve');
+  check({ kind: 'bars' }, [step, ax('matrix', 3)], false, 'curve');
+  check({ kind: 'heatmap' }, [layer, head], true, 'heatmap');
+  check({ kind: 'heatmap' }, [one, head], false, 'curve');
+  check({ kind: 'heatmap', rows: 'layer', columns: 'head' }, [step, one, ax('head', 4)], false, 'curve');
+  check({ kind: 'heatmap', rows: 'layer', columns: 'head' }, [step, layer, head], true, 'heatmap');
+  check({ kind: 'histogram' }, [ax('item', 41)], true, 'histogram');
+  check({ kind: 'histogram' }, [ax('item', 12)], false, 'bars');
+  check({ kind: 'histogram' }, [step, ax('item', 1)], false, 'curve');
+  check({ kind: 'histogram' }, [ax('item', 10), ax('pair', 10)], true, 'histogram');
+  check({ kind: 'histogram' }, [step, ax('item', 10)], false, 'heatmap');
+  check({ kind: 'attention' }, [head, q, k], true, 'attention');
+  check({ kind: 'attention' }, [head, ax('query', 1), ax('key', 1)], false, 'curve');
+  check({ kind: 'attention' }, [ax('item', 2), q, k], false, 'heatmap');
+  check({ kind: 'points' }, [ax('point', 50), ax('component', 3)], true, 'points');
+  check({ kind: 'points' }, [ax('point', 50), ax('component', 8)], false, 'heatmap');
+  check({ kind: 'points' }, [ax('point', 2), ax('component', 2)], false, 'heatmap');
+  check({ kind: 'tokens' }, [ax('item', 2), ax('pos', 7)], false, 'heatmap');
+  check({ kind: 'lens' }, [layer, ax('rank', 5)], false, 'table', { type: 'text' });
+  check({ kind: 'table' }, [layer, head], true, 'table');
+  check({ kind: 'heatmap' }, [layer, head], false, 'table', { type: 'text' });
+  const values = like({ kind: 'tokens' }, [step, ax('item', 2), ax('pos', 7)]), texts = set('tokens', values.axes.slice(1), { type: 'text' });
+  assert.ok(fits('tokens', values, { texts }));
+  assert.ok(fits('lens', { ...texts, view: '{"kind": "lens"}' }, { shade: set('p', texts.axes) }));
+  assert.equal(drawn_as(set('x', [layer, head])), suggested(set('x', [layer, head])));
+});
+
+test('a histogram counts together what has neither names nor an order', () => {
+  const pooled = (...axes: [string, number, boolean][]) => pooled_axes(axes.map(([name, size, named]) => ({ name, size, named })));
+  assert.deepEqual(pooled(['item', 9, false], ['pair', 9, false]), [0, 1]);
+  assert.deepEqual(pooled(['step', 9, true], ['item', 9, false]), [1]);
+  assert.deepEqual(pooled(['layer', 9, false], ['item', 9, false]), [1]);
+  assert.deepEqual(pooled(['score', 5, true], ['token', 99, true]), [1]);
+  assert.deepEqual(pooled(['pair', 9, true], ['one', 1, false]), [0]);
+});
+
+test('what a view asks for reaches the figure, its options only where it fits', () => {
+  const figure = (s: set_info) => figures_of(node([s]))[0];
+  const curve = figure(set('x', [ax('step', 9, { numbers: 1 }), ax('layer', 1)], { view: '{"kind": "curve", "x": "layer", "log_y": true}' }));
+  assert.deepEqual([curve.kind, curve.options.x, curve.options.log_y], ['curve', undefined, true]);
+  assert.equal(figure(set('x', [ax('layer', 9)], { view: '{"kind": "curve", "log_y": true}' })).options.log_y, true);
+  assert.equal(figure(set('x', [ax('step', 9, { numbers: 1 }), ax('layer', 1), ax('head', 12)], { view: '{"kind": "heatmap", "rows": "layer", "colours": "diverging"}' })).options.colours, 'diverging');
+  const curves = (view: string) => figures_of(node(Array.from({ length: 6 }, (_, i) => set(`m${i}`, [ax('layer', 4)], { view })))).map(f => f.kind);
+  assert.deepEqual(curves('{"kind": "curve"}'), ['sparks']);
+  assert.deepEqual(curves('{"kind": "curve", "log_y": true}'), Array(6).fill('curve'));
+  assert.deepEqual(curves('{"kind": "table"}'), Array(6).fill('table'));
 });
 
 test('without a view, shape and names decide', () => {

@@ -1,11 +1,13 @@
 // Bars for values with names, and histograms for many values without.
 import { scaleLinear } from 'd3-scale';
+import { pooled_axes } from './choose';
 import { kinds } from './colour';
 import { element, replace, svg } from './dom';
 import { field } from './field';
 import { grouped, short, visible } from './format';
 import { sliders } from './linked';
 import { bottom_axis, bounded, fitting, left_axis, text_width, ticks_of } from './plot';
+import { each } from './table';
 import { hide_tip, pair, read_by_arrows, show_tip } from './tip';
 
 const most_bars = 60;
@@ -70,17 +72,18 @@ export function bars(host: HTMLElement, f: field, width: number, o: { along: num
 
 export interface bin { from: number; to: number; share: number; text: string }
 
-/** Bins that a probe counted, or that the page counts itself. */
+/** Bins that a probe counted, or that the page counts itself, one histogram for each index of the axes that have names or an order. */
 export function histogram(host: HTMLElement, f: field, width: number, edges?: field): void {
   const controls = element('div', { class: 'controls' });
   const plot = element('div', { class: 'plot' });
   const along = f.axes.length - 1;
-  const index = edges ? sliders(controls, f, [along], () => draw()) : null;
+  const pooled = edges ? [along] : pooled_axes(f.axes.map(a => ({ ...a, named: a.texts !== undefined || a.values !== undefined })));
+  const index = sliders(controls, f, pooled, () => draw());
   if (controls.childElementCount > 0) host.append(controls);
   host.append(plot);
 
   function bins(): bin[] {
-    if (edges && index) {
+    if (edges) {
       const n = f.axes[along].size;
       const start = index();
       const from = f.offset(start);
@@ -91,10 +94,14 @@ export function histogram(host: HTMLElement, f: field, width: number, edges?: fi
     const { finite, ...range } = f.range();
     if (finite === 0) return [];
     const [least, most] = bounded(range.least, range.most);
-    const n = Math.max(1, Math.min(40, Math.ceil(Math.sqrt(finite))));
+    const n = Math.max(1, Math.min(40, Math.ceil(Math.sqrt(finite * pooled.reduce((k, a) => k * f.axes[a].size, 1) / f.count))));
     const step = (most - least) / n || 1;
     const counts = new Array<number>(n).fill(0);
-    for (const x of f.numbers) if (Number.isFinite(x)) ++counts[Math.max(0, Math.min(n - 1, Math.floor((x - least) / step)))];
+    const here = index(), fixed = here.map((_, a) => a).filter(a => !pooled.includes(a));
+    each(f, f.count, (i, at) => {
+      const x = f.numbers[at];
+      if (Number.isFinite(x) && fixed.every(a => i[a] === here[a])) ++counts[Math.max(0, Math.min(n - 1, Math.floor((x - least) / step)))];
+    });
     return counts.map((c, i) => ({ from: least + i * step, to: least + (i + 1) * step, share: c, text: grouped(c) }));
   }
 

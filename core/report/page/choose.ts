@@ -1,4 +1,4 @@
-// How a dataset is looked at: as its `view` says, or else as its shape, dimension names and labels suggest.
+// How a dataset is looked at: as its `view` says where its shape allows that, or else as shape, dimension names and labels suggest.
 import { with_layers_together } from './layers';
 import { axis, node_info, set_info } from './manifest';
 
@@ -23,11 +23,10 @@ export function asked(set: set_info): Record<string, unknown> {
   }
 }
 
-const names = new Map<string, view_kind>(Object.entries({
-  curve: 'curve', curves: 'curve', line: 'curve', bar: 'bars', bars: 'bars', heatmap: 'heatmap', heat_map: 'heatmap', map: 'heatmap',
-  attention: 'attention', lens: 'lens', points: 'points', sphere: 'points', scatter: 'points', trajectory: 'points', trajectories: 'points',
-  tokens: 'tokens', histogram: 'histogram', table: 'table',
-} as const));
+const kinds: view_kind[] = ['curve', 'bars', 'heatmap', 'attention', 'lens', 'points', 'tokens', 'histogram', 'table'];
+
+/** The kind that a plugin asked for, if the page knows it. */
+const asked_kind = (s: set_info): view_kind | undefined => kinds.find(k => k === asked(s).kind);
 
 const last = (s: set_info, back = 1): string => s.axes[s.axes.length - back]?.name ?? '';
 export const base = (name: string): string => name.replace(/_\d+$/, '');
@@ -70,9 +69,52 @@ export function suggested(s: set_info): view_kind {
   return 'heatmap';
 }
 
+/** What lies beside a dataset and belongs to it: the values that colour its texts, and the texts of its positions. */
+export interface companions { shade?: set_info; texts?: set_info }
+const most_bars = 60, fewest_pooled = 40;
+
+/** Over which axes a histogram counts together: the last, and those before it whose indices have neither names nor an order. */
+export function pooled_axes(axes: { name: string; size: number; named: boolean }[]): number[] {
+  const wide = axes.map((_, a) => a).filter(a => axes[a].size > 1);
+  return wide.filter((a, k) => k === wide.length - 1 || !(axes[a].named || sequences.includes(base(axes[a].name))));
+}
+
+const is_named = (a: axis): boolean => a.labels !== undefined || a.numbers !== undefined;
+
+/** Whether a view of this kind can show a dataset of this shape: an axis that it runs along has more than one or two indices, ... */
+export function fits(kind: view_kind, s: set_info, beside: companions = {}): boolean {
+  const options = asked(s), wide = wide_axes(s), rank = s.axes.length;
+  const size = (name: unknown): number => s.axes.find(a => a.name === name)?.full ?? 0;
+  if (kind === 'table') return true;
+  if (kind === 'lens') return s.type === 'text' && rank >= 2 && beside.shade !== undefined;
+  if (s.type === 'text' || wide.length === 0) return false;
+  switch (kind) {
+    case 'curve': return options.x === undefined ? wide.some(a => a.full > 2) : size(options.x) > 2;
+    case 'bars': return wide.length === 1 && wide[0].full <= most_bars;
+    case 'heatmap': return wide.length >= 2 && [options.rows, options.columns].every(name => name === undefined || size(name) > 1);
+    case 'histogram': return pooled_axes(s.axes.map(a => ({ ...a, named: is_named(a) }))).reduce((n, a) => n * s.axes[a].full, 1) > fewest_pooled;
+    case 'attention': return rank >= 3 && s.axes.some(a => a.name === 'head') && s.axes.slice(-2).every(a => a.full > 1);
+    case 'points': return rank >= 2 && [2, 3].includes(s.axes[rank - 1].full) && size_of(s) / s.axes[rank - 1].size >= 3;
+    case 'tokens': return beside.texts !== undefined;
+    default: return false;
+  }
+}
+
+/** How a dataset is drawn: as asked if that fits, else what comes nearest to it. */
+export function drawn_as(s: set_info, beside: companions = {}): view_kind {
+  const kind = asked_kind(s);
+  if (kind === undefined) return suggested(s);
+  if (fits(kind, s, beside)) return kind;
+  if (kind === 'lens') return 'table';
+  // A few values are told one by one.
+  const wide = wide_axes(s);
+  if (kind === 'histogram' && wide.length === 1 && wide[0].numbers === undefined && !sequences.includes(base(wide[0].name))) return 'bars';
+  return suggested(s);
+}
+
 /** What goes on the figures of a node, in order; single numbers are left to the table of numbers. */
 export function figures_of(node: node_info): figure[] {
-  const sets = with_layers_together(node.datasets, s => names.get(String(asked(s).kind ?? '')) === 'attention' || (!asked(s).kind && suggested(s) === 'attention'));
+  const sets = with_layers_together(node.datasets, s => drawn_as(s) === 'attention');
   const find = (name: string): set_info | undefined => sets.find(s => s.name === name);
   const used = new Set<set_info>();
   const out: figure[] = [];
@@ -83,7 +125,6 @@ export function figures_of(node: node_info): figure[] {
   const tokens_end = /(tokens|texts|text)$/;
   for (const s of sets) {
     if (is_single(s)) continue;
-    const view = asked(s);
     const stem = s.name.replace(/[^/]*$/, '');
     const bare = s.name.slice(stem.length);
     if (/_standard_error$/.test(bare)) {
@@ -93,12 +134,12 @@ export function figures_of(node: node_info): figure[] {
     if (/_edges$/.test(bare) && find(s.name.replace(/_edges$/, ''))) continue;
     const error = find(`${s.name}_standard_error`);
     const parts = { error: error && same_shape(error, s) ? error : undefined };
-    let kind = names.get(String(view.kind ?? ''));
+    const wanted = asked_kind(s);
     const edges = find(`${s.name}_edges`);
     if (edges && s.type !== 'text') { add('histogram', s, { edges }); continue; }
     // Tables of the likeliest tokens, coloured by their probabilities.
     const shade = tokens_end.test(s.name) ? ['probabilities', 'logits', 'products', 'scores'].map(n => find(s.name.replace(tokens_end, n))).find(x => x) : undefined;
-    if (s.type === 'text' && shade && same_shape(shade, s) && s.axes.length >= 2 && (!kind || kind === 'lens')) {
+    if (s.type === 'text' && shade && same_shape(shade, s) && fits('lens', s, { shade }) && (!wanted || wanted === 'lens')) {
       // What else is known by position and layer, for the curves of a chosen position.
       const beside = sets.filter(t => t.type !== 'text' && t.axes.length === s.axes.length - 1 && t.name.replace(/[^/]*$/, '') === stem &&
         !/ids?$/.test(t.name) && t.axes.every((a, i) => a.name === s.axes[i].name && a.size === s.axes[i].size));
@@ -107,12 +148,12 @@ export function figures_of(node: node_info): figure[] {
       used.delete(s);
       continue;
     }
-    if (!kind || (s.type === 'text' && kind !== 'table')) kind = suggested(s);
-    if (kind === 'lens') kind = 'table';
     const texts = token_texts(sets, s, stem);
-    const per_token = texts !== undefined && same_shape(texts, s) && s.type !== 'text' && !/ids?$/.test(bare);
-    if (per_token && (kind === 'tokens' || (!view.kind && ['curve', 'heatmap', 'histogram'].includes(kind)))) { add('tokens', s, { texts, ...parts }, view); continue; }
-    if (kind === 'tokens') kind = suggested(s);
+    let kind = drawn_as(s, { texts });
+    // Of a view that does not fit, what is said of the values stays; the axes that it names are not there.
+    const said = asked(s), view = wanted && fits(wanted, s, { texts }) ? said : { colours: said.colours, log_y: said.log_y };
+    if (!wanted && texts !== undefined && same_shape(texts, s) && s.type !== 'text' && !/ids?$/.test(bare) && ['curve', 'heatmap', 'histogram'].includes(kind)) kind = 'tokens';
+    if (kind === 'tokens') { add('tokens', s, { texts, ...parts }, view); continue; }
     if (kind === 'points') {
       const cloud = points_pair(sets, s);
       // The smaller of the two is the way, the larger what it leads through.
@@ -139,12 +180,12 @@ export function figures_of(node: node_info): figure[] {
 function gather_sparks(out: figure[]): void {
   const along = (s: set_info): string => {
     const wide = s.axes.filter(a => a.full > 1);
-    return wide.length === 1 && s.type !== 'text' && wide[0].size <= 200 && !asked(s).kind ? `${wide[0].name}:${wide[0].size}` : '';
+    return wide.length === 1 && s.type !== 'text' && wide[0].size <= 200 && !asked(s).log_x && !asked(s).log_y ? `${wide[0].name}:${wide[0].size}` : '';
   };
   const groups = new Map<string, figure[]>();
   for (const f of out) {
     const key = along(f.set);
-    if (key !== '' && ['curve', 'bars', 'table', 'heatmap'].includes(f.kind)) groups.set(key, [...(groups.get(key) ?? []), f]);
+    if (key !== '' && ['curve', 'bars'].includes(f.kind)) groups.set(key, [...(groups.get(key) ?? []), f]);
   }
   for (const [key, all] of groups) {
     if (all.length < 5) continue;
