@@ -263,6 +263,31 @@ def test_pictures_only_where_a_terminal_can(results):
     assert "\033" not in run_program(*arguments) and "\u2580" not in run_program(*arguments)
 
 
+def test_show_names_the_view_and_follows_it(results, tmp_path):
+    lens, good = results["gpt2-logit-lens"], {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    lines = {l.split()[0]: l for l in run_program("show", lens, env={"COLUMNS": "300"}).splitlines() if l.strip()}
+    assert "view" in lines["dataset"] and " lens " in lines["top_tokens"] and " table " in lines["top_ids"]
+    assert "float32, in nat, view heatmap: entropy of" in run_program("show", lens, "lens/entropy[0]")
+    assert not re.search("[\u2580-\u2588]", on_terminal(["show", lens, "lens/top_ids[0,:,:,0]"], good))  # ids have no picture
+    with h5py.File(lens) as f:
+        states = f["lens/entropy"].dims[1][0].asstr()[()]
+    for view, curves in (('{"kind": "curve", "x": "pos"}', True), ('{"kind": "curve", "x": "none"}', True), ('{"kind": "heatmap"}', False),
+                         ('{"kind": ["curve"]}', False), ("[[[", False)):
+        shutil.copy(lens, tmp_path / "other.h5")
+        with h5py.File(tmp_path / "other.h5", "r+") as f:
+            f["lens/entropy"].attrs["view"] = view
+        shown = on_terminal(["show", tmp_path / "other.h5", "lens/entropy[0]"], good)
+        drawn = re.findall("^ *(\\S.*) \033\\[36m[ \u2581-\u2588]{13}\033", shown, re.M)
+        assert drawn == (list(states) if curves else []), view
+        assert ("\u2580" in shown) == (not curves), view
+    with h5py.File(tmp_path / "other.h5", "r+") as f:
+        values = np.concatenate([np.zeros(90), np.ones(10)])
+        d = f["lens"].create_dataset("many", data=values)
+        d.dims[0].label = "one"
+        d.attrs["view"] = '{"kind": "histogram"}'
+    assert re.search("\033\\[36m\u2588\u2581{8}\u2581\033", on_terminal(["show", tmp_path / "other.h5", "lens/many"], good))
+
+
 def test_what_is_longer_than_the_terminal_goes_through_a_pager(results, tmp_path):
     arguments = ["show", results["gpt2-activations"], "states"]
     terminal = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}

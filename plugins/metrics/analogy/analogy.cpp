@@ -271,12 +271,17 @@ struct analogy final : wf::metric {
     out.add("section_" + name, share)
         .about("share of right answers by " + method + ", by section")
         .labels("section", questions_.sections)
-        .missing("no question of the section is covered");
+        .missing("no question of the section is covered")
+        .view("bars");
     out.add("rank_" + name, rank)
         .about("rank of each question's right answer by " + method + ", from 1")
         .labels("question", labels)
+        .view("histogram")
         .missing("a word of the question has no vector or one of length zero, or the answer is a word of its question");
-    out.add("answer_" + name, given).dims("question").about("the answer by " + method + "; empty where a word has no vector");
+    out.add("answer_" + name, given)
+        .dims("question")
+        .view("table")
+        .about("the answer by " + method + "; empty where a word has no vector");
     return right;
   }
 
@@ -284,8 +289,12 @@ struct analogy final : wf::metric {
     wf::tensor all(wf::dtype::f64, {{"section", questions_.sections.size()}}), known = all.clone();
     for (auto const& q : questions_.all) all(q.section) += 1;
     for (auto const& q : covered) known(questions_.all[q.number].section) += 1;
-    out.add("section_questions", all).units("question").about("questions of each section").labels("section", questions_.sections);
-    out.add("section_covered", known).units("question").about("covered questions of each section");
+    out.add("section_questions", all)
+        .units("question")
+        .about("questions of each section")
+        .labels("section", questions_.sections)
+        .view("bars");
+    out.add("section_covered", known).units("question").about("covered questions of each section").view("bars");
   }
 
   std::string path_;

@@ -79,7 +79,9 @@ struct pca final : wf::metric {
       return to_tensor(y, "point", "component");
     };
 
-    out.add("points", wf::place_points(fit, from, project(fit))).about("the points along the principal components");
+    out.add("points", wf::place_points(fit, from, project(fit)))
+        .about("the points along the principal components")
+        .view("points");
     if (in.has("also")) {
       auto const& other = in.at("also");
       auto const more = wf::points_of(other, "pca");
@@ -87,18 +89,22 @@ struct pca final : wf::metric {
         throw wf::usage_error("pca: 'also' has " + std::to_string(more.width) + " coordinates a point, 'of' has " +
                               std::to_string(fit.width));
       out.add("also_points", wf::place_points(more, other, project(more)))
-          .about("the points of 'also' along the same components");
+          .about("the points of 'also' along the same components")
+          .view("points");
     }
-    out.add("components", to_tensor(directions, "component", "coordinate")).about("principal directions, unit rows");
+    out.add("components", to_tensor(directions, "component", "coordinate"))
+        .about("principal directions, unit rows")
+        .view("heatmap");
     wf::tensor values(wf::dtype::f64, {{"component", static_cast<std::size_t>(k)}}), shares = values.clone();
     for (Eigen::Index i = 0; i < k; ++i) {
       values(static_cast<std::size_t>(i)) = variance[i];
       shares(static_cast<std::size_t>(i)) = total > 0 ? variance[i] / total : 0;
     }
-    out.add("explained_variance", values).about("variance along each component");
-    out.add("explained_share", shares).about("share of the whole variance");
+    out.add("explained_variance", values).about("variance along each component").view("bars");
+    out.add("explained_share", shares).about("share of the whole variance").view("bars");
     out.add("mean", wf::tensor::of(std::vector<double>(mean.data(), mean.data() + d), {{"coordinate", fit.width}}))
-        .about("what was subtracted from every point");
+        .about("what was subtracted from every point")
+        .view("histogram");
     std::string const of = wf::counted(n, "point");
     out.summarise(total > 0 ? wf::counted(static_cast<std::size_t>(k), "component") + " hold " +
                                   wf::told(100 * variance.sum() / total) + " % of the variance of " + of

@@ -32,7 +32,7 @@ struct umap final : wf::metric {
     auto const& from = in.at("of");
     auto const points = wf::points_of(from, "umap");
     auto const fit = wf::umap_layout::lay_out(points.rows.to(wf::dtype::f32), how_);
-    out.add("points", wf::place_points(points, from, fit.layout.to(wf::dtype::f64))).about("the layout");
+    out.add("points", wf::place_points(points, from, fit.layout.to(wf::dtype::f64))).about("the layout").view("points");
     if (in.has("also")) {
       auto const& other = in.at("also");
       auto const more = wf::points_of(other, "umap");
@@ -41,7 +41,8 @@ struct umap final : wf::metric {
                               std::to_string(points.width));
       auto const placed = wf::umap_layout::place(fit, more.rows.to(wf::dtype::f32));
       out.add("also_points", wf::place_points(more, other, placed.to(wf::dtype::f64)))
-          .about("the points of 'also' placed into the finished layout");
+          .about("the points of 'also' placed into the finished layout")
+          .view("points");
     }
     // With half of the points or more as neighbours, the figure can't distinguish layouts and leaves the range 0 to 1.
     std::size_t const n = points.kept.size(), k = how_.neighbors;

@@ -114,8 +114,9 @@ struct word_similarity final : wf::metric {
     out.add("likeness", all_likeness)
         .about(std::string(cosine_ ? "cosine" : "inner product") + " of each pair's vectors")
         .labels("pair", labels)
+        .view("histogram")
         .missing("a word of the pair has no vector, or one of length zero");
-    out.add("scores", all_scores).about("score of each pair, as in the file");
+    out.add("scores", all_scores).about("score of each pair, as in the file").view("histogram");
     out.summarise("rank correlation " + wf::told(r.value) + " +- " + wf::told(r.standard_error, 2) + " with the scores of " +
                   std::to_string(covered.size()) + " of " + wf::counted(pairs_.size(), "pair") + "; with shuffled vectors " +
                   wf::told(chance.mean, 2) + " +- " + wf::told(chance.deviation, 2) + rows.told_of_zero());

@@ -263,7 +263,7 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_
     std::string line = std::to_string(plan.updates) + " updates of " + std::to_string(count) + " parameters";
     if (!curves.logged.empty()) {
       auto const curve = [&](char const* name, std::vector<double> const& values) -> wf::dataset& {
-        return out.add(name, column(values, "update")).coordinate("update", column(curves.logged, "update"));
+        return out.add(name, column(values, "update")).coordinate("update", column(curves.logged, "update")).view("curve");
       };
       curve("loss", curves.losses).units("nat").about("training loss per token, mean over the updates since the last entry");
       curve("learning_rate", curves.rates).about("of that update");
@@ -274,6 +274,7 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_
       auto const at = column(curves.held_out_at, "held_out_update");
       out.add("held_out_loss", column(curves.held_out_losses, "held_out_update"))
           .coordinate("held_out_update", at)
+          .view("curve")
           .units("nat")
           .about("loss per token on held-out text, in windows that lie end to end and each begin without context");
       out.add("final_held_out_loss", curves.held_out_losses.back()).units("nat").about("per token, of the trained model");
@@ -284,6 +285,7 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_
         for (auto& x : per_character) x *= each;
         out.add("held_out_loss_per_character", column(per_character, "held_out_update"))
             .coordinate("held_out_update", at)
+            .view("curve")
             .units("nat")
             .about("held_out_loss times the held-out text's tokens per character");
         out.add("final_held_out_loss_per_character", per_character.back()).units("nat").about("of the trained model");

@@ -589,16 +589,19 @@ void topic_transformer::train(wf::training const& t) const {
   if (!logged.empty()) {
     t.out.add("loss", wf::tensor::of(losses, {{"update", losses.size()}}))
         .coordinate("update", updates(logged, "update"))
-        .about("training loss per masked token, mean over the updates since the last entry");
+        .about("training loss per masked token, mean over the updates since the last entry")
+        .view("curve");
     t.out.add("norms", wf::tensor::of(norms, {{"update", logged.size()}, {"matrix", 3}}))
         .coordinate("update", updates(logged, "update"))
         .labels("matrix", {"K", "Q", "V"})
-        .about("Frobenius norms of the first layer's W_K, W_Q, W_V after that many updates");
+        .about("Frobenius norms of the first layer's W_K, W_Q, W_V after that many updates")
+        .view(R"({"kind": "curve", "x": "update"})");
   }
   if (!held_out_at.empty()) {
     t.out.add("held_out_loss", wf::tensor::of(held_out_losses, {{"held_out_update", held_out_at.size()}}))
         .coordinate("held_out_update", updates(held_out_at, "held_out_update"))
-        .about("loss per masked token on held-out documents, mean over batches");
+        .about("loss per masked token on held-out documents, mean over batches")
+        .view("curve");
     t.out.add("final_held_out_loss", keep_best_ ? best : held_out_losses.back())
         .about("held-out loss of the weights that were kept");
   }

@@ -161,7 +161,7 @@ struct activations final : wf::probe, wf::plan_checker {
         values = mean(values, acc[k.info->name + " count"], k.info->per_pair, bad);
         about = "mean over items" + std::string(keep_ == keeping::mean ? " and positions" : "") + ": " + about;
       }
-      auto& set = out.add(k.info->name, values).about(about);
+      auto& set = out.add(k.info->name, values).about(about).view(view_of(k));
       set.compress(keep_ == keeping::all && gzip_);
       // Where the model itself gave such values, no reason holds for all of them, and the run warns.
       if (bad == 0)
@@ -180,8 +180,10 @@ struct activations final : wf::probe, wf::plan_checker {
       return;
     }
     auto const add_tokens = [&](std::string const& prefix, std::string const& of) {
-      out.add(prefix + "length", acc[prefix + "length"]).units("token").about(of + " of each item");
-      out.add(prefix + "token_ids", acc[prefix + "token_ids"]).about("ids of the " + of + "; -1 beyond an item's length");
+      out.add(prefix + "length", acc[prefix + "length"]).units("token").about(of + " of each item").view("histogram");
+      out.add(prefix + "token_ids", acc[prefix + "token_ids"])
+          .about("ids of the " + of + "; -1 beyond an item's length")
+          .view("table");
       add_token_texts(out, prefix + "tokens", acc[prefix + "token_ids"], at.model());
     };
     add_tokens("", "tokens");
@@ -197,6 +199,14 @@ struct activations final : wf::probe, wf::plan_checker {
     wf::dims counts;                       ///< of the numbers that divide the sum
     std::optional<std::size_t> head_axis;  ///< of the captured tensor, where heads can be chosen
   };
+
+  /// Pairs of positions as attention, a number for each token as tokens, vectors as maps.
+  char const* view_of(kept_hook const& k) const {
+    if (keep_ == keeping::mean) return k.shape.size() == 1 ? "histogram" : "heatmap";
+    if (k.info->per_pair) return "attention";
+    if (k.shape.size() > 1) return "heatmap";
+    return keep_ == keeping::all ? "tokens" : "curve";
+  }
 
   /// How large the numbers of the first and of the last hook are, where there are any, and which values are `odd`.
   static void summarise(wf::results& out, std::vector<kept_hook> const& all, std::size_t items, std::string const& odd) {

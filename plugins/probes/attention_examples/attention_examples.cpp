@@ -68,10 +68,14 @@ struct attention_examples final : wf::probe {
     auto const n = static_cast<std::size_t>(longest_seen);
     out.add("pattern", acc["pattern"].slice(3, 0, n).slice(4, 0, n).clone())
         .about("attention of query to key; NaN beyond an item's length")
+        .view("attention")
         .missing("beyond the item's length");
-    out.add("token", acc["token"].slice(1, 0, n).clone()).about("token ids; -1 beyond an item's length");
-    out.add("length", length).dims("item").units("token").about("tokens of each item");
-    out.add("token_text", texts).dims("packed_token").about("texts of the items' tokens, items end to end: see length");
+    out.add("token", acc["token"].slice(1, 0, n).clone()).about("token ids; -1 beyond an item's length").view("table");
+    out.add("length", length).dims("item").units("token").about("tokens of each item").view("histogram");
+    out.add("token_text", texts)
+        .dims("packed_token")
+        .about("texts of the items' tokens, items end to end: see length")
+        .view("table");
     summarise(out, length);
   }
 

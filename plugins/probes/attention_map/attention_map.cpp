@@ -137,48 +137,55 @@ struct attention_map final : wf::probe {
     names const n(model, stack_);
     add_tokens(acc, out, at, n.queries);
     if (n.cross) add_tokens(acc, out, at, n.keys);
-    auto const add = [&](char const* name, std::string const& about, char const* units = "",
+    auto const add = [&](char const* name, char const* view, std::string const& about, char const* units = "",
                          char const* missing = "a key that the query does not see, or beyond a text's end") -> void {
-      auto& set = out.add(name, acc[name]).about(about).units(units).missing(missing);
+      auto& set = out.add(name, acc[name]).view(view).about(about).units(units).missing(missing);
       for (auto const& d : acc[name].shape()) {
         if (d.name == "layer") set.coordinate("layer", numbers(layers_, "layer"));
         if (d.name == "head") set.coordinate("head", numbers(chosen(model), "head"));
       }
     };
+    constexpr char by_head[] = R"({"kind": "heatmap", "rows": "layer", "columns": "head"})";
+    constexpr char along_layers[] = R"({"kind": "curve", "x": "layer"})", along_keys[] = R"({"kind": "curve", "x": "key"})";
     if (maps_ && n.scored) {
-      add("qk", "query-key score before any position bias; NaN for keys that the query does not see");
-      add("score", "score before the softmax");
+      add("qk", "attention", "query-key score before any position bias; NaN for keys that the query does not see");
+      add("score", "attention", "score before the softmax");
     }
-    if (maps_) add("weights", n.scored ? "attention weights" : "weights between positions, mean over channels");
+    if (maps_) add("weights", "attention", n.scored ? "attention weights" : "weights between positions, mean over channels");
     if (n.parted) {
-      if (maps_) add("bias", "position bias, the same in every layer of the stack");
-      add("kernel", "position bias of one query (half way through an encoder's text, 10 before a decoder's end) to each key");
-      add("rel_pos", "key position less query position in kernel", "token");
-      add("self_bias_position", "SB_pos: bias at distance 0 less the mean of others up to the reach; 0 under no bias", "",
-          "a text of one token has no other distance");
-      add("self_bias_position_distances", "how many distances that mean is over");
-      add("bias_error", "largest |score - qk - bias|");
+      if (maps_) add("bias", "attention", "position bias, the same in every layer of the stack");
+      add("kernel", along_keys,
+          "position bias of one query (half way through an encoder's text, 10 before a decoder's end) to each key");
+      add("rel_pos", "table", "key position less query position in kernel", "token");
+      add("self_bias_position", "heatmap", "SB_pos: bias at distance 0 less the mean of others up to the reach; 0 under no bias",
+          "", "a text of one token has no other distance");
+      add("self_bias_position_distances", "histogram", "how many distances that mean is over");
+      add("bias_error", "histogram", "largest |score - qk - bias|");
     }
     if (n.parted)
-      add("association_bias", "mean divergence D(weights || softmax of the position bias alone): what similarity adds", "nat");
-    add("uniform_divergence",
+      add("association_bias", by_head, "mean divergence D(weights || softmax of the position bias alone): what similarity adds",
+          "nat");
+    add("uniform_divergence", by_head,
         "mean divergence D(weights || equal weights of the keys that are seen): log of their number less entropy", "nat");
     char const* const one = "a text of one token has no other";
     if (!n.cross) {
-      add("self_bias_attention", "SB_att: mean weight of a position on itself less that of uniform attention; 0 under no bias",
-          "", one);
-      add("self_bias_similarity", "SB_sim: mean inner product of a state entering the layer with itself less that with others",
-          "", one);
-      add("self_bias_similarity_expected", "its value for states that have nothing in common: their mean squared length");
+      add("self_bias_attention", by_head,
+          "SB_att: mean weight of a position on itself less that of uniform attention; 0 under no bias", "", one);
+      add("self_bias_similarity", along_layers,
+          "SB_sim: mean inner product of a state entering the layer with itself less that with others", "", one);
+      add("self_bias_similarity_expected", along_layers,
+          "its value for states that have nothing in common: their mean squared length");
     }
     if (n.predicts) {
-      add("self_bias_output", "SB_out: mean of (logit of the current token - mean logit) / deviation of logits");
-      add("self_bias_output_expected", "its value under no bias: the same of the tokens at the text's other places", "", one);
-      add("repeat_probability", "mean probability that the current token is the next again");
-      add("repeat_probability_expected", "its value under no bias: mean probability of the tokens at the text's other places", "",
+      add("self_bias_output", "histogram", "SB_out: mean of (logit of the current token - mean logit) / deviation of logits");
+      add("self_bias_output_expected", "histogram", "its value under no bias: the same of the tokens at the text's other places",
+          "", one);
+      add("repeat_probability", "histogram", "mean probability that the current token is the next again");
+      add("repeat_probability_expected", "histogram",
+          "its value under no bias: mean probability of the tokens at the text's other places", "", one);
+      add("repeat_rank", "histogram", "mean rank of the current token among the next, 0: likeliest");
+      add("repeat_rank_expected", "histogram", "its value under no bias: mean rank of the tokens at the text's other places", "",
           one);
-      add("repeat_rank", "mean rank of the current token among the next, 0: likeliest");
-      add("repeat_rank_expected", "its value under no bias: mean rank of the tokens at the text's other places", "", one);
     }
     auto const all = wf::moments_of(acc[n.parted ? "association_bias" : "uniform_divergence"].values<double const>());
     out.summarise((n.parted ? "association bias " : "divergence from uniform ") + wf::told(all.minimum, 4) + " to " +

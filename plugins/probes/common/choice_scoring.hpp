@@ -228,7 +228,8 @@ inline void add_text_note(results& out, source_info const& data) {
   out.add("preprocessed", at->second.clone())
       .about(
           "1: the text had been cleaned by others and was taken as it is, so that figures differ a little from those of the "
-          "original text; 0: cleaned here");
+          "original text; 0: cleaned here")
+      .view("histogram");
 }
 
 }  // namespace wayfarer::language

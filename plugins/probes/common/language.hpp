@@ -61,20 +61,25 @@ inline std::int32_t likeliest(std::span<double const> logits) {
 
 /// Adds the texts of ids [...] (negative: none) under the ids' own dimensions. More than a million of them would cost more than
 /// the numbers beside them: then the texts of the whole vocabulary are added instead, to be looked up, under "vocabulary".
-inline void add_token_texts(results& out, std::string const& name, tensor const& ids, model const& m) {
+/// `view` is "lens" of likeliest tokens, beside which their probabilities stand.
+inline void add_token_texts(results& out, std::string const& name, tensor const& ids, model const& m,
+                            std::string const& view = "table") {
   constexpr std::size_t most = std::size_t{1} << 20;
   if (ids.count() > most) {
     if (out.find("vocabulary") != nullptr) return;
     std::vector<std::string> all;
     for (std::size_t t = 0; t < m.info().vocabulary; ++t) all.push_back(m.token_text(static_cast<std::int32_t>(t)));
-    out.add("vocabulary", std::move(all)).dims("token").about("text of every token id, to look up the ids of this node");
+    out.add("vocabulary", std::move(all))
+        .dims("token")
+        .about("text of every token id, to look up the ids of this node")
+        .view("table");
     return;
   }
   tensor const flat = ids.to(dtype::i32);
   std::vector<std::string> texts;
   texts.reserve(flat.count());
   for (auto const id : flat.values<std::int32_t const>()) texts.push_back(id < 0 ? std::string() : m.token_text(id));
-  out.add(name, std::move(texts), flat.shape());
+  out.add(name, std::move(texts), flat.shape()).view(view);
 }
 
 }  // namespace wayfarer::language

@@ -67,7 +67,7 @@ inline void put_tokens(accumulator& acc, sample const& block, side s) {
 inline void add_tokens(accumulator const& acc, results& out, probe_context const& at, side s) {
   tensor const& ids = acc[s.ids()];
   std::string const of = s.decoder ? " of the decoder's tokens" : " of the tokens";
-  auto& set = out.add(s.ids(), ids).about("ids" + of + "; -1 beyond an item's length");
+  auto& set = out.add(s.ids(), ids).about("ids" + of + "; -1 beyond an item's length").view("table");
   if (ids.size(0) == 1) {
     std::vector<std::string> labels;
     for (auto const id : ids.values<std::int32_t const>()) labels.push_back(id < 0 ? std::string() : at.model().token_text(id));

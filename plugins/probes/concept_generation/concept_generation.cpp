@@ -142,6 +142,7 @@ struct concept_generation final : wf::probe {
     auto const column = [&](char const* name) { return acc[name].values<std::int32_t const>(); };
     auto const gold = column("gold"), exact = column("exact_match"), cut = column("cut");
     std::size_t const n = gold.size();
+    constexpr char by_choice[] = R"({"kind": "heatmap", "rows": "item", "columns": "choice"})";
     auto const share = [&](std::string const& name, std::vector<double> const& hits, std::string const& about) {
       auto const m = wf::moments_of(hits);
       double const nothing = std::numeric_limits<double>::quiet_NaN();
@@ -155,25 +156,33 @@ struct concept_generation final : wf::probe {
       wf::tensor const correct(wf::dtype::u8, {{"item", n}});
       std::vector<double> hits(n);
       for (std::size_t i = 0; i < n; ++i) hits[i] = correct.view<std::uint8_t>()(i) = column(predicted)[i] == gold[i];
-      out.add(name, correct).about(about);
+      out.add(name, correct).about(about).view("histogram");
       return hits;
     };
-    out.add("scores", acc["scores"]).units("nat").about("log probability of each answer's tokens, given the context vectors");
+    out.add("scores", acc["scores"])
+        .units("nat")
+        .about("log probability of each answer's tokens, given the context vectors")
+        .view(by_choice);
     out.add("choice_characters", acc["choice_characters"])
         .units("character")
-        .about("Unicode code points of each answer, the space before it included");
-    out.add("choice_tokens", acc["choice_tokens"]).units("token").about("tokens of each answer");
-    out.add("prediction", acc["prediction"]).about("answer of the largest score, the first among equals");
-    out.add("prediction_norm", acc["prediction_norm"]).about("answer of the largest score over its number of characters");
-    out.add("gold", acc["gold"]).about("the right answer");
-    out.add("context_vectors", acc["context_vectors"]).about("vectors that each context became");
+        .about("Unicode code points of each answer, the space before it included")
+        .view(by_choice);
+    out.add("choice_tokens", acc["choice_tokens"]).units("token").about("tokens of each answer").view(by_choice);
+    out.add("prediction", acc["prediction"]).about("answer of the largest score, the first among equals").view("histogram");
+    out.add("prediction_norm", acc["prediction_norm"])
+        .about("answer of the largest score over its number of characters")
+        .view("histogram");
+    out.add("gold", acc["gold"]).about("the right answer").view("histogram");
+    out.add("context_vectors", acc["context_vectors"]).about("vectors that each context became").view("histogram");
     auto const hits = right("prediction", "correct", "1 where prediction is right");
     auto const hits_norm = right("prediction_norm", "correct_norm", "1 where prediction_norm is right");
-    out.add("exact_match", acc["exact_match"]).about("1: every token of the right answer is the likeliest after those before it");
+    out.add("exact_match", acc["exact_match"])
+        .about("1: every token of the right answer is the likeliest after those before it")
+        .view("histogram");
     out.add("cut", acc["cut"])
         .units("token")
-        .about(
-            "tokens cut from the left of segments, and vectors cut from the left of contexts, that the model can't take whole");
+        .about("tokens cut from the left of segments, and vectors cut from the left of contexts, that the model can't take whole")
+        .view("histogram");
     double shortened = 0;
     for (auto const c : cut) shortened += c > 0;
     out.add("contexts_cut", shortened).units("item").about("items that lost tokens or vectors so");

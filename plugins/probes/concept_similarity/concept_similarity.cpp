@@ -121,12 +121,16 @@ struct concept_similarity final : wf::probe {
     double const nothing = std::numeric_limits<double>::quiet_NaN();
     out.add("scores", acc["scores"])
         .about("largest similarity of each answer to a context vector")
-        .missing("the context or the answer has no vector, or one of length 0");
-    out.add("prediction", acc["prediction"]).about("answer of the largest score; -1 if no score is a number");
-    out.add("gold", acc["gold"]).about("the right answer");
-    out.add("correct", correct).about("1 where the prediction is right");
-    out.add("context_vectors", acc["context_vectors"]).about("vectors that each context became");
-    out.add("cut", acc["cut"]).units("token").about("tokens cut from the left of segments that the model can't take whole");
+        .missing("the context or the answer has no vector, or one of length 0")
+        .view(R"({"kind": "heatmap", "rows": "item", "columns": "choice"})");
+    out.add("prediction", acc["prediction"]).about("answer of the largest score; -1 if no score is a number").view("histogram");
+    out.add("gold", acc["gold"]).about("the right answer").view("histogram");
+    out.add("correct", correct).about("1 where the prediction is right").view("histogram");
+    out.add("context_vectors", acc["context_vectors"]).about("vectors that each context became").view("histogram");
+    out.add("cut", acc["cut"])
+        .units("token")
+        .about("tokens cut from the left of segments that the model can't take whole")
+        .view("histogram");
     out.add("contexts_cut", shortened).units("item").about("items that lost tokens so");
     out.add("acc", n == 0 ? nothing : m.mean).about("share of items whose prediction is right").missing("no item");
     out.add("acc_standard_error", n < 2 ? nothing : m.standard_error())

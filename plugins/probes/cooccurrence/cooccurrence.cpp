@@ -318,16 +318,23 @@ struct cooccurrence final : wf::probe, wf::reads_whole_texts {
         .units("nat")
         .labels("token", names)
         .labels("other_token", names)
-        .missing("the two never occur together, or one of them never with any other");
+        .missing("the two never occur together, or one of them never with any other")
+        .view(R"({"kind": "heatmap", "colours": "diverging"})");
     wf::tensor const profile(wf::dtype::f64, pmi.shape());
     for (double& v : profile.values<double>()) v = std::numeric_limits<double>::quiet_NaN();
     for (std::size_t i = 0; i < measured.a.size(); ++i)
       profile(measured.a[i], measured.b[i]) = profile(measured.b[i], measured.a[i]) = measured.profile[i];
     out.add("profile", profile)
         .about("cosine of the profiles of two tokens: how alike their neighbours are")
-        .missing("the two would meet less often than `least_expected` by chance, or are one token");
-    out.add("token_ids", wf::tensor::of(chosen.ids, {{"token", rows}})).about("ids of the tokens compared, the commonest first");
-    out.add("count", acc["count"].slice(0, 0, rows).clone()).units("token").about("how often each occurs");
+        .missing("the two would meet less often than `least_expected` by chance, or are one token")
+        .view(R"({"kind": "heatmap", "colours": "diverging"})");
+    out.add("token_ids", wf::tensor::of(chosen.ids, {{"token", rows}}))
+        .about("ids of the tokens compared, the commonest first")
+        .view("table");
+    out.add("count", acc["count"].slice(0, 0, rows).clone())
+        .units("token")
+        .about("how often each occurs")
+        .view(R"({"kind": "curve", "log_y": true})");
     out.add("tokens", acc["tokens"]()).units("token").about("tokens of the corpus");
     double covered = 0, none = 0;
     for (double const n : out.at("count").values().values<double const>()) covered += n;

@@ -142,7 +142,7 @@ struct cross_encoding final : wf::probe {
       wf::tensor const values(wf::dtype::i32, {{"item", items}});
       for (std::size_t i = 0; i < items; ++i)
         values.view<std::int32_t>()(i) = best_of(n, [&](std::size_t k) { return scores(i, k) / divisor(i, k); });
-      out.add(name, values).about(about);
+      out.add(name, values).about(about).view("histogram");
       return values;
     };
     auto const at_least_one = [](std::int32_t v) { return static_cast<double>(std::max(v, 1)); };
@@ -176,17 +176,27 @@ struct cross_encoding final : wf::probe {
         "em", [&](std::size_t i) { return exact.view<std::uint8_t const>()(i) != 0; },
         "share of items whose right ending is what greedy decoding would write");
 
-    out.add("scores", acc["scores"]).units("nat").about("log probability of each ending, given its context");
-    out.add("gold", acc["gold"]).about("the right ending");
-    out.add("choice_tokens", acc["choice_tokens"]).units("token").about("tokens of each ending");
+    constexpr char by_choice[] = R"({"kind": "heatmap", "rows": "item", "columns": "choice"})";
+    out.add("scores", acc["scores"]).units("nat").about("log probability of each ending, given its context").view(by_choice);
+    out.add("gold", acc["gold"]).about("the right ending").view("histogram");
+    out.add("choice_tokens", acc["choice_tokens"]).units("token").about("tokens of each ending").view(by_choice);
     out.add("choice_characters", acc["choice_characters"])
         .units("character")
-        .about("Unicode code points of each ending, the space before it included");
-    out.add("exact_match", exact).about("1: every token of the right ending is the likeliest after those before it");
-    out.add("context_tokens", acc["context_tokens"]).units("token").about("tokens of each context, before cutting");
+        .about("Unicode code points of each ending, the space before it included")
+        .view(by_choice);
+    out.add("exact_match", exact)
+        .about("1: every token of the right ending is the likeliest after those before it")
+        .view("histogram");
+    out.add("context_tokens", acc["context_tokens"])
+        .units("token")
+        .about("tokens of each context, before cutting")
+        .view("histogram");
     std::size_t shortened = 0;
     for (std::size_t i = 0; i < items; ++i) shortened += cut(i) != 0;
-    out.add("cut", acc["cut"]).units("token").about("maximum cut from the left of each context to make an ending fit");
+    out.add("cut", acc["cut"])
+        .units("token")
+        .about("maximum cut from the left of each context to make an ending fit")
+        .view("histogram");
     out.add("contexts_cut", static_cast<double>(shortened)).units("item").about("contexts that did not fit");
     add_text_note(out, at.data().info());
     out.summarise(items == 0 ? "no items, so no accuracy"

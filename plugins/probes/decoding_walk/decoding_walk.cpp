@@ -183,35 +183,36 @@ struct decoding_walk final : wf::probe {
   }
 
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
-    auto const add = [&](char const* name, std::string const& about, char const* units = "",
+    auto const add = [&](char const* name, char const* view, std::string const& about, char const* units = "",
                          char const* missing = "beyond a walk's end") {
-      out.add(name, acc[name]).about(about).units(units).missing(missing);
+      out.add(name, acc[name]).view(view).about(about).units(units).missing(missing);
     };
-    add("length", "steps of each walk", "token");
-    add("ended_by_context", "1: the walk ended because the model has no further position");
-    add("next_ids", "token of each step; -1 beyond a walk's end");
+    constexpr char along_steps[] = R"({"kind": "curve", "x": "step"})";
+    add("length", "histogram", "steps of each walk", "token");
+    add("ended_by_context", "histogram", "1: the walk ended because the model has no further position");
+    add("next_ids", "table", "token of each step; -1 beyond a walk's end");
     wf::language::add_token_texts(out, "next_tokens", acc["next_ids"], at.model());
-    add("log_probability", "log probability of each step under the model's own law (temperature 1, all tokens)", "nat");
-    add("path_log_probability", "log probability of the path so far, under the same", "nat");
+    add("log_probability", "tokens", "log probability of each step under the model's own law (temperature 1, all tokens)", "nat");
+    add("path_log_probability", along_steps, "log probability of the path so far, under the same", "nat");
     if (preset_ == "sample") {
-      add("drawn_log_probability", "log probability of each step under the law that it was drawn from (temperature, top_p)",
-          "nat");
-      add("path_drawn_log_probability", "log probability of the path so far, under the same", "nat");
+      add("drawn_log_probability", "tokens",
+          "log probability of each step under the law that it was drawn from (temperature, top_p)", "nat");
+      add("path_drawn_log_probability", along_steps, "log probability of the path so far, under the same", "nat");
     }
-    add("entropy", "entropy of the next step", "nat");
-    add("rank", "how many tokens were likelier than the one taken");
-    add("top_p_count", "size of the smallest set of likeliest tokens that reaches top_p");
-    add("distance", "length of each step between context vectors (after the final norm)");
-    add("cosine", "cosine of the context vectors before and after each step");
-    add("repeat_probability", "probability that the last token comes again");
-    add("repeat_rank", "its rank among the next tokens, 0: likeliest");
+    add("entropy", "tokens", "entropy of the next step", "nat");
+    add("rank", "tokens", "how many tokens were likelier than the one taken");
+    add("top_p_count", "tokens", "size of the smallest set of likeliest tokens that reaches top_p");
+    add("distance", "tokens", "length of each step between context vectors (after the final norm)");
+    add("cosine", "tokens", "cosine of the context vectors before and after each step");
+    add("repeat_probability", "tokens", "probability that the last token comes again");
+    add("repeat_rank", "tokens", "its rank among the next tokens, 0: likeliest");
     char const* const alone = "beyond a walk's end, or the text has no other token";
-    add("repeat_probability_expected", "its value under no bias: mean probability of the tokens at the text's other places", "",
-        alone);
-    add("repeat_rank_expected", "the rank's value under no bias: mean rank of the same tokens", "", alone);
+    add("repeat_probability_expected", "tokens",
+        "its value under no bias: mean probability of the tokens at the text's other places", "", alone);
+    add("repeat_rank_expected", "tokens", "the rank's value under no bias: mean rank of the same tokens", "", alone);
     char const* const few = "fewer than n tokens";
     auto const grams = [&](char const* name, wf::tensor const& share, char const* about) {
-      out.add(name, share).about(about).missing(few).coordinate("n", gram_sizes());
+      out.add(name, share).about(about).missing(few).coordinate("n", gram_sizes()).view("heatmap");
     };
     grams("repeated_ngrams", acc["repeated_ngrams"],
           "share of the walk's n-grams that occurred before in it: 1 - distinct / all");
@@ -222,23 +223,19 @@ struct decoding_walk final : wf::probe {
     wf::tensor const distinct = acc["repeated_ngrams"].clone();
     for (double& x : distinct.values<double>()) x = 1 - x;
     grams("distinct_ngrams", distinct, "distinct n-grams over all n-grams of the walk: distinct-n");
-    add("cycle_length", "length of the cycle that the walk ends in, 0: none", "token");
-    add("cycle_start", "step at which it begins, -1: none");
-    add("cycles_expected", "share of random orders of the walk's tokens that end in a cycle", "", "a walk of no step");
-    for (auto const* name : {"repeated_ngrams", "repeated_ngrams_expected", "repeated_ngrams_text", "distinct_ngrams"}) {
-      wf::tensor n(wf::dtype::i64, {{"n", wf::repetition::longest_gram}});
-      for (std::size_t k = 0; k < wf::repetition::longest_gram; ++k) n.view<std::int64_t>()(k) = static_cast<std::int64_t>(k + 1);
-      out.find(name);
-      const_cast<wf::dataset&>(out.at(name)).coordinate("n", n);
-    }
-    if (contexts_) add("contexts", "the context vectors; one more than steps");
+    add("cycle_length", "histogram", "length of the cycle that the walk ends in, 0: none", "token");
+    add("cycle_start", "histogram", "step at which it begins, -1: none");
+    add("cycles_expected", "histogram", "share of random orders of the walk's tokens that end in a cycle", "",
+        "a walk of no step");
+    if (contexts_) add("contexts", "heatmap", "the context vectors; one more than steps");
     char const* const few_pairs = "the item has no further pair";
-    add("divergence_same", "Jensen-Shannon divergence of the next-token distributions of two contexts that end in the same token",
-        "nat", few_pairs);
-    add("divergence_last_token", "the same pairs, with that token read alone at its two positions", "nat", few_pairs);
-    add("divergence_attention_off", "the same pairs, with every attention's output set to 0", "nat", few_pairs);
-    add("divergence_different", "the same for contexts that end in different tokens", "nat", few_pairs);
-    add("pair_ids", "the token in which both contexts of divergence_same end");
+    add("divergence_same", "histogram",
+        "Jensen-Shannon divergence of the next-token distributions of two contexts that end in the same token", "nat", few_pairs);
+    add("divergence_last_token", "histogram", "the same pairs, with that token read alone at its two positions", "nat",
+        few_pairs);
+    add("divergence_attention_off", "histogram", "the same pairs, with every attention's output set to 0", "nat", few_pairs);
+    add("divergence_different", "histogram", "the same for contexts that end in different tokens", "nat", few_pairs);
+    add("pair_ids", "table", "the token in which both contexts of divergence_same end");
 
     auto const average = [&](std::vector<double> const& values, std::string const& to, std::string const& about,
                              char const* units, char const* missing) {
@@ -583,11 +580,12 @@ struct decoding_walk final : wf::probe {
         error(n) = values.size() < 2 ? nothing : m.standard_error();
       }
       std::string const to = std::string("mean_") + name;
-      out.add(to, mean).about(about).missing("no walk has n tokens").coordinate("n", gram_sizes());
+      out.add(to, mean).about(about).missing("no walk has n tokens").coordinate("n", gram_sizes()).view("curve");
       out.add(to + "_standard_error", error)
           .about("standard error over walks")
           .missing("fewer than two walks have n tokens")
-          .coordinate("n", gram_sizes());
+          .coordinate("n", gram_sizes())
+          .view("curve");
     }
     double walks = 0, cycles = 0, expected = 0;
     auto const by_chance = acc["cycles_expected"].values<double const>();

@@ -111,7 +111,7 @@ struct document_statistics final : wf::probe {
 
     auto const frequency = acc["word_count"] / words;
     auto const all = frequency.values<double const>();
-    auto& frequencies = out.add("word_frequency", frequency).about("share of each word in all words");
+    auto& frequencies = out.add("word_frequency", frequency).about("share of each word in all words").view("bars");
     if (auto const& names = at.data().info().words; !names.empty()) frequencies.labels("word", names);
     out.add("distinct_words", static_cast<double>(std::count_if(all.begin(), all.end(), [](double f) { return f > 0; })))
         .about("words that occur");
@@ -129,7 +129,7 @@ struct document_statistics final : wf::probe {
     auto const& histogram = acc["documents_with_topics"];
     double distinct = 0;
     for (std::size_t k = 0; k < histogram.size(0); ++k) distinct += static_cast<double>(k) * histogram(k);
-    out.add("documents_with_topics", histogram).about("documents with that many distinct topics");
+    out.add("documents_with_topics", histogram).about("documents with that many distinct topics").view("bars");
     out.add("mean_distinct_topics", distinct / documents).about("mean number of distinct topics of a document");
     out.add("mean_squared_shares", acc["squared_shares"]() / acc["documents_not_empty"]())
         .about("mean over documents of the sum over topics of (n_t / N)^2");

@@ -218,35 +218,40 @@ struct encoding_walk final : wf::probe {
       }
       return set;
     };
-    auto const add = [&](char const* name, std::string const& about) -> wf::dataset& {
-      return labelled(out.add(name, acc[name])).about(about).missing("beyond an item's length, or the angle of the first step");
+    auto const add = [&](char const* name, char const* view, std::string const& about) -> wf::dataset& {
+      return labelled(out.add(name, acc[name]))
+          .view(view)
+          .about(about)
+          .missing("beyond an item's length, or the angle of the first step");
     };
     wf::tensor kind(wf::dtype::u8, {{"step", walk.kinds.size()}});
     std::copy(walk.kinds.begin(), walk.kinds.end(), kind.values<std::uint8_t>().begin());
-    labelled(out.add("kind", kind)).about("0: the step filters, seeing its own position alone; 1: it aggregates over positions");
-    add("step_length", "length of each step");
-    add("angle", "angle between a step and the one before; NaN for the first").units("rad");
-    add("share", "squared length of a step as a share of all steps' of its position");
-    add("cosine_to_start", "cosine of a state with the first");
-    add("cosine_to_end", "cosine of a state with the last");
-    add("norm", "length of a state");
+    labelled(out.add("kind", kind))
+        .view("table")
+        .about("0: the step filters, seeing its own position alone; 1: it aggregates over positions");
+    add("step_length", "heatmap", "length of each step");
+    add("angle", "heatmap", "angle between a step and the one before; NaN for the first").units("rad");
+    add("share", "heatmap", "squared length of a step as a share of all steps' of its position");
+    add("cosine_to_start", "heatmap", "cosine of a state with the first");
+    add("cosine_to_end", "heatmap", "cosine of a state with the last");
+    add("norm", "heatmap", "length of a state");
     std::string const why = why_not_parted(at.model().info(), walk);
     if (why.empty()) {
-      add("from_others",
+      add("from_others", "heatmap",
           "share of each step that other positions brought, by squared length; the rest is made of the position "
           "itself and of biases");
-      add("aggregation_share", "share of a position's squared steps that other positions brought");
+      add("aggregation_share", "tokens", "share of a position's squared steps that other positions brought");
     }
     if (nearest_ != 0) {
-      add("nearest_ids", "tokens whose embeddings have the largest inner products with a state after the final norm");
-      wf::language::add_token_texts(out, "nearest_tokens", acc["nearest_ids"], at.model());
+      add("nearest_ids", "table", "tokens whose embeddings have the largest inner products with a state after the final norm");
+      wf::language::add_token_texts(out, "nearest_tokens", acc["nearest_ids"], at.model(), "lens");
     }
     if (ranks_ && walk.predicts) {
-      add("predicted_ids", "likeliest token by the last state");
-      add("predicted_rank", "how many tokens come before it by each state, 0: none");
+      add("predicted_ids", "table", "likeliest token by the last state");
+      add("predicted_rank", "heatmap", "how many tokens come before it by each state, 0: none");
       wf::language::add_token_texts(out, "predicted_tokens", acc["predicted_ids"], at.model());
     }
-    if (states_) add("states", "the states themselves");
+    if (states_) add("states", "heatmap", "the states themselves");
 
     auto const& mean = acc["mean"];
     double const positions = acc["positions"]();
@@ -258,7 +263,11 @@ struct encoding_walk final : wf::probe {
       wf::tensor t(wf::dtype::f64, {{"step", walk.kinds.size()}});
       for (std::size_t s = 0; s < walk.kinds.size(); ++s) t(s) = mean(s, f) / positions;
       if (f == 1) t(std::size_t{0}) = std::numeric_limits<double>::quiet_NaN();
-      labelled(out.add(names[f], t)).about(abouts[f]).units(f == 1 ? "rad" : "").missing("no step comes before the first");
+      labelled(out.add(names[f], t))
+          .view("curve")
+          .about(abouts[f])
+          .units(f == 1 ? "rad" : "")
+          .missing("no step comes before the first");
     }
     char line[128];
     if (why.empty()) {

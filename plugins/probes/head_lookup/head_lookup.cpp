@@ -105,18 +105,22 @@ struct head_lookup final : wf::probe {
                              std::to_string(info.d_model));
     } catch (wf::data_error const& e) {
       embedding = {};
-      out.add("token_readings", std::vector<std::string>{std::string("left out: ") + e.what()}).dims("note");
+      out.add("token_readings", std::vector<std::string>{std::string("left out: ") + e.what()}).dims("note").view("table");
     }
     auto const words = embedding.defined() ? known_words(model) : word_list{};
     if (embedding.defined() && words.ids.empty())
-      out.add("word_readings", std::vector<std::string>{"left out: " + words.why_none}).dims("note");
+      out.add("word_readings", std::vector<std::string>{"left out: " + words.why_none}).dims("note").view("table");
     if (!words.dropped.empty())
-      out.add("dropped", words.dropped).dims("dropped_word").about("words left out: the model does not know them as one token");
+      out.add("dropped", words.dropped)
+          .dims("dropped_word")
+          .about("words left out: the model does not know them as one token")
+          .view("table");
     if (!words.ids.empty()) {
       to.words = words.texts;
       out.add("word_ids", wf::tensor::of(words.ids, {{"word", words.ids.size()}}))
           .labels("word", words.texts)
-          .about("tokens that are looked up");
+          .about("tokens that are looked up")
+          .view("table");
     }
     if (embedding.defined()) {
       look_up_keys(model, info, embedding, weights, words, to);
@@ -130,7 +134,7 @@ struct head_lookup final : wf::probe {
         if (why.empty())
           look_up_outputs(model, info, embedding, weights, words, to);
         else
-          out.add("output_readings", std::vector<std::string>{"left out: " + why}).dims("note");
+          out.add("output_readings", std::vector<std::string>{"left out: " + why}).dims("note").view("table");
       }
     } else if (biases_) {
       add_directions(info, weights, to);
@@ -168,7 +172,9 @@ struct head_lookup final : wf::probe {
       }
       return set;
     }
-    wf::dataset& put(std::string name, wf::tensor values) const { return label(out.add(std::move(name), std::move(values))); }
+    wf::dataset& put(std::string name, wf::tensor values, char const* view) const {
+      return label(out.add(std::move(name), std::move(values))).view(view);
+    }
     /// Ids, scores and texts of lists of tokens; `lists` in the order of the dimensions before "rank".
     void put_lists(std::string const& name, wf::dims shape, std::vector<wf::reading::best_tokens> const& lists, std::size_t k,
                    wf::model const& m, std::string const& about, std::string const& scores_about) const {
@@ -184,9 +190,9 @@ struct head_lookup final : wf::probe {
           texts.push_back(m.token_text(id));
         }
       }
-      put(name + "_ids", ids).about(about);
-      put(name + "_scores", scores).about(scores_about);
-      label(out.add(name + "_tokens", std::move(texts), shape)).about("texts of " + name + "_ids");
+      put(name + "_ids", ids, "table").about(about);
+      put(name + "_scores", scores, "heatmap").about(scores_about);
+      label(out.add(name + "_tokens", std::move(texts), shape)).view("lens").about("texts of " + name + "_ids");
     }
   };
 
@@ -329,9 +335,9 @@ struct head_lookup final : wf::probe {
       wf::tensor const both = directions(info, weights[b]);
       wf::copy_into(query[b], both[0]), wf::copy_into(key[b], both[1]);
     }
-    to.put("bias/query", query)
+    to.put("bias/query", query, "heatmap")
         .about("W_Q b_K: what the key bias adds to a query's scores; the same for all keys, so it never changes attention");
-    to.put("bias/key", key).about("W_K b_Q: what the query bias favours in keys, for every query");
+    to.put("bias/key", key, "heatmap").about("W_K b_Q: what the query bias favours in keys, for every query");
   }
 
   /// E3 and the tokens of E6.
@@ -437,12 +443,12 @@ struct head_lookup final : wf::probe {
                  "likeliest tokens once a head, or all of them, have added what they read of the word itself to its embedding",
                  "their logits");
     add_identity("outputs/identity", {{"block", B}, {"update", H + 1}}, lists, words, model, to);
-    to.put("outputs/norm", norms).about("length of what each head, or all of them, add, without the output bias");
+    to.put("outputs/norm", norms, "heatmap").about("length of what each head, or all of them, add, without the output bias");
     if (!truncated_) return;
     wf::tensor const whole(wf::dtype::i64, norms.shape());
     for (std::size_t i = 0; i < norms.count(); ++i)
       whole.values<std::int64_t>()[i] = static_cast<std::int64_t>(norms.values<float const>()[i]);
-    to.put("outputs/truncated_norm", whole).about("the same cut to whole numbers, as the published code prints it");
+    to.put("outputs/truncated_norm", whole, "heatmap").about("the same cut to whole numbers, as the published code prints it");
   }
 
   static void add_identity(std::string const& name, wf::dims const& shape, std::vector<wf::reading::best_tokens> const& lists,
@@ -457,7 +463,7 @@ struct head_lookup final : wf::probe {
                         [&](auto const& t) { return same_word(m.token_text(t.second), words.texts[n]); }))
           values[i] += 1 / static_cast<double>(N);
       }
-    to.put(name, share).about("share of the words that are in their own list, but for case, spaces and a plural's s");
+    to.put(name, share, "heatmap").about("share of the words that are in their own list, but for case, spaces and a plural's s");
   }
 
   std::vector<std::int64_t> blocks_;

@@ -134,8 +134,8 @@ struct head_spectra final : wf::probe {
     std::size_t const B = blocks.size(), H = info.heads, d = info.d_model, r = info.d_head;
     wf::tensor numbers(wf::dtype::i64, {{"block", B}});
     for (std::size_t b = 0; b < B; ++b) numbers.view<std::int64_t>()(b) = static_cast<std::int64_t>(blocks[b]);
-    auto const put = [&](std::string name, wf::tensor values) -> wf::dataset& {
-      auto& set = out.add(std::move(name), std::move(values));
+    auto const put = [&](std::string name, wf::tensor values, char const* view) -> wf::dataset& {
+      auto& set = out.add(std::move(name), std::move(values)).view(view);
       set.coordinate("block", numbers);
       return set;
     };
@@ -144,7 +144,7 @@ struct head_spectra final : wf::probe {
     for (std::size_t b = 0; b < B; ++b) scales(b) = weights[b].scale;
     bool const turned = std::any_of(blocks.begin(), blocks.end(),
                                     [&](std::size_t b) { return wf::reading::turns(info, "blocks." + std::to_string(b) + "."); });
-    put("attention_scale", scales)
+    put("attention_scale", scales, "curve")
         .about(std::string("what each block's scores q.k are multiplied by: the scale of W_Q W_K^T here") +
                (turned ? "; queries and keys turn with their positions, and W_Q W_K^T is the matrix of distance 0" : ""));
 
@@ -188,13 +188,15 @@ struct head_spectra final : wf::probe {
       }
       std::string const p = name_of(c) + "/";
       std::string const of = matrix_of(c);
-      put(p + "values", values).about("singular values" + of);
-      put(p + "coverage", covered).units("percent").about("share of the sum of singular values up to each" + of);
+      put(p + "values", values, spectrum).about("singular values" + of);
+      put(p + "coverage", covered, along_directions)
+          .units("percent")
+          .about("share of the sum of singular values up to each" + of);
       char text[96];
       std::snprintf(text, sizeof text, "directions needed to pass %g %% of the sum of singular values", coverage_);
-      put(p + "effective_dimension", effective).about(text);
-      put(p + "participation_ratio", participation).about("(sum s^2)^2 / sum s^4");
-      put(p + "stable_rank", stable).about("sum s^2 / largest s^2");
+      put(p + "effective_dimension", effective, block_by_head).about(text);
+      put(p + "participation_ratio", participation, block_by_head).about("(sum s^2)^2 / sum s^4");
+      put(p + "stable_rank", stable, block_by_head).about("sum s^2 / largest s^2");
 
       if (eigenvalues_) add_eigenvalues(model, info, weights, c, read_final, put, out);
       std::size_t const R = std::min(directions_, r);
@@ -207,7 +209,7 @@ struct head_spectra final : wf::probe {
           for (std::size_t j = 0; j < R; ++j) sign[i * R + j] = sign_by_entry(svd[i].right[j]);
       wf::tensor const signs(wf::dtype::i32, {{"block", B}, {"head", H}, {"rank", R}});
       for (std::size_t i = 0; i < sign.size(); ++i) signs.values<std::int32_t>()[i] = sign[i] > 0 ? 1 : -1;
-      put(p + "sign", signs)
+      put(p + "sign", signs, "table")
           .about(read_vocabulary
                      ? "sign that makes the right direction's largest inner product with a token that of a positive direction"
                      : "sign that makes the right direction's entry of largest magnitude positive");
@@ -221,17 +223,18 @@ struct head_spectra final : wf::probe {
               l(i / H, i % H, j, x) = static_cast<float>(s * svd[i].left(j, x));
               v(i / H, i % H, j, x) = static_cast<float>(s * svd[i].right(j, x));
             }
-        put(p + "left", left)
+        put(p + "left", left, "heatmap")
             .about("left singular directions (of the " + std::string(c == circuit::qk ? "query" : "value") +
                    " side), unit length");
-        put(p + "right", right)
+        put(p + "right", right, "heatmap")
             .about("right singular directions (of the " + std::string(c == circuit::qk ? "key" : "output") +
                    " side), unit length");
       }
     }
     if (!distances_.empty()) add_distances(weights, blocks, info, put);
     if (composition_) add_composition(weights, info, numbers, put);
-    if (tokens_ && !why.empty()) out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note");
+    if (tokens_ && !why.empty())
+      out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note").view("table");
 
     char line[128];
     std::snprintf(line, sizeof line, "%zu heads, at most %.0f of %zu directions hold %g %%%s", B * H, widest, r, coverage_,
@@ -240,7 +243,12 @@ struct head_spectra final : wf::probe {
   }
 
  private:
-  using put_function = std::function<wf::dataset&(std::string, wf::tensor)>;
+  using put_function = std::function<wf::dataset&(std::string, wf::tensor, char const* view)>;
+  static constexpr char block_by_head[] = R"({"kind": "heatmap", "rows": "block", "columns": "head"})";
+  static constexpr char by_earlier_head[] = R"({"kind": "heatmap", "rows": "earlier_block", "columns": "earlier_head"})";
+  static constexpr char along_directions[] = R"({"kind": "curve", "x": "direction"})";
+  static constexpr char spectrum[] = R"({"kind": "curve", "x": "direction", "log_y": true})";
+  static constexpr char along_distances[] = R"({"kind": "curve", "x": "distance"})";
 
   std::vector<std::size_t> chosen(wf::model_info const& info) const {
     std::vector<std::size_t> blocks;
@@ -302,12 +310,12 @@ struct head_spectra final : wf::probe {
       length(b, n, h) = std::sqrt(squares);
     });
     wf::tensor const far = wf::tensor::of(distances_, {{"distance", N}});
-    put("qk/values_at", values)
+    put("qk/values_at", values, spectrum)
         .coordinate("distance", far)
         .about(
             "singular values of the matrix that gives the scores of a query so many positions behind its key, times the layer's "
             "attention scale");
-    put("qk/norm_at", length).coordinate("distance", far).about("Frobenius norm of that matrix");
+    put("qk/norm_at", length, along_distances).coordinate("distance", far).about("Frobenius norm of that matrix");
   }
 
   static double sign_by_entry(wf::tensor const& v) {
@@ -383,14 +391,14 @@ struct head_spectra final : wf::probe {
       return wf::dataset(std::move(all), shape);
     };
     std::string const left_side = c == circuit::qk ? "query" : "value", right_side = c == circuit::qk ? "key" : "output";
-    put(p + "left_ids", left_ids)
+    put(p + "left_ids", left_ids, "table")
         .about("tokens of largest inner product with the left (" + left_side + ") direction, sign applied");
-    put(p + "right_ids", right_ids)
+    put(p + "right_ids", right_ids, "table")
         .about("tokens of largest inner product with the right (" + right_side + ") direction, sign applied");
-    put(p + "left_scores", left_scores).about("their inner products with the singular value times the left direction");
-    put(p + "right_scores", right_scores).about("their inner products with the right direction");
-    out.add(p + "left_tokens", texts(left_ids)).about("texts of left_ids");
-    out.add(p + "right_tokens", texts(right_ids)).about("texts of right_ids");
+    put(p + "left_scores", left_scores, "heatmap").about("their inner products with the singular value times the left direction");
+    put(p + "right_scores", right_scores, "heatmap").about("their inner products with the right direction");
+    out.add(p + "left_tokens", texts(left_ids)).view("lens").about("texts of left_ids");
+    out.add(p + "right_tokens", texts(right_ids)).view("lens").about("texts of right_ids");
   }
 
   /// E9c. Eigenvectors are read as they are, in the vocabulary under the final norm: for v = p + iq and its value a + bi, what
@@ -438,15 +446,17 @@ struct head_spectra final : wf::probe {
       positive(i / H, i % H) = magnitude > 0 ? sum / magnitude : 0;
     });
     std::string const p = name_of(c) + "/";
-    put(p + "eigenvalues_real", real)
+    put(p + "eigenvalues_real", real, along_directions)
         .about("real parts of the eigenvalues that can differ from zero, by descending magnitude," + matrix_of(c));
-    put(p + "eigenvalues_imaginary", imaginary).about("their imaginary parts, on the same scale");
-    put(p + "eigenvalue_positivity", positive)
+    put(p + "eigenvalues_imaginary", imaginary, along_directions).about("their imaginary parts, on the same scale");
+    put(p + "eigenvalue_positivity", positive, block_by_head)
         .about("sum of the eigenvalues over the sum of their magnitudes: 1 copies, -1 suppresses");
-    put(p + "eigenvalue_coverage", covered).units("percent").about("share of the sum of magnitudes up to each eigenvalue");
+    put(p + "eigenvalue_coverage", covered, along_directions)
+        .units("percent")
+        .about("share of the sum of magnitudes up to each eigenvalue");
     char text[96];
     std::snprintf(text, sizeof text, "eigenvalues needed to pass %g %% of the sum of their magnitudes", eigen_coverage_);
-    put(p + "eigenvalue_dimension", effective).about(text);
+    put(p + "eigenvalue_dimension", effective, block_by_head).about(text);
     if (E == 0) return;
     wf::tensor const embedding = model.weight("embed.W_E");
     std::size_t const V = embedding.size(0), K = std::min(k_, V);
@@ -468,11 +478,14 @@ struct head_spectra final : wf::probe {
       }
     }
     std::vector<std::string> const names{"p", "q", "a p - b q", "b p + a q", "sum of the two"};
-    put(p + "eigenvector_ids", ids)
+    put(p + "eigenvector_ids", ids, "table")
         .labels("reading", names)
         .about(
             "tokens, under the final norm, of largest inner product with parts of the right eigenvector p + iq of value a + bi");
-    out.add(p + "eigenvector_tokens", std::move(texts), shape).labels("reading", names).about("texts of eigenvector_ids");
+    out.add(p + "eigenvector_tokens", std::move(texts), shape)
+        .labels("reading", names)
+        .view("table")
+        .about("texts of eigenvector_ids");
   }
 
   /// How strongly each head reads what each head of an earlier block writes: Frobenius norm of the product over the product of
@@ -525,7 +538,7 @@ struct head_spectra final : wf::probe {
       score(read_value[later], vo, v);
     });
     auto const add = [&](std::string const& name, wf::tensor const& t, std::string const& what) {
-      put(name, t)
+      put(name, t, by_earlier_head)
           .coordinate("earlier_block", numbers.named({"earlier_block"}))
           .about(what + "; NaN where the block is no earlier one")
           .missing("the block is no earlier one");

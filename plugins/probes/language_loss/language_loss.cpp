@@ -168,21 +168,26 @@ struct language_loss final : wf::probe, wf::reads_whole_texts {
           .about("of the predicted tokens' text, by Unicode code point");
       out.add("perplexity_per_byte", std::exp(-likelihood / bytes)).about("of the predicted tokens' text");
       out.add("perplexity_per_character", std::exp(-likelihood / characters)).about("of the predicted tokens' text");
-      out.add("bytes", acc["bytes"]).units("byte").about("of the predicted tokens of each item");
+      out.add("bytes", acc["bytes"]).units("byte").about("of the predicted tokens of each item").view("histogram");
     }
-    out.add("length", acc["length"]).units("token").about("tokens of each item");
-    out.add("predicted", acc["predicted"]).units("token").about("tokens of each item that are predicted");
-    out.add("correct", acc["correct"]).units("token").about("predicted tokens of each item that are the model's likeliest");
+    out.add("length", acc["length"]).units("token").about("tokens of each item").view("histogram");
+    out.add("predicted", acc["predicted"]).units("token").about("tokens of each item that are predicted").view("histogram");
+    out.add("correct", acc["correct"])
+        .units("token")
+        .about("predicted tokens of each item that are the model's likeliest")
+        .view("histogram");
     out.add("log_likelihood", acc["log_likelihood"])
         .units("nat")
-        .about("log probability of each item's predicted tokens together");
+        .about("log probability of each item's predicted tokens together")
+        .view("histogram");
     if (per_token_) {
       auto& each = out.add("log_probability", acc["log_probability"])
                        .units("nat")
-                       .about("of each token, given those before it; NaN for what is not predicted and beyond an item's length");
+                       .about("of each token, given those before it; NaN for what is not predicted and beyond an item's length")
+                       .view("tokens");
       // Where the model itself gave such values, no reason holds for all of them, and the run warns.
       if (std::isfinite(likelihood)) each.missing("not predicted, or beyond the item's length");
-      out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length");
+      out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length").view("table");
       add_token_texts(out, "tokens", acc["token_ids"], at.model());
     }
     out.summarise("loss " + wf::told(-likelihood / predicted, 4) + " nat/token, perplexity " +

@@ -37,8 +37,10 @@ struct layer_norm_figure final : wf::probe {
       for (std::size_t j = 0; j < 3; ++j) variance += (raw(i, j) - mean) * (raw(i, j) - mean) / 3;
       for (std::size_t j = 0; j < 3; ++j) normed(i, j) = (raw(i, j) - mean) / std::sqrt(variance + epsilon_);
     }
-    out.add("points", raw).about("random points, figure 2 left; coloured by where they stand");
-    out.add("normed_points", normed).about("the same under a layer norm: on a circle of radius sqrt(3) across (1, 1, 1)");
+    out.add("points", raw).about("random points, figure 2 left; coloured by where they stand").view("points");
+    out.add("normed_points", normed)
+        .about("the same under a layer norm: on a circle of radius sqrt(3) across (1, 1, 1)")
+        .view("points");
 
     wf::dims const plane{{"stage", 4}, {"angle", angles_}, {"axis", 2}};
     wf::tensor const rings(wf::dtype::f64, plane), at(wf::dtype::f64, {{"angle", angles_}});
@@ -65,7 +67,7 @@ struct layer_norm_figure final : wf::probe {
     wf::random_stream draw(seed_, "marks");
     for (std::size_t i = 0; i < marks_; ++i) std::swap(order[i], order[i + draw.below(static_cast<std::uint32_t>(angles_ - i))]);
     order.resize(marks_);
-    out.add("marked", wf::tensor::of(order, {{"mark", marks_}})).about("angles whose points are marked, by number");
+    out.add("marked", wf::tensor::of(order, {{"mark", marks_}})).about("angles whose points are marked, by number").view("table");
     double least = std::numeric_limits<double>::infinity(), most = 0;
     for (std::size_t i = 0; i < points_; ++i) {
       double square = 0;

@@ -83,17 +83,26 @@ struct lda_fit final : wf::probe {
     for (std::size_t k = 0; k < K; ++k)
       for (std::size_t w = 0; w < V; ++w) p(k, w) = static_cast<float>(lambda[w * K + k] / total[k]);
 
-    auto& topics = out.add("topic_word", topic_word).about("probability of each word in each topic: the mean of its Dirichlet");
+    auto& topics = out.add("topic_word", topic_word)
+                       .about("probability of each word in each topic: the mean of its Dirichlet")
+                       .view("heatmap");
     if (!corpus.names.empty()) topics.labels("word", corpus.names);
     out.add("topic_total", wf::tensor::of(total, {{"topic", K}}))
         .units("words")
-        .about("sum of a topic's Dirichlet parameters: topic_word times this is the Dirichlet itself");
-    out.add("topic_share", wf::tensor::of(lda.shares(), {{"topic", K}})).about("share of all words that the topic makes");
-    out.add("top_words", top_words(p, corpus.names)).dims("topic").about("the likeliest words of each topic, likeliest first");
+        .about("sum of a topic's Dirichlet parameters: topic_word times this is the Dirichlet itself")
+        .view("bars");
+    out.add("topic_share", wf::tensor::of(lda.shares(), {{"topic", K}}))
+        .about("share of all words that the topic makes")
+        .view("bars");
+    out.add("top_words", top_words(p, corpus.names))
+        .dims("topic")
+        .about("the likeliest words of each topic, likeliest first")
+        .view("table");
     out.add("per_word_bound", curve.back()).units("nat").about("variational bound on the log likelihood, per word");
     out.add("bound_curve", wf::tensor::of(curve, {{"pass", curve.size()}}))
         .units("nat")
         .about("variational bound per word after so many passes")
+        .view("curve")
         .coordinate("pass", wf::tensor::of(evaluated, {{"pass", evaluated.size()}}));
     out.add("documents", static_cast<double>(corpus.documents())).units("documents").about("documents in the corpus");
     double words = 0;

@@ -148,31 +148,35 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
     auto const& model = at.model().info();
     stack const top = stack_of(model);
-    auto const add = [&](std::string const& name, std::string const& about) {
+    auto const add = [&](std::string const& name, char const* view, std::string const& about) {
       auto& set = out.add(name, acc[name])
+                      .view(view)
                       .about(about)
                       .units("logit")
                       .missing("no token to explain here: beyond the item's length, or no next token");
       if (auto const chosen = positions_.coordinate(); chosen.defined()) set.coordinate(positions_.dimension(top.pos()), chosen);
     };
+    constexpr char by_head[] = R"({"kind": "heatmap", "rows": "layer", "columns": "head", "colours": "diverging"})";
+    constexpr char by_layer[] = R"({"kind": "heatmap", "colours": "diverging"})";
     for (auto const& a : attentions(top)) {
-      add(a.field, "share of each head, its value bias included");
-      if (acc.fields().contains(a.field + "_bias")) add(a.field + "_bias", "share of each attention's output bias");
+      add(a.field, by_head, "share of each head, its value bias included");
+      if (acc.fields().contains(a.field + "_bias")) add(a.field + "_bias", by_layer, "share of each attention's output bias");
     }
-    add("mlp", acc.fields().contains("mlp_bias") ? "share of each MLP without its output bias" : "share of each MLP");
-    if (acc.fields().contains("mlp_bias")) add("mlp_bias", "share of each MLP's output bias");
-    for (auto const& e : embeddings(model, top)) add(e.field, e.about);
-    add("final_bias", "share of the biases of the final norm and the unembedding");
-    add("sum", "all shares together");
-    add("logit", against_.empty() ? "the model's logit of the answer" : "the model's logit of the answer less that of `against`");
-    out.add("answer_ids", acc["answer_ids"]).about("token whose logit is explained; -1 where there is none");
+    add("mlp", by_layer, acc.fields().contains("mlp_bias") ? "share of each MLP without its output bias" : "share of each MLP");
+    if (acc.fields().contains("mlp_bias")) add("mlp_bias", by_layer, "share of each MLP's output bias");
+    for (auto const& e : embeddings(model, top)) add(e.field, "tokens", e.about);
+    add("final_bias", "tokens", "share of the biases of the final norm and the unembedding");
+    add("sum", "tokens", "all shares together");
+    add("logit", "tokens",
+        against_.empty() ? "the model's logit of the answer" : "the model's logit of the answer less that of `against`");
+    out.add("answer_ids", acc["answer_ids"]).about("token whose logit is explained; -1 where there is none").view("table");
     add_token_texts(out, "answers", acc["answer_ids"], at.model());
     if (!against_.empty()) {
-      out.add("against_ids", acc["against_ids"]).about("token whose logit is subtracted");
+      out.add("against_ids", acc["against_ids"]).about("token whose logit is subtracted").view("table");
       add_token_texts(out, "against", acc["against_ids"], at.model());
     }
-    out.add("length", acc["length"]).units("token").about("tokens of each item");
-    out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length");
+    out.add("length", acc["length"]).units("token").about("tokens of each item").view("histogram");
+    out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length").view("table");
     add_token_texts(out, "tokens", acc["token_ids"], at.model());
     out.summarise(finding(acc, model, top, at.model()));
   }

@@ -111,8 +111,8 @@ struct logit_lens final : wf::probe {
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
     stack const top = stack_of(at.model().info());
     for (auto const& v : views(top)) {
-      auto const labelled = [&](std::string const& name, wf::tensor values) -> wf::dataset& {
-        auto& set = out.add(v.prefix + name, std::move(values));
+      auto const labelled = [&](std::string const& name, wf::tensor values, char const* view) -> wf::dataset& {
+        auto& set = out.add(v.prefix + name, std::move(values)).view(view);
         label(set, v, top);
         return set;
       };
@@ -125,33 +125,38 @@ struct logit_lens final : wf::probe {
       };
       std::string const of = " of the distribution read from " + v.what, none = "no item has such a position",
                         no_next = "no item has a next token at such a position", beyond = "beyond the item's length";
-      labelled("mean_entropy", mean(entropy)).units("nat").about("mean entropy" + of).missing(none);
-      labelled("mean_divergence", mean(divergence)).units("nat").about("mean divergence D(final || lens)" + of).missing(none);
-      labelled("mean_next_log_probability", mean(next_log_probability))
+      labelled("mean_entropy", mean(entropy), "curve").units("nat").about("mean entropy" + of).missing(none);
+      labelled("mean_divergence", mean(divergence), "curve")
+          .units("nat")
+          .about("mean divergence D(final || lens)" + of)
+          .missing(none);
+      labelled("mean_next_log_probability", mean(next_log_probability), "curve")
           .units("nat")
           .about("mean log probability of the actual next token, read from " + v.what)
           .missing(no_next);
-      labelled("next_accuracy", mean(next_first))
+      labelled("next_accuracy", mean(next_first), "curve")
           .about("share of positions whose actual next token is the likeliest, read from " + v.what)
           .missing(no_next);
       if (!per_item_) continue;
-      labelled("top_ids", acc[v.prefix + "top_ids"])
+      labelled("top_ids", acc[v.prefix + "top_ids"], "table")
           .about("likeliest tokens read from " + v.what + "; -1 beyond an item's length");
-      labelled("top_logits", acc[v.prefix + "top_logits"]).about("logits of top_ids").missing(beyond);
-      labelled("top_probabilities", acc[v.prefix + "top_probabilities"]).about("probabilities of top_ids").missing(beyond);
-      add_token_texts(out, v.prefix + "top_tokens", acc[v.prefix + "top_ids"], at.model());
-      labelled("next_rank", acc[v.prefix + "next_rank"])
+      labelled("top_logits", acc[v.prefix + "top_logits"], "heatmap").about("logits of top_ids").missing(beyond);
+      labelled("top_probabilities", acc[v.prefix + "top_probabilities"], "heatmap")
+          .about("probabilities of top_ids")
+          .missing(beyond);
+      add_token_texts(out, v.prefix + "top_tokens", acc[v.prefix + "top_ids"], at.model(), "lens");
+      labelled("next_rank", acc[v.prefix + "next_rank"], "heatmap")
           .about("how many tokens come before the actual next one; -1 where there is none");
-      labelled("next_log_probability", acc[v.prefix + "next_log_probability"])
+      labelled("next_log_probability", acc[v.prefix + "next_log_probability"], "heatmap")
           .units("nat")
           .about("log probability of the actual next token, read from " + v.what)
           .missing("no next token");
-      labelled("entropy", acc[v.prefix + "entropy"]).units("nat").about("entropy" + of).missing(beyond);
-      labelled("divergence", acc[v.prefix + "divergence"]).units("nat").about("D(final || lens)" + of).missing(beyond);
+      labelled("entropy", acc[v.prefix + "entropy"], "heatmap").units("nat").about("entropy" + of).missing(beyond);
+      labelled("divergence", acc[v.prefix + "divergence"], "heatmap").units("nat").about("D(final || lens)" + of).missing(beyond);
     }
     if (per_item_) {
-      out.add("length", acc["length"]).units("token").about("tokens of each item");
-      out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length");
+      out.add("length", acc["length"]).units("token").about("tokens of each item").view("histogram");
+      out.add("token_ids", acc["token_ids"]).about("ids of the tokens; -1 beyond an item's length").view("table");
       add_token_texts(out, "tokens", acc["token_ids"], at.model());
     }
     auto const& accuracy = out.at("next_accuracy").values();

@@ -93,13 +93,22 @@ struct next_token_ratio final : wf::probe {
       whole(l) = sum / seen;
     }
     std::string const what = "log p(next token) / p(current token) read after each block";
-    out.add("ratio", mean).units("nat").about("mean over items of " + what).missing("no item has a next token here");
+    constexpr char along[] = R"({"kind": "curve", "x": "pos"})";
+    out.add("ratio", mean).units("nat").about("mean over items of " + what).missing("no item has a next token here").view(along);
     char text[128];
     std::snprintf(text, sizeof text, "mean of ratio over the %zu positions that end at each; NaN before the first %zu", window_,
                   window_);
-    out.add("smooth_ratio", smooth).units("nat").about(text).missing("the window is not full, or no item has a next token in it");
-    out.add("mean_ratio", whole).units("nat").about("mean over all positions of " + what).missing("no item has a next token");
-    out.add("count", acc["counts"]).units("item").about("items that have a next token at each position");
+    out.add("smooth_ratio", smooth)
+        .units("nat")
+        .about(text)
+        .missing("the window is not full, or no item has a next token in it")
+        .view(along);
+    out.add("mean_ratio", whole)
+        .units("nat")
+        .about("mean over all positions of " + what)
+        .missing("no item has a next token")
+        .view("curve");
+    out.add("count", acc["counts"]).units("item").about("items that have a next token at each position").view("curve");
     out.summarise(seen == 0 ? "no position has a next token"
                             : "log p(next) / p(current) is " + wf::told(whole(std::size_t{0})) + " nat after the first block, " +
                                   wf::told(whole(L - 1)) + " after the last, over " +

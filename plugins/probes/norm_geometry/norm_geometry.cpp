@@ -91,7 +91,8 @@ struct norm_geometry final : wf::probe {
     if (norms.empty() || info.norm == wf::norm_kind::none)
       throw wf::usage_error("norm_geometry has nothing to look at: " + info.architecture + " has no norms");
     add_ellipsoids(norms, info, out);
-    if (!narrow.empty()) out.add("left_out", narrow).dims("norm_left_out").about("norms of other spaces than that of the states");
+    if (!narrow.empty())
+      out.add("left_out", narrow).dims("norm_left_out").view("table").about("norms of other spaces than that of the states");
 
     wf::tensor embedding;
     std::string why;
@@ -114,12 +115,13 @@ struct norm_geometry final : wf::probe {
         add_scores(embedding, *last, model, out);
       else
         out.add("score_readings", std::vector<std::string>{"left out: " + info.architecture + " has no norm before its logits"})
-            .dims("note");
+            .dims("note")
+            .view("table");
       double const radius = std::sqrt(static_cast<double>(info.d_model));
       line = wf::counted(norms.size(), "norm") + " put states on a sphere of radius " + wf::told(radius, 4) +
              "; an embedding's mean length is " + wf::told(mean, 4) + ", " + wf::told(mean / radius) + " of it";
     } else {
-      out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note");
+      out.add("token_readings", std::vector<std::string>{"left out: " + why}).dims("note").view("table");
       line = wf::counted(norms.size(), "norm") + " put states on a sphere of radius " +
              wf::told(std::sqrt(static_cast<double>(info.d_model)), 4);
     }
@@ -161,30 +163,32 @@ struct norm_geometry final : wf::probe {
       }
       offset.view<double>()(i) = at;
     });
-    auto const put = [&](char const* name, wf::tensor const& t) -> wf::dataset& {
-      return out.add(name, t).labels("norm", names);
+    auto const put = [&](char const* name, wf::tensor const& t, char const* view) -> wf::dataset& {
+      return out.add(name, t).labels("norm", names).view(view);
     };
+    constexpr char spectrum[] = R"({"kind": "curve", "x": "axis", "log_y": true})";
     out.add("radius", radius)
         .about("sqrt(d_model): radius of the sphere onto which every norm maps, reached where epsilon is nothing");
-    put("exact_semi_axes", exact)
+    put("exact_semi_axes", exact, spectrum)
         .about(
             centred
                 ? "semi-axes of the ellipsoid that a norm maps onto, longest first: sqrt(d_model) times the singular values of "
                   "centring times weight; the last is 0, since the ellipsoid is flat"
                 : "semi-axes of the ellipsoid that a norm maps onto, longest first: sqrt(d_model) times the weight's magnitudes");
-    put("center", center).about("the norm's bias: centre of its ellipsoid");
+    put("center", center, "heatmap").about("the norm's bias: centre of its ellipsoid");
     if (!centred) {
       out.add("hyperplane", std::vector<std::string>{"none: RMS norms do not centre, so their spheres lie in no hyperplane"})
-          .dims("note");
+          .dims("note")
+          .view("table");
       return;
     }
-    put("naive_semi_axes", naive)
+    put("naive_semi_axes", naive, spectrum)
         .about("sqrt(d_model) times the weight's magnitudes, as the ellipsoid's axes are often read: centring left out");
-    put("hyperplane_normal", normal)
+    put("hyperplane_normal", normal, "heatmap")
         .about(
             "unit vector across the hyperplane in which a norm's results lie, along 1 / weight (where weights are 0: along "
             "those)");
-    put("hyperplane_offset", offset).about("inner product of that vector with every result of the norm");
+    put("hyperplane_offset", offset, "bars").about("inner product of that vector with every result of the norm");
   }
 
   /// Table 1: how far embeddings stand from what a plain norm makes of them. Gives the mean length.
@@ -252,7 +256,7 @@ struct norm_geometry final : wf::probe {
         auto const m = wf::moments_of(of[s]);
         t(s) = deviation ? m.deviation : m.mean;
       }
-      out.add(name, t).labels("setting", labels).about(about);
+      out.add(name, t).labels("setting", labels).about(about).view("bars");
     };
     std::string const of = " an embedding and itself under a norm without weight and bias";
     put("mean_distance", l2, false, "mean distance between" + of);
@@ -266,8 +270,8 @@ struct norm_geometry final : wf::probe {
     wf::tensor const lengths(wf::dtype::f32, {{"token", V}}), mean_vector(wf::dtype::f32, {{"d_model", d}});
     for (std::size_t t = 0; t < V; ++t) lengths.view<float>()(t) = static_cast<float>(length[t]);
     for (std::size_t j = 0; j < d; ++j) mean_vector.view<float>()(j) = static_cast<float>(center[j]);
-    out.add("token_length", lengths).about("length of each token's embedding");
-    out.add("token_mean", mean_vector).about("mean of the token embeddings: what 'centered' subtracts");
+    out.add("token_length", lengths).about("length of each token's embedding").view("histogram");
+    out.add("token_mean", mean_vector).about("mean of the token embeddings: what 'centered' subtracts").view("histogram");
     return mean;
   }
 
@@ -323,15 +327,18 @@ struct norm_geometry final : wf::probe {
       std::string const p = end == 0 ? "top" : "bottom";
       out.add(p + "_ids", ids[end])
           .labels("score", labels)
-          .about("tokens of " + what[end] + " score, from the " + what[end] + " on");
-      out.add(p + "_scores", values[end]).labels("score", labels).about("their scores");
-      out.add(p + "_tokens", std::move(texts[end]), listed).labels("score", labels).about("their texts");
+          .about("tokens of " + what[end] + " score, from the " + what[end] + " on")
+          .view("table");
+      out.add(p + "_scores", values[end]).labels("score", labels).about("their scores").view("heatmap");
+      out.add(p + "_tokens", std::move(texts[end]), listed).labels("score", labels).about("their texts").view("lens");
     }
     out.add("bias_score", bias)
-        .about("inner product of the final norm's bias with each embedding: a prior that no input changes");
+        .about("inner product of the final norm's bias with each embedding: a prior that no input changes")
+        .view("histogram");
     if (!scores_) return;
     out.add("score", score)
         .labels("score", labels)
+        .view("histogram")
         .about(
             "original: length of the embedding; scale: with the final norm's weight; bias: length plus bias score; bias and "
             "scale; "

@@ -156,27 +156,32 @@ struct patching final : wf::probe, wf::plan_checker {
             if (d.name == pos) set.coordinate(pos, chosen);
       };
       label(out.add(kind, restored)
+                .view("heatmap")
                 .about("share of the logit difference that comes with " + kind + ": " + where + "; 0 nothing, 1 all"));
       auto& raw = out.add(kind + "_difference", gathered(kind + " difference"));
-      label(raw.units("logit").about("logit difference with " + where));
+      label(raw.units("logit").view("heatmap").about("logit difference with " + where));
       raw.missing("beyond the text's length");
       label(out.add("mean_" + kind, mean_over_pairs(restored))
+                .view("heatmap")
                 .about("mean over pairs: share of the logit difference that comes with " + kind));
     }
     out.add("clean_difference", gathered("clean"))
         .units("logit")
-        .about("logit of the answer less that of `against`, in the clean run");
+        .about("logit of the answer less that of `against`, in the clean run")
+        .view("histogram");
     out.add("corrupted_difference", gathered("corrupted"))
         .units("logit")
-        .about("logit of the answer less that of `against`, in the corrupted run");
+        .about("logit of the answer less that of `against`, in the corrupted run")
+        .view("histogram");
     for (std::string const name : {"clean", "corrupted"}) {
       auto const ids = gathered(name + " tokens");
-      out.add(name + "_ids", ids).about("token ids of the " + name + " text; -1 beyond its length");
+      out.add(name + "_ids", ids).about("token ids of the " + name + " text; -1 beyond its length").view("table");
       add_token_texts(out, name + "_tokens", ids, at.model());
     }
     for (std::string const name : {"answer", "against"}) {
       auto const ids = gathered(name);
       out.add(name + "_id", ids)
+          .view("table")
           .about(name == "answer" ? "token whose logit counts for the clean text"
                                   : "token whose logit counts for the corrupted text");
       add_token_texts(out, name, ids, at.model());

@@ -109,15 +109,17 @@ struct position_kernel final : wf::probe {
     out.add(stack + "/kernel", kernel)
         .about("position bias of each head by key position less query position, the same in every layer of the " + stack +
                (alibi ? "; less that of the query's own position, which a softmax does not see" : ""))
-        .coordinate(stack + "_rel_pos", wf::tensor::of(relative, {{stack + "_rel_pos", relative.size()}}));
+        .coordinate(stack + "_rel_pos", wf::tensor::of(relative, {{stack + "_rel_pos", relative.size()}}))
+        .view(R"({"kind": "curve", "x": ")" + stack + R"(_rel_pos"})");
     std::string const weight = stack + ".0.attn.position_bias";
     if (std::find(m.info().weights.begin(), m.info().weights.end(), weight) != m.info().weights.end())
       out.add(stack + "/bucket_table", m.weight(weight).to(wf::dtype::f32))
           .dims("bucket", "head")
-          .about("learned bias of each bucket of distances");
+          .about("learned bias of each bucket of distances")
+          .view("heatmap");
     out.add(stack + "/self_bias_position", self)
-        .about(
-            "SB_pos: bias at distance 0 less the mean of others up to the reach; below 0: negative self-bias, 0 under no bias");
+        .about("SB_pos: bias at distance 0 less the mean of others up to the reach; below 0: negative self-bias, 0 under no bias")
+        .view("bars");
     out.add(stack + "/self_bias_position_distances", static_cast<double>(std::min(reach_, distance_) * (causal ? 1 : 2)))
         .about("how many distances that mean is over");
     out.add(stack + "/toeplitz_error", error)

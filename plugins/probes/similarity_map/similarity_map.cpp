@@ -138,6 +138,7 @@ struct similarity_map final : wf::probe {
         auto const& rows = acc[name + "/" + map];
         out.add(name + "/" + map, rows)
             .about(what + " of the vectors at two positions of " + name + "; NaN beyond an item's length")
+            .view("heatmap")
             .missing("beyond an item's length");
         wf::tensor edges(wf::dtype::f64, {{"item", items}, {"edge", bins_ + 1}}),
             share(wf::dtype::f64, {{"item", items}, {"bin", bins_}});
@@ -152,28 +153,37 @@ struct similarity_map final : wf::probe {
           std::tie(bias(i), off(i)) = self_bias(view, n);
           for (std::size_t p = 0; p < n; ++p) unrelated(i) += double{view(p, p)} / static_cast<double>(n);
         }
-        out.add(name + "/histogram_" + map + "_edges", edges).about("edges of the bins, from the least to the largest " + what);
-        out.add(name + "/histogram_" + map, share).about("share of all pairs of positions in each bin");
+        out.add(name + "/histogram_" + map + "_edges", edges)
+            .about("edges of the bins, from the least to the largest " + what)
+            .view("table");
+        out.add(name + "/histogram_" + map, share).about("share of all pairs of positions in each bin").view("histogram");
         out.add(name + "/self_bias_" + map, bias)
             .about("SB_sim: mean " + what + " of a position with itself less that with others")
+            .view("histogram")
             .missing("a text of one token has no other");
         out.add(name + "/self_bias_" + map + "_expected", unrelated)
+            .view("histogram")
             .about("its value for vectors that have nothing in common: " +
                    std::string(map == "dot" ? "their mean squared length" : "1, or 0 for vectors of length 0"));
         out.add(name + "/mean_" + map, off)
             .about("mean " + what + " of two different positions")
+            .view("histogram")
             .missing("a text of one token has no other");
       }
       out.add(name + "/norm", acc[name + "/norm"])
           .about("length of the vector at each position of " + name)
+          .view("tokens")
           .missing("beyond an item's length");
       if (neighbours(model, name) == 0) continue;
       auto const& near = acc[name + "/nearest_ids"];
-      out.add(name + "/nearest_ids", near).about("tokens whose embeddings have the largest inner products with the vector");
+      out.add(name + "/nearest_ids", near)
+          .about("tokens whose embeddings have the largest inner products with the vector")
+          .view("table");
       out.add(name + "/nearest_products", acc[name + "/nearest_products"])
           .about("these inner products")
+          .view("heatmap")
           .missing("beyond an item's length");
-      wf::language::add_token_texts(out, name + "/nearest_tokens", near, at.model());
+      wf::language::add_token_texts(out, name + "/nearest_tokens", near, at.model(), "lens");
     }
     auto const names = needs(model).names();
     if (names.empty() || out.at(names.front() + "/mean_cosine").values().count() == 0)

@@ -132,27 +132,31 @@ struct topic_attention final : wf::probe {
         put(own_topic, mean({same_token, topic}) / mean({non_topic}));
       }
 
+    constexpr char by_head[] = R"({"kind": "heatmap", "rows": "layer", "columns": "head"})";
     for (std::size_t c = 0; c < classes; ++c) {
       std::string const name = class_names[c], what = class_meaning[c];
       double count = 0;
       for (std::size_t d = 0; d < documents; ++d) count += pairs(d, c);
       out.add(name + "_count", count).units("ordered pairs").about("pairs of positions: " + what);
-      out.add(name + "_attention", sums[c]).about("sum of attention over " + what);
+      out.add(name + "_attention", sums[c]).about("sum of attention over " + what).view(by_head);
       std::string const none = "no document has such a pair: " + what;
-      out.add(name + "_average", average[c].value).about("mean attention over " + what).missing(none);
+      out.add(name + "_average", average[c].value).about("mean attention over " + what).missing(none).view(by_head);
       out.add(name + "_average_standard_error", average[c].error)
           .about("standard error over documents of the mean attention over " + what)
-          .missing(none + "; or there are fewer than two documents");
+          .missing(none + "; or there are fewer than two documents")
+          .view(by_head);
       out.add(name + "_relative", average[c].value * reference_)
           .about("mean attention over " + what + ", in units of uniform attention")
-          .missing(none);
+          .missing(none)
+          .view(by_head);
     }
     auto add = [&](std::string const& name, columns const& value, std::string const& about) {
       std::string const none = "no document has two different words of one topic, or none has words of two topics";
-      out.add(name, value.value).about(about).missing(none);
+      out.add(name, value.value).about(about).missing(none).view(by_head);
       out.add(name + "_standard_error", value.error)
           .about("standard error over documents: " + about)
-          .missing(none + "; or there are fewer than two documents");
+          .missing(none + "; or there are fewer than two documents")
+          .view(by_head);
     };
     add("difference", difference, "mean attention within topics less that between topics");
     add("ratio", ratio, "mean attention within topics over that between topics");
@@ -171,7 +175,7 @@ struct topic_attention final : wf::probe {
       out.summarise("attention to own topic " + mean("topic_relative") + ", to others " + mean("non_topic_relative") +
                     " times uniform, in the mean over heads");
     }
-    out.add("num_topics", acc["topics"]).dims("item").about("distinct topics of each document");
+    out.add("num_topics", acc["topics"]).dims("item").about("distinct topics of each document").view("histogram");
   }
 
  private:

@@ -108,6 +108,7 @@ struct topic_attention_text final : wf::probe {
       return pooled_average(sum, count);
     };
     std::string const none = "no text has such a pair";
+    constexpr char by_head[] = R"({"kind": "heatmap", "rows": "layer", "columns": "head"})";
     auto const add = [&](std::string const& name, std::string const& about, auto const& of) {
       wf::tensor value(wf::dtype::f64, per_head), error(wf::dtype::f64, per_head);
       for (std::size_t l = 0; l < per_head[0].size; ++l)
@@ -115,11 +116,12 @@ struct topic_attention_text final : wf::probe {
           pooled const p = of(l, h);
           value(l, h) = p.value, error(l, h) = p.standard_error();
         }
-      out.add(name, value).about(about).labels("layer", names).missing(none);
+      out.add(name, value).about(about).labels("layer", names).missing(none).view(by_head);
       out.add(name + "_standard_error", error)
           .about("standard error over texts: " + about)
           .labels("layer", names)
-          .missing(none + "; or there are fewer than two texts");
+          .missing(none + "; or there are fewer than two texts")
+          .view(by_head);
       return value;
     };
     for (std::size_t c = 0; c < classes; ++c) {
@@ -131,7 +133,8 @@ struct topic_attention_text final : wf::probe {
       out.add(name + "_relative", average * reference_)
           .about("mean attention over " + what + ", in units of uniform attention")
           .labels("layer", names)
-          .missing(none);
+          .missing(none)
+          .view(by_head);
     }
     add("difference", "mean attention within topics less that between topics",
         [&](auto l, auto h) { return pool(l, h, topic) - pool(l, h, non_topic); });
@@ -140,7 +143,7 @@ struct topic_attention_text final : wf::probe {
     double words = 0, mean = 0;
     for (std::size_t d = 0; d < texts; ++d) words += acc["words"](d);
     for (double const r : ratio.values<double const>()) mean += r / static_cast<double>(ratio.count());
-    out.add("words", acc["words"]).units("token").about("whole words with a topic in each text");
+    out.add("words", acc["words"]).units("token").about("whole words with a topic in each text").view("histogram");
     out.add("mean_ratio", mean).about("mean of ratio over heads").missing(none);
     out.summarise(wf::told(words, 17) + " words in " + wf::counted(texts, "text") + "; attention within topics " +
                   wf::told(mean) + " times that between");

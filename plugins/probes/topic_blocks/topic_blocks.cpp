@@ -35,7 +35,8 @@ void report(wf::results& out, std::string const& name, entry_mean const& m, std:
 void report_blocks(wf::results& out, std::string const& matrix, block_statistics const& s) {
   out.add(matrix + "_blocks", s.blocks)
       .about("mean entry for each pair of topics, words with themselves left out")
-      .missing("no such pair of words: a topic of no word, or of one");
+      .missing("no such pair of words: a topic of no word, or of one")
+      .view("heatmap");
   report(out, matrix + "_diagonal", s.diagonal, "mean entry of a word with itself");
   report(out, matrix + "_same", s.same, "mean entry of different words of one topic");
   report(out, matrix + "_different", s.different, "mean entry of words of different topics");
@@ -79,10 +80,11 @@ struct topic_blocks final : wf::probe {
     auto const value = from.transposed().named({"token_out", "token_in"});  // W^V of the paper: rows are scored
     auto const gram = wf::gram(from).named({"token", "other_token"});       // its columns with each other
 
-    out.add("embedding", embedding).about("inner products of the tokens' embeddings");
+    out.add("embedding", embedding).about("inner products of the tokens' embeddings").view("heatmap");
     out.add("value", value.clone())
-        .about("what attending to token_in adds to the score of token_out: W^V where embedding and decoder are one-hot");
-    out.add("gram", gram).about("inner products of the columns of value");
+        .about("what attending to token_in adds to the score of token_out: W^V where embedding and decoder are one-hot")
+        .view("heatmap");
+    out.add("gram", gram).about("inner products of the columns of value").view("heatmap");
     report_blocks(out, "embedding", measure_blocks(embedding, topic));
     report_blocks(out, "value", measure_blocks(value, topic));
     report_blocks(out, "gram", measure_blocks(gram, topic));
@@ -92,7 +94,8 @@ struct topic_blocks final : wf::probe {
     out.add("norms", wf::tensor::of(std::vector{frobenius(attention(at, "W_K")), frobenius(attention(at, "W_Q")), frobenius(w_v)},
                                     {{"matrix", 3}}))
         .labels("matrix", {"K", "Q", "V"})
-        .about("Frobenius norms");
+        .about("Frobenius norms")
+        .view("bars");
     out.summarise("same topic " + wf::told(out.at("value_same").scalar()) + ", different topics " +
                   wf::told(out.at("value_different").scalar()));
   }
@@ -135,7 +138,8 @@ struct topic_blocks final : wf::probe {
     if (squares.empty()) return;
     out.add("special_columns", wf::tensor::of(squares, {{"special", squares.size()}}))
         .labels("special", names)
-        .about("sum of squares over the words of the column of value that belongs to a special token");
+        .about("sum of squares over the words of the column of value that belongs to a special token")
+        .view("bars");
     out.add("special_rows_rms", std::sqrt(rows / entries))
         .about("root mean square over the words of the rows of value of special tokens");
   }

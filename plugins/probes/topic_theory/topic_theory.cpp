@@ -65,7 +65,7 @@ struct topic_theory final : wf::probe {
 
     wf::tensor w(wf::dtype::f64, {{"token_out", T_ * v_ + 1}, {"token_in", T_ * v_ + 1}});
     std::copy(value.data(), value.data() + value.size(), w.values<double>().begin());
-    out.add("value", w).about("W^V: what seeing token_in adds to the score of token_out; token 0 is [MASK]");
+    out.add("value", w).about("W^V: what seeing token_in adds to the score of token_out; token 0 is [MASK]").view("heatmap");
     out.add("loss", loss).about("squared loss per masked token, summed over the vocabulary");
     char line[96];
     std::snprintf(line, sizeof line, "loss %.6f, %.2g above the least", loss, loss - least);

@@ -145,42 +145,42 @@ struct trajectory final : wf::probe {
       }
       return set;
     };
-    auto const add = [&](char const* name, std::string const& about) -> wf::dataset& {
-      return labelled(out.add(name, acc[name])).about(about).missing("beyond the item's length");
+    auto const add = [&](char const* name, char const* view, std::string const& about) -> wf::dataset& {
+      return labelled(out.add(name, acc[name])).view(view).about(about).missing("beyond the item's length");
     };
     if (path_)
-      add("path",
+      add("path", "heatmap",
           "points to project: the word's embedding; with its position; that and the residual state after each block as the final "
           "norm "
           "maps them, with weight and bias");
-    add("step_angle", "angle on the sphere between the states before and after each block").units("rad");
-    add("step_length", "length of that arc: sqrt(d_model) times the angle");
-    add("turning_angle", "how far each step turns from the great circle of the one before; NaN for the first")
+    add("step_angle", "heatmap", "angle on the sphere between the states before and after each block").units("rad");
+    add("step_length", "heatmap", "length of that arc: sqrt(d_model) times the angle");
+    add("turning_angle", "heatmap", "how far each step turns from the great circle of the one before; NaN for the first")
         .units("rad")
         .missing("the first step, one of no length, or beyond the item's length");
-    add("part_angle", "angle on the sphere that each part of a block covers").units("rad");
-    add("part_length", "length of what each part of a block adds to the residual stream");
-    add("part_share", "what each part adds, along the block's whole step and as a share of it: shares sum to 1")
+    add("part_angle", "heatmap", "angle on the sphere that each part of a block covers").units("rad");
+    add("part_length", "heatmap", "length of what each part of a block adds to the residual stream");
+    add("part_share", "heatmap", "what each part adds, along the block's whole step and as a share of it: shares sum to 1")
         .missing("a block that moves the state nowhere, or beyond the item's length");
-    add("geodesic_length", "length of the whole path on the sphere");
-    add("direct_length", "length of the great circle from its beginning to its end");
+    add("geodesic_length", "tokens", "length of the whole path on the sphere");
+    add("direct_length", "tokens", "length of the great circle from its beginning to its end");
     std::string const next = " the token that follows; none at the end";
-    add("next_rank", "how many tokens come before" + next + " (-1)");
+    add("next_rank", "heatmap", "how many tokens come before" + next + " (-1)");
     std::string const no_next = "no next token";
-    add("next_log_probability", "log probability of" + next).units("nat").missing(no_next);
-    add("next_cosine", "cosine between the normed state and the embedding of" + next).missing(no_next);
-    add("next_distance", "distance between the normed state and the embedding of" + next).missing(no_next);
-    add("token_cosine", "cosine between the normed state and the embedding of each token of the item");
-    add("token_distance", "distance between the normed state and the embedding of each token of the item");
-    add("top_ids", "likeliest tokens read from each state; -1 beyond an item's length");
-    add("top_logits", "logits of top_ids");
-    add("top_probabilities", "probabilities of top_ids");
-    add_token_texts(out, "top_tokens", acc["top_ids"], model);
+    add("next_log_probability", "heatmap", "log probability of" + next).units("nat").missing(no_next);
+    add("next_cosine", "heatmap", "cosine between the normed state and the embedding of" + next).missing(no_next);
+    add("next_distance", "heatmap", "distance between the normed state and the embedding of" + next).missing(no_next);
+    add("token_cosine", "heatmap", "cosine between the normed state and the embedding of each token of the item");
+    add("token_distance", "heatmap", "distance between the normed state and the embedding of each token of the item");
+    add("top_ids", "table", "likeliest tokens read from each state; -1 beyond an item's length");
+    add("top_logits", "heatmap", "logits of top_ids");
+    add("top_probabilities", "heatmap", "probabilities of top_ids");
+    add_token_texts(out, "top_tokens", acc["top_ids"], model, "lens");
     if (targets_ != 0) {
-      add("target_rank", "how many tokens come before each target");
-      add("target_log_probability", "log probability of each target").units("nat");
-      add("target_cosine", "cosine between the normed state and the embedding of each target");
-      add("target_distance", "distance between the normed state and the embedding of each target");
+      add("target_rank", "heatmap", "how many tokens come before each target");
+      add("target_log_probability", "heatmap", "log probability of each target").units("nat");
+      add("target_cosine", "heatmap", "cosine between the normed state and the embedding of each target");
+      add("target_distance", "heatmap", "distance between the normed state and the embedding of each target");
     }
     if (fit_tokens_ != 0) {
       wf::tensor const embedding = model.weight("embed.W_E");
@@ -189,7 +189,8 @@ struct trajectory final : wf::probe {
       for (std::size_t t = 0; t < n; ++t) texts.push_back(model.token_text(static_cast<std::int32_t>(t)));
       out.add("embedding", embedding.slice(0, 0, n).to(wf::dtype::f32).clone())
           .labels(embedding.shape()[0].name, std::move(texts))
-          .about("embeddings of the first tokens, for a projection to be fitted on");
+          .about("embeddings of the first tokens, for a projection to be fitted on")
+          .view("heatmap");
     }
     // From the rows, in the items' order: the same bytes however items were cut into blocks.
     auto const lengths = acc["step_length"].view<float const>();
@@ -203,7 +204,10 @@ struct trajectory final : wf::probe {
           if (!std::isnan(lengths(i, l, p))) mean(l) += static_cast<double>(lengths(i, l, p)), ++words;
       whole += mean(l) /= static_cast<double>(words);
     }
-    out.add("mean_step_length", mean).about("mean of step_length over all positions of all items").missing("no item has a token");
+    out.add("mean_step_length", mean)
+        .about("mean of step_length over all positions of all items")
+        .missing("no item has a token")
+        .view("curve");
     out.summarise(words == 0 ? "no tokens, so no path"
                              : "a token's mean path on the sphere is " + wf::told(whole) + ", " +
                                    wf::told(whole / std::sqrt(static_cast<double>(model.info().d_model))) +

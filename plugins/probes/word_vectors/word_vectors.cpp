@@ -135,7 +135,8 @@ struct word_vectors final : wf::probe, wf::plan_checker {
     out.add("pieces", pieces)
         .units("token")
         .about("tokens of each word; 0: the tokenizer does not know it")
-        .labels("word", words.names);
+        .labels("word", words.names)
+        .view("histogram");
     auto const single = std::count_if(words.tokens.begin(), words.tokens.end(), [](auto const& t) { return t.size() == 1; });
     out.add("words_of_one_token", static_cast<double>(single)).units("word").about("words that are one token");
     out.summarise(out.summary() + "; " + std::to_string(single) + " are one token, of the others " +
@@ -293,7 +294,11 @@ struct word_vectors final : wf::probe, wf::plan_checker {
     if (with == 0) nothing_is_known();
     double const all = wf::dot(std::span<double const>(direction), direction),
                  mean = unit < 2 ? std::numeric_limits<double>::quiet_NaN() : (all - unit) / (unit * (unit - 1));
-    out.add("vectors", table).about("vector of each word").labels("word", words.names).missing("the word has no vector");
+    out.add("vectors", table)
+        .about("vector of each word")
+        .labels("word", words.names)
+        .missing("the word has no vector")
+        .view("heatmap");
     out.add("words", static_cast<double>(n)).units("word").about("words asked for");
     out.add("words_with_vector", with).units("word").about("words that have a vector");
     out.add("zero_vectors", zero).units("word").about("words whose vector has length zero, and so no direction");

@@ -55,8 +55,9 @@ struct my_probe final : wf::probe {
     wf::tensor const mean = sums["lengths"] / sums["vectors"];
     wf::tensor const deviation = sums["squares"] / sums["vectors"] - mean * mean;
     for (std::size_t h = 0; h < names.size(); ++h) deviation(h) = std::sqrt(std::max(0.0, deviation(h)));
-    out.add("length", mean).about("mean Euclidean length of the vectors at a hook").labels("hook", names);
-    out.add("deviation", deviation).about("standard deviation of the lengths").labels("hook", names);
+    // How to look at it, for the report: docs/report.md lists the views.
+    out.add("length", mean).about("mean Euclidean length of the vectors at a hook").labels("hook", names).view("bars");
+    out.add("deviation", deviation).about("standard deviation of the lengths").labels("hook", names).view("bars");
     // What was found, for the run's line: numbers that are NaN are told as "no number".
     if (!names.empty()) out.summarise("mean length " + wf::told(mean(std::size_t{0})) + " at " + names.front());
     if (names.empty()) out.summarise("no hook was asked for");

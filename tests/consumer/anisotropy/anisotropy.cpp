@@ -57,7 +57,8 @@ struct anisotropy final : wf::probe {
     }
     out.add("mean_cosine", cosine)
         .about("mean cosine between tokens of different items")
-        .labels("layer", needs(at.model().info()).names());
+        .labels("layer", needs(at.model().info()).names())
+        .view("curve");
     out.summarise("mean cosine " + wf::told(cosine(cosine.size(0) - 1)) + " after the last layer");  // its finding, for the run
   }
 

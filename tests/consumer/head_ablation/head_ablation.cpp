@@ -67,7 +67,7 @@ struct head_ablation final : wf::probe {
     wf::tensor rise = sums["ablated"] / sums["predictions"]();
     for (double& x : rise.values<double>()) x -= plain;
     out.add("loss", plain).units("nat").about("mean next-token loss of the model as it is");
-    out.add("rise", rise).units("nat").about("how much the loss rises without this head");
+    out.add("rise", rise).units("nat").about("how much the loss rises without this head").view("heatmap");
     out.summarise("loss " + wf::told(plain) + " nat as the model is");
   }
 

@@ -45,8 +45,13 @@ struct head_entropy final : wf::probe {
   }
 
   void finish(wf::accumulator const& sums, wf::results& out, wf::probe_context const&) const override {
-    out.add("entropy", sums["entropy"] / sums["queries"]()).units("nat").about("mean entropy of a query's attention");
-    out.add("share", sums["share"] / sums["choosing"]()).about("mean of entropy over the logarithm of the tokens in sight");
+    out.add("entropy", sums["entropy"] / sums["queries"]())
+        .units("nat")
+        .about("mean entropy of a query's attention")
+        .view("heatmap");
+    out.add("share", sums["share"] / sums["choosing"]())
+        .about("mean of entropy over the logarithm of the tokens in sight")
+        .view("heatmap");
     auto const entropy = out.at("entropy").values().values<double const>();
     auto const [least, most] = std::minmax_element(entropy.begin(), entropy.end());
     out.summarise("a head's mean entropy is " + wf::told(*least) + " to " + wf::told(*most) + " nat");
