@@ -26,6 +26,7 @@ constexpr rule rules[] = {
     {"one_and_longest", "items of one token and items as long as the model takes are handled"},
     {"writes_results", "finish and measure leave at least one dataset, and every field is written"},
     {"states_its_finding", "finish and measure leave a summary: one line that says what was found"},
+    {"says_its_view", "every dataset with a dimension says how it wants to be looked at"},
     {"named_dimensions", "datasets have the dimensions that they declare, and can be written to a result file"},
     {"steps_agree", "the datasets and their shapes are the same for every snapshot"},
     // probes

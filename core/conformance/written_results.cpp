@@ -1,20 +1,45 @@
-// The rules writes_results, states_its_finding and named_dimensions.
+// The rules writes_results, states_its_finding, says_its_view and named_dimensions.
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 
 #include "conformance/workbench.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host::conformance {
 
+namespace {
+
+void check_views(results const& r, reporter& out) {
+  std::vector<std::string> silent;
+  for (auto const& name : r.names()) {
+    dataset const& d = *r.find(name);
+    if (d.shape().empty()) continue;
+    if (d.view().empty()) silent.push_back(name);
+    try {
+      dataset(d).view(d.view());  // once more, with the names that the dimensions have in the end
+    } catch (plugin_error const& e) {
+      out.broken("says_its_view", "'" + name + "': " + e.what() + "; call view() after dims()");
+    }
+  }
+  if (silent.empty()) return;
+  std::string const others = silent.size() == 1 ? " does" : " and " + counted(silent.size() - 1, "other dataset") + " do";
+  out.broken("says_its_view",
+             "'" + silent.front() + "'" + others + " not say how to look at it; add view(), such as view(\"curve\")");
+}
+
+}  // namespace
+
 void check_results(workbench const& bench, results const& r, std::size_t items, reporter& out) {
   if (r.empty()) throw violation("writes_results", "no dataset was added: what was measured is lost");
   if (r.summary().empty() || r.summary().find('\n') != std::string::npos)
     out.broken("states_its_finding", r.summary().empty() ? "there is no summary; say what was found with results::summarise"
                                                          : "the summary has more than one line");
+  check_views(r, out);
   std::map<std::string, std::size_t> sizes;
   for (auto const& name : r.names()) {
     dataset const& d = *r.find(name);
