@@ -5,16 +5,10 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/random.hpp>
+#include <wayfarer/statistics.hpp>
 
 namespace wayfarer::host::bench {
 namespace {
-
-double median(std::vector<double>& all) {
-  auto const middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
-  std::nth_element(all.begin(), middle, all.end());
-  if (all.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(all.begin(), middle)) / 2;
-}
 
 double seconds_of(std::string const& unit, json_value const& at) {
   if (unit == "ns") return 1e-9;
@@ -60,7 +54,7 @@ ratio ratio_of(std::span<double const> now, std::span<double const> before) {
     drawn[r] = median(a) / median(b);
   }
   std::sort(drawn.begin(), drawn.end());
-  out.low = drawn[resamples / 40], out.high = drawn[resamples - 1 - resamples / 40];
+  out.low = quantile(drawn, 0.025), out.high = quantile(drawn, 0.975);
   return out;
 }
 

@@ -2,6 +2,7 @@
 // reports.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/instruction_set.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/version.hpp>
 
@@ -151,6 +153,9 @@ facts versions_here() {
 
 void look_at_processors(diagnosis& d) {
   d.machine.push_back({"features", features()});
+  char const* const limit = std::getenv("WAYFARER_ISA");
+  d.machine.push_back(
+      {"kernels", std::string(to_string(best_instruction_set())) + (limit && *limit ? " (limited by WAYFARER_ISA)" : "")});
   std::size_t const usable = usable_processors();
   long const all = ::sysconf(_SC_NPROCESSORS_ONLN);
   d.machine.push_back({"processors", std::to_string(usable) + " of " + std::to_string(all) + " may be used"});

@@ -7,6 +7,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/instruction_set.hpp>
 #include <wayfarer/result_file.hpp>
 #include <wayfarer/stopping.hpp>
 #include <wayfarer/version.hpp>
@@ -95,6 +96,7 @@ int main(int count, char** words) {
     hold_standard_streams();
     initialise_store();
     install_signal_handlers();
+    wayfarer::best_instruction_set();  // refuses a wrong WAYFARER_ISA
     wayfarer::provide_result_reader(&wayfarer::host::read_dataset_in_child);
     int const code = dispatch({words + 1, words + count});
     finish_standard_output();

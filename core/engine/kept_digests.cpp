@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -56,12 +55,6 @@ std::optional<std::string> read_digest(fs::path const& place, std::string const&
 }
 
 }  // namespace
-
-fs::path digest_cache() {
-  char const *const caches = std::getenv("XDG_CACHE_HOME"), *const home = std::getenv("HOME");
-  if (caches && *caches == '/') return fs::path(caches) / "wayfarer/digests";
-  return home && *home == '/' ? fs::path(home) / ".cache/wayfarer/digests" : fs::path();
-}
 
 std::string kept_digest(fs::path const& file, fs::path const& cache, std::int64_t now) {
   auto const identity = cache.empty() ? std::nullopt : identity_of_content(file, now);

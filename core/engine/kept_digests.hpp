@@ -9,14 +9,13 @@
 #include <filesystem>
 #include <string>
 
-namespace wayfarer::host {
+#include <wayfarer/file.hpp>
 
-/// Where digests are kept: $XDG_CACHE_HOME/wayfarer/digests, or the same in ~/.cache; "" without a home.
-std::filesystem::path digest_cache();
+namespace wayfarer::host {
 
 /// The file's SHA-256, from the cache where it is known. An empty cache, or one that can't be written, keeps nothing. What was
 /// written within two seconds of `now` may be written again without another time, so it is not kept either.
-std::string kept_digest(std::filesystem::path const& file, std::filesystem::path const& cache = digest_cache(),
+std::string kept_digest(std::filesystem::path const& file, std::filesystem::path const& cache = cache_folder("digests"),
                         std::int64_t now = std::time(nullptr));
 
 }  // namespace wayfarer::host

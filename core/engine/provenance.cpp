@@ -1,7 +1,6 @@
 #include "engine/provenance.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <iterator>
@@ -16,6 +15,7 @@
 #include <boost/version.hpp>
 
 #include <wayfarer/digest.hpp>
+#include <wayfarer/instruction_set.hpp>
 #include <wayfarer/json.hpp>
 
 #include "engine/kept_digests.hpp"
@@ -138,32 +138,14 @@ std::vector<std::size_t> same_models(plan const& p, std::vector<possible_input> 
   return same;
 }
 
-namespace {
-
-/// What kernels are chosen by: another set may round differently.
-std::string vector_instructions() {
-  char const* const wish = std::getenv("WAYFARER_ISA");
-  std::string text = wish ? wish : "";
-#if defined(__x86_64__)
-  for (bool const has :
-       {__builtin_cpu_supports("avx2") != 0, __builtin_cpu_supports("fma") != 0, __builtin_cpu_supports("avx512f") != 0,
-        __builtin_cpu_supports("avx512dq") != 0, __builtin_cpu_supports("avx512bw") != 0, __builtin_cpu_supports("avx512vl") != 0,
-        __builtin_cpu_supports("avx512bf16") != 0}) {
-    // What is above the limit that was asked for is not used.
-    text += has && !(wish && std::string_view(wish) != "avx512") ? " 1" : " 0";
-  }
-#endif
-  return text;
-}
-
-}  // namespace
-
 std::string digest_code(plan const& p) {
   std::set<std::string> files{"/proc/self/exe"};
   Dl_info sdk{};
   if (::dladdr(reinterpret_cast<void const*>(&sha256_file), &sdk) != 0 && sdk.dli_fname) files.insert(sdk.dli_fname);
   for (auto const& node : p.nodes) files.insert(node.what->library().string());
-  std::string all = vector_instructions();
+  // Another set of vector instructions may round differently.
+  std::string all(to_string(best_instruction_set()));
+  if (has_bfloat16_products()) all += " bf16";
   for (auto const& f : files) all += kept_digest(f);
   return sha256_hex(all);
 }

@@ -22,7 +22,7 @@ ALLOWED = {
 # The rooms of the SDK from the lowest floor up, and its headers, as docs/README.md lists them. A room includes its own headers and those of the rooms before it.
 FLOORS = {
     "base": "error export layout packed_numbers progress stopping version",
-    "numeric": "factored masking ops parallel random ranks tensor",
+    "numeric": "factored instruction_set masking ops parallel ragged random simd statistics tensor",
     "files": "array_file digest file json result_file run_files safetensors text_table utf8",
     "layers": "backward layers optimizer packing rotary rows scan taps vocabulary",
     "interfaces": "accumulator config descriptor findings hooks metric model parameter_error plugin probe results snapshot_state source "
@@ -32,7 +32,6 @@ FLOORS = {
 # What a file takes from a floor above its own, and why.
 FROM_ABOVE = {
     ("array_file.cpp", "hooks"),  # did_you_mean
-    ("rows.hpp", "model"),        # ragged, the lists of a batch
     ("taps.hpp", "hooks"), ("taps.hpp", "model"),  # a tap gives a request what it asks of a hook
 }
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')

@@ -30,6 +30,7 @@ stay = {
     "strings": "a way to write the descriptor", "integers": "a way to write the descriptor", "reals": "a way to write the descriptor",
     "param": "a way to write the descriptor", "port": "a way to write the descriptor", "plugin_table": "a way to write the descriptor",
     "model_limits": "constants", "free_context": "an empty class", "bool_tag": "an empty class", "number_tag": "an empty class",
+    "lane_list": "of simd.hpp, in an unnamed namespace", "make_lanes": "of simd.hpp, in an unnamed namespace",
     "fixed_source": "for tests of plugins", "fixed_model": "for tests of plugins",
 }
 # The descriptor and its tables have sizes and a version of their own, which the host checks first.

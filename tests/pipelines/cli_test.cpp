@@ -304,6 +304,14 @@ TEST_F(cli, the_command_line_is_explained_and_checked) {
   EXPECT_EQ(run_wayfarer({"plugins", "describe", "topic_blocks"}).code, 0);
 }
 
+TEST_F(cli, the_instruction_set_is_a_known_one_and_may_be_limited) {
+  auto const with = [](char const* set) { return [set] { ::setenv("WAYFARER_ISA", set, 1); }; };
+  auto const wrong = run_wayfarer({"check", pipeline}, with("axv2"));
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_THAT(wrong.out, HasSubstr("WAYFARER_ISA is 'axv2'; set it to baseline, avx2 or avx512, or unset it"));
+  EXPECT_THAT(run_wayfarer({"doctor"}, with("baseline")).out, HasSubstr("baseline (limited by WAYFARER_ISA)"));
+}
+
 TEST_F(cli, malformed_documents_end_with_file_line_and_column) {
   file("docs.txt", "1 2 3 END\n1 x 3 END\n");
   auto const r = run_wayfarer({"run", pipeline, "--out", out("r.h5"), "--set", "documents.path=" + out("docs.txt")});

@@ -21,7 +21,7 @@
 #include <wayfarer/parameter_error.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/random.hpp>
-#include <wayfarer/ranks.hpp>
+#include <wayfarer/statistics.hpp>
 #include <wayfarer/text_table.hpp>
 
 #include "golden_models.hpp"

@@ -16,6 +16,7 @@
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/random.hpp>
+#include <wayfarer/statistics.hpp>
 
 #include "metrics/common/outcomes.hpp"
 
@@ -50,7 +51,7 @@ struct accuracy final : wf::metric {
     for (std::size_t i = 0; i < n; ++i) difference[i] = own.hits[i] - other.hits[i];
     auto const drawn = resample(difference);
     double const mean = wf::moments_of(difference).mean, tail = (1 - confidence_) / 2;
-    double const low = quantile(drawn, tail), high = quantile(drawn, 1 - tail);
+    double const low = wf::quantile(drawn, tail), high = wf::quantile(drawn, 1 - tail);
     out.add("accuracy_against", other.accuracy).about("accuracy of `against`");
     out.add("difference", mean).about("accuracy less that of `against`");
     out.add("difference_standard_error", wf::moments_of(drawn).deviation)
@@ -76,13 +77,6 @@ struct accuracy final : wf::metric {
     });
     std::sort(means.begin(), means.end());
     return means;
-  }
-
-  static double quantile(std::vector<double> const& sorted, double q) {
-    double const at = q * static_cast<double>(sorted.size() - 1);
-    auto const i = static_cast<std::size_t>(at);
-    double const next = sorted[std::min(i + 1, sorted.size() - 1)];
-    return sorted[i] + (at - static_cast<double>(i)) * (next - sorted[i]);
   }
 
   std::string answers_, gold_;

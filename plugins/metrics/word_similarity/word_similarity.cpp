@@ -20,7 +20,7 @@
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/random.hpp>
-#include <wayfarer/ranks.hpp>
+#include <wayfarer/statistics.hpp>
 #include <wayfarer/text_table.hpp>
 
 #include "metrics/common/named_rows.hpp"

@@ -77,8 +77,8 @@ extern kernel_table<float> const kernels_avx2_f32;
 extern kernel_table<float> const kernels_avx512_f32;
 #endif
 
-/// The best set for this processor. WAYFARER_ISA=baseline|avx2|avx512 asks for a lesser one (for tests).
+/// Those of best_instruction_set().
 template <class T>
-kernel_table<T> const& kernels() noexcept;
+kernel_table<T> const& kernels();
 
 }  // namespace wayfarer::topic_transformer

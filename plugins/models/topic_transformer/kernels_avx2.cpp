@@ -1,5 +1,5 @@
 // The kernels for avx2; see kernels.inc. The build compiles this file with the flags of that instruction set.
-#define WAYFARER_LANES_F32 8
+#define WAYFARER_LANES 8
 #define WAYFARER_REGISTERS 16
 #include "kernels.inc"
 

@@ -1,5 +1,5 @@
 // The kernels for avx512; see kernels.inc. The build compiles this file with the flags of that instruction set.
-#define WAYFARER_LANES_F32 16
+#define WAYFARER_LANES 16
 #define WAYFARER_REGISTERS 32
 #include "kernels.inc"
 

@@ -1,5 +1,5 @@
 // The kernels for baseline; see kernels.inc. The build compiles this file with the flags of that instruction set.
-#define WAYFARER_LANES_F32 4
+#define WAYFARER_LANES 4
 #define WAYFARER_REGISTERS 16
 #include "kernels.inc"
 

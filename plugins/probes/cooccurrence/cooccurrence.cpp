@@ -29,7 +29,7 @@
 #include <wayfarer/ops.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
-#include <wayfarer/ranks.hpp>
+#include <wayfarer/statistics.hpp>
 #include <wayfarer/whole_texts.hpp>
 
 #include "probes/common/token_rows.hpp"

@@ -60,7 +60,7 @@ struct kernel_table {
 };
 
 template <class T>
-kernel_table<T> const& kernels() noexcept;
+kernel_table<T> const& kernels();
 
 /// digamma(x), x > 0. Not inline: a copy compiled for one set of instructions must not serve processors without it.
 double plain_digamma(double x) noexcept;

@@ -1,5 +1,5 @@
 // The kernels for any processor, and in float64; see kernels.inc.
-#define WAYFARER_LANES_F32 4
+#define WAYFARER_LANES 4
 #define WAYFARER_REGISTERS 16
 #include "kernels.inc"
 

@@ -1,11 +1,1 @@
-# One file a set of instructions; the program picks one at run time. Fused multiply-adds are wanted here, and the library's errno is not.
-set(kernel_flags -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math)
-set(kernel_avx2 "")
-set(kernel_avx512 "")
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(kernel_avx2 -mavx2 -mfma)
-  set(kernel_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
-endif()
-set_source_files_properties(${folder}/kernels_baseline.cpp PROPERTIES COMPILE_OPTIONS "${kernel_flags}")
-set_source_files_properties(${folder}/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${kernel_flags};${kernel_avx2}")
-set_source_files_properties(${folder}/kernels_avx512.cpp PROPERTIES COMPILE_OPTIONS "${kernel_flags};${kernel_avx512}")
+wayfarer_kernels(${folder}/kernels baseline avx2 avx512)

@@ -8,13 +8,13 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/file.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/source.hpp>
@@ -26,13 +26,6 @@ namespace {
 
 namespace wf = wayfarer;
 namespace fs = std::filesystem;
-
-/// $XDG_CACHE_HOME/wayfarer/corpus, or the same in ~/.cache; "" without a home.
-std::string cache_folder() {
-  char const *const caches = std::getenv("XDG_CACHE_HOME"), *const home = std::getenv("HOME");
-  if (caches && *caches == '/') return std::string(caches) + "/wayfarer/corpus";
-  return home && *home == '/' ? std::string(home) + "/.cache/wayfarer/corpus" : "";
-}
 
 /// The path itself, or the files of that folder whose names match, in the order of their names.
 std::vector<std::string> files_of(std::string const& path, std::string const& pattern) {
@@ -64,7 +57,7 @@ struct corpus final : wf::source {
     bool const documents = c["split"].text() == "document";
     most_ = static_cast<std::size_t>(c["longest"].integer()) << 20;
     auto const names = files_of(c["path"].text(), c["files"].text());
-    std::string const cache = c["cache"] ? cache_folder() : "";
+    std::string const cache = c["cache"] ? wf::cache_folder("corpus") : "";
     files_.resize(names.size());
     wf::parallel_for(names.size(), [&](std::size_t i) {
       auto const how = documents && !holds_json(names[i]) ? wf::corpus_split::document : wf::corpus_split::line;

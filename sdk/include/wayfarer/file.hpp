@@ -109,6 +109,10 @@ class WAYFARER_API atomic_file {
 WAYFARER_API void write_file_atomically(std::string const& path, std::span<std::byte const> bytes);
 WAYFARER_API void write_file_atomically(std::string const& path, std::string_view text);
 
+/// Where what can be made again is kept between runs: $XDG_CACHE_HOME/wayfarer/PART, else ~/.cache/wayfarer/PART; "" without a
+/// home. The folder need not be there.
+WAYFARER_API std::string cache_folder(std::string_view part);
+
 /// A file without a name, for data of a run that does not fit memory. It disappears with the object and its maps, however
 /// the process ends. Failures are resource_errors that name the folder.
 class WAYFARER_API scratch_file {

@@ -10,12 +10,17 @@
 
 namespace wayfarer {
 
-/// A number with so many digits, "1.41" or "+1.41" with `sign`; "no number" for NaN, so that it is not read as a result.
+/// A number with so many digits, "1.41" or "+1.41" with `sign`, and all of a whole part below ten million; "no number" for NaN,
+/// so that it is not read as a result.
 inline std::string told(double value, int digits = 3, bool sign = false) {
   if (std::isnan(value)) return "no number";
   if (std::isinf(value)) return value > 0 ? "infinity" : "-infinity";
   char text[48];
-  std::snprintf(text, sizeof text, sign ? "%+.*g" : "%.*g", digits, value == 0 ? 0.0 : value);
+  // "%.2g" would write 123 as 1.2e+02.
+  if (std::abs(value) < 1e7 && std::abs(value) >= std::pow(10.0, digits) - 0.5)
+    std::snprintf(text, sizeof text, sign ? "%+.0f" : "%.0f", value);
+  else
+    std::snprintf(text, sizeof text, sign ? "%+.*g" : "%.*g", digits, value == 0 ? 0.0 : value);
   return text;
 }
 

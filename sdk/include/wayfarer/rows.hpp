@@ -15,7 +15,7 @@
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/layout.hpp>
-#include <wayfarer/model.hpp>
+#include <wayfarer/ragged.hpp>
 #include <wayfarer/tensor.hpp>
 
 namespace wayfarer {

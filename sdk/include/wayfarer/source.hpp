@@ -15,6 +15,7 @@
 #include <wayfarer/export.hpp>
 #include <wayfarer/layout.hpp>
 #include <wayfarer/plugin.hpp>
+#include <wayfarer/ragged.hpp>
 #include <wayfarer/results.hpp>
 #include <wayfarer/tensor.hpp>
 
@@ -25,24 +26,6 @@ struct item_range {
   std::size_t first = 0, last = 0;
   std::size_t size() const noexcept { return last - first; }
   friend bool operator==(item_range const&, item_range const&) = default;
-};
-
-/// Lists of different lengths, packed end to end: list i is values[offsets[i] .. offsets[i+1]).
-template <class T>
-struct ragged {
-  std::vector<T> values;
-  std::vector<std::size_t> offsets{0};
-
-  std::size_t size() const noexcept { return offsets.size() - 1; }
-  bool empty() const noexcept { return offsets.size() == 1; }
-  std::span<T const> operator[](std::size_t i) const noexcept {
-    return {values.data() + offsets[i], offsets[i + 1] - offsets[i]};
-  }
-  std::span<T> operator[](std::size_t i) noexcept { return {values.data() + offsets[i], offsets[i + 1] - offsets[i]}; }
-  void push_back(std::span<T const> list) {
-    values.insert(values.end(), list.begin(), list.end());
-    offsets.push_back(values.size());
-  }
 };
 
 /// Some consecutive items. A source fills the columns that it has and leaves the others empty; every filled column has `count`
@@ -85,8 +68,6 @@ struct WAYFARER_API source : plugin_base {
 };
 
 WAYFARER_LAYOUT(item_range, first, last);
-WAYFARER_LAYOUT(ragged<std::int32_t>, values, offsets);
-WAYFARER_LAYOUT(ragged<std::string>, values, offsets);
 WAYFARER_LAYOUT(item_block, first, count, words, tokens, decoder_tokens, token_types, texts, seconds, choices, segments,
                 segment_example, truth);
 WAYFARER_LAYOUT(source_info, items, vocabulary, longest, has_words, has_tokens, has_texts, has_choices, words, notes, truth,

@@ -11,6 +11,7 @@
 #include <wayfarer/generate.hpp>
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/hooks.hpp>
+#include <wayfarer/instruction_set.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/metric.hpp>
@@ -22,7 +23,7 @@
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/probe.hpp>
 #include <wayfarer/progress.hpp>
-#include <wayfarer/ranks.hpp>
+#include <wayfarer/ragged.hpp>
 #include <wayfarer/results.hpp>
 #include <wayfarer/rotary.hpp>
 #include <wayfarer/rows.hpp>
@@ -31,6 +32,7 @@
 #include <wayfarer/scan.hpp>
 #include <wayfarer/snapshot_state.hpp>
 #include <wayfarer/source.hpp>
+#include <wayfarer/statistics.hpp>
 #include <wayfarer/stopping.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/tensor.hpp>

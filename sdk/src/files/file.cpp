@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <limits>
 #include <system_error>
 #include <utility>
@@ -237,6 +238,12 @@ void remove_litter(std::string const& folder, std::function<bool(std::string_vie
     if (d.get() < 0 || ::fstat(d.get(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
     if (::flock(d.get(), LOCK_EX | LOCK_NB) == 0 && !is_gone(d.get())) ::unlinkat(in.get(), name.c_str(), 0);
   }
+}
+
+std::string cache_folder(std::string_view part) {
+  char const *const caches = std::getenv("XDG_CACHE_HOME"), *const home = std::getenv("HOME");
+  if (caches && *caches == '/') return std::string(caches) + "/wayfarer/" + std::string(part);
+  return home && *home == '/' ? std::string(home) + "/.cache/wayfarer/" + std::string(part) : std::string();
 }
 
 atomic_file::atomic_file(std::string path) : path_(std::move(path)) {

@@ -1,7 +1,6 @@
 #include "kernels.hpp"
 
-#include <cstdlib>
-#include <string_view>
+#include <wayfarer/instruction_set.hpp>
 
 namespace wayfarer::layer_kernels {
 
@@ -9,49 +8,27 @@ namespace wayfarer::layer_kernels {
 extern bf16_kernels const kernels_avx512_bf16;
 #endif
 
-namespace {
-
-enum class isa { baseline, avx2, avx512 };
-
-isa best() noexcept {
-  static isa const chosen = [] {
-#if defined(__x86_64__)
-    char const* const wish = std::getenv("WAYFARER_ISA");
-    std::string_view const most = wish ? wish : "avx512";
-    if (most == "baseline") return isa::baseline;
-    bool const avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && most != "avx2") return isa::avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return isa::avx2;
-#endif
-    return isa::baseline;
-  }();
-  return chosen;
-}
-
-}  // namespace
-
 template <>
-kernel_table<float> const& kernels<float>() noexcept {
+kernel_table<float> const& kernels<float>() {
 #if defined(__x86_64__)
-  if (best() == isa::avx512) return kernels_avx512_f32;
-  if (best() == isa::avx2) return kernels_avx2_f32;
-#endif
+  return for_best_set(kernels_avx512_f32, kernels_avx2_f32, kernels_baseline_f32);
+#else
   return kernels_baseline_f32;
+#endif
 }
 
 template <>
-kernel_table<double> const& kernels<double>() noexcept {
+kernel_table<double> const& kernels<double>() {
 #if defined(__x86_64__)
-  if (best() == isa::avx512) return kernels_avx512_f64;
-  if (best() == isa::avx2) return kernels_avx2_f64;
-#endif
+  return for_best_set(kernels_avx512_f64, kernels_avx2_f64, kernels_baseline_f64);
+#else
   return kernels_baseline_f64;
+#endif
 }
 
-bf16_kernels const* bf16() noexcept {
+bf16_kernels const* bf16() {
 #if defined(__x86_64__)
-  if (best() == isa::avx512 && __builtin_cpu_supports("avx512bf16")) return &kernels_avx512_bf16;
+  if (has_bfloat16_products()) return &kernels_avx512_bf16;
 #endif
   return nullptr;
 }

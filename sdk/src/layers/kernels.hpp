@@ -151,10 +151,10 @@ struct bf16_kernels {
   void (*convert)(std::uint16_t* out, float const* from, size n);
 };
 
-/// The best set for this processor. WAYFARER_ISA=baseline|avx2|avx512 asks for a lesser one (for tests).
+/// Those of best_instruction_set().
 template <class T>
-kernel_table<T> const& kernels() noexcept;
+kernel_table<T> const& kernels();
 /// Null where the processor has no bfloat16 products.
-bf16_kernels const* bf16() noexcept;
+bf16_kernels const* bf16();
 
 }  // namespace wayfarer::layer_kernels

@@ -10,6 +10,7 @@
 #include <Eigen/Core>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/instruction_set.hpp>
 
 namespace wayfarer {
 namespace {
@@ -30,6 +31,23 @@ template <class T>
 double cosine_of(std::span<T const> a, std::span<T const> b) noexcept {
   double const n = std::sqrt(dot_of(a, a)) * std::sqrt(dot_of(b, b));
   return n > 0 ? dot_of(a, b) / n : 0;
+}
+
+/// oneDNN chooses instructions itself; it must not go beyond the set that all kernels use. Before its first product.
+bool limit_onednn() {
+#if defined(__x86_64__)
+  switch (best_instruction_set()) {
+    case instruction_set::avx512:
+      return true;
+    case instruction_set::avx2:
+      return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2) == dnnl_success;
+    case instruction_set::baseline:
+      break;
+  }
+  return dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41) == dnnl_success;
+#else
+  return true;
+#endif
 }
 
 /// Whether value a at index i comes before value b at index j.
@@ -115,7 +133,8 @@ tensor matmul(tensor const& a, tensor const& b) {
   if (type == dtype::f32) {
     // Debian's oneDNN brings its own OpenMP threads; ours are oneTBB's, so each of them calls it single-threaded.
     thread_local bool const single = (omp_set_num_threads(1), true);
-    static_cast<void>(single);
+    static bool const limited = limit_onednn();
+    static_cast<void>(single), static_cast<void>(limited);
     dnnl_status_t const s =
         dnnl_sgemm(x.transposed ? 'T' : 'N', y.transposed ? 'T' : 'N', m, n, k, 1.0f, x.t.view<float const>().data(), x.leading,
                    y.t.view<float const>().data(), y.leading, 0.0f, out.view<float>().data(), n);

@@ -8,6 +8,7 @@
 #include <Eigen/Dense>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/instruction_set.hpp>
 
 #include "decompose.hpp"
 
@@ -51,14 +52,10 @@ factors prepare(tensor const& a, tensor const& b) {
   return f;
 }
 
-factored_kernels::kernel_table const& kernels() noexcept {
+factored_kernels::kernel_table const& kernels() {
 #if defined(__x86_64__)
-  static auto const& chosen =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-          ? factored_kernels::kernels_avx512
-      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? factored_kernels::kernels_avx2
-                                                                        : factored_kernels::kernels_baseline;
-  return chosen;
+  using namespace factored_kernels;
+  return for_best_set(kernels_avx512, kernels_avx2, kernels_baseline);
 #else
   return factored_kernels::kernels_baseline;
 #endif

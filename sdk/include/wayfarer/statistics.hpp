@@ -1,4 +1,4 @@
-// Ranks, and how far two orders agree.
+// Ranks, quantiles, and how far two orders agree.
 //
 // Pure functions; any thread. Sums run in a fixed order.
 #pragma once
@@ -11,6 +11,12 @@
 #include <wayfarer/layout.hpp>
 
 namespace wayfarer {
+
+/// The q-quantile, 0 <= q <= 1, of values in ascending order: linear between the two nearest (type 7, as numpy does). Throws
+/// plugin_error if there are none.
+WAYFARER_API double quantile(std::span<double const> ascending, double q);
+/// The middle value, or the mean of the middle two; the values are reordered. Throws plugin_error if there are none.
+WAYFARER_API double median(std::span<double> values);
 
 /// The rank of each value, from 1 for the smallest; equal values share the mean of their ranks. NaN has no rank: throws
 /// plugin_error. Infinities have one.

@@ -1,4 +1,4 @@
-#include <wayfarer/ranks.hpp>
+#include <wayfarer/statistics.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +9,23 @@
 #include <wayfarer/error.hpp>
 
 namespace wayfarer {
+
+double quantile(std::span<double const> ascending, double q) {
+  if (ascending.empty()) throw plugin_error("no values have no quantile");
+  if (!(q >= 0 && q <= 1)) throw plugin_error("a quantile is between 0 and 1, not " + std::to_string(q));
+  double const at = q * static_cast<double>(ascending.size() - 1);
+  auto const i = static_cast<std::size_t>(at);
+  double const next = ascending[std::min(i + 1, ascending.size() - 1)];
+  return ascending[i] + (at - static_cast<double>(i)) * (next - ascending[i]);
+}
+
+double median(std::span<double> values) {
+  if (values.empty()) throw plugin_error("no values have no median");
+  auto const middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  if (values.size() % 2 == 1) return *middle;
+  return (*middle + *std::max_element(values.begin(), middle)) / 2;
+}
 
 std::vector<double> average_ranks(std::span<double const> values) {
   std::size_t const n = values.size();

@@ -1,4 +1,4 @@
-#include <wayfarer/ranks.hpp>
+#include <wayfarer/statistics.hpp>
 
 #include <cmath>
 #include <limits>
@@ -15,6 +15,27 @@ namespace wf = wayfarer;
 namespace {
 
 std::vector<double> const x{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8}, y{2.5, 7, 1.5, 8, 2.5, 8, 1.5, 8, 2.5, 4, 5, 9};
+
+TEST(statistics, quantiles_are_linear_between_the_nearest_values) {
+  // numpy.quantile([1, 2, 4, 8], q)
+  std::vector<double> const v{1, 2, 4, 8};
+  EXPECT_EQ(wf::quantile(v, 0), 1);
+  EXPECT_EQ(wf::quantile(v, 1), 8);
+  EXPECT_NEAR(wf::quantile(v, 0.25), 1.75, 1e-15);
+  EXPECT_NEAR(wf::quantile(v, 0.9), 6.8, 1e-15);
+  EXPECT_EQ(wf::quantile(std::vector<double>{3}, 0.7), 3);
+  EXPECT_THROW(wf::quantile({}, 0.5), wf::plugin_error);
+  EXPECT_THROW(wf::quantile(v, 1.5), wf::plugin_error);
+  EXPECT_THROW(wf::quantile(v, std::nan("")), wf::plugin_error);
+}
+
+TEST(statistics, the_median_is_the_middle) {
+  std::vector<double> odd{5, 1, 3}, even{8, 1, 4, 2};
+  EXPECT_EQ(wf::median(odd), 3);
+  EXPECT_EQ(wf::median(even), 3);
+  std::vector<double> none;
+  EXPECT_THROW(wf::median(none), wf::plugin_error);
+}
 
 TEST(ranks, equal_values_share_the_mean_of_their_ranks) {
   // scipy.stats.rankdata
