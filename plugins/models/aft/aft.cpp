@@ -42,13 +42,7 @@ struct aft final : wf::recurrent_model, wf::pretrained {
   wf::generation_tokens const& generation() const override { return generation_; }
 
   std::vector<std::string> remarks() const override {
-    auto all = config_.remarks();
-    all.insert(all.end(), generation_.remarks.begin(), generation_.remarks.end());
-    if (weights_.looked())
-      for (auto const& one : weights_.remarks()) all.push_back(one);
-    if (auto const own = wf::own_head(weights_, "lm_head.weight", "embed_tokens.weight", config_, shape_.tied))
-      all.push_back(path_ + ": " + *own);
-    return all;
+    return wf::remarks_on(path_, config_, generation_, weights_, "embed_tokens.weight", shape_.tied);
   }
 
   void look(wf::hook_set const& needed) override {

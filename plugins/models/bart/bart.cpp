@@ -139,12 +139,9 @@ std::vector<std::string> bart::remarks() const {
   auto all = two_stack_model::remarks();
   auto const& w = layout_.weights;
   if (!w.looked()) return all;
-  bool const own = w.found("lm_head.weight");
   if (auto const own_one = own_head(w, "lm_head.weight", "shared.weight", config(), layout_.tied))
     all.push_back(path() + ": " + *own_one);
-  if (!own && !layout_.tied)
-    all.push_back(path() + ": " + tying_of(config(), false) +
-                  ", but the file has no \"lm_head.weight\"; the embedding serves as the head");
+  if (auto const none = missing_head(w, config(), layout_.tied)) all.push_back(path() + ": " + *none);
   return all;
 }
 

@@ -5,9 +5,11 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/json.hpp>
+#include <wayfarer/pretrained.hpp>
 #include <wayfarer/weights.hpp>
 
 namespace wayfarer {
@@ -25,6 +27,25 @@ inline std::optional<std::string> own_head(weight_table const& w, std::string co
                                            hf_config const& c, bool tied) {
   if (!tied || !w.loaded() || !w.found(head) || !w.found(table) || w.same(head, table)) return {};
   return tying_of(c, tied) + ", but the file has a head of its own, " + in_quotes(head) + ", which is used";
+}
+
+/// What the configuration, the generation tokens and the looked-at weights of a model tell, and whether its head `lm_head.weight`
+/// is another than the `table` that it is tied to.
+inline std::vector<std::string> remarks_on(std::string const& path, hf_config const& c, generation_tokens const& g,
+                                           weight_table const& w, std::string const& table, bool tied) {
+  auto all = c.remarks();
+  auto const more = [&](std::vector<std::string> const& some) { all.insert(all.end(), some.begin(), some.end()); };
+  more(g.remarks);
+  if (!w.looked()) return all;
+  more(w.remarks());
+  if (auto const own = own_head(w, "lm_head.weight", table, c, tied)) all.push_back(path + ": " + *own);
+  return all;
+}
+
+/// The remark for a model of two stacks that has no head of its own, though it should.
+inline std::optional<std::string> missing_head(weight_table const& w, hf_config const& c, bool tied) {
+  if (tied || w.found("lm_head.weight")) return {};
+  return tying_of(c, false) + ", but the file has no \"lm_head.weight\"; the embedding serves as the head";
 }
 
 }  // namespace wayfarer

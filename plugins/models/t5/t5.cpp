@@ -156,12 +156,10 @@ std::vector<std::string> t5::remarks() const {
   auto all = two_stack_model::remarks();
   auto const& w = layout_.weights;
   if (!w.looked()) return all;
-  bool const own = w.found("lm_head.weight");
   if (auto const own_one = own_head(w, "lm_head.weight", "shared.weight", config(), layout_.tied && !layout_.scale_said))
     all.push_back(path() + ": " + *own_one + "; the decoder's final state is scaled as for a tied one");
-  if (!own && !layout_.tied && w.found("decoder.final_layer_norm.weight"))
-    all.push_back(path() + ": " + tying_of(config(), false) +
-                  ", but the file has no \"lm_head.weight\"; the embedding serves as the head");
+  if (w.found("decoder.final_layer_norm.weight"))
+    if (auto const none = missing_head(w, config(), layout_.tied)) all.push_back(path() + ": " + *none);
   return all;
 }
 
