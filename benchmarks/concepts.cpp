@@ -13,7 +13,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -23,12 +22,10 @@
 #include <engine/sweep.hpp>
 #include <engine/texts.hpp>
 #include <wayfarer/model.hpp>
-#include <wayfarer/parallel.hpp>
 #include <wayfarer/probe.hpp>
-#include <wayfarer/random.hpp>
-#include <wayfarer/safetensors.hpp>
 
 #include "plugins.hpp"
+#include "random_gpt2.hpp"
 
 namespace {
 
@@ -43,33 +40,7 @@ void make_checkpoint(fs::path const& to) {
   fs::create_directories(to);
   char const* const data = std::getenv("WAYFARER_DATA");
   std::size_t const vocabulary = data ? 50257 : 369;
-  std::ofstream(to / "config.json") << R"({"model_type": "gpt2", "n_layer": )" << layers << R"(, "n_head": )" << width / 64
-                                    << R"(, "n_embd": )" << width << R"(, "n_positions": )" << positions << R"(, "vocab_size": )"
-                                    << vocabulary << R"(, "activation_function": "gelu_new"})";
-  std::vector<std::pair<std::string, tensor>> all;
-  auto const add = [&](std::string const& name, std::vector<std::size_t> const& sizes, float mean, float spread) {
-    dims shape;
-    for (auto const s : sizes) shape.push_back({std::to_string(shape.size()), s});
-    tensor const t(dtype::f32, shape);
-    random_stream draw(0, name);
-    for (float& v : t.values<float>()) v = mean + spread * (2 * draw.uniform_float() - 1);
-    all.emplace_back(name, t);
-  };
-  add("wte.weight", {vocabulary, width}, 0, 0.035f), add("wpe.weight", {positions, width}, 0, 0.02f);
-  auto const norm = [&](std::string const& name) {
-    add(name + ".weight", {width}, 1, 0.1f), add(name + ".bias", {width}, 0, 0.05f);
-  };
-  for (std::size_t i = 0; i < layers; ++i) {
-    auto const p = "h." + std::to_string(i) + ".";
-    auto const linear = [&](char const* name, std::size_t in, std::size_t out) {
-      add(p + name + ".weight", {in, out}, 0, 0.035f), add(p + name + ".bias", {out}, 0, 0.02f);
-    };
-    norm(p + "ln_1"), norm(p + "ln_2");
-    linear("attn.c_attn", width, 3 * width), linear("attn.c_proj", width, width);
-    linear("mlp.c_fc", width, 4 * width), linear("mlp.c_proj", 4 * width, width);
-  }
-  norm("ln_f");
-  write_safetensors((to / "model.safetensors").string(), all);
+  bench::write_random_gpt2(to, {layers, width, vocabulary, positions});
   for (char const* const name : {"vocab.json", "merges.txt", "encoder.json", "vocab.bpe"}) {
     fs::path const from =
         data ? fs::path(data) / "tokenizer-gpt2" / name : fs::path(WAYFARER_SOURCE_DIR "/runs/data/tiny-gpt2") / name;

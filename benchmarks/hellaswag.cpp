@@ -18,7 +18,6 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -33,13 +32,14 @@
 #include <wayfarer/safetensors.hpp>
 
 #include "plugins.hpp"
+#include "random_gpt2.hpp"
 
 namespace {
 
 using namespace wayfarer;
 namespace fs = std::filesystem;
 
-constexpr std::size_t layers = 12, width = 768, vocabulary = 50257, positions = 1024;
+constexpr std::size_t layers = 12, width = 768;
 constexpr std::size_t rows_of_product = 2048, rows_of_logits = 256;
 std::string folder;
 std::size_t threads = 2, items = 200, rounds = 3;
@@ -58,46 +58,11 @@ cost cost_of(F f) {
           static_cast<double>(std::clock() - busy) / CLOCKS_PER_SEC};
 }
 
-void make_checkpoint(fs::path const& to) {
-  std::ofstream(to / "config.json") << R"({"model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768,
-    "n_positions": 1024, "vocab_size": 50257, "activation_function": "gelu_new"})";
-  std::vector<std::pair<std::string, tensor>> all;
-  auto const add = [&](std::string const& name, std::vector<std::size_t> const& sizes, float mean, float spread) {
-    dims shape;
-    for (auto const s : sizes) shape.push_back({std::to_string(shape.size()), s});
-    tensor const t(dtype::f32, shape);
-    auto const v = t.values<float>();
-    constexpr std::size_t piece = 1 << 16;
-    parallel_for((v.size() + piece - 1) / piece, [&](std::size_t p) {
-      random_stream draw(0, name, p);
-      for (std::size_t i = p * piece; i < std::min(v.size(), (p + 1) * piece); ++i)
-        v[i] = mean + spread * (2 * draw.uniform_float() - 1);
-    });
-    all.emplace_back(name, t);
-  };
-  add("wte.weight", {vocabulary, width}, 0, 0.035f);
-  add("wpe.weight", {positions, width}, 0, 0.02f);
-  auto const norm = [&](std::string const& name) {
-    add(name + ".weight", {width}, 1, 0.1f), add(name + ".bias", {width}, 0, 0.05f);
-  };
-  for (std::size_t i = 0; i < layers; ++i) {
-    auto const p = "h." + std::to_string(i) + ".";
-    auto const linear = [&](char const* name, std::size_t in, std::size_t out) {
-      add(p + name + ".weight", {in, out}, 0, 0.035f), add(p + name + ".bias", {out}, 0, 0.02f);
-    };
-    norm(p + "ln_1"), norm(p + "ln_2");
-    linear("attn.c_attn", width, 3 * width), linear("attn.c_proj", width, width);
-    linear("mlp.c_fc", width, 4 * width), linear("mlp.c_proj", 4 * width, width);
-  }
-  norm("ln_f");
-  write_safetensors((to / "model.safetensors").string(), all);
-}
-
 /// The checkpoint with a tokenizer beside it.
 fs::path make_folder(fs::path const& at) {
   fs::create_directories(at);
   if (folder.empty())
-    make_checkpoint(at);
+    bench::write_random_gpt2(at, {});
   else
     for (char const* const name : {"config.json", "model.safetensors"})
       fs::create_symlink(fs::absolute(folder) / name, at / name);

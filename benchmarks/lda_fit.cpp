@@ -2,7 +2,7 @@
 // and its kernel by instruction set.
 //
 // Why: fitting LDA to a corpus is the slow half of measuring a pretrained model by topics. To compare with gensim on the AP set
-// itself, name its ap.dat in WAYFARER_AP; lda_against_gensim.py does so, and times gensim in turn.
+// itself, name its ap.dat in WAYFARER_AP; peers/lda_gensim.py does so, and times gensim in turn.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

@@ -15,7 +15,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -27,9 +26,10 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
-#include <wayfarer/parallel.hpp>
 #include <wayfarer/random.hpp>
 #include <wayfarer/safetensors.hpp>
+
+#include "random_gpt2.hpp"
 
 extern "C" wayfarer::plugin_descriptor const* wayfarer_plugin();
 
@@ -37,7 +37,7 @@ namespace {
 
 using namespace wayfarer;
 
-constexpr std::size_t layers = 12, width = 768, vocabulary = 50257, positions = 1024;
+constexpr std::size_t width = 768, vocabulary = 50257, positions = 1024;
 constexpr double weight_bytes = 4.0 * (12 * (12 * 768.0 * 768 + 13 * 768) + 50257.0 * 768 + 2 * 768);  // read by every token
 std::string folder;
 std::size_t threads = 2;
@@ -62,38 +62,6 @@ double bandwidth() {
 
 // ---- the model
 // -----------------------------------------------------------------------------------------------------------------
-
-void make_checkpoint(std::string const& to) {
-  std::filesystem::create_directories(to);
-  std::ofstream(to + "/config.json") << R"({"model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768,
-    "n_positions": 1024, "vocab_size": 50257, "activation_function": "gelu_new"})";
-  std::vector<std::pair<std::string, tensor>> all;
-  auto const add = [&](std::string const& name, dims shape, float mean, float spread) {
-    tensor const t(dtype::f32, std::move(shape));
-    auto const v = t.values<float>();
-    constexpr std::size_t piece = 1 << 16;
-    parallel_for((v.size() + piece - 1) / piece, [&](std::size_t p) {
-      random_stream draw(0, name, p);
-      for (std::size_t i = p * piece; i < std::min(v.size(), (p + 1) * piece); ++i)
-        v[i] = mean + spread * (2 * draw.uniform_float() - 1);
-    });
-    all.emplace_back(name, t);
-  };
-  add("wte.weight", {{"0", vocabulary}, {"1", width}}, 0, 0.035f);
-  add("wpe.weight", {{"0", positions}, {"1", width}}, 0, 0.02f);
-  for (std::size_t i = 0; i < layers; ++i) {
-    auto const p = "h." + std::to_string(i) + ".";
-    for (char const* const norm : {"ln_1", "ln_2"})
-      add(p + norm + ".weight", {{"0", width}}, 1, 0.1f), add(p + norm + ".bias", {{"0", width}}, 0, 0.05f);
-    auto const linear = [&](char const* name, std::size_t in, std::size_t out) {
-      add(p + name + ".weight", {{"0", in}, {"1", out}}, 0, 0.035f), add(p + name + ".bias", {{"0", out}}, 0, 0.02f);
-    };
-    linear("attn.c_attn", width, 3 * width), linear("attn.c_proj", width, width);
-    linear("mlp.c_fc", width, 4 * width), linear("mlp.c_proj", 4 * width, width);
-  }
-  add("ln_f.weight", {{"0", width}}, 1, 0.1f), add("ln_f.bias", {{"0", width}}, 0, 0.05f);
-  write_safetensors(to + "/model.safetensors", all);
-}
 
 std::unique_ptr<model> open() {
   config c;
@@ -203,11 +171,12 @@ void decoding(benchmark::State& state) {
   auto const r = request({});
   std::vector<double> of_bandwidth;
   double limit = 0;
-  auto run = gpt2().begin(tokens(1, 128), {}, nullptr);
+  auto const items = static_cast<std::size_t>(state.range(0));
+  auto run = gpt2().begin(tokens(items, 128), {}, nullptr);
   for (auto _ : state) {
-    if (run->length(0) == positions) run = gpt2().begin(tokens(1, 128), {}, nullptr);
+    if (run->length(0) == positions) run = gpt2().begin(tokens(items, 128), {}, nullptr);
     double const took = seconds([&] {
-      auto const out = run->extend(tokens(1, 1), r);
+      auto const out = run->extend(tokens(items, 1), r);
       benchmark::DoNotOptimize(&out);
     });
     limit = bandwidth();
@@ -244,16 +213,17 @@ int main(int argc, char** argv) {
   if (folder.empty()) {
     made = std::filesystem::temp_directory_path() / ("wayfarer-gpt2-" + std::to_string(getpid()));
     folder = made.string();
-    make_checkpoint(folder);
+    std::filesystem::create_directories(folder);
+    bench::write_random_gpt2(folder, {});
   }
   auto const heavy = [](char const* name, auto f) {
     return benchmark::RegisterBenchmark(name, f)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
   };
-  heavy("forward", forward)->Args({1, 1024})->Args({8, 128})->Args({1, 128});
+  heavy("forward", forward)->Args({1, 1024})->Args({8, 128})->Args({32, 32})->Args({1, 128})->Args({1, 64})->Args({1, 16});
   heavy("capture/residual_states", residual_states);
   heavy("capture/patterns", patterns);
   heavy("bfloat16", bfloat16);
-  benchmark::RegisterBenchmark("decoding", decoding)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(50);
+  benchmark::RegisterBenchmark("decoding", decoding)->Arg(1)->Arg(8)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(50);
   benchmark::RegisterBenchmark("opening", opening)->Unit(benchmark::kMillisecond)->MinTime(0.2);
   int count = static_cast<int>(rest.size());
   benchmark::Initialize(&count, rest.data());

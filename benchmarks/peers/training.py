@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the same GPT-2 here and in PyTorch, in turn, and prints tokens a second, their ratio, and the losses.
 
-    benchmarks/train_against_pytorch.py WAYFARER [--shape small|medium] [--updates 20] [--rounds 3] [--threads 2] [--full]
+    benchmarks/peers/training.py WAYFARER [--shape small|medium] [--updates 20] [--rounds 3] [--threads 2] [--full]
 
 WAYFARER is the program; WAYFARER_PLUGIN_PATH must name its plugins if they are not beside it. Needs Debian's python3-torch and
 python3-h5py. Same text (runs/data/tiny-shakespeare-gpt2), tokens, shape, start, batch, AdamW, warm-up, cosine and clipping; only
@@ -35,8 +35,8 @@ parser.add_argument("--full", action="store_true")
 options = parser.parse_args()
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-RUN = os.path.join(HERE, "..", "runs", "train-tiny-shakespeare.yaml")
-DATA = os.path.join(HERE, "..", "runs", "data", "tiny-shakespeare-gpt2")
+RUN = os.path.join(HERE, "..", "..", "runs", "train-tiny-shakespeare.yaml")
+DATA = os.path.join(HERE, "..", "..", "runs", "data", "tiny-shakespeare-gpt2")
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH = {"small": (4, 4, 128, 128, 32), "medium": (6, 8, 512, 256, 8)}[options.shape]
 PEAK, WARM_UP, DECAY, BETAS, CLIP, LEAST = 2e-3, 100, 0.1, (0.9, 0.99), 1.0, 0.1
 torch.set_num_threads(options.threads)

@@ -1,6 +1,6 @@
 """Times topic training against a PyTorch script on the same files, in turn, and prints the ratios.
 
-    benchmarks/against_pytorch.py WAYFARER REFERENCE TRAIN DEV [--rounds 3]
+    benchmarks/peers/topic_training.py WAYFARER REFERENCE TRAIN DEV [--rounds 3]
 
 REFERENCE is a script that takes TRAIN DEV --mode repo|paper --train-what v|kqv --updates N --threads 2 and ends with a line
 "X updates/s in training alone". Ours counts everything that the model's node does, reading and masking the documents included.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times a fit of 100 topics to the AP documents against gensim's, with the same settings, in turn, and prints the ratio.
 
-    benchmarks/lda_against_gensim.py BENCH_LDA_FIT DATA [--rounds 5] [--threads 2]
+    benchmarks/peers/lda_gensim.py BENCH_LDA_FIT DATA [--rounds 5] [--threads 2]
 
 BENCH_LDA_FIT is the benchmark program of that name, DATA the folder with lda/ap/ap.tgz. Gensim's default settings on both sides
 (chunks of 2,000 documents, 50 iterations, kappa 0.5, tau_0 1, float32), five passes, first topics and all. gensim's LdaModel uses the

@@ -1,6 +1,6 @@
 """Times a T5 forward pass against a plain PyTorch one on the same checkpoint, in turn, and prints the ratio.
 
-    benchmarks/t5_against_pytorch.py BENCH_T5 REFMODELS [--rounds 5] [--threads 2]
+    benchmarks/peers/t5.py BENCH_T5 REFMODELS [--rounds 5] [--threads 2]
 
 REFMODELS is a folder with refmodels.py, whose T5 reads Hugging Face checkpoints; `make` of it makes the random T5-small that both
 run. Ours is bench_t5 as built, through the plugin. Run with Debian's python3-torch (/usr/bin/python3).
