@@ -25,6 +25,9 @@ struct recurrent_case {
   std::string folder, plugin, mixing, weighed, sum;
   std::string own{};  ///< a weight that gives each channel's own number a way past the mixer
 };
+void PrintTo(recurrent_case const& c, std::ostream* to) {
+  *to << c.folder;
+}
 
 std::vector<recurrent_case> cases() {
   std::string const head = "attn.hook_mixing", mean = "attn.hook_pattern", v = "attn.hook_v", wkv = "attn.hook_wkv";

@@ -32,6 +32,9 @@ Eigen::MatrixXd formed(wf::tensor const& a) {
 struct shape {
   std::size_t m, r, n;
 };
+void PrintTo(shape const& s, std::ostream* to) {
+  *to << s.m << " x " << s.r << " x " << s.n;
+}
 
 class factored : public testing::TestWithParam<shape> {};
 
