@@ -19,8 +19,8 @@
 #include <wayfarer/version.hpp>
 
 #include "bench/benchmarks.hpp"
-#include "bench/compare.hpp"
 #include "bench/limits.hpp"
+#include "bench/ratios.hpp"
 #include "cli/advised_error.hpp"
 #include "cli/options.hpp"
 #include "cli/outputs.hpp"

@@ -20,7 +20,7 @@
 #include <wayfarer/version.hpp>
 
 #include "cli/advised_error.hpp"
-#include "cli/models.hpp"
+#include "cli/opened_model.hpp"
 #include "cli/outputs.hpp"
 #include "cli/planning.hpp"
 #include "cli/signals.hpp"

@@ -11,7 +11,7 @@
 #include <wayfarer/json.hpp>
 #include <wayfarer/pretrained.hpp>
 
-#include "cli/models.hpp"
+#include "cli/opened_model.hpp"
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
 #include "engine/threads.hpp"

@@ -17,7 +17,7 @@
 #include <wayfarer/tokenizer.hpp>
 #include <wayfarer/utf8.hpp>
 
-#include "cli/models.hpp"
+#include "cli/opened_model.hpp"
 #include "cli/planning.hpp"
 #include "cli/verbs.hpp"
 #include "text/numbers.hpp"

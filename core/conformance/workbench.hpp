@@ -11,7 +11,7 @@
 
 #include <wayfarer/results.hpp>
 
-#include "conformance/compare.hpp"
+#include "conformance/differences.hpp"
 #include "conformance/inputs.hpp"
 #include "conformance/steps.hpp"
 #include "registry/registry.hpp"

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <bench/allocations.hpp>
-#include <bench/compare.hpp>
+#include <bench/ratios.hpp>
 #include <bench/limits.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>

@@ -124,7 +124,7 @@ TEST(layers, kept_weights_give_the_bytes_of_weights_that_are_read_anew) {
         // Part of a larger matrix, as queries, keys and values often are.
         auto const all =
             random_tensor(in_first ? dims{{"in", in}, {"out", out + 9}} : dims{{"out", out + 9}, {"in", in}}, 3, 0.1, type);
-        auto const part = [&](tensor const& t) { return t.slice(in_first ? 1 : 0, 5, 5 + out); };
+        auto const part = [&, last = 5 + out](tensor const& t) { return t.slice(in_first ? 1 : 0, 5, last); };
         auto const bias = random_tensor({{"out", out}}, 5);
         linear_weights const plain{part(all.clone()), bias, in_first}, kept{part(all), bias, in_first};
         auto const handle = keep_packed(kept);

@@ -1,4 +1,4 @@
-#include "bench/compare.hpp"
+#include "bench/ratios.hpp"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "cli/models.hpp"
+#include "cli/opened_model.hpp"
 #include "cli/advised_error.hpp"
 
 #include <array>

@@ -1,4 +1,4 @@
-#include "conformance/compare.hpp"
+#include "conformance/differences.hpp"
 
 #include <algorithm>
 #include <cmath>
