@@ -149,8 +149,9 @@ def _kind(asked, shape, dims, text, tokens):
     if text:
         return "table"
     x, sides = _axis(asked, "x", dims), [_axis(asked, side, dims) for side in ("rows", "columns")]
+    along = x if x >= 0 else max((a for a, n in enumerate(shape) if n > 1), default=0)
     fits = {"table": True, "tokens": tokens, "bars": len(wide) == 1, "histogram": len(wide) == 1 and wide[0] > 40,
-            "curve": shape[x] > 2 if x >= 0 else any(n > 2 for n in wide),
+            "curve": bool(wide) and shape[along] > 2 and (len(wide) != 2 or all(n <= 12 for a, n in enumerate(shape) if a != along)),
             "heatmap": len(wide) >= 2 and all(side < 0 or shape[side] > 1 for side in sides), "attention": len(wide) >= 2,
             "points": len(shape) >= 2 and shape[-1] in (2, 3)}
     if isinstance(kind, str) and fits.get(kind):

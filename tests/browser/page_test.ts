@@ -87,6 +87,10 @@ test('a view is shown where the shape allows it, and gives way where not', () =>
   check({ kind: 'curve', x: 'layer' }, [step, one], false, 'curve');
   check({ kind: 'curve', x: 'layer' }, [layer, head], true, 'curve');
   check({ kind: 'curve', x: 'pos' }, [layer, head], false, 'heatmap');
+  check({ kind: 'curve', x: 'n' }, [ax('item', 12), ax('n', 4, { numbers: 1 })], true, 'curve');
+  check({ kind: 'curve', x: 'n' }, [ax('item', 13), ax('n', 4, { numbers: 1 })], false, 'heatmap');
+  check({ kind: 'curve' }, [ax('a', 13), ax('b', 14)], false, 'heatmap');
+  check({ kind: 'curve', x: 'n' }, [ax('item', 13), ax('walk', 2), ax('n', 4)], true, 'curve');
   check({ kind: 'bars' }, [ax('matrix', 3)], true, 'bars');
   check({ kind: 'bars' }, [ax('word', 61)], false, 'curve');
   check({ kind: 'bars' }, [step, ax('matrix', 3)], false, 'curve');

@@ -71,7 +71,7 @@ export function suggested(s: set_info): view_kind {
 
 /** What lies beside a dataset and belongs to it: the values that colour its texts, and the texts of its positions. */
 export interface companions { shade?: set_info; texts?: set_info }
-const most_bars = 60, fewest_pooled = 40;
+const most_bars = 60, most_lines = 12, fewest_pooled = 40;
 
 /** Over which axes a histogram counts together: the last, and those before it whose indices have neither names nor an order. */
 export function pooled_axes(axes: { name: string; size: number; named: boolean }[]): number[] {
@@ -89,7 +89,11 @@ export function fits(kind: view_kind, s: set_info, beside: companions = {}): boo
   if (kind === 'lens') return s.type === 'text' && rank >= 2 && beside.shade !== undefined;
   if (s.type === 'text' || wide.length === 0) return false;
   switch (kind) {
-    case 'curve': return options.x === undefined ? wide.some(a => a.full > 2) : size(options.x) > 2;
+    case 'curve': {
+      const along = wide.filter(a => a.full > 2 && (options.x === undefined || a.name === options.x));
+      // With one other axis there is no slider: all its curves must go into one figure.
+      return along.length > 0 && (wide.length !== 2 || along.some(x => wide.every(a => a === x || a.full <= most_lines)));
+    }
     case 'bars': return wide.length === 1 && wide[0].full <= most_bars;
     case 'heatmap': return wide.length >= 2 && [options.rows, options.columns].every(name => name === undefined || size(name) > 1);
     case 'histogram': return pooled_axes(s.axes.map(a => ({ ...a, named: is_named(a) }))).reduce((n, a) => n * s.axes[a].full, 1) > fewest_pooled;

@@ -212,7 +212,7 @@ struct decoding_walk final : wf::probe {
     add("repeat_rank_expected", "tokens", "the rank's value under no bias: mean rank of the same tokens", "", alone);
     char const* const few = "fewer than n tokens";
     auto const grams = [&](char const* name, wf::tensor const& share, char const* about) {
-      out.add(name, share).about(about).missing(few).coordinate("n", gram_sizes()).view("heatmap");
+      out.add(name, share).about(about).missing(few).coordinate("n", gram_sizes()).view(R"({"kind": "curve", "x": "n"})");
     };
     grams("repeated_ngrams", acc["repeated_ngrams"],
           "share of the walk's n-grams that occurred before in it: 1 - distinct / all");
