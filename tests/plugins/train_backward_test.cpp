@@ -1,8 +1,7 @@
-// The way back through the layers, against central differences in double precision; whole models of random shapes; the same bytes
-// for any number of threads; and AdamW against the formula written out.
+// The way back through the layers and GPT-2, against central differences in double precision; whole models of random shapes; the
+// same bytes for any number of threads; and AdamW against the formula written out.
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <limits>
 
 #include <gmock/gmock.h>
@@ -13,7 +12,9 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/optimizer.hpp>
 #include <wayfarer/random.hpp>
+#include <wayfarer/rotary.hpp>
 
+#include "gradient_checks.hpp"
 #include "models/gpt2_trained/net.hpp"
 
 namespace wayfarer::test {
@@ -22,58 +23,6 @@ namespace {
 using gpt2_training::net;
 using gpt2_training::net_shape;
 using ::testing::HasSubstr;
-
-std::shared_ptr<row_packing const> pack(std::vector<std::size_t> const& lengths) {
-  auto p = std::make_shared<row_packing>();
-  for (auto const n : lengths) p->offsets.push_back(p->offsets.back() + n), p->first_position.push_back(0);
-  return p;
-}
-
-void fill(std::span<double> x, std::string_view name, double sd = 1) {
-  random_stream draw(11, name);
-  for (auto& v : x) v = sd * draw.normal();
-}
-tensor noise(dims d, std::string_view name, double sd = 1) {
-  tensor t(dtype::f64, std::move(d));
-  fill(t.values<double>(), name, sd);
-  return t;
-}
-rows noise_rows(std::shared_ptr<row_packing const> of, std::size_t width, std::string_view name, double sd = 1) {
-  rows x(std::move(of), width, dtype::f64);
-  fill({x.overwrite<double>(), x.count() * width}, name, sd);
-  return x;
-}
-std::span<double> all(rows& x) {
-  return {x.own<double>(), x.count() * x.width()};
-}
-std::span<double const> all(rows const& x) {
-  return {x.data<double>(), x.count() * x.width()};
-}
-
-double weighted(rows const& y, rows const& by) {
-  double sum = 0;
-  for (std::size_t i = 0; i < y.count() * y.width(); ++i) sum += y.data<double>()[i] * by.data<double>()[i];
-  return sum;
-}
-
-/// Every number of `x`, or about 200 of them: the gradient must be what changing it does to the loss.
-void expect_gradient(char const* what, std::span<double> x, std::span<double const> gradient, std::function<double()> const& loss,
-                     double tolerance = 2e-7) {
-  ASSERT_EQ(x.size(), gradient.size()) << what;
-  double largest = 0;
-  for (double const g : gradient) largest = std::max(largest, std::abs(g));
-  EXPECT_GT(largest, 0) << what << ": the gradient is nothing";
-  std::size_t const step = std::max<std::size_t>(1, x.size() / 200);
-  for (std::size_t i = 0; i < x.size(); i += step) {
-    double const was = x[i], h = 1e-5 * std::max(1.0, std::abs(was));
-    x[i] = was + h;
-    double const up = loss();
-    x[i] = was - h;
-    double const down = loss();
-    x[i] = was;
-    ASSERT_NEAR(gradient[i], (up - down) / (2 * h), tolerance * std::max(1.0, largest)) << what << " " << i;
-  }
-}
 
 class threads {
  public:
@@ -113,6 +62,12 @@ TEST(backward, gradients_are_added_to_what_is_there) {
   for (std::size_t i = 0; i < 12; ++i) EXPECT_DOUBLE_EQ(twice.w.values<double const>()[i], 2 * once.w.values<double const>()[i]);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_DOUBLE_EQ(twice.b.values<double const>()[i], 2 * once.b.values<double const>()[i]);
   EXPECT_NO_THROW(linear_backward(x, w, dy, {}));
+  EXPECT_FALSE(linear_backward(x, w, dy, {}, false).defined());
+  // A view of a larger matrix.
+  tensor const wide(dtype::f64, {{"in", 4}, {"out", 10}});
+  linear_backward(x, w, dy, {wide.slice(1, 5, 8), {}});
+  for (std::size_t i = 0; i < 4; ++i)
+    for (std::size_t j = 0; j < 10; ++j) EXPECT_EQ(wide(i, j), j < 5 || j >= 8 ? 0 : once.w(i, j - 5)) << i << " " << j;
 }
 
 TEST(backward, norms) {
@@ -140,6 +95,23 @@ TEST(backward, norms) {
           },
           1e-6);
     }
+}
+
+TEST(backward, norms_of_heads_and_weights_plus_one) {
+  for (bool const centred : {true, false})
+    for (bool const plus_one : {true, false})
+      for (bool const own : {true, false}) {
+        auto const of = pack({70, 3});
+        rows x = noise_rows(of, 15, "x", 2);
+        norm_weights w{noise({{"d", own ? 15ul : 5ul}}, "w"), noise({{"d", 5}}, "b"), 1e-3, plus_one, 3};
+        rows const by = noise_rows(of, 15, "by");
+        weight_gradient g{tensor(dtype::f64, w.w.shape()), tensor(dtype::f64, w.b.shape())};
+        rows const dx = centred ? layer_norm_backward(x, w, by, g) : rms_norm_backward(x, w, by, g);
+        auto const loss = [&] { return weighted(centred ? layer_norm(x, w, {}) : rms_norm(x, w, {}), by); };
+        expect_gradient("x", all(x), all(dx), loss, 1e-6);
+        expect_gradient("w", w.w.values<double>(), g.w.values<double const>(), loss);
+        expect_gradient("b", w.b.values<double>(), g.b.values<double const>(), loss);
+      }
 }
 
 TEST(backward, activations) {
@@ -170,32 +142,101 @@ TEST(backward, activations_in_float_agree_with_double_far_out_too) {
   }
 }
 
+/// The three parts of what attend_backward gives.
+std::vector<double> columns_of(rows const& d, std::size_t first, std::size_t width) {
+  std::vector<double> out;
+  for (std::size_t i = 0; i < d.count(); ++i)
+    out.insert(out.end(), d.data<double>() + i * d.width() + first, d.data<double>() + i * d.width() + first + width);
+  return out;
+}
+
+void expect_attention_gradients(std::vector<std::size_t> const& lengths, std::size_t d_head, attend_options const& how) {
+  auto const of = pack(lengths);
+  std::size_t const w = how.heads * d_head, narrow = (how.kv_heads ? how.kv_heads : how.heads) * d_head;
+  rows q = noise_rows(of, w, "q"), k = noise_rows(of, narrow, "k"), v = noise_rows(of, narrow, "v");
+  rows const by = noise_rows(of, w, "by");
+  rows const d = attend_backward(q, k, v, how, by);
+  ASSERT_EQ(d.width(), w + 2 * narrow);
+  auto const loss = [&] { return weighted(attend(q, k, v, how, {}), by); };
+  expect_gradient("q", all(q), columns_of(d, 0, w), loss);
+  expect_gradient("k", all(k), columns_of(d, w, narrow), loss);
+  expect_gradient("v", all(v), columns_of(d, w + narrow, narrow), loss);
+}
+
 TEST(backward, attention) {
-  struct one {
-    std::size_t heads, d_head;
-    std::vector<std::size_t> lengths;
-  };
-  for (bool const causal : {true, false})
-    for (auto const& [heads, d_head, lengths] :
-         {one{1, 3, {1, 5}}, one{2, 8, {70, 3}}, one{3, 5, {64, 65, 2}}, one{1, 80, {130}}}) {
-      auto const of = pack(lengths);
-      std::size_t const w = heads * d_head;
-      rows q = noise_rows(of, w, "q"), k = noise_rows(of, w, "k"), v = noise_rows(of, w, "v");
-      rows const by = noise_rows(of, w, "by");
-      attend_options const how{heads, 1 / std::sqrt(static_cast<double>(d_head)), causal};
-      rows const d = attend_backward(q, k, v, how, by);
-      ASSERT_EQ(d.width(), 3 * w);
-      auto const part = [&](std::size_t j) {
-        std::vector<double> out;
-        for (std::size_t i = 0; i < d.count(); ++i)
-          out.insert(out.end(), d.data<double>() + i * 3 * w + j * w, d.data<double>() + i * 3 * w + (j + 1) * w);
-        return out;
-      };
-      auto const loss = [&] { return weighted(attend(q, k, v, how, {}), by); };
-      expect_gradient("q", all(q), part(0), loss);
-      expect_gradient("k", all(k), part(1), loss);
-      expect_gradient("v", all(v), part(2), loss);
+  for (bool const causal : {true, false}) {
+    auto const how = [&](std::size_t heads, std::size_t d_head) {
+      return attend_options{heads, 1 / std::sqrt(static_cast<double>(d_head)), causal};
+    };
+    expect_attention_gradients({1, 5}, 3, how(1, 3));
+    expect_attention_gradients({70, 3}, 8, how(2, 8));
+    expect_attention_gradients({64, 65, 2}, 5, how(3, 5));
+    expect_attention_gradients({130}, 80, how(1, 80));
+  }
+}
+
+TEST(backward, attention_with_grouped_keys_windows_caps_and_biases) {
+  auto const table = noise({{"head", 4}, {"key", 150}}, "by key");
+  auto const distances = noise({{"head", 4}, {"distance", 300}}, "by distance");
+  position_bias by_key, by_distance;
+  by_key.by_key = table;
+  by_distance.by_distance = distances, by_distance.origin = 149;
+  position_bias const* const biases[] = {nullptr, &by_key, &by_distance};
+  std::size_t round = 0;
+  for (std::size_t const kv_heads : {1ul, 2ul, 4ul})
+    for (std::size_t const window : {0ul, 3ul, 70ul}) {
+      attend_options how{4, 0.4, true, biases[(round + round / 3) % 3]};
+      how.kv_heads = kv_heads, how.window = window, how.cap = round % 2 ? 1.5 : 0;
+      SCOPED_TRACE(testing::Message() << kv_heads << " heads of keys, window " << window << ", cap " << how.cap << ", bias "
+                                      << (round + round / 3) % 3);
+      expect_attention_gradients({90, 3}, 3, how);
+      ++round;
     }
+}
+
+TEST(backward, attention_gives_the_gradients_of_its_pairs) {
+  auto const of = pack({67, 2});
+  rows const q = noise_rows(of, 12, "q"), k = noise_rows(of, 6, "k"), v = noise_rows(of, 6, "v"), by = noise_rows(of, 12, "by");
+  position_bias bias;
+  bias.full = pairs(of, {67, 2}, 4, dtype::f64);
+  random_stream draw(3, "bias");
+  auto const each = [&](pairs const& p, auto const& f) {
+    for (std::size_t i = 0; i < 2; ++i)
+      for (std::size_t j = 0; j < 4 * p.keys(i) * p.packing().length(i); ++j) f(p.head<double>(i, 0)[j]);
+  };
+  each(bias.full, [&](double& b) { b = draw.normal(); });
+  attend_options how{4, 0.5, true, &bias};
+  how.kv_heads = 2, how.window = 50;
+  for (double const cap : {0.0, 2.0}) {
+    how.cap = cap;
+    pairs got[3];
+    for (auto& p : got) {
+      p = bias.full.like();
+      each(p, [](double& x) { x = 0; });
+    }
+    attend_backward(q, k, v, how, by, {&got[0], &got[1], &got[2]});
+    // The bias, number by number.
+    for (auto const& [head, query, key] : {std::array{0ul, 66ul, 60ul}, std::array{3ul, 66ul, 17ul}, std::array{2ul, 5ul, 5ul}}) {
+      double& b = bias.full.head<double>(0, head)[query * 67 + key];
+      double const was = b, h = 1e-6;
+      b = was + h;
+      double const up = weighted(attend(q, k, v, how, {}), by);
+      b = was - h;
+      double const down = weighted(attend(q, k, v, how, {}), by);
+      b = was;
+      EXPECT_NEAR(got[2].head<double>(0, head)[query * 67 + key], (up - down) / (2 * h), 1e-8);
+      // d pattern = dz . v
+      double sum = 0;
+      for (std::size_t c = 0; c < 3; ++c)
+        sum += by.data<double>()[query * 12 + head * 3 + c] * v.data<double>()[key * 6 + head / 2 * 3 + c];
+      EXPECT_NEAR(got[0].head<double>(0, head)[query * 67 + key], sum, 1e-12);
+      if (cap == 0) {
+        EXPECT_EQ(got[1].head<double>(0, head)[query * 67 + key], got[2].head<double>(0, head)[query * 67 + key]);
+      }
+    }
+    EXPECT_EQ(got[0].head<double>(0, 0)[5 * 67 + 6], 0);    // a later key
+    EXPECT_EQ(got[1].head<double>(0, 3)[66 * 67 + 16], 0);  // out of the window
+  }
 }
 
 TEST(backward, tables) {
@@ -231,7 +272,7 @@ TEST(backward, cross_entropy_and_its_head) {
           targets.push_back(static_cast<std::int32_t>(draw.below(static_cast<std::uint32_t>(v))));
         targets[1] = -1;
         weight_gradient g{tensor(dtype::f64, head.w.shape()), bias ? tensor(dtype::f64, head.b.shape()) : tensor()};
-        auto const r = cross_entropy(x, head, targets, 0.25, g);
+        auto const r = cross_entropy(x, {head}, targets, 0.25, g);
         EXPECT_EQ(r.count, n - 1);
         double plain = 0;
         rows const logits = linear(x, head);
@@ -242,13 +283,54 @@ TEST(backward, cross_entropy_and_its_head) {
           plain += std::log(sum) - logits.data<double>()[i * v + static_cast<std::size_t>(targets[i])];
         }
         EXPECT_NEAR(r.loss, plain, 1e-10 * plain);
-        auto const loss = [&] { return 0.25 * cross_entropy(x, head, targets, 1, {}, false).loss; };
+        auto const loss = [&] { return 0.25 * cross_entropy(x, {head}, targets, 1, {}, false).loss; };
         expect_gradient("x", all(x), all(r.dx), loss);
         expect_gradient("w", head.w.values<double>(), g.w.values<double const>(), loss);
         if (bias) expect_gradient("b", head.b.values<double>(), g.b.values<double const>(), loss);
         targets[0] = static_cast<std::int32_t>(v);
-        EXPECT_THROW(cross_entropy(x, head, targets, 1, {}), data_error);
+        EXPECT_THROW(cross_entropy(x, {head}, targets, 1, {}), data_error);
       }
+}
+
+TEST(backward, cross_entropy_of_scaled_and_capped_logits) {
+  auto const of = pack({30, 4});
+  rows x = noise_rows(of, 6, "x");
+  logit_head head{{noise({{"out", 17}, {"in", 6}}, "w"), noise({{"out", 17}}, "b"), false}, 1.7, 2.5};
+  std::vector<std::int32_t> targets(34);
+  for (std::size_t i = 0; i < targets.size(); ++i) targets[i] = i % 5 == 3 ? -1 : static_cast<std::int32_t>(i % 17);
+  weight_gradient g{tensor(dtype::f64, head.weights.w.shape()), tensor(dtype::f64, head.weights.b.shape())};
+  auto const r = cross_entropy(x, head, targets, 0.5, g);
+  // The same of logits that are there.
+  rows const logits = capped(scaled(linear(x, head.weights), head.scale), head.cap);
+  auto const again = cross_entropy(logits, targets, 0.5);
+  EXPECT_EQ(again.loss, r.loss);
+  EXPECT_EQ(again.count, r.count);
+  rows const dx = linear_backward(x, head.weights, scaled(cap_backward(logits, head.cap, again.dx), head.scale), {});
+  for (std::size_t i = 0; i < all(dx).size(); ++i) EXPECT_NEAR(all(dx)[i], all(r.dx)[i], 1e-13);
+  auto const loss = [&] { return 0.5 * cross_entropy(x, head, targets, 1, {}, false).loss; };
+  expect_gradient("x", all(x), all(r.dx), loss);
+  expect_gradient("w", head.weights.w.values<double>(), g.w.values<double const>(), loss);
+  expect_gradient("b", head.weights.b.values<double>(), g.b.values<double const>(), loss);
+  std::vector<std::int32_t> wrong = targets;
+  wrong[1] = 17;
+  EXPECT_THROW(cross_entropy(logits, wrong, 1), data_error);
+  EXPECT_THROW(cross_entropy(logits, std::vector<std::int32_t>{1}, 1), plugin_error);
+}
+
+TEST(backward, rotations_and_caps) {
+  rotary r;
+  r.turned = 6, r.positions = 64;
+  for (bool const pairs : {true, false}) {
+    auto const of = pack({9, 40});
+    r.pairs = pairs;
+    rows const angles = rotary_angles(r, of, dtype::f64);
+    rows x = noise_rows(of, 24, "x");
+    rows const by = noise_rows(of, 24, "by");
+    rows const dx = rotate_backward(by, 3, angles, pairs);
+    expect_gradient("x", all(x), all(dx), [&] { return weighted(rotate(x, 3, angles, pairs), by); });
+    rows const dc = cap_backward(capped(x, 0.8), 0.8, by);
+    expect_gradient("x", all(x), all(dc), [&] { return weighted(capped(x, 0.8), by); });
+  }
 }
 
 TEST(backward, shapes_that_do_not_fit_are_refused) {
@@ -264,7 +346,7 @@ TEST(backward, shapes_that_do_not_fit_are_refused) {
   EXPECT_THROW(activate_backward(x, activation::relu, y), plugin_error);
   EXPECT_THROW(attend_backward(x, x, x, {3, 1, true}, x), plugin_error);
   EXPECT_THROW(attend_backward(x, x, y, {2, 1, true}, x), plugin_error);
-  EXPECT_THROW(cross_entropy(x, w, std::vector<std::int32_t>{0, 1}, 1, {}), plugin_error);
+  EXPECT_THROW(cross_entropy(x, {w}, std::vector<std::int32_t>{0, 1}, 1, {}), plugin_error);
   EXPECT_THROW(embed_positions_backward(x, tensor(dtype::f64, {{"pos", 9}, {"d", 3}})), plugin_error);
 }
 

@@ -188,11 +188,17 @@ void decoder_model::check_positions(row_packing const& of, std::vector<key_value
 rows decoder_model::embedding(batch const& items, std::shared_ptr<row_packing const> const& of, run_request const& request,
                               taps& at) const {
   if (items.embeddings.defined())
-    return at("hook_embed", rows_from(items.embeddings, of, spec_.d_model, request.precision, "embeddings"));
-  rows x = embed(items.tokens, of, token_table_, request.precision, spec_.embed_scale);
+    return at("hook_embed", rows_from(items.embeddings, of, spec_.d_model, request.precision, "embeddings", at.on_tape()));
+  rows x = embed(items.tokens, of, token_table_, request.precision, spec_.embed_scale, at.on_tape());
   if (spec_.has("project_in")) x = wayfarer::linear(x, project_in_);
   if (spec_.has("embed_ln")) x = norm(x, embed_ln_, at.in("embed_ln"));
   return at("hook_embed", std::move(x));
+}
+
+std::array<rows, 3> decoder_model::projected(block const& b, rows const& x) const {
+  if (!interleaved()) return project(x, b.q, b.k, b.v);
+  rows const all = wayfarer::linear(x, b.qkv);
+  return {columns(all, spec_.d_head, q_columns_), columns(all, spec_.d_head, k_columns_), columns(all, spec_.d_head, v_columns_)};
 }
 
 rows decoder_model::attention(std::size_t layer, rows const& x, pass const& p, tap_scope const& at) const {
@@ -201,14 +207,8 @@ rows decoder_model::attention(std::size_t layer, rows const& x, pass const& p, t
   decoder_layer const& how = s.each[layer];
 
   // Project.
-  rows q, k, v;
-  if (interleaved()) {
-    rows const all = wayfarer::linear(x, b.qkv);
-    q = columns(all, s.d_head, q_columns_), k = columns(all, s.d_head, k_columns_), v = columns(all, s.d_head, v_columns_);
-  } else {
-    q = wayfarer::linear(x, b.q), k = wayfarer::linear(x, b.k), v = wayfarer::linear(x, b.v);
-  }
-  q = at("hook_q", std::move(q)), k = at("hook_k", std::move(k)), v = at("hook_v", std::move(v));
+  auto made = projected(b, x);
+  rows q = at("hook_q", std::move(made[0])), k = at("hook_k", std::move(made[1])), v = at("hook_v", std::move(made[2]));
 
   // Position.
   if (s.head_norms) {
@@ -246,18 +246,18 @@ rows decoder_model::feed_forward(block const& b, rows const& x, tap_scope const&
 }
 
 // x: [token, d_model], the residual stream of the whole batch, items packed end to end.
-void decoder_model::forward(batch const& items, run_request const& request, taps& at, std::vector<key_values>* past) const {
+pass_end decoder_model::forward(batch const& items, run_request const& request, taps& at, std::vector<key_values>* past) const {
   weights_.require_all();
   check_precision(request.precision);
   decoder_spec const& s = spec_;
   auto const of = row_packing::of(items.tokens, items.first_position);
   check_positions(*of, past);
   // Passes without edits seldom come again, and a benchmark that repeats one must do all of its work.
-  bool const alone = past || request.edits.empty();
+  bool const alone = past || request.edits.empty() || at.on_tape();
   auto prefix = alone ? prefix_states::pass() : prefix_->open(items, request.precision, untouched_blocks(at, blocks_.size()));
   rows x = prefix.begin() ? prefix.take_state() : embedding(items, of, request, at);
   if (s.position == positions_kind::table && prefix.begin() == 0)
-    x += at("hook_pos_embed", embed_positions(of, position_table_, request.precision, s.position_offset));
+    x += at("hook_pos_embed", embed_positions(of, position_table_, request.precision, s.position_offset, at.on_tape()));
   pass p{request, {}, {}, past};
   for (auto const& r : s.rotations) p.angles.push_back(rotary_angles(r, of, request.precision));
   if (s.position == positions_kind::alibi) {
@@ -266,7 +266,7 @@ void decoder_model::forward(batch const& items, run_request const& request, taps
     p.bias.by_key = alibi_bias(s, most);
   }
   for (std::size_t i = prefix.begin(); i < blocks_.size(); ++i) {
-    if (at.done() && !past) return;
+    if (at.done() && !past) return {};
     prefix.before(i, x);
     auto const& b = blocks_[i];
     auto const here = at.block("blocks", i);
@@ -278,14 +278,14 @@ void decoder_model::forward(batch const& items, run_request const& request, taps
     attended = here("hook_attn_out", added(std::move(attended)));
     bool const last = at.done() && (!past || i + 1 == blocks_.size());
     if (parallel) {
-      if (last) return;
+      if (last) return {};
       rows const fed = feed_forward(b, s.has("ln2") ? norm(x, b.ln2, here.in("ln2")) : read, here.in("mlp"));
       x += attended;
       x += here("hook_mlp_out", added(fed));
     } else {
       x += attended;
       x = here("hook_resid_mid", std::move(x));
-      if (at.done() && (!past || i + 1 == blocks_.size())) return;
+      if (at.done() && (!past || i + 1 == blocks_.size())) return {};
       if (post) x = norm(x, b.ln1, here.in("ln1"));
       rows fed = feed_forward(b, !post && s.has("ln2") ? norm(x, b.ln2, here.in("ln2")) : x, here.in("mlp"));
       if (s.has("ln2_post")) fed = norm(fed, b.ln2_post, here.in("ln2_post"));
@@ -294,13 +294,15 @@ void decoder_model::forward(batch const& items, run_request const& request, taps
     x = here("hook_resid_post", std::move(x));
     if (post) x = norm(x, b.ln2, here.in("ln2"));
   }
-  if (at.done()) return;
+  if (at.done()) return {};
   if (s.has("final")) x = norm(x, ln_final_, at.in("ln_final"));
-  if (at.wants("logits")) at("logits", head(request.last_logits_only ? x.last() : x, 0, spec_.vocabulary));
+  if (at.done()) return {};
+  pass_end end{before_head(request.last_logits_only ? x.last() : x)};
+  if (at.wants("logits")) end.logits = at("logits", head(end.state, 0, spec_.vocabulary));
+  return end;
 }
 
 rows decoder_model::head(rows x, std::size_t first, std::size_t last) const {
-  if (spec_.has("project_in")) x = wayfarer::linear(x, project_out_);
   x = wayfarer::linear(x, outputs_of(unembed_, first, last));
   if (spec_.logit_scale != 1) x = scaled(std::move(x), spec_.logit_scale);
   return spec_.logit_cap > 0 ? capped(std::move(x), spec_.logit_cap) : x;
@@ -319,6 +321,11 @@ std::unique_ptr<continued_run> decoder_model::begin(batch const& items, run_requ
   return begin_cached(info_, step, spec_.layers, spec_.kv_heads * spec_.d_head, items, request, captured);
 }
 
+gradients decoder_model::differentiate(batch const& items, gradient_request const& request) const {
+  auto const run_once = [&](taps& at) { return forward(items, request.forward, at, nullptr); };
+  return wayfarer::differentiate(info_, items, request, run_once, {unembed_, spec_.logit_scale, spec_.logit_cap});
+}
+
 tensor decoder_model::final_norm(tensor const& x) const {
   weights_.require_all();
   return on_rows(x, spec_.d_model, "d_model", [&](rows const& r) {
@@ -333,7 +340,7 @@ tensor decoder_model::unembed(tensor const& x) const {
 
 rows decoder_model::unembed_tokens(rows const& x, std::size_t first, std::size_t last) const {
   weights_.require_all();
-  return head(x, first, last);
+  return head(before_head(x), first, last);
 }
 
 }  // namespace wayfarer

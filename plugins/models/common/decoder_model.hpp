@@ -5,12 +5,14 @@
 // `take` brings the weights in, once. From then on immutable, for any number of threads.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <wayfarer/differentiable.hpp>
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
@@ -24,7 +26,7 @@
 
 namespace wayfarer {
 
-struct decoder_model : model, unembeds_tokens {
+struct decoder_model : model, unembeds_tokens, differentiable_model {
   /// `find_tokenizer` is asked each time and may give null.
   decoder_model(decoder_spec, std::function<tokenizer const*()> find_tokenizer);
 
@@ -46,6 +48,7 @@ struct decoder_model : model, unembeds_tokens {
   tensor final_norm(tensor const& x) const override;
   tensor unembed(tensor const& x) const override;
   rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
+  gradients differentiate(batch const&, gradient_request const&) const override;
 
  private:
   struct block {
@@ -71,11 +74,14 @@ struct decoder_model : model, unembeds_tokens {
   rows norm(rows const& x, norm_weights const&, tap_scope const& at) const;
   void check_positions(row_packing const&, std::vector<key_values> const* past) const;
 
-  void forward(batch const&, run_request const&, taps& at, std::vector<key_values>* past) const;
+  pass_end forward(batch const&, run_request const&, taps& at, std::vector<key_values>* past) const;
   rows embedding(batch const&, std::shared_ptr<row_packing const> const&, run_request const&, taps& at) const;
+  std::array<rows, 3> projected(block const&, rows const& x) const;
   rows attention(std::size_t layer, rows const& x, pass const&, tap_scope const& at) const;
   rows feed_forward(block const&, rows const& x, tap_scope const& at) const;
-  /// Logits of tokens [first, last).
+  /// What the head's matrix reads of a state.
+  rows before_head(rows x) const { return spec_.has("project_in") ? wayfarer::linear(x, project_out_) : x; }
+  /// Logits of tokens [first, last), of what `before_head` gives.
   rows head(rows x, std::size_t first, std::size_t last) const;
   rows added(rows x) const { return spec_.residual_scale == 1 ? std::move(x) : scaled(std::move(x), spec_.residual_scale); }
 

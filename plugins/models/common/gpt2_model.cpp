@@ -149,7 +149,7 @@ gpt2_model::gpt2_model(gpt2_shape const& s, activation act, std::string activati
 
 void gpt2_model::take(std::string const& path) {
   weights_.load(path);
-  find_parts();
+  find_parts(), keep_parts();
 }
 void gpt2_model::look_at(std::string const& path, hook_set const& needed) {
   weights_.look(path);
@@ -163,6 +163,10 @@ std::vector<std::string> gpt2_model::remarks_on_files(hf_config const& c) const 
   return all;
 }
 void gpt2_model::take(std::string const& what, std::map<std::string, tensor> const& tensors) {
+  watch(what, tensors);
+  keep_parts();
+}
+void gpt2_model::watch(std::string const& what, std::map<std::string, tensor> const& tensors) {
   weights_.load(what, tensors);
   find_parts();
 }
@@ -185,6 +189,10 @@ void gpt2_model::find_parts() {
   }
   ln_final_ = norm("ln_f");
   unembed_ = {weights_.stored("lm_head.weight"), weights_.stored("lm_head.bias"), false};
+}
+
+void gpt2_model::keep_parts() {
+  if (blocks_.empty()) return;
   for (auto const& b : blocks_)
     for (auto const* w : {&b.attn.q, &b.attn.k, &b.attn.v, &b.attn.o, &b.mlp.in, &b.mlp.out}) kept_.push_back(keep_packed(*w));
   kept_.push_back(keep_packed(unembed_));
@@ -225,22 +233,22 @@ rows gpt2_model::unembed_tokens(rows const& x, std::size_t first, std::size_t la
 }
 
 // x: [token, d_model], the residual stream of the whole batch, items packed end to end.
-void gpt2_model::forward(batch const& items, run_request const& request, taps& at, std::vector<key_values>* past) const {
+pass_end gpt2_model::forward(batch const& items, run_request const& request, taps& at, std::vector<key_values>* past) const {
   weights_.require_all();
   check_precision(request.precision);
   auto const of = row_packing::of(items.tokens, items.first_position);
   // Passes without edits seldom come again, and a benchmark that repeats one must do all of its work.
-  bool const alone = past || request.edits.empty();
+  bool const alone = past || !prefix_ || request.edits.empty() || at.on_tape();
   auto prefix = alone ? prefix_states::pass() : prefix_->open(items, request.precision, untouched_blocks(at, blocks_.size()));
   auto x = prefix.take_state();
   if (prefix.begin() == 0) {
     x = at("hook_embed", items.embeddings.defined()
-                             ? rows_from(items.embeddings, of, shape_.d_model, request.precision, "embeddings")
-                             : embed(items.tokens, of, token_table_, request.precision));
-    x += at("hook_pos_embed", embed_positions(of, position_table_, request.precision));
+                             ? rows_from(items.embeddings, of, shape_.d_model, request.precision, "embeddings", at.on_tape())
+                             : embed(items.tokens, of, token_table_, request.precision, 1, at.on_tape()));
+    x += at("hook_pos_embed", embed_positions(of, position_table_, request.precision, 0, at.on_tape()));
   }
   for (std::size_t i = prefix.begin(); i < blocks_.size(); ++i) {
-    if (at.done() && !past) return;
+    if (at.done() && !past) return {};
     prefix.before(i, x);
     auto const& b = blocks_[i];
     auto const here = at.block("blocks", i);
@@ -249,13 +257,20 @@ void gpt2_model::forward(batch const& items, run_request const& request, taps& a
     x += here("hook_attn_out",
               attention(normed, normed, b.attn, {shape_.heads, b.scale, true}, here.in("attn"), past ? &(*past)[i] : nullptr));
     x = here("hook_resid_mid", std::move(x));
-    if (at.done() && (!past || i + 1 == blocks_.size())) return;
+    if (at.done() && (!past || i + 1 == blocks_.size())) return {};
     x += here("hook_mlp_out", mlp(layer_norm(x, b.ln2, here.in("ln2")), b.mlp, here.in("mlp")));
     x = here("hook_resid_post", std::move(x));
   }
-  if (at.done()) return;
-  x = layer_norm(x, ln_final_, at.in("ln_final"));
-  if (at.wants("logits")) at("logits", wayfarer::linear(request.last_logits_only ? x.last() : x, unembed_));
+  if (at.done()) return {};
+  pass_end end{layer_norm(x, ln_final_, at.in("ln_final"))};
+  if (at.wants("logits"))
+    end.logits = at("logits", wayfarer::linear(request.last_logits_only ? end.state.last() : end.state, unembed_));
+  return end;
+}
+
+gradients gpt2_model::differentiate(batch const& items, gradient_request const& request) const {
+  auto const pass = [&](taps& at) { return forward(items, request.forward, at, nullptr); };
+  return wayfarer::differentiate(info_, items, request, pass, {unembed_});
 }
 
 std::unique_ptr<continued_run> gpt2_model::begin(batch const& items, run_request const& request, activations* captured) const {

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include <wayfarer/differentiable.hpp>
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
@@ -34,13 +35,15 @@ struct gpt2_shape {
   double attention_scale(std::size_t layer) const;
 };
 
-struct gpt2_model : model, unembeds_tokens {
+struct gpt2_model : model, unembeds_tokens, differentiable_model {
   /// `activation_name` is Hugging Face's. `find_tokenizer` is asked each time and may give null.
   gpt2_model(gpt2_shape const&, activation, std::string activation_name, std::function<tokenizer const*()> find_tokenizer);
 
   /// The weights of a checkpoint's folder or file, mapped, or tensors in memory under their names in one.
   void take(std::string const& path);
   void take(std::string const& what, std::map<std::string, tensor> const& tensors);
+  /// The same of tensors whose numbers change between passes, as they do in training: nothing of them is kept.
+  void watch(std::string const& what, std::map<std::string, tensor> const& tensors);
 
   /// The headers of a checkpoint alone: throws what `take`, and a pass where hooks are needed, would.
   void look_at(std::string const& path, hook_set const& needed);
@@ -58,9 +61,10 @@ struct gpt2_model : model, unembeds_tokens {
   tensor final_norm(tensor const& x) const override;
   tensor unembed(tensor const& x) const override;
   rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
+  gradients differentiate(batch const&, gradient_request const&) const override;
 
   /// One pass; `past`, unless null, has a layer's keys and values each and receives the new ones.
-  void forward(batch const&, run_request const&, taps& at, std::vector<key_values>* past) const;
+  pass_end forward(batch const&, run_request const&, taps& at, std::vector<key_values>* past) const;
 
  private:
   struct block {
@@ -71,6 +75,7 @@ struct gpt2_model : model, unembeds_tokens {
     mlp_weights mlp;
   };
   void find_parts();
+  void keep_parts();
   linear_weights linear(std::string const& stored) const;
   norm_weights norm(std::string const& stored) const;
 

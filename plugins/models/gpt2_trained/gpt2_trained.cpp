@@ -82,17 +82,10 @@ gt::net_shape read_shape(wf::config const& c, std::size_t vocabulary) {
   return s;
 }
 
-wf::gpt2_shape shape_of(gt::net_shape const& s) {
-  wf::gpt2_shape out;
-  out.layers = s.layers, out.heads = s.heads, out.d_model = s.d_model, out.d_head = s.d_model / s.heads, out.d_mlp = s.d_mlp;
-  out.vocabulary = s.vocabulary, out.positions = s.positions, out.epsilon = s.epsilon, out.tied = s.tied;
-  return out;
-}
-
 /// A state of the model: GPT-2 on tensors in memory. Sources of word numbers are read too, word for token, as training does.
 struct state final : wf::gpt2_model {
   state(gt::net_shape const& s, std::shared_ptr<vocabulary const> const& words)
-      : gpt2_model(shape_of(s), s.act, s.act == wf::activation::gelu_erf ? "gelu" : "gelu_new",
+      : gpt2_model(gt::shape_of(s), s.act, s.act == wf::activation::gelu_erf ? "gelu" : "gelu_new",
                    [words] { return words->words; }) {}
   wf::batch encode(wf::item_block const& items, wf::encode_options const& options) const override {
     if (items.words.empty() || !items.tokens.empty() || !items.texts.empty()) return gpt2_model::encode(items, options);
@@ -107,7 +100,7 @@ struct state final : wf::gpt2_model {
   std::vector<std::pair<std::string, wf::tensor>> given;  ///< handles on the weights, as they came
 };
 
-struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_state {
+struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_state, wf::differentiable_model {
   explicit gpt2_trained(wf::config const& c)
       : words_(std::make_shared<vocabulary>(c["tokenizer"].text(), c["vocabulary"])),
         shape_(read_shape(c, words_->size)),
@@ -167,6 +160,9 @@ struct gpt2_trained final : wf::trainable_model, wf::plan_checker, wf::snapshot_
   wf::tensor weight(std::string_view name) const override { return now_.weight(name); }
   wf::tensor final_norm(wf::tensor const& x) const override { return now_.final_norm(x); }
   wf::tensor unembed(wf::tensor const& x) const override { return now_.unembed(x); }
+  wf::gradients differentiate(wf::batch const& items, wf::gradient_request const& request) const override {
+    return now_.differentiate(items, request);
+  }
 
   /// Whether there is a window to learn from; the first items tell.
   void check_plan(wf::probe_context const& at) const override {

@@ -2,13 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
-#include <wayfarer/backward.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/parallel.hpp>
 #include <wayfarer/random.hpp>
 
 namespace wayfarer::gpt2_training {
+
+gpt2_shape shape_of(net_shape const& s) {
+  gpt2_shape out;
+  out.layers = s.layers, out.heads = s.heads, out.d_model = s.d_model, out.d_head = s.d_model / s.heads, out.d_mlp = s.d_mlp;
+  out.vocabulary = s.vocabulary, out.positions = s.positions, out.epsilon = s.epsilon, out.tied = s.tied;
+  return out;
+}
 
 std::vector<parameter> parameters_of(net_shape const& s) {
   std::vector<parameter> out;
@@ -44,12 +51,6 @@ std::vector<parameter> parameters_of(net_shape const& s) {
   return out;
 }
 
-/// What a block keeps of the way forward.
-template <class T>
-struct net<T>::saved {
-  rows pre, normed1, q, k, v, z, mid, normed2, hidden, active;
-};
-
 template <class T>
 net<T>::net(net_shape const& s) : shape_(s), parameters_(parameters_of(s)) {
   size_ = parameters_.back().first + (parameters_.back().count + 15) / 16 * 16;
@@ -59,22 +60,10 @@ net<T>::net(net_shape const& s) : shape_(s), parameters_(parameters_of(s)) {
     return p;
   };
   values_ = fresh(), gradient_ = fresh();
-  tokens_ = view("wte.weight"), positions_ = view("wpe.weight");
-  auto const linear = [&](std::string const& name) { return linear_weights{view(name + ".weight"), view(name + ".bias")}; };
-  auto const norm = [&](std::string const& name) {
-    return norm_weights{view(name + ".weight"), view(name + ".bias"), shape_.epsilon};
-  };
-  for (std::size_t i = 0; i < s.layers; ++i) {
-    std::string const p = "h." + std::to_string(i) + ".";
-    block b{norm(p + "ln_1"),          norm(p + "ln_2"),       linear(p + "attn.c_attn"), {}, {}, {},
-            linear(p + "attn.c_proj"), linear(p + "mlp.c_fc"), linear(p + "mlp.c_proj")};
-    std::size_t const d = s.d_model;
-    linear_weights* const parts[] = {&b.q, &b.k, &b.v};
-    for (std::size_t j = 0; j < 3; ++j) *parts[j] = {b.qkv.w.slice(1, j * d, (j + 1) * d), b.qkv.b.slice(0, j * d, (j + 1) * d)};
-    blocks_.push_back(std::move(b));
-  }
-  last_ = norm("ln_f");
-  head_ = {view(s.tied ? "wte.weight" : "lm_head.weight"), {}, false};
+  std::map<std::string, tensor> weights;
+  for (auto const& p : parameters_) weights.emplace(p.name, view(p.name));
+  model_ = std::make_unique<gpt2_model>(shape_of(s), s.act, "", [] { return nullptr; });
+  model_->watch("gpt2_trained", weights);
 }
 
 namespace {
@@ -85,13 +74,14 @@ parameter const& find(std::vector<parameter> const& all, std::string_view name) 
   throw plugin_error("there is no parameter '" + std::string(name) + "'");
 }
 
-std::shared_ptr<row_packing const> sequences(std::span<std::int32_t const> tokens, std::size_t length,
-                                             ragged<std::int32_t>& into) {
-  if (length == 0 || tokens.size() % length != 0)
-    throw plugin_error(std::to_string(tokens.size()) + " tokens do not fill whole sequences of " + std::to_string(length));
-  into.values.assign(tokens.begin(), tokens.end());
-  for (std::size_t at = length; at <= tokens.size(); at += length) into.offsets.push_back(at);
-  return row_packing::of(into);
+/// The numbers as sequences of this length.
+ragged<std::int32_t> cut(std::span<std::int32_t const> numbers, std::size_t length) {
+  if (length == 0 || numbers.size() % length != 0)
+    throw plugin_error(std::to_string(numbers.size()) + " tokens do not fill whole sequences of " + std::to_string(length));
+  ragged<std::int32_t> out;
+  out.values.assign(numbers.begin(), numbers.end());
+  for (std::size_t at = length; at <= numbers.size(); at += length) out.offsets.push_back(at);
+  return out;
 }
 
 }  // namespace
@@ -132,71 +122,29 @@ void net<T>::start(std::uint64_t seed) {
 }
 
 template <class T>
-attend_options net<T>::how() const {
-  return {shape_.heads, 1 / std::sqrt(static_cast<double>(shape_.d_model / shape_.heads)), true};
-}
-
-// x: [token, d_model], sequences end to end.
-template <class T>
-rows net<T>::forward(ragged<std::int32_t> const& tokens, std::shared_ptr<row_packing const> const& of,
-                     std::vector<saved>* keep) const {
-  dtype const type = dtype_of<T>();
-  rows x = embed(tokens, of, tokens_, type);
-  x += embed_positions(of, positions_, type);
-  for (auto const& b : blocks_) {
-    saved s;
-    s.pre = x;
-    s.normed1 = layer_norm(x, b.ln1, {});
-    s.q = linear(s.normed1, b.q), s.k = linear(s.normed1, b.k), s.v = linear(s.normed1, b.v);
-    s.z = attend(s.q, s.k, s.v, how(), {});
-    x = x + linear(s.z, b.o);
-    s.mid = x;
-    s.normed2 = layer_norm(x, b.ln2, {});
-    s.hidden = linear(s.normed2, b.in);
-    s.active = activate(s.hidden, shape_.act);
-    x = x + linear(s.active, b.out);
-    if (keep) keep->push_back(std::move(s));
-  }
-  return x;
+gradients net<T>::pass(std::span<std::int32_t const> tokens, std::span<std::int32_t const> targets, std::size_t length,
+                       double weight, std::vector<weight_slot> wanted) const {
+  batch items;
+  items.tokens = cut(tokens, length);
+  gradient_request ask;
+  ask.forward.precision = dtype_of<T>();
+  ask.loss = {cut(targets, length), weight};
+  ask.weights = std::move(wanted);
+  return model_->differentiate(items, ask);
 }
 
 template <class T>
 double net<T>::learn(std::span<std::int32_t const> tokens, std::span<std::int32_t const> targets, std::size_t length) {
-  ragged<std::int32_t> in;
-  auto const of = sequences(tokens, length, in);
   std::fill(gradient_.get(), gradient_.get() + size_, T(0));
-  std::vector<saved> kept;
-  rows const x = forward(in, of, &kept);
-  auto const gradients = [&](std::string const& name) {
-    return weight_gradient{gradient_of(name + ".weight"), gradient_of(name + ".bias")};
-  };
+  std::vector<weight_slot> wanted;
+  for (auto const& p : parameters_) wanted.push_back({view(p.name), gradient_of(p.name)});
   double const n = static_cast<double>(tokens.size());
-  std::string const head = shape_.tied ? "wte.weight" : "lm_head.weight";
-  auto const end = cross_entropy(layer_norm(x, last_, {}), head_, targets, 1 / n, {gradient_of(head), {}});
-  rows dx = layer_norm_backward(x, last_, end.dx, gradients("ln_f"));
-  for (std::size_t i = blocks_.size(); i-- > 0;) {
-    auto const& b = blocks_[i];
-    saved const s = std::move(kept[i]);
-    std::string const p = "h." + std::to_string(i) + ".";
-    rows d_hidden = linear_backward(s.active, b.out, dx, gradients(p + "mlp.c_proj"));
-    d_hidden = activate_backward(s.hidden, shape_.act, std::move(d_hidden));
-    dx += layer_norm_backward(s.mid, b.ln2, linear_backward(s.normed2, b.in, d_hidden, gradients(p + "mlp.c_fc")),
-                              gradients(p + "ln_2"));
-    rows const dz = linear_backward(s.z, b.o, dx, gradients(p + "attn.c_proj"));
-    rows const d_qkv = attend_backward(s.q, s.k, s.v, how(), dz);
-    dx += layer_norm_backward(s.pre, b.ln1, linear_backward(s.normed1, b.qkv, d_qkv, gradients(p + "attn.c_attn")),
-                              gradients(p + "ln_1"));
-  }
-  embed_backward(in, dx, gradient_of("wte.weight"));
-  embed_positions_backward(dx, gradient_of("wpe.weight"));
-  return end.loss / n;
+  return pass(tokens, targets, length, 1 / n, std::move(wanted)).loss / n;
 }
 
 template <class T>
 double net<T>::loss(std::span<std::int32_t const> tokens, std::span<std::int32_t const> targets, std::size_t length) const {
-  ragged<std::int32_t> in;
-  auto const of = sequences(tokens, length, in);
-  return cross_entropy(layer_norm(forward(in, of, nullptr), last_, {}), head_, targets, 1, {}, false).loss;
+  return pass(tokens, targets, length, 1, {}).loss;
 }
 
 template class net<float>;

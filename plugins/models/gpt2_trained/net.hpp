@@ -1,5 +1,5 @@
-// A trainable GPT-2: all parameters in one array, a forward pass that keeps the activations for the backward pass, and the
-// gradient in an array of the same layout.
+// A trainable GPT-2: all parameters in one array, the gradient in an array of the same layout, and the model of models/common
+// over them, whose one forward pass is also that of training.
 //
 // Used by the trainer, its tests and benchmarks, on one thread; the layers split the work. T is float or double.
 #pragma once
@@ -13,9 +13,11 @@
 #include <utility>
 #include <vector>
 
+#include <wayfarer/differentiable.hpp>
 #include <wayfarer/layers.hpp>
-#include <wayfarer/source.hpp>
 #include <wayfarer/tensor.hpp>
+
+#include "models/common/gpt2_model.hpp"
 
 namespace wayfarer::gpt2_training {
 
@@ -26,6 +28,9 @@ struct net_shape {
   double epsilon = 1e-5;
   friend bool operator==(net_shape const&, net_shape const&) = default;
 };
+
+/// The same in the words of the model.
+gpt2_shape shape_of(net_shape const&);
 
 /// One tensor of the checkpoint, under Hugging Face's name, and where it lies in the array of parameters.
 struct parameter {
@@ -64,23 +69,15 @@ class net {
   double loss(std::span<std::int32_t const> tokens, std::span<std::int32_t const> targets, std::size_t length) const;
 
  private:
-  struct saved;
-  struct block {
-    norm_weights ln1, ln2;
-    linear_weights qkv, q, k, v, o, in, out;
-  };
   tensor gradient_of(std::string_view name) const;
-  rows forward(ragged<std::int32_t> const& tokens, std::shared_ptr<row_packing const> const& of, std::vector<saved>* keep) const;
-  attend_options how() const;
+  gradients pass(std::span<std::int32_t const> tokens, std::span<std::int32_t const> targets, std::size_t length, double weight,
+                 std::vector<weight_slot> wanted) const;
 
   net_shape shape_;
   std::vector<parameter> parameters_;
   std::size_t size_ = 0;
   std::shared_ptr<T> values_, gradient_;
-  tensor tokens_, positions_;
-  std::vector<block> blocks_;
-  norm_weights last_;
-  linear_weights head_;
+  std::unique_ptr<gpt2_model> model_;
 };
 
 extern template class net<float>;

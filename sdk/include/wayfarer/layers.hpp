@@ -3,10 +3,11 @@
 // Each takes `rows` of a whole batch, with items of different lengths packed end to end, and makes new ones. Work is split by
 // parallel_for; a number depends on its own item alone and is the same for any thread count and any batch: every sum runs in one
 // order fixed by the layer's width. Inner hooks are tapped through the scope `at`; the layer takes its fused path if no hook
-// is used. Weights are views of any float type, converted as they are read. Free functions; any thread, though not for the same
-// objects.
+// is used. Weights are views of any float type, converted as they are read. A layer that reads rows on a tape records itself
+// (tape.hpp). Free functions; any thread, though not for the same objects.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -34,17 +35,22 @@ struct linear_weights {
   std::size_t out() const { return w.size(in_first ? 1 : 0); }
 };
 WAYFARER_API rows linear(rows const& x, linear_weights const&);
+/// The queries, keys and values of the same rows: three linear layers. Where their weights lie side by side in one matrix, their
+/// gradients are computed by that matrix.
+WAYFARER_API std::array<rows, 3> project(rows const& x, linear_weights const& q, linear_weights const& k,
+                                         linear_weights const& v);
 
-/// Rows of a table [token, d_model], times `scale`. Throws data_error for a token outside the table.
+/// Rows of a table [token, d_model], times `scale`. Throws data_error for a token outside the table. `record`: the tape of this
+/// pass, if it has one.
 WAYFARER_API rows embed(ragged<std::int32_t> const& tokens, std::shared_ptr<row_packing const> const&, tensor const& table,
-                        dtype precision, double scale = 1);
+                        dtype precision, double scale = 1, tape* record = nullptr);
 /// Rows of a table [pos, d_model] at each token's position, `offset` further down. Throws data_error beyond the table's end.
 WAYFARER_API rows embed_positions(std::shared_ptr<row_packing const> const&, tensor const& table, dtype precision,
-                                  std::size_t offset = 0);
+                                  std::size_t offset = 0, tape* record = nullptr);
 /// A tensor [row, width] in the packing of the batch, as a pass that starts from vectors has it. Throws plugin_error if it does
 /// not fit.
 WAYFARER_API rows rows_from(tensor const&, std::shared_ptr<row_packing const> const&, std::size_t width, dtype precision,
-                            std::string_view what);
+                            std::string_view what, tape* record = nullptr);
 /// x times a number.
 WAYFARER_API rows scaled(rows x, double by);
 /// limit tanh(x / limit): a soft cap.

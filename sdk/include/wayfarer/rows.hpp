@@ -3,7 +3,8 @@
 // A model's forward pass handles `rows`: the numbers at one place for all items, packed end to end, [token, width]. They are
 // values: copying one copies a handle, and writing to one that is shared writes to a fresh copy, so a captured residual state
 // stays unchanged while the stream is updated. Memory comes from a pool, because fresh pages cost more than the arithmetic on
-// them. Owned by the thread that runs the pass; layers split the work themselves.
+// them. Owned by the thread that runs the pass; layers split the work themselves. Rows of a pass whose gradients are wanted are
+// values on a tape (tape.hpp).
 #pragma once
 
 #include <cstddef>
@@ -41,13 +42,30 @@ struct WAYFARER_API row_packing {
   std::shared_ptr<row_packing const> last_rows() const;
 };
 
+class tape;
+
+/// What a tape knows of some rows, without their numbers.
+struct recorded_value {
+  tape* on = nullptr;    ///< null: no tape
+  std::uint32_t id = 0;  ///< 0: nothing whose gradient is wanted made them
+  std::shared_ptr<row_packing const> of{};
+  std::size_t width = 0;
+  dtype precision = dtype::f32;
+};
+
 class WAYFARER_API rows {
  public:
   rows() = default;
   /// Undefined numbers. `precision`: of the arithmetic, as in run_request; bf16 holds float32 and takes products in bfloat16.
   rows(std::shared_ptr<row_packing const> of, std::size_t width, dtype precision);
-  /// The same packing and precision, another width.
-  rows like(std::size_t width) const { return {of_, width, precision_}; }
+  /// The same packing and precision, another width; undefined numbers. Made of recorded rows, they are on the same tape, which
+  /// does not know them until a step that makes them is added.
+  rows like(std::size_t width) const {
+    rows out(of_, width, precision_);
+    out.tape_ = tape_, out.value_ = value_;
+    out.lose();
+    return out;
+  }
 
   bool defined() const noexcept { return memory_ != nullptr; }
   std::size_t count() const noexcept { return of_ ? of_->rows() : 0; }
@@ -65,12 +83,14 @@ class WAYFARER_API rows {
   /// To write to; copies the numbers first if they are shared.
   template <class T>
   T* own() {
+    lose();
     unshare(true);
     return static_cast<T*>(memory_.get());
   }
   /// To overwrite all of them: as own, but a fresh copy's numbers are undefined.
   template <class T>
   T* overwrite() {
+    lose();
     unshare(false);
     return static_cast<T*>(memory_.get());
   }
@@ -82,14 +102,29 @@ class WAYFARER_API rows {
   rows& operator+=(rows const&);
   friend WAYFARER_API rows operator+(rows const&, rows const&);
 
+  recorded_value recorded() const { return {tape_, value_, of_, width_, precision_}; }
+  /// The same numbers on no tape.
+  rows bare() const {
+    rows out = *this;
+    out.tape_ = nullptr, out.value_ = 0;
+    return out;
+  }
+
  private:
   template <class>
   friend struct layout_of;
+  friend class tape;
+  static constexpr std::uint32_t unknown = UINT32_MAX;  ///< made of recorded values, but by no step
+  void lose() noexcept {
+    if (value_ != 0) value_ = unknown;
+  }
   void unshare(bool keep);
   std::shared_ptr<void> memory_;
   std::shared_ptr<row_packing const> of_;
   std::size_t width_ = 0;
   dtype precision_ = dtype::f32;
+  std::uint32_t value_ = 0;
+  tape* tape_ = nullptr;
 };
 
 /// Numbers for every pair of positions: per item a tensor [head, query, key], packed end to end.
@@ -110,6 +145,8 @@ class WAYFARER_API pairs {
     return static_cast<T*>(memory_.get()) + offsets_[item] + h * queries_->length(item) * keys_[item];
   }
   tensor item(std::size_t i) const;
+  /// The same packing and heads; undefined numbers.
+  pairs like() const { return {queries_, keys_, heads_, precision_}; }
   /// A private copy if these numbers are shared.
   void unshare();
 
@@ -124,7 +161,8 @@ class WAYFARER_API pairs {
 };
 
 WAYFARER_LAYOUT(row_packing, offsets, first_position);
-WAYFARER_LAYOUT(rows, memory_, of_, width_, precision_);
+WAYFARER_LAYOUT(recorded_value, on, id, of, width, precision);
+WAYFARER_LAYOUT(rows, memory_, of_, width_, precision_, value_, tape_);
 WAYFARER_LAYOUT(pairs, memory_, queries_, keys_, offsets_, heads_, precision_);
 
 }  // namespace wayfarer

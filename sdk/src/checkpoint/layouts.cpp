@@ -4,6 +4,7 @@
 #include <wayfarer/array_file.hpp>
 #include <wayfarer/backward.hpp>
 #include <wayfarer/config.hpp>
+#include <wayfarer/differentiable.hpp>
 #include <wayfarer/digest.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/factored.hpp>
@@ -34,6 +35,7 @@
 #include <wayfarer/source.hpp>
 #include <wayfarer/statistics.hpp>
 #include <wayfarer/stopping.hpp>
+#include <wayfarer/tape.hpp>
 #include <wayfarer/taps.hpp>
 #include <wayfarer/tensor.hpp>
 #include <wayfarer/text_table.hpp>

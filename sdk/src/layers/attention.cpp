@@ -7,7 +7,9 @@
 #include <limits>
 #include <string>
 
+#include <wayfarer/backward.hpp>
 #include <wayfarer/error.hpp>
+#include <wayfarer/tape.hpp>
 
 #include "common.hpp"
 #include "products.hpp"
@@ -418,7 +420,33 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
     if (scores && !next.scores_in) s = job.tap_scores(at, std::move(s));
     if (pattern) p = at("hook_pattern", std::move(p));
   });
-  return at("hook_z", std::move(z));
+  return z;
+}
+
+/// The step of attention on the tape, if anything that is wanted depends on it.
+void record(rows& z, rows const& q, rows const& keys, rows const& values, attend_options const& how, tap_scope const& at) {
+  auto const pattern = at.gradient_of_pairs("hook_pattern"), scores = at.gradient_of_pairs("hook_attn_scores"),
+             of_bias = at.gradient_of_pairs("hook_bias");
+  std::vector<recorded_value> const read{q.recorded(), keys.recorded(), values.recorded()};
+  tape* on = tape::following("attention", {read[0], read[1], read[2]});
+  if (!on && (pattern || scores || of_bias)) on = at.on_tape();
+  if (!on) return;
+  for (char const* const hook : {"hook_qk", "hook_attn_scores", "hook_pattern"})
+    if (at.edits(hook)) {
+      std::string const why = "attention has no gradient while '" + at.name_of(hook) + "' is edited";
+      on->add("attention", read, {&z}, [why](step_gradients&) { throw usage_error(why); });
+      return;
+    }
+  auto back = [q = q.bare(), keys = keys.bare(), values = values.bare(), how, bias = how.bias ? *how.bias : position_bias(),
+               pattern, scores, of_bias](step_gradients& g) {
+    attend_options again = how;
+    again.bias = bias.any() ? &bias : nullptr;
+    rows const all = attend_backward(q, keys, values, again, g.take(), {pattern.get(), scores.get(), of_bias.get()});
+    g.add_columns(0, all, 0);
+    g.add_columns(1, all, q.width());
+    g.add_columns(2, all, q.width() + keys.width());
+  };
+  on->add("attention", read, {&z}, std::move(back));
 }
 
 }  // namespace
@@ -427,18 +455,21 @@ rows attend(rows const& q, rows const& keys, rows const& values, attend_options 
   if (keys.packing().items() != q.packing().items() || values.packing().offsets != keys.packing().offsets ||
       values.width() != keys.width() || keys.type() != q.type() || values.type() != q.type())
     throw plugin_error("queries, keys and values must be of the same items, width and type");
-  return attend_to(q, attention_keys{&keys, &values, nullptr}, how, at);
+  rows z = attend_to(q, attention_keys{&keys, &values, nullptr}, how, at);
+  record(z, q, keys, values, how, at);
+  return at("hook_z", std::move(z));
 }
 
 rows attend(rows const& q, key_values const& past, attend_options const& how, tap_scope const& at) {
   if (past.items() != q.packing().items()) throw plugin_error("queries of other items than the keys");
-  return attend_to(q, attention_keys{nullptr, nullptr, &past}, how, at);
+  return at("hook_z", attend_to(q, attention_keys{nullptr, nullptr, &past}, how, at));
 }
 
 rows attention(rows const& x, rows const& memory, attention_weights const& w, attend_options const& how, tap_scope const& at,
                key_values* past) {
-  rows const q = at("hook_q", linear(x, w.q));
-  rows const k = at("hook_k", linear(memory, w.k)), v = at("hook_v", linear(memory, w.v));
+  bool const self = &x == &memory;
+  auto made = self ? project(x, w.q, w.k, w.v) : std::array{linear(x, w.q), linear(memory, w.k), linear(memory, w.v)};
+  rows const q = at("hook_q", std::move(made[0])), k = at("hook_k", std::move(made[1])), v = at("hook_v", std::move(made[2]));
   if (!past) return linear(attend(q, k, v, how, at), w.o);
   past->append(k, v);
   return linear(attend(q, *past, how, at), w.o);

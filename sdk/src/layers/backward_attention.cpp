@@ -1,9 +1,10 @@
-// Attention's gradient: for each item and head, tiles of queries. A tile's pattern is made anew from queries and keys, used, and
-// forgotten; gradients of keys and values grow tile by tile, in order.
+// Attention's gradient: for each item and head of the keys, the heads of queries that read it, in tiles of queries. A tile's
+// pattern is made anew from queries and keys, used, and forgotten; gradients of keys and values grow tile by tile, in order.
 #include <wayfarer/backward.hpp>
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include <wayfarer/error.hpp>
 
@@ -20,105 +21,188 @@ namespace {
 
 constexpr std::size_t tile = 64;
 
+/// packed: panels [k][P] of w [k, n], one after the other.
+template <class T>
+void pack_all(T* packed, matrix const& w, std::size_t k, std::size_t n) {
+  auto const& kernel = kernels<T>();
+  std::size_t const P = kernel.panel;
+  for (std::size_t j = 0; j * P < n; ++j) kernel.pack(packed + j * P * k, w, 0, k, j * P, std::min(P, n - j * P));
+}
+
+/// c [m, n] = or += a [m, k] w, with w [depth, n] from pack_all, of which the first k rows count.
+template <class T>
+void product(T* c, std::size_t ld_c, T const* a, std::size_t ld_a, T const* packed, std::size_t depth, std::size_t m,
+             std::size_t n, std::size_t k, bool add) {
+  auto const& kernel = kernels<T>();
+  std::size_t const P = kernel.panel;
+  for (std::size_t j = 0; j * P < n; ++j)
+    for (std::size_t b = 0; b < k; b += block_k)
+      kernel.product(c + j * P, ld_c, a + b, ld_a, packed + (j * depth + b) * P, m, std::min(P, n - j * P),
+                     std::min(block_k, k - b), add || b > 0, {});
+}
+
 template <class T>
 struct attention_gradient {
   rows const &q, &keys, &values, &dz;
   attend_options const& how;
-  T* out;  // [row, 3 width]
+  attend_gradients const& wanted;
+  tensor by_distance, by_key;  // in T
+  T* out;                      // [row, (head + 2 kv_head) * d_head]
 
-  /// packed: panels [k][P] of w [k, n], one after the other.
-  static void pack_all(T* packed, matrix const& w, std::size_t k, std::size_t n) {
-    auto const& kernel = kernels<T>();
-    std::size_t const P = kernel.panel;
-    for (std::size_t j = 0; j * P < n; ++j) kernel.pack(packed + j * P * k, w, 0, k, j * P, std::min(P, n - j * P));
+  std::size_t kv_heads() const { return how.kv_heads ? how.kv_heads : how.heads; }
+  std::size_t d_head() const { return q.width() / how.heads; }
+  std::size_t wide() const { return q.width() + 2 * keys.width(); }
+  std::size_t visible(std::size_t item, std::size_t query) const { return how.causal ? query + 1 : q.packing().length(item); }
+  std::size_t first_key(std::size_t item, std::size_t query) const {
+    std::size_t const end = visible(item, query);
+    return how.window && end > how.window ? end - how.window : 0;
   }
 
-  /// c [m, n] = or += a [m, k] w, with w [depth, n] from pack_all, of which the first k rows count.
-  static void product(T* c, std::size_t ld_c, T const* a, std::size_t ld_a, T const* packed, std::size_t depth, std::size_t m,
-                      std::size_t n, std::size_t k, bool add) {
-    auto const& kernel = kernels<T>();
-    std::size_t const P = kernel.panel;
-    for (std::size_t j = 0; j * P < n; ++j)
-      for (std::size_t b = 0; b < k; b += block_k)
-        kernel.product(c + j * P, ld_c, a + b, ld_a, packed + (j * depth + b) * P, m, std::min(P, n - j * P),
-                       std::min(block_k, k - b), add || b > 0, {});
+  /// What one item and head of the keys needs: packed once for all queries that read it.
+  struct packed_keys {
+    T *keys_turned, *values_turned;  // panels of [d_head, key]
+    T* keys;                         // panels of [key, d_head]
+  };
+  /// One tile of queries, and the memory that it uses.
+  struct queries {
+    std::size_t item, head, first, count;
+    std::size_t begin, seen;  // its keys; begin is a multiple of the panel
+    bool later;               // another head has been at these keys before
+    std::size_t ld;
+    T *pattern, *d_pattern, *capped;  // [query, ld]
+    T *queries_packed, *dz_packed, *turned;
+  };
+
+  T const* bias_row(queries const& t, std::size_t query) const {
+    if (!how.bias) return nullptr;
+    if (how.bias->full.defined()) return how.bias->full.template head<T>(t.item, t.head) + query * q.packing().length(t.item);
+    if (by_key.defined()) return by_key.view<T const>().row(t.head).data() + q.packing().first_position[t.item];
+    if (!by_distance.defined()) return nullptr;
+    return by_distance.view<T const>().row(t.head).data() + (how.bias->origin - query);
   }
 
-  void head(std::size_t item, std::size_t h) const {
+  void hand_out(pairs* to, queries const& t, std::size_t query, T const* from, std::size_t first, std::size_t last) const {
+    if (!to) return;
+    T* const row = to->template head<T>(t.item, t.head) + query * q.packing().length(t.item);
+    kernels<T>().add(row + first, row + first, from + first, last - first);
+  }
+
+  /// Products of a query and its keys, and of dz and their values, to the pattern and the gradient of those products.
+  void one_query(queries const& t, std::size_t i) const {
     auto const& k = kernels<T>();
-    std::size_t const width = q.width(), dh = width / how.heads, P = k.panel, base = q.packing().offsets[item],
-                      n = q.packing().length(item);
+    std::size_t const query = t.first + i, from = first_key(t.item, query), last = visible(t.item, query), n = last - from;
+    // Columns count from t.begin.
+    T *const p = t.pattern + i * t.ld - t.begin, *const d = t.d_pattern + i * t.ld - t.begin;
+    T const* const bias = bias_row(t, query);
+    k.scores(p + from, static_cast<T>(how.scale), bias ? bias + from : nullptr, n);
+    T* const capped = how.cap > 0 ? t.capped - t.begin : nullptr;
+    if (capped) {
+      k.cap(p + from, static_cast<T>(how.cap), n);
+      std::copy(p + from, p + last, capped + from);
+    }
+    k.softmax(p + from, n);
+    hand_out(wanted.pattern, t, query, d, from, last);
+    bool const plain = !capped && !wanted.scores && !wanted.bias;
+    k.softmax_backward(d + from, p + from, plain ? static_cast<T>(how.scale) : T(1), n);
+    if (!plain) {
+      hand_out(wanted.scores, t, query, d, from, last);
+      auto const by = static_cast<T>(1 / (how.cap * how.cap));
+      for (std::size_t j = from; capped && j < last; ++j) d[j] *= T(1) - capped[j] * capped[j] * by;
+      hand_out(wanted.bias, t, query, d, from, last);
+      k.scale(d + from, static_cast<T>(how.scale), n);
+    }
+    for (T* const row : {p, d}) {
+      std::fill(row + t.begin, row + from, T(0));
+      std::fill(row + last, row + t.seen, T(0));
+    }
+  }
+
+  void one_tile(queries const& t, packed_keys const& keys_of) const {
+    auto const& k = kernels<T>();
+    std::size_t const dh = d_head(), P = k.panel, n = q.packing().length(t.item), base = q.packing().offsets[t.item];
+    std::size_t const kv_head = t.head / (how.heads / kv_heads()), begin = t.begin, span = t.seen - begin;
+    auto const type = number_of(dtype_of<T>());
+    T const* const query = q.data<T>() + (base + t.first) * q.width() + t.head * dh;
+    T const* const dz_row = dz.data<T>() + (base + t.first) * q.width() + t.head * dh;
+    product(t.pattern, t.ld, query, q.width(), keys_of.keys_turned + begin * dh, dh, t.count, span, dh, false);
+    product(t.d_pattern, t.ld, dz_row, q.width(), keys_of.values_turned + begin * dh, dh, t.count, span, dh, false);
+    for (std::size_t i = 0; i < t.count; ++i) one_query(t, i);
+    T* const dq = out + (base + t.first) * wide() + t.head * dh;
+    product(dq, wide(), t.d_pattern, t.ld, keys_of.keys + begin * P, n, t.count, dh, span, false);
+    // Keys that no earlier tile saw have no gradient yet.
+    std::size_t const before = t.later ? t.seen : t.first == 0 ? begin : how.causal ? t.first : n;
+    T* const dk = out + base * wide() + q.width() + kv_head * dh;
+    auto const add_keys = [&](T* to, T const* from, T* packed, T const* rows_of_tile) {
+      k.transpose(t.turned, tile, from, t.ld, t.count, span);
+      pack_all(packed, {rows_of_tile, type, q.width(), true}, t.count, dh);
+      if (before > begin)
+        product(to + begin * wide(), wide(), t.turned, tile, packed, t.count, before - begin, dh, t.count, true);
+      if (t.seen > before)
+        product(to + before * wide(), wide(), t.turned + (before - begin) * tile, tile, packed, t.count, t.seen - before, dh,
+                t.count, false);
+    };
+    add_keys(dk, t.d_pattern, t.queries_packed, query);
+    add_keys(dk + keys.width(), t.pattern, t.dz_packed, dz_row);
+  }
+
+  void head(std::size_t item, std::size_t kv_head) const {
+    std::size_t const dh = d_head(), P = kernels<T>().panel, base = q.packing().offsets[item], n = q.packing().length(item);
     if (n == 0) return;
     std::size_t const key_space = (n + P - 1) / P * P, head_space = (dh + P - 1) / P * P, ld = key_space + P;
     auto const type = number_of(dtype_of<T>());
-    T const* const queries = q.data<T>() + base * width + h * dh;
-    T const* const key_rows = keys.data<T>() + base * width + h * dh;
-    T const* const value_rows = values.data<T>() + base * width + h * dh;
-    T const* const dz_rows = dz.data<T>() + base * width + h * dh;
-    T *const dq = out + base * 3 * width + h * dh, *const dk = dq + width, *const dv = dk + width;
-
-    T* const memory = scratch<T>(2 * key_space * dh + n * head_space + 2 * tile * head_space + 2 * tile * ld + n * tile, 0);
-    T* const keys_turned = memory;                            // panels of [dh, key]
-    T* const values_turned = keys_turned + key_space * dh;    // panels of [dh, key]
-    T* const keys_packed = values_turned + key_space * dh;    // panels of [key, dh]
-    T* const queries_packed = keys_packed + n * head_space;   // panels of [query of the tile, dh]
-    T* const dz_packed = queries_packed + tile * head_space;  // the same
-    T* const pattern = dz_packed + tile * head_space;         // [query of the tile, ld]
-    T* const d_pattern = pattern + tile * ld;                 // the same
-    T* const turned = d_pattern + tile * ld;                  // [key, tile]
-    pack_all(keys_turned, {key_rows, type, width, false}, dh, n);
-    pack_all(values_turned, {value_rows, type, width, false}, dh, n);
-    pack_all(keys_packed, {key_rows, type, width, true}, n, dh);
-
-    for (std::size_t q0 = 0; q0 < n; q0 += tile) {
-      std::size_t const count = std::min(tile, n - q0), seen = how.causal ? q0 + count : n;
-      // Keys that no earlier tile saw have no gradient yet.
-      std::size_t const before = q0 == 0 ? 0 : how.causal ? q0 : n;
-      product(pattern, ld, queries + q0 * width, width, keys_turned, dh, count, seen, dh, false);
-      product(d_pattern, ld, dz_rows + q0 * width, width, values_turned, dh, count, seen, dh, false);
-      for (std::size_t i = 0; i < count; ++i) {
-        std::size_t const visible = how.causal ? q0 + i + 1 : n;
-        T *const p = pattern + i * ld, *const d = d_pattern + i * ld;
-        k.scores(p, static_cast<T>(how.scale), nullptr, visible);
-        k.softmax(p, visible);
-        k.softmax_backward(d, p, static_cast<T>(how.scale), visible);
-        std::fill(p + visible, p + seen, T(0));
-        std::fill(d + visible, d + seen, T(0));
+    T const* const key_rows = keys.data<T>() + base * keys.width() + kv_head * dh;
+    T const* const value_rows = values.data<T>() + base * keys.width() + kv_head * dh;
+    std::size_t const capped = how.cap > 0 ? ld : 0;
+    T* at = scratch<T>(2 * key_space * dh + n * head_space + 2 * tile * head_space + 2 * tile * ld + n * tile + capped, 0);
+    auto const part = [&at](std::size_t count) { return std::exchange(at, at + count); };
+    packed_keys all{};
+    all.keys_turned = part(key_space * dh), all.values_turned = part(key_space * dh), all.keys = part(n * head_space);
+    queries t{};
+    t.queries_packed = part(tile * head_space), t.dz_packed = part(tile * head_space);
+    t.pattern = part(tile * ld), t.d_pattern = part(tile * ld), t.turned = part(n * tile), t.capped = part(capped);
+    t.item = item, t.ld = ld;
+    pack_all(all.keys_turned, {key_rows, type, keys.width(), false}, dh, n);
+    pack_all(all.values_turned, {value_rows, type, keys.width(), false}, dh, n);
+    pack_all(all.keys, {key_rows, type, keys.width(), true}, n, dh);
+    std::size_t const group = how.heads / kv_heads();
+    for (std::size_t h = 0; h < group; ++h)
+      for (std::size_t q0 = 0; q0 < n; q0 += tile) {
+        t.head = kv_head * group + h, t.first = q0, t.count = std::min(tile, n - q0), t.later = h > 0;
+        t.begin = first_key(item, q0) / P * P, t.seen = how.causal ? q0 + t.count : n;
+        one_tile(t, all);
       }
-      product(dq + q0 * 3 * width, 3 * width, d_pattern, ld, keys_packed, n, count, dh, seen, false);
-      auto const add_keys = [&](T* to, T const* from, T* packed, T const* rows_of_tile) {
-        k.transpose(turned, tile, from, ld, count, seen);
-        pack_all(packed, {rows_of_tile + q0 * width, type, width, true}, count, dh);
-        if (before) product(to, 3 * width, turned, tile, packed, count, before, dh, count, true);
-        if (seen > before)
-          product(to + before * 3 * width, 3 * width, turned + before * tile, tile, packed, count, seen - before, dh, count,
-                  false);
-      };
-      add_keys(dk, d_pattern, queries_packed, queries);
-      add_keys(dv, pattern, dz_packed, dz_rows);
-    }
   }
 };
 
+void check_fit(rows const& q, rows const& keys, rows const& values, attend_options const& how, rows const& dz) {
+  std::size_t const kv_heads = how.kv_heads ? how.kv_heads : how.heads;
+  if (how.heads == 0 || q.width() % how.heads != 0 || how.heads % kv_heads != 0 ||
+      keys.width() != q.width() / how.heads * kv_heads || values.width() != keys.width() || dz.width() != q.width() ||
+      dz.count() != q.count() || keys.type() != q.type() || values.type() != q.type() || dz.type() != q.type())
+    throw plugin_error("attend_backward: queries, keys, values and the gradient must be rows of one type that " +
+                       std::to_string(how.heads) + " heads, and their heads of keys, divide");
+  if (keys.packing().offsets != q.packing().offsets || values.packing().offsets != q.packing().offsets)
+    throw usage_error("attention to rows of other items has no gradient yet");
+  if (how.window && !how.causal) throw plugin_error("attend_backward: a window needs an order");
+  if (how.bias && how.bias->by_distance.defined() && !how.bias->full.defined() && !how.bias->by_key.defined())
+    for (std::size_t i = 0; i < q.packing().items(); ++i)
+      if (std::size_t const n = q.packing().length(i);
+          n && (how.bias->origin + 1 < n || how.bias->origin + n > how.bias->by_distance.size(1)))
+        throw plugin_error("attend_backward: the position bias does not reach over " + std::to_string(n) + " keys");
+}
+
 }  // namespace
 
-rows attend_backward(rows const& q, rows const& keys, rows const& values, attend_options const& how, rows const& dz) {
-  if (how.bias && how.bias->any()) throw plugin_error("attend_backward knows no position biases");
-  if ((how.kv_heads && how.kv_heads != how.heads) || how.window || how.cap > 0)
-    throw plugin_error("attend_backward knows no grouped keys, windows or caps");
-  std::size_t const width = q.width();
-  if (how.heads == 0 || width % how.heads != 0 || keys.width() != width || values.width() != width || dz.width() != width ||
-      keys.count() != q.count() || values.count() != q.count() || dz.count() != q.count() ||
-      keys.packing().offsets != q.packing().offsets || keys.type() != q.type() || values.type() != q.type() ||
-      dz.type() != q.type())
-    throw plugin_error(
-        "attend_backward: queries, keys, values and the gradient must be rows of the same items and width, which " +
-        std::to_string(how.heads) + " heads divide");
-  rows out = q.like(3 * width);
+rows attend_backward(rows const& q, rows const& keys, rows const& values, attend_options const& how, rows const& dz,
+                     attend_gradients const& wanted) {
+  check_fit(q, keys, values, how, dz);
+  rows out = q.like(q.width() + 2 * keys.width());
   with_type(q.type(), [&]<class T>(T const*) {
-    attention_gradient<T> const job{q, keys, values, dz, how, out.overwrite<T>()};
-    std::size_t const heads = how.heads;
-    split(q.packing().items() * heads, q.count() * width * 64, [&](std::size_t i) { job.head(i / heads, i % heads); });
+    attention_gradient<T> job{q, keys, values, dz, how, wanted, {}, {}, out.overwrite<T>()};
+    if (how.bias && how.bias->by_distance.defined()) job.by_distance = how.bias->by_distance.to(q.type());
+    if (how.bias && how.bias->by_key.defined()) job.by_key = how.bias->by_key.to(q.type());
+    std::size_t const heads = job.kv_heads();
+    split(q.packing().items() * heads, q.count() * q.width() * 64, [&](std::size_t i) { job.head(i / heads, i % heads); });
   });
   return out;
 }

@@ -3,11 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include <wayfarer/backward.hpp>
 #include <wayfarer/error.hpp>
+#include <wayfarer/tape.hpp>
 
 #include "common.hpp"
+#include "norm_steps.hpp"
 #include "products.hpp"
 
 namespace wayfarer {
@@ -69,7 +75,61 @@ void check_width(rows const& x, std::size_t width, char const* what) {
 }  // namespace
 
 rows linear(rows const& x, linear_weights const& w) {
-  return linear_activated(x, w, layer_kernels::act::identity);
+  rows y = linear_activated(x, w, layer_kernels::act::identity);
+  if (tape* const on = tape::following("linear", {x.recorded()}, {&w.w, &w.b}))
+    on->add("linear", {x.recorded()}, {&y}, [x = x.bare(), w](step_gradients& g) {
+      rows dx = linear_backward(x, w, g.take(), {g.weight(w.w), g.weight(w.b)}, g.wanted());
+      if (g.wanted()) g.add(0, std::move(dx));
+    });
+  return y;
+}
+
+namespace {
+
+/// The matrix of which these are neighbouring outputs, if there is one.
+std::optional<linear_weights> joined(std::array<linear_weights, 3> const& parts) {
+  linear_weights all = parts[0];
+  std::size_t const axis = all.in_first ? 1 : 0;
+  dims shape = all.w.shape(), length = all.b.defined() ? all.b.shape() : dims{};
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    auto const &a = parts[i - 1], &b = parts[i];
+    auto const follows = [&](tensor const& one, tensor const& next, std::ptrdiff_t step) {
+      auto const apart = step * static_cast<std::ptrdiff_t>(a.out() * size_of(one.type()));
+      return one.defined() && next.defined() && one.type() == next.type() && one.strides() == next.strides() &&
+             static_cast<std::byte const*>(one.raw()) + apart == static_cast<std::byte const*>(next.raw());
+    };
+    if (a.in_first != b.in_first || a.in() != b.in() || a.b.defined() != b.b.defined()) return {};
+    if (!follows(a.w, b.w, a.w.strides()[axis]) || (a.b.defined() && !follows(a.b, b.b, a.b.strides()[0]))) return {};
+    shape[axis].size += b.out();
+    if (all.b.defined()) length[0].size += b.out();
+  }
+  auto const view = [](tensor const& first, dims d) {
+    return tensor::look(first.type(), first.raw(), std::move(d), std::make_shared<tensor>(first), first.strides());
+  };
+  all.w = view(all.w, shape);
+  if (all.b.defined()) all.b = view(all.b, length);
+  return all;
+}
+
+void project_backward(step_gradients& g, rows const& x, std::array<linear_weights, 3> const& parts) {
+  auto const one = [&](linear_weights const& w, rows const& dy) {
+    rows dx = linear_backward(x, w, dy, {g.weight(w.w), g.weight(w.b)}, g.wanted());
+    if (g.wanted()) g.add(0, std::move(dx));
+  };
+  if (auto const all = joined(parts))
+    if (auto const dy = g.take_joined()) return one(*all, *dy);
+  for (std::size_t i = 0; i < parts.size(); ++i) one(parts[i], g.take(i));
+}
+
+}  // namespace
+
+std::array<rows, 3> project(rows const& x, linear_weights const& q, linear_weights const& k, linear_weights const& v) {
+  auto const of = [&](linear_weights const& w) { return linear_activated(x, w, layer_kernels::act::identity); };
+  std::array<rows, 3> made{of(q), of(k), of(v)};
+  if (tape* const on = tape::following("project", {x.recorded()}, {&q.w, &q.b, &k.w, &k.b, &v.w, &v.b}))
+    on->add("project", {x.recorded()}, {&made[0], &made[1], &made[2]},
+            [x = x.bare(), parts = std::array{q, k, v}](step_gradients& g) { project_backward(g, x, parts); });
+  return made;
 }
 
 rows linear_activated(rows const& x, linear_weights const& w, layer_kernels::act act) {
@@ -87,7 +147,7 @@ rows linear_activated(rows const& x, linear_weights const& w, layer_kernels::act
 }
 
 rows embed(ragged<std::int32_t> const& tokens, std::shared_ptr<row_packing const> const& of, tensor const& table, dtype precision,
-           double scale) {
+           double scale, tape* record) {
   rows x(of, table.size(1), precision);
   auto const* const ids = tokens.values.data() + tokens.offsets.front();
   for (std::size_t item = 0; item < of->items(); ++item)
@@ -107,10 +167,15 @@ rows embed(ragged<std::int32_t> const& tokens, std::shared_ptr<row_packing const
       }
     });
   });
+  if (record) record->begin(x);
+  if (record && record->wants(table))
+    record->add("embed", {}, {&x},
+                [tokens, table, scale](step_gradients& g) { embed_backward(tokens, g.take(), g.weight(table), scale); });
   return x;
 }
 
-rows embed_positions(std::shared_ptr<row_packing const> const& of, tensor const& table, dtype precision, std::size_t offset) {
+rows embed_positions(std::shared_ptr<row_packing const> const& of, tensor const& table, dtype precision, std::size_t offset,
+                     tape* record) {
   rows x(of, table.size(1), precision);
   auto const type = number_of(table.type());
   auto const* const from = static_cast<std::byte const*>(table.raw());
@@ -130,11 +195,15 @@ rows embed_positions(std::shared_ptr<row_packing const> const& of, tensor const&
         kernels<T>().convert(out + (of->offsets[item] + i) * d, from + (of->first_position[item] + offset + i) * stride, type, d);
     });
   });
+  if (record) record->begin(x);
+  if (record && record->wants(table))
+    record->add("embed positions", {}, {&x},
+                [table, offset](step_gradients& g) { embed_positions_backward(g.take(), g.weight(table), offset); });
   return x;
 }
 
 rows rows_from(tensor const& t, std::shared_ptr<row_packing const> const& of, std::size_t width, dtype precision,
-               std::string_view what) {
+               std::string_view what, tape* record) {
   if (t.rank() != 2 || t.size(0) != of->rows() || t.size(1) != width)
     throw plugin_error(std::string(what) + " must be [" + std::to_string(of->rows()) + ", " + std::to_string(width) + "], not " +
                        describe(t.shape()));
@@ -144,26 +213,51 @@ rows rows_from(tensor const& t, std::shared_ptr<row_packing const> const& of, st
     T* const out = x.overwrite<T>();
     if (x.count()) std::memcpy(out, own.values<T const>().data(), x.count() * width * sizeof(T));
   });
+  if (record) record->begin(x);
   return x;
 }
 
 rows scaled(rows x, double by) {
+  recorded_value const from = x.recorded();
   with_type(x.type(), [&]<class T>(T const*) {
     T* const p = x.own<T>();
     in_chunks(x.count() * x.width(),
               [&](std::size_t first, std::size_t n) { kernels<T>().scale(p + first, static_cast<T>(by), n); });
   });
+  if (tape* const on = tape::following("scaled", {from}))
+    on->add("scaled", {from}, {&x}, [by](step_gradients& g) { g.add(0, scaled(g.take(), by)); });
   return x;
 }
 
 rows capped(rows x, double limit) {
+  recorded_value const from = x.recorded();
   with_type(x.type(), [&]<class T>(T const*) {
     T* const p = x.own<T>();
     in_chunks(x.count() * x.width(),
               [&](std::size_t first, std::size_t n) { kernels<T>().cap(p + first, static_cast<T>(limit), n); });
   });
+  if (tape* const on = tape::following("capped", {from}))
+    on->add("capped", {from}, {&x}, [y = x.bare(), limit](step_gradients& g) { g.add(0, cap_backward(y, limit, g.take())); });
   return x;
 }
+
+namespace {
+
+/// Adds the runs of columns of dy to where they were taken from.
+void add_columns(rows& to, rows const& dy, std::size_t width, std::vector<std::size_t> const& first) {
+  with_type(to.type(), [&]<class T>(T const*) {
+    T* const p = to.own<T>();
+    in_row_chunks(dy.count(), dy.width(), [&](std::size_t row, std::size_t n) {
+      for (std::size_t i = row; i < row + n; ++i)
+        for (std::size_t j = 0; j < first.size(); ++j) {
+          T* const at = p + i * to.width() + first[j];
+          kernels<T>().add(at, at, dy.data<T>() + i * dy.width() + j * width, width);
+        }
+    });
+  });
+}
+
+}  // namespace
 
 rows columns(rows const& x, std::size_t width, std::span<std::size_t const> first) {
   rows out = x.like(width * first.size());
@@ -180,6 +274,12 @@ rows columns(rows const& x, std::size_t width, std::span<std::size_t const> firs
           std::memcpy(to + i * out.width() + j * width, from + i * x.width() + first[j], width * sizeof(T));
     });
   });
+  if (tape* const on = tape::following("columns", {x.recorded()}))
+    on->add("columns", {x.recorded()}, {&out},
+            [width, first = std::vector<std::size_t>(first.begin(), first.end())](step_gradients& g) {
+              rows const dy = g.take();
+              add_columns(g.sum(0), dy, width, first);
+            });
   return out;
 }
 
@@ -230,6 +330,11 @@ rows norm(rows const& x, norm_weights const& weights, tap_scope const& at, bool 
           k.affine(to + i * d, to + i * d, w.of(i % groups), b.of(i % groups), d);
         }
       });
+      if (tape* const on = tape::following("norm", {x.recorded()}, {&weights.w, &weights.b}))
+        on->add("norm", {x.recorded()}, {&out}, [x = x.bare(), weights, centred](step_gradients& g) {
+          auto* const back = centred ? layer_norm_backward : rms_norm_backward;
+          g.add(0, back(x, weights, g.take(), {g.weight(weights.w), g.weight(weights.b)}));
+        });
       return;
     }
     // Step by step, so that each can be looked at and changed.
@@ -239,18 +344,21 @@ rows norm(rows const& x, norm_weights const& weights, tap_scope const& at, bool 
     in_row_chunks(count, d, [&](std::size_t first, std::size_t n) {
       for (std::size_t i = first; i < first + n; ++i) k.norm_scale(m + i, s + i, from + i * d, d, weights.epsilon, centred);
     });
+    add_scale_step(scale, x, weights, centred);
     scale = at("hook_scale", std::move(scale));
     T const* const tapped = scale.data<T>();
     T* const middle = normalized.overwrite<T>();
     in_row_chunks(count, d, [&](std::size_t first, std::size_t n) {
       for (std::size_t i = first; i < first + n; ++i) k.norm_apply(middle + i * d, from + i * d, m[i], tapped[i], d);
     });
+    add_normalize_step(normalized, x, scale, means, centred);
     normalized = at("hook_normalized", std::move(normalized));
     T const* const before = normalized.data<T>();
     T* const to = out.overwrite<T>();
     in_row_chunks(count, d, [&](std::size_t first, std::size_t n) {
       for (std::size_t i = first; i < first + n; ++i) k.affine(to + i * d, before + i * d, w.of(i % groups), b.of(i % groups), d);
     });
+    add_affine_step(out, normalized, weights);
   });
   return at("hook_out", std::move(out));
 }
@@ -305,26 +413,45 @@ activation activation_of(std::string_view name) {
 }
 
 rows activate(rows x, activation a) {
+  recorded_value const from = x.recorded();
+  tape* const on = tape::following("activate", {from});
+  rows const before = on ? x.bare() : rows();
   with_type(x.type(), [&]<class T>(T const*) {
     T* const p = x.own<T>();
     in_chunks(x.count() * x.width(), [&](std::size_t first, std::size_t n) { kernels<T>().activate(act_of(a), p + first, n); });
   });
+  if (on) on->add("activate", {from}, {&x}, [before, a](step_gradients& g) { g.add(0, activate_backward(before, a, g.take())); });
   return x;
 }
 
-rows mlp(rows const& x, mlp_weights const& w, tap_scope const& at) {
-  bool const gated = w.gate.w.defined();
-  auto const& first = gated ? w.gate : w.in;
-  rows post =
-      at.wants("hook_pre") ? activate(at("hook_pre", linear(x, first)), w.act) : linear_activated(x, first, act_of(w.act));
-  if (gated) {
-    rows const by = at("hook_pre_linear", linear(x, w.in));
-    with_type(x.type(), [&]<class T>(T const*) {
-      T* const p = post.own<T>();
-      in_chunks(post.count() * post.width(),
-                [&](std::size_t i, std::size_t n) { kernels<T>().multiply(p + i, by.data<T>() + i, n); });
+namespace {
+
+/// x times `by`, number by number.
+rows gated(rows x, rows const& by) {
+  recorded_value const from = x.recorded();
+  tape* const on = tape::following("gate", {from, by.recorded()});
+  rows const before = on ? x.bare() : rows();
+  with_type(x.type(), [&]<class T>(T const*) {
+    T* const p = x.own<T>();
+    in_chunks(x.count() * x.width(), [&](std::size_t i, std::size_t n) { kernels<T>().multiply(p + i, by.data<T>() + i, n); });
+  });
+  if (on)
+    on->add("gate", {from, by.recorded()}, {&x}, [before, by = by.bare()](step_gradients& g) {
+      rows dy = g.take();
+      if (g.wanted(1)) g.add(1, gated(dy, before));
+      if (g.wanted(0)) g.add(0, gated(std::move(dy), by));
     });
-  }
+  return x;
+}
+
+}  // namespace
+
+rows mlp(rows const& x, mlp_weights const& w, tap_scope const& at) {
+  bool const is_gated = w.gate.w.defined();
+  auto const& first = is_gated ? w.gate : w.in;
+  bool const apart = at.wants("hook_pre") || tape::following("linear", {x.recorded()}, {&first.w, &first.b});
+  rows post = apart ? activate(at("hook_pre", linear(x, first)), w.act) : linear_activated(x, first, act_of(w.act));
+  if (is_gated) post = gated(std::move(post), at("hook_pre_linear", linear(x, w.in)));
   return linear(at("hook_post", std::move(post)), w.out);
 }
 

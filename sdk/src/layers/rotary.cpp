@@ -5,7 +5,9 @@
 #include <numbers>
 #include <string>
 
+#include <wayfarer/backward.hpp>
 #include <wayfarer/error.hpp>
+#include <wayfarer/tape.hpp>
 
 #include "common.hpp"
 
@@ -129,6 +131,7 @@ rows rotate(rows x, std::size_t heads, rows const& angles, bool pairs) {
       angles.type() != x.type())
     throw plugin_error("angles of " + std::to_string(turned) + " numbers do not turn rows of " + std::to_string(x.width()) +
                        " in " + std::to_string(heads) + " heads");
+  recorded_value const from = x.recorded();
   with_type(x.type(), [&]<class T>(T const*) {
     T* const p = x.own<T>();
     T const* const a = angles.data<T>();
@@ -139,6 +142,10 @@ rows rotate(rows x, std::size_t heads, rows const& angles, bool pairs) {
                                              pairs);
     });
   });
+  if (tape* const on = tape::following("rotate", {from}))
+    on->add("rotate", {from}, {&x}, [heads, angles = angles.bare(), pairs](step_gradients& g) {
+      g.add(0, rotate_backward(g.take(), heads, angles, pairs));
+    });
   return x;
 }
 

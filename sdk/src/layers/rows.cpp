@@ -10,6 +10,7 @@
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/parallel.hpp>
+#include <wayfarer/tape.hpp>
 
 #include "common.hpp"
 
@@ -161,12 +162,28 @@ rows rows::last() const {
     if (of_->length(i))
       std::memcpy(static_cast<std::byte*>(out.memory_.get()) + out.of_->offsets[i] * bytes,
                   static_cast<std::byte const*>(memory_.get()) + (of_->offsets[i + 1] - 1) * bytes, bytes);
+  out.tape_ = tape_;
+  if (tape* const on = tape::following("last rows", {recorded()}))
+    on->add("last rows", {recorded()}, {&out}, [](step_gradients& g) {
+      rows const dy = g.take();
+      rows& dx = g.sum(0);
+      with_type(dx.type(), [&]<class T>(T const*) {
+        T* const to = dx.own<T>();
+        std::size_t const d = dx.width();
+        for (std::size_t i = 0; i < dy.packing().items(); ++i)
+          if (dx.packing().length(i)) {
+            T* const row = to + (dx.packing().offsets[i + 1] - 1) * d;
+            layer_kernels::kernels<T>().add(row, row, dy.data<T>() + dy.packing().offsets[i] * d, d);
+          }
+      });
+    });
   return out;
 }
 
 rows& rows::operator+=(rows const& other) {
   if (other.count() != count() || other.width_ != width_ || other.type() != type())
     throw plugin_error("rows of different shapes can't be added");
+  recorded_value const first = recorded(), second = other.recorded();
   auto const before = memory_;
   with_type(type(), [&]<class T>(T const*) {
     // One owner besides `before` is this object itself.
@@ -175,8 +192,14 @@ rows& rows::operator+=(rows const& other) {
     T const* const a = static_cast<T const*>(before.get());
     T const* const b = other.data<T>();
     in_chunks(count() * width_,
-              [&](std::size_t first, std::size_t n) { layer_kernels::kernels<T>().add(out + first, a + first, b + first, n); });
+              [&](std::size_t at, std::size_t n) { layer_kernels::kernels<T>().add(out + at, a + at, b + at, n); });
   });
+  if (!tape_) tape_ = other.tape_;
+  if (tape* const on = tape::following("+", {first, second}))
+    on->add("+", {first, second}, {this}, [](step_gradients& g) {
+      rows const dy = g.take();
+      g.add(1, dy), g.add(0, dy);
+    });
   return *this;
 }
 
