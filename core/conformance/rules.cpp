@@ -47,6 +47,7 @@ constexpr rule rules[] = {
     {"continued_run", "a continued run gives the same as one run over everything"},
     {"logits", "logits are the unembedding of the final norm of the last residual state"},
     {"precision", "float64 is computed where it is asked for, and float32 agrees with it to rounding"},
+    {"gradients", "gradients, where a model gives them, are what small edits do"},
     {"attention_decomposition", "attention is what W_Q, W_K, W_V, W_O and the biases say, and the key bias changes nothing"},
     // sources
     {"pure_read", "read is a function of the range alone"},

@@ -71,20 +71,19 @@ TEST_P(planted_fault, is_found) {
   EXPECT_THAT(r.broken, Contains(std::string(GetParam().rule))) << r.text;
 }
 
-INSTANTIATE_TEST_SUITE_P(conformance, planted_fault,
-                         testing::Values(planted{"fault_merge", "merge_order"}, planted{"fault_merge", "split_invariance"},
-                                         planted{"fault_global_state", "repeatable"}, planted{"fault_data_race", "many_threads"},
-                                         planted{"fault_undeclared_hook", "declared_hooks"},
-                                         planted{"fault_dimensions", "named_dimensions"},
-                                         planted{"fault_no_output", "writes_results"},
-                                         planted{"fault_silent", "states_its_finding"}, planted{"fault_unseen", "says_its_view"},
-                                         planted{"fault_renamed", "says_its_view"}, planted{"fault_exception", "typed_errors"},
-                                         planted{"fault_one_family", "typed_errors"},
-                                         planted{"fault_parameter", "parameter_is_used"}, planted{"fault_random", "repeatable"},
-                                         planted{"fault_out_of_range", "within_bounds"},
-                                         planted{"fault_writes_input", "leaves_input_alone"}, planted{"fault_hangs", "finishes"},
-                                         planted{"fault_shared", "shared_values"}, planted{"fault_part_of_head", "logits"}),
-                         [](auto const& one) { return std::string(one.param.id) + "_breaks_" + one.param.rule; });
+INSTANTIATE_TEST_SUITE_P(
+    conformance, planted_fault,
+    testing::Values(planted{"fault_merge", "merge_order"}, planted{"fault_merge", "split_invariance"},
+                    planted{"fault_global_state", "repeatable"}, planted{"fault_data_race", "many_threads"},
+                    planted{"fault_undeclared_hook", "declared_hooks"}, planted{"fault_dimensions", "named_dimensions"},
+                    planted{"fault_no_output", "writes_results"}, planted{"fault_silent", "states_its_finding"},
+                    planted{"fault_unseen", "says_its_view"}, planted{"fault_renamed", "says_its_view"},
+                    planted{"fault_exception", "typed_errors"}, planted{"fault_one_family", "typed_errors"},
+                    planted{"fault_parameter", "parameter_is_used"}, planted{"fault_random", "repeatable"},
+                    planted{"fault_out_of_range", "within_bounds"}, planted{"fault_writes_input", "leaves_input_alone"},
+                    planted{"fault_hangs", "finishes"}, planted{"fault_shared", "shared_values"},
+                    planted{"fault_part_of_head", "logits"}, planted{"fault_gradient", "gradients"}),
+    [](auto const& one) { return std::string(one.param.id) + "_breaks_" + one.param.rule; });
 
 TEST(conformance, a_head_in_parts_that_differ_is_told_with_the_tokens) {
   auto const r = check("fault_part_of_head");

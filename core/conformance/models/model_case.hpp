@@ -95,6 +95,7 @@ void check_encoding_of_texts(model_case const&, reporter&);
 // logits.cpp
 void check_start_states(model_case const&, reporter&);
 void check_logits(model_case const&, reporter&);
+void check_gradients(model_case const&, reporter&);
 void check_precision(model_case const&, reporter&);
 // continued_run.cpp
 void check_continued_run(model_case const&, reporter&);

@@ -74,6 +74,7 @@ std::vector<step> model_steps(std::shared_ptr<workbench> bench, reporter& start)
              {"logits", "the last position alone, and the final norm and unembedding of the last residual state", check_logits},
              {"continued_run", "continued one token at a time, and in two branches", check_continued_run},
              {"precision", "every hook in float64", check_precision},
+             {"gradients", "the loss's gradient by some hooks, beside small edits there", check_gradients},
              {"attention_decomposition", "x + attention through W_QK and W_VO, with the key bias replaced too",
               check_attention_decomposition},
              {"empty_input", "no items, and an item without tokens", check_no_items},
