@@ -77,6 +77,7 @@ TEST_F(small_models_runs, miss_what_they_expect_without_what_was_learned) {
            std::tuple("hellaswag-ablations", names{"lm=austen-gpt2"}, names{"baseline/scores"}),
            std::tuple("gpt2-logit-lens", names{"gpt2=tiny-gpt2"}, names{"lens/mean_next_log_probability"}),
            std::tuple("gpt2-patching", names{"gpt2=tiny-gpt2"}, names{"trace/corrupted_difference"}),
+           std::tuple("gpt2-gradients", names{"gpt2=tiny-gpt2"}, names{"answer/scalar"}),
            std::tuple("gpt2-activations", names{"gpt2=tiny-gpt2"}, names{"loss/loss"}),
        }) {
     names words{"run", runs + run + ".yaml", "--out", (folder / "out.h5").string()};
