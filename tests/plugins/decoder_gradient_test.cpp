@@ -179,7 +179,8 @@ TEST_P(decoder_gradient, by_every_weight_is_what_the_plain_decoder_does) {
   }
   with_gradients(*m).differentiate(t.items, ask);
   double const h = 1e-6;
-  for (auto const& [part, values] : c.plain.w) {
+  for (auto const& [key, values] : c.plain.w) {
+    std::string const& part = key;
     // This part alone is moved.
     decoder_case along = c;
     for (auto& [name, v] : along.plain.w) std::fill(v.begin(), v.end(), 0.0);
