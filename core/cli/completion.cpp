@@ -29,7 +29,7 @@ _wayfarer() {
     return
   fi
   case $before in
-    --plugin-path | --path | --dir) _wayfarer_files ''; return ;;
+    --plugin-path | --path | --dir | --work | --work-local | --store) _wayfarer_files ''; return ;;
     --out | --against | --npy) _wayfarer_files '*'; return ;;
     --model | --source)
       mapfile -t words < <("$program" completion "${before#--}s" 2>/dev/null)
@@ -53,6 +53,7 @@ _wayfarer() {
   fi
   case $verb in
     run | check | graph) _wayfarer_files '*.@(yaml|yml)'; return ;;
+    status | clean) _wayfarer_files ''; return ;;
     show | report | export | watch | compare | merge) _wayfarer_files '*.h5'; return ;;
     plugins | model | new | bench | completion)
       if [ "$COMP_CWORD" -eq 2 ]; then

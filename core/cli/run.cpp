@@ -52,7 +52,8 @@ int run_verb(words const& arguments) {
                   "wayfarer run runs/topic-values.yaml --out values.h5 --set learner.train.updates=2000",
                   "wayfarer run runs/topic-values.yaml --threads 1 --strict",
                   "wayfarer run long.yaml --resume  # and again, if it is killed",
-                  "wayfarer run long.yaml --work /shared/long --worker 2/8  # one of eight machines"});
+                  "wayfarer run long.yaml --work /shared/long --worker 2/8  # one of eight machines",
+                  "wayfarer run other.yaml --store /shared/store  # what an earlier run left there is not computed again"});
   add_plan_options(o);
   add_result_options(o, about_out);
   o.named().add_options()("threads", po::value<int>()->default_value(0)->value_name("N"),
@@ -83,6 +84,7 @@ int run_verb(words const& arguments) {
   if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));
 
   choose_place(o, options);
+  choose_store(o, options);
   // Of workers that come later it is what the first of them wrote.
   if (options.work.empty()) say_replaced(to, p.what);
   std::string const kept = kept_when_stopped(p.what, options);

@@ -101,6 +101,7 @@ void add_submit_options(verb_options& o) {
       "lease", po::value<double>()->value_name("S"),
       "as 'wayfarer run' has it: seconds until a silent worker's work is taken over")("dry-run",
                                                                                       "write the two scripts and submit nothing");
+  add_store_options(o);
 }
 
 }  // namespace
@@ -120,6 +121,10 @@ int submit_verb(words const& arguments) {
   if (count < 1 || count > 1'000'000) throw usage_error("--array must be from 1 to 1,000,000");
   if (cpus < 1 || cpus > 1024) throw usage_error("--cpus must be from 1 to 1024");
   std::string const lease = o.has("lease") ? " --lease " + format_number(checked_lease(o.get<double>("lease"))) : "";
+  run_options kept;
+  choose_store(o, kept);
+  std::string store = kept.store.empty() ? "" : " --store " + quoted(fs::absolute(kept.store).string());
+  if (kept.store_limit) store += " --store-limit " + std::to_string(*kept.store_limit);
   registry plugins = open_registry(o);
   planned const p = read_planned(o, plugins);
   if (int const code = report_problems(p)) return code;
@@ -131,7 +136,7 @@ int submit_verb(words const& arguments) {
                     " --quiet --threads \"${SLURM_CPUS_PER_TASK:-1}\"";
   for (auto const& s : o.all("set")) run += " --set " + quoted(s);
   for (auto const& f : o.all("plugin-path")) run += " --plugin-path " + quoted(fs::absolute(f).string());
-  run += lease;
+  run += lease + store;
   if (o.has("force")) run += " --force";
   fs::path const logs = out.parent_path();
   std::string const name = "#SBATCH --job-name=wayfarer\n";

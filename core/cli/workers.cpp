@@ -18,6 +18,7 @@
 
 #include "cli/signals.hpp"
 #include "engine/threads.hpp"
+#include "text/numbers.hpp"
 #include "text/printable.hpp"
 
 namespace wayfarer::host {
@@ -68,6 +69,8 @@ worker_place parse_worker(std::string const& text) {
 void add_worker_options(verb_options& o) {
   o.named().add_options()("work", po::value<std::string>()->value_name("DIR"),
                           "share the run with other processes, on this machine or others: finished work is kept in DIR")(
+      "work-local", po::value<std::string>()->value_name("DIR"),
+      "under mpirun: DIR is a folder of each machine's own, and finished work goes to the first rank by messages")(
       "worker", po::value<std::string>()->value_name("I/N"),
       "this is process I of N; default: what mpirun, srun or a Slurm array say, else 1/1")(
       "processes", po::value<int>()->value_name("N"), "start N processes here that share the run")(
@@ -77,6 +80,37 @@ void add_worker_options(verb_options& o) {
       "reproducible",
       "leave times, threads, memory and the processor out of the file, so that equal runs give equal bytes; "
       "--work implies it");
+  add_store_options(o);
+}
+
+void add_store_options(verb_options& o) {
+  o.named().add_options()("store", po::value<std::string>()->value_name("DIR"),
+                          "take finished blocks from DIR and leave them there for later runs, also of other pipelines; default: "
+                          "WAYFARER_STORE, else none")(
+      "store-limit", po::value<std::string>()->value_name("SIZE"),
+      "what the store may hold, such as 500G: beyond it what was used longest ago is removed; kept in the store; default: "
+      "WAYFARER_STORE_LIMIT, else what the store has, else 20G");
+}
+
+namespace {
+
+/// What an option says, or else a variable; nothing if neither does.
+std::optional<std::string> given_or_set(verb_options const& o, char const* option, char const* variable) {
+  if (o.has(option)) return o.get<std::string>(option);
+  char const* const text = std::getenv(variable);
+  return text && *text ? std::optional<std::string>(text) : std::nullopt;
+}
+
+}  // namespace
+
+void choose_store(verb_options const& o, run_options& options) {
+  if (o.has("store")) o.place("store", "the folder that keeps blocks for later runs");
+  if (auto const folder = given_or_set(o, "store", "WAYFARER_STORE")) options.store = *folder;
+  if (options.store.empty() && o.has("store-limit")) throw usage_error("--store-limit needs --store DIR or WAYFARER_STORE");
+  auto const limit = given_or_set(o, "store-limit", "WAYFARER_STORE_LIMIT");
+  if (options.store.empty() || !limit) return;
+  options.store_limit = parse_size(*limit);
+  if (*options.store_limit == 0) throw usage_error("a store's limit must be at least 1 byte, such as 500G");
 }
 
 std::optional<worker_place> place_from_launcher(environment_function const& get) {
@@ -125,7 +159,12 @@ std::optional<fs::path> given_work(verb_options const& o) {
 
 void choose_place(verb_options const& o, run_options& options) {
   auto const launcher = place_from_launcher(&std::getenv);
-  bool const shared = o.has("work") || o.has("processes") || launcher;
+  options.local = o.has("work-local");
+  for (auto const* name : {"work", "worker", "processes", "merge", "resume"})
+    if (options.local && o.has(name))
+      throw usage_error(std::string("--work-local takes ranks from mpirun and a folder of each machine's own; leave --") + name +
+                        " out");
+  bool const shared = options.local || o.has("work") || o.has("processes") || launcher;
   for (auto const* name : {"worker", "merge"})
     if (o.has(name) && !o.has("work"))
       throw usage_error(std::string("--") + name + " needs --work DIR, the folder that the processes share");
@@ -133,7 +172,8 @@ void choose_place(verb_options const& o, run_options& options) {
   options.lease_seconds = checked_lease(o.get<double>("lease"));
   if (!shared) return;
   if (o.has("resume")) throw usage_error("--work keeps all that is finished, so that --resume has nothing to add; give one");
-  options.work = given_work(o).value_or(fs::path(options.out) += ".work");
+  options.work = options.local ? fs::path(o.place("work-local", "a folder of each machine's own"))
+                               : given_work(o).value_or(fs::path(options.out) += ".work");
   options.merge = o.has("merge");
   if (o.has("worker"))
     options.place = parse_worker(o.get<std::string>("worker"));

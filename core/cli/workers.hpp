@@ -11,8 +11,12 @@
 
 namespace wayfarer::host {
 
-/// --work, --worker, --processes, --merge, --lease, --reproducible.
+/// --work, --work-local, --worker, --processes, --merge, --lease, --reproducible, and those of the store.
 void add_worker_options(verb_options&);
+/// --store, --store-limit.
+void add_store_options(verb_options&);
+/// Fills in the store and its limit, from the options or the environment. Throws usage_error for what can't be.
+void choose_store(verb_options const&, run_options& options);
 
 /// Rank and size that mpirun (PMIx, OpenMPI) or srun gave this process; nothing if it is alone. Throws usage_error for values
 /// that are no such numbers. `get`: the environment.

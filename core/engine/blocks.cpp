@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view suffix = ".block";
+constexpr std::size_t checksum_digits = 64;
 
 /// What the accumulators hold, without their numbers.
 std::string description(std::vector<accumulator> const& sums) {
@@ -33,6 +34,12 @@ std::string description(std::vector<accumulator> const& sums) {
       text += name + ": " + std::string(name_of(f.values.type())) + " " + describe(f.values.shape()) + "\n";
   }
   return text;
+}
+
+/// Over a block and what stands outside before it.
+std::string checksum(std::string_view salt, std::string_view block) {
+  sha256 digest;
+  return digest.update(salt).update(block).hex();
 }
 
 /// What the names of all blocks of a key begin with.
@@ -105,10 +112,50 @@ fs::path block_store::path_of(item_range r) const {
   return where_ == places::spread ? unit_path(folder_, unit_of(r)) : folder_ / unit_of(r);
 }
 
-std::size_t block_store::bytes_of(std::vector<accumulator> const& sums) {
-  std::size_t size = description(sums).size() + 64;
+std::size_t bytes_of_block(std::vector<accumulator> const& sums) {
+  std::size_t size = description(sums).size() + checksum_digits;
   for (auto const& a : sums) size += a.bytes();
   return size;
+}
+
+void put_block(std::vector<accumulator> const& sums, std::string_view salt, std::function<void(std::string_view)> const& to) {
+  sha256 digest;
+  digest.update(salt);
+  auto const put = [&](std::string_view bytes) {
+    to(bytes);
+    digest.update(bytes);
+  };
+  put(description(sums));
+  for (auto const& a : sums)
+    for (auto const& [name, f] : a.fields()) {
+      tensor const& values = a[name];
+      put({static_cast<char const*>(values.raw()), values.bytes()});
+    }
+  to(digest.hex());
+}
+
+bool take_block(std::string_view block, std::string_view salt, std::vector<accumulator>& sums) {
+  std::string const wanted = description(sums);
+  if (block.size() != bytes_of_block(sums) || !block.starts_with(wanted)) return false;
+  std::size_t const size = block.size() - checksum_digits;
+  if (checksum(salt, block.substr(0, size)) != block.substr(size)) return false;
+  char const* at = block.data() + wanted.size();
+  for (auto const& a : sums)
+    for (auto const& [name, f] : a.fields()) {
+      if (f.values.bytes() != 0) std::memcpy(const_cast<void*>(f.values.raw()), at, f.values.bytes());
+      at += f.values.bytes();
+    }
+  return true;
+}
+
+std::optional<std::uint64_t> place_of_block(item_range in, item_range r, std::size_t block, std::uint64_t file,
+                                            std::size_t size) {
+  // All blocks of a file are as long as the first, but for the last, which may have fewer items.
+  if (file < size) return std::nullopt;
+  if (r.last == in.last) return in.size() == r.size() && file != size ? std::nullopt : std::optional(file - size);
+  std::uint64_t begin = 0;
+  if (__builtin_mul_overflow((r.first - in.first) / block, size, &begin) || begin > file - size) return std::nullopt;
+  return begin;
 }
 
 item_range block_store::grouping::around(item_range r) const {
@@ -142,24 +189,9 @@ block_store::found block_store::load(fs::path const& place, item_range in, item_
     return found::nothing;  // another run has removed it just now
   }
   std::string_view const file = kept->text();
-  std::string const wanted = description(sums);
-  std::size_t const size = bytes_of(sums);
-  // All blocks of a file are as long as the first, but for the last, which may have fewer items.
-  std::size_t begin = 0;
-  if (in.size() == r.size() ? file.size() != size : file.size() < size) return found::damaged;
-  if (r.last == in.last)
-    begin = file.size() - size;
-  else if (__builtin_mul_overflow((r.first - in.first) / r.size(), size, &begin) || begin > file.size() - size)
-    return found::damaged;
-  std::string_view const block = file.substr(begin, size);
-  if (!block.starts_with(wanted) || sha256_hex(block.substr(0, size - 64)) != block.substr(size - 64)) return found::damaged;
-  char const* at = block.data() + wanted.size();
-  for (auto const& a : sums)
-    for (auto const& [name, f] : a.fields()) {
-      if (f.values.bytes() != 0) std::memcpy(const_cast<void*>(f.values.raw()), at, f.values.bytes());
-      at += f.values.bytes();
-    }
-  return found::whole;
+  std::size_t const size = bytes_of_block(sums);
+  auto const begin = place_of_block(in, r, r.size(), file.size(), size);
+  return begin && take_block(file.substr(*begin, size), "", sums) ? found::whole : found::damaged;
 }
 
 void block_store::save(item_range r, std::vector<accumulator> const& sums) const {
@@ -195,18 +227,7 @@ block_store::writer::writer(block_store const& to, item_range items) {
 block_store::writer::~writer() = default;
 
 void block_store::writer::add(std::vector<accumulator> const& sums) {
-  sha256 digest;
-  auto const put = [&](std::string_view bytes) {
-    file_->write(bytes);
-    digest.update(bytes);
-  };
-  put(description(sums));
-  for (auto const& a : sums)
-    for (auto const& [name, f] : a.fields()) {
-      tensor const& values = a[name];
-      put({static_cast<char const*>(values.raw()), values.bytes()});
-    }
-  file_->write(digest.hex());
+  put_block(sums, "", [&](std::string_view bytes) { file_->write(bytes); });
 }
 
 void block_store::writer::publish() {

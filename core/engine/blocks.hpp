@@ -8,16 +8,30 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <wayfarer/accumulator.hpp>
 #include <wayfarer/source.hpp>
 
 namespace wayfarer::host {
+
+/// A block as bytes: what its accumulators are called, their numbers, and a SHA-256 over both and a text before them that stays
+/// outside, such as a name. `to` gets them piece by piece.
+void put_block(std::vector<accumulator> const& sums, std::string_view salt, std::function<void(std::string_view)> const& to);
+std::size_t bytes_of_block(std::vector<accumulator> const& sums);
+/// Fills accumulators that have their shapes already; false, and nothing is changed, if these are not the bytes of such a block.
+bool take_block(std::string_view bytes, std::string_view salt, std::vector<accumulator>& sums);
+/// Where the block of items `r` begins in a file of `file` bytes that holds the blocks of `in`, each of `block` items, but for
+/// the last. `size`: its bytes. Nothing if it can't be there.
+std::optional<std::uint64_t> place_of_block(item_range in, item_range r, std::size_t block, std::uint64_t file, std::size_t size);
 
 class block_store {
  public:
@@ -48,8 +62,6 @@ class block_store {
   /// Of one file, which may hold more blocks.
   std::string unit_of(item_range items) const;
   std::filesystem::path path_of(item_range items) const;
-  /// That a block takes in a file.
-  static std::size_t bytes_of(std::vector<accumulator> const& sums);
   /// The file that a block lies in.
   std::filesystem::path file_of(item_range block_items) const { return path_of(group_.around(block_items)); }
 

@@ -345,8 +345,9 @@ run_outcome run::operator()(std::size_t threads) {
   std::string const started = utc_now();
   writer_.emplace(options_.out, plan_.title, plan_.seed);
   prepare();
+  open_store();
   if (options_.resume) {
-    code_ = digest_code(plan_);
+    code_ = code_of_all();
     make_block_folder(block_folder(options_.out));
   }
   auto const tasks = tasks_of(plan_);
@@ -356,6 +357,7 @@ run_outcome run::operator()(std::size_t threads) {
   run_graph(tasks);
   throw_if_stopped(listening.end());
   run_outcome outcome = finish_result(started);
+  tell_store();
   if (options_.resume) remove_blocks(block_folder(options_.out), block_keys_);
   return outcome;
 }

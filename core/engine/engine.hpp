@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "engine/console.hpp"
@@ -26,9 +27,12 @@ struct run_options {
   bool resume = false;              ///< keeps finished blocks beside `out` until it is complete, and reuses existing ones
   bool reproducible = false;        ///< leaves out of the file what differs between runs by its nature
   std::filesystem::path work;       ///< folder that processes fill together (work_folder.hpp); empty: this one does everything
+  bool local = false;               ///< `work` is seen by this process alone, which shares it by messages (courier.hpp)
   worker_place place{};             ///< which of them this is
   double lease_seconds = 60;        ///< how long a silent process is waited for
   bool merge = false;               ///< makes nothing of a pass: what is missing is an error
+  std::filesystem::path store;      ///< keeps blocks and activations for other runs (shared_store.hpp); empty: nothing is kept
+  std::optional<std::uint64_t> store_limit{};  ///< bytes that it may take; absent: what was said before
 };
 
 /// "4 of 5 values are not finite (2 NaN)".

@@ -17,7 +17,13 @@ constexpr dtype types[] = {dtype::f32, dtype::f64, dtype::f16, dtype::bf16, dtyp
 
 }  // namespace
 
-filed_writer::filed_writer(std::filesystem::path const& path) : file_(path.string()) {
+filed_writer::filed_writer(std::filesystem::path const& path)
+    : file_(std::make_unique<atomic_file>(path.string())), to_([file = file_.get()](std::string_view b) { file->write(b); }) {
+  bytes(opening);
+}
+
+filed_writer::filed_writer(std::function<void(std::string_view)> to, std::string_view salt) : to_(std::move(to)) {
+  digest_.update(salt);
   bytes(opening);
 }
 
@@ -28,7 +34,7 @@ void filed_writer::bytes(std::string_view what) {
 }
 
 void filed_writer::flush() {
-  file_.write(waiting_);
+  to_(waiting_);
   digest_.update(waiting_);
   waiting_.clear();
 }
@@ -101,25 +107,31 @@ void filed_writer::put(results const& r) {
 
 void filed_writer::commit() {
   flush();
-  file_.write(digest_.hex());
-  file_.commit();
+  to_(digest_.hex());
+  if (file_) file_->commit();
 }
 
-filed_reader::filed_reader(std::filesystem::path const& path) : file_(mapped_file::open(path.string())) {
-  std::string_view const text = file_->text();
-  if (text.size() < opening.size() + digest_bytes || !text.starts_with(opening)) fail();
-  end_ = text.size() - digest_bytes;
-  if (sha256_hex(text.substr(0, end_)) != text.substr(end_)) fail();
+filed_reader::filed_reader(std::filesystem::path const& path) {
+  auto file = mapped_file::open(path.string());
+  std::string_view const bytes = file->text();
+  *this = filed_reader(bytes, std::move(file), path.string(), "");
+}
+
+filed_reader::filed_reader(std::string_view bytes, std::shared_ptr<void const> keep, std::string name, std::string_view salt)
+    : bytes_(bytes), keep_(std::move(keep)), name_(std::move(name)) {
+  if (bytes_.size() < opening.size() + digest_bytes || !bytes_.starts_with(opening)) fail();
+  end_ = bytes_.size() - digest_bytes;
+  if (sha256().update(salt).update(bytes_.substr(0, end_)).hex() != bytes_.substr(end_)) fail();
   at_ = opening.size();
 }
 
 void filed_reader::fail() const {
-  throw data_error(file_->path() + ": is damaged, or no work of this version of wayfarer");
+  throw data_error(name_ + ": is damaged, or no work of this version of wayfarer");
 }
 
 std::string_view filed_reader::take(std::size_t n) {
   if (n > end_ - at_) fail();
-  return file_->text().substr(std::exchange(at_, at_ + n), n);
+  return bytes_.substr(std::exchange(at_, at_ + n), n);
 }
 
 std::uint64_t filed_reader::number() {
@@ -169,7 +181,7 @@ tensor filed_reader::values() {
   if (empty) bytes = 0;
   take((alignment - at_ % alignment) % alignment);
   std::string_view const at = take(bytes);
-  return bytes == 0 ? tensor(*type, std::move(shape)) : tensor::look(*type, at.data(), std::move(shape), file_);
+  return bytes == 0 ? tensor(*type, std::move(shape)) : tensor::look(*type, at.data(), std::move(shape), keep_);
 }
 
 results filed_reader::node() {

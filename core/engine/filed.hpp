@@ -1,7 +1,8 @@
-// Finished work as a file: what nodes left, states of trained models, lengths of items. Written once under a key, read by the
-// processes that need it: numbers are mapped, not copied.
+// Finished work as a file: what nodes left, states of trained models, lengths of items, activations. Written once under a key,
+// read by the processes that need it: numbers are looked at where they lie, not copied.
 //
-// A file is "wayfarer filed 1\n", then numbers, texts and tensors one after another as they were put, then the SHA-256 of it all.
+// A file is "wayfarer filed 1\n", then numbers, texts and tensors one after another as they were put, then the SHA-256 of it all,
+// before which the digest may take a text that stands outside, such as the name.
 // What is read may be damaged or made up: every count is checked against the bytes that are left, and whatever does not fit is a
 // data_error. One thread at a time.
 #pragma once
@@ -9,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,19 +26,22 @@ namespace wayfarer::host {
 class filed_writer {
  public:
   explicit filed_writer(std::filesystem::path const&);
+  /// To something else, piece by piece.
+  filed_writer(std::function<void(std::string_view)> to, std::string_view salt);
   void put(std::uint64_t);
   void put(double);
   void put(std::string_view);
   void put(std::vector<std::string> const&);
   void put(tensor const&);
   void put(results const&);
-  /// Publishes the file. Until then nothing is under its name.
+  /// Publishes the file: until then nothing is under its name. Of what goes elsewhere these are the last bytes.
   void commit();
 
  private:
   void bytes(std::string_view);
   void flush();
-  atomic_file file_;
+  std::unique_ptr<atomic_file> file_;
+  std::function<void(std::string_view)> to_;
   sha256 digest_;
   std::string waiting_;
   std::size_t size_ = 0;
@@ -46,6 +51,8 @@ class filed_reader {
  public:
   /// Throws data_error for a file that is not there or not whole.
   explicit filed_reader(std::filesystem::path const&);
+  /// The same of bytes in memory that `keep` owns. `name`: for errors.
+  filed_reader(std::string_view bytes, std::shared_ptr<void const> keep, std::string name, std::string_view salt);
   std::uint64_t number();
   double real();
   std::string text();
@@ -59,7 +66,9 @@ class filed_reader {
 
  private:
   std::string_view take(std::size_t);
-  std::shared_ptr<mapped_file const> file_;
+  std::string_view bytes_;
+  std::shared_ptr<void const> keep_;
+  std::string name_;
   std::size_t at_ = 0, end_ = 0;
 };
 

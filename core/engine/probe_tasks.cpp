@@ -141,6 +141,7 @@ void run::prepare_pass(step_pass& pass, task const& t, std::vector<member> const
                         ".merged");
     p.merged = &*pass.merged;
   }
+  use_store(pass, t, in);
   // A file's warnings are the same for every number of processes; what this one met is not.
   if (work_) p.tell = [this](std::string const& text) { talk_.note(text); };
 }

@@ -138,11 +138,11 @@ std::vector<std::size_t> same_models(plan const& p, std::vector<possible_input> 
   return same;
 }
 
-std::string digest_code(plan const& p) {
+std::string digest_code(plan const& p, std::set<std::size_t> const& nodes) {
   std::set<std::string> files{"/proc/self/exe"};
   Dl_info sdk{};
   if (::dladdr(reinterpret_cast<void const*>(&sha256_file), &sdk) != 0 && sdk.dli_fname) files.insert(sdk.dli_fname);
-  for (auto const& node : p.nodes) files.insert(node.what->library().string());
+  for (std::size_t const i : nodes) files.insert(p.nodes[i].what->library().string());
   // Another set of vector instructions may round differently.
   std::string all(to_string(best_instruction_set()));
   if (has_bfloat16_products()) all += " bf16";
@@ -150,8 +150,21 @@ std::string digest_code(plan const& p) {
   return sha256_hex(all);
 }
 
+std::set<std::size_t> with_inputs(plan const& p, std::vector<std::size_t> const& nodes) {
+  std::set<std::size_t> all(nodes.begin(), nodes.end());
+  // Everything comes after what it is wired to.
+  for (std::size_t i = p.nodes.size(); i-- > 0;)
+    if (all.count(i) != 0)
+      for (auto const& w : p.nodes[i].wires) all.insert(w.node);
+  return all;
+}
+
+char const* build_id() noexcept {
+  return WAYFARER_BUILD_ID;
+}
+
 std::vector<std::pair<std::string, std::string>> library_versions() {
-  return {{"wayfarer", WAYFARER_VERSION}, {"build", WAYFARER_BUILD_ID},   {"compiler", __VERSION__},
+  return {{"wayfarer", WAYFARER_VERSION}, {"build", build_id()},          {"compiler", __VERSION__},
           {"boost", BOOST_LIB_VERSION},   {"onetbb", TBB_VERSION_STRING}, {"hdf5", hdf5_version()}};
 }
 

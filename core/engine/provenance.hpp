@@ -1,7 +1,9 @@
 // Provenance of a result: digests of its input files, the key of each node, and the machine. Main thread, before the run.
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,10 +38,14 @@ std::vector<std::string> node_keys(plan const&, std::vector<possible_input> cons
 /// For each node the first node that is the same model, read from the same bytes; itself if there is none.
 std::vector<std::size_t> same_models(plan const&, std::vector<possible_input> const&);
 
-/// SHA-256 over the program, the SDK and the plan's plugins, as files, and the processor's vector instructions: what no version
-/// number tells.
-std::string digest_code(plan const&);
+/// SHA-256 over the program, the SDK and the plugins of these nodes, as files, and the processor's vector instructions: what no
+/// version number tells.
+std::string digest_code(plan const&, std::set<std::size_t> const& nodes);
+/// These nodes and all that they are wired to, directly or not.
+std::set<std::size_t> with_inputs(plan const&, std::vector<std::size_t> const& nodes);
 
+/// Of this program.
+char const* build_id() noexcept;
 /// Versions of Wayfarer and of the libraries that numbers or files depend on.
 std::vector<std::pair<std::string, std::string>> library_versions();
 /// Processor and compiler; nothing that names a person, a host or a folder.

@@ -1,5 +1,6 @@
 // One run of a plan: what its tasks share. Private to the engine: run_plan makes one, and its parts are in engine.cpp (the flow
-// graph, the result file), probe_tasks.cpp, metric_tasks.cpp, worker.cpp (many processes, one result) and measured.cpp.
+// graph, the result file), probe_tasks.cpp, metric_tasks.cpp, worker.cpp (many processes, one result), store_tasks.cpp (for other
+// runs) and measured.cpp.
 #pragma once
 
 #include <cstddef>
@@ -18,11 +19,14 @@
 
 #include "engine/blocks.hpp"
 #include "engine/console.hpp"
+#include "engine/courier.hpp"
 #include "engine/edits.hpp"
 #include "engine/engine.hpp"
 #include "engine/failure.hpp"
 #include "engine/provenance.hpp"
+#include "engine/shared_store.hpp"
 #include "engine/stack.hpp"
+#include "engine/stored_pass.hpp"
 #include "engine/sweep.hpp"
 #include "engine/texts.hpp"
 #include "engine/work_folder.hpp"
@@ -96,6 +100,15 @@ class run {
   void tell_gaps(run_outcome&);
   std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
 
+  // store_tasks.cpp
+  void open_store();
+  void tell_store() const;
+  std::string code_of(std::set<std::size_t> const& nodes);
+  std::string code_of_all();
+  std::string mark_of(std::size_t input, std::size_t node) const;
+  store_hooks hooks_of(std::set<std::size_t> const& nodes);
+  void use_store(step_pass&, task const&, step_input const&);
+
   // measured.cpp
   std::string why_not_measured(task const&) const;
   measured_pass measure_pass(task const&, console::part&);
@@ -125,6 +138,9 @@ class run {
   void require_no_failure() const;
   void work_through(std::vector<task> const&);
   std::optional<run_outcome> write_unless_written(std::string const& started);
+  bool leads() const noexcept { return !courier_ || courier_->leads(); }
+  void share(std::string const& unit) const;
+  void open_work();
   void note_reads() const;
   std::string name_of_read(possible_input const&) const;
   bool was_read_by_anyone(possible_input const&) const;
@@ -151,13 +167,18 @@ class run {
   std::vector<node_state> states_;
   std::vector<node_record> records_;
   std::vector<possible_input> inputs_;
-  std::string code_;                   // digest of the program and the plugins, if blocks are kept
-  std::unique_ptr<work_folder> work_;  // null: this process does everything
+  std::string code_;                     // digest of the program and the plugins, if blocks are kept
+  std::unique_ptr<shared_store> store_;  // null: nothing is kept for other runs
+  std::unique_ptr<work_folder> work_;    // null: this process does everything
+  std::unique_ptr<courier> courier_;     // null: all workers see the folder
   std::optional<result_writer> writer_;
   std::exception_ptr write_failure_;
   std::map<std::size_t, std::vector<std::string>> awaited_;  // by a task's first node: units that others are at
   mutable std::mutex noted_mutex_;
-  mutable std::set<std::size_t> noted_;  // of inputs_, those of which others know that they were read
+  mutable std::set<std::size_t> noted_;   // of inputs_, those of which others know that they were read
+  std::set<std::size_t> read_for_store_;  // of inputs_, those that were read for what was found in the store
+  std::mutex codes_mutex_;
+  std::map<std::set<std::size_t>, std::string> codes_;  // of nodes
   std::mutex block_keys_mutex_;
   std::set<std::string> block_keys_;  // of the sweeps of this run
   std::size_t threads_ = 1, name_width_ = 0, plugin_width_ = 0;
@@ -196,6 +217,8 @@ struct run::step_pass {
   sweep_plan plan{};
   std::vector<observer> observers{}, watching{};  ///< all probes; those that look at items
   std::optional<block_store> kept{}, merged{};
+  std::optional<stored_blocks> stored{};
+  std::optional<stored_outputs> outputs{};
   bool passes = false;  ///< whether there are items to look at
 };
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,7 @@ namespace {
 struct block_result {
   item_range items;
   std::vector<accumulator> sums;
+  bool made = false;  ///< by this run, else found
 };
 
 /// What one probe has gathered from a pass. Parts come in order; of each level, as many as make one part of the next.
@@ -145,7 +147,8 @@ void observe(sweep_plan const& plan, std::vector<observer> const& observers, blo
     with_place(plan.model_name, [&] {
       tokens = plan.over->encode(block, {plan.max_tokens});
       if (plan.edits) request.edits = plan.edits->for_block(items, edited);
-      if (!request.capture.empty()) captured = plan.over->run(tokens, request);
+      if (!request.capture.empty())
+        captured = plan.outputs ? plan.outputs->run(*plan.over, tokens, request, items) : plan.over->run(tokens, request);
       for (auto const& name : request.capture.names())
         if (!captured.has(name)) throw plugin_error("the hook '" + name + "' was asked for and did not fire");
     });
@@ -161,13 +164,22 @@ void observe(sweep_plan const& plan, std::vector<observer> const& observers, blo
     report.add(items.size());
   }
   if (edited) plan.edits->count(*edited, items, out.sums.back());
+  out.made = true;
+}
+
+/// Fills accumulators that have their shapes, from the store if another run has left the block there.
+void find_or_observe(sweep_plan const& plan, std::vector<observer> const& observers, block_result& out, shared_values& of_sweep,
+                     steps_done& report) {
+  if (!plan.stored || !plan.stored->load(out.items, out.sums)) return observe(plan, observers, out, of_sweep, report);
+  stop_if_asked();
+  report.add(out.items.size() * out.sums.size());
 }
 
 block_result made(sweep_plan const& plan, std::vector<observer> const& observers, item_range items, shared_values& of_sweep,
                   steps_done& report) {
   return with_place(text_of(items), [&] {
     block_result out = shaped(plan, observers, items);
-    observe(plan, observers, out, of_sweep, report);
+    find_or_observe(plan, observers, out, of_sweep, report);
     return out;
   });
 }
@@ -178,7 +190,7 @@ block_result kept_or_made(sweep_plan const& plan, std::vector<observer> const& o
   return with_place(text_of(items), [&] {
     block_result out = shaped(plan, observers, items);
     if (plan.blocks && load(plan, *plan.blocks, out, report)) return out;
-    observe(plan, observers, out, of_sweep, report);
+    find_or_observe(plan, observers, out, of_sweep, report);
     if (plan.blocks && plan.before_save) plan.before_save();
     if (plan.blocks) plan.blocks->save(items, out.sums);
     return out;
@@ -214,7 +226,7 @@ block_result gather(sweep_plan const& plan, std::vector<observer> const& observe
       with_place(observers[i].name, [&] { observers[i].what->merge(out.sums[i], part.sums[i]); });
     out.sums.back().append(part.sums.back());
   }
-  out.items = items;
+  out.items = items, out.made = false;  // it is no block
   plan.merged->save(items, out.sums);
   return out;
 }
@@ -291,6 +303,9 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
   auto const parts = parts_of_pass(plan, level);
   // Blocks in flight. The pipeline hands on their places alone: what it holds itself when an error ends it, it never frees.
   std::vector<block_result> flying(plan.in_flight);
+  // Left to other runs as they come, also those of a sweep that ends early.
+  std::optional<stored_blocks::line> left;
+  if (plan.stored) left.emplace(*plan.stored);
   std::size_t begun = 0;
   auto take = [&](tbb::flow_control& control) {
     std::size_t const place = begun % flying.size();
@@ -306,6 +321,7 @@ void sweep(sweep_plan const& plan, std::vector<observer>& observers, progress& r
   };
   auto collect = [&](std::size_t place) {
     block_result b = std::exchange(flying[place], {});
+    if (left && b.made) left->add(b.items, b.sums);
     for (std::size_t i = 0; i < observers.size(); ++i) gathered[i].add(std::move(b.sums[i]), level);
     counts.append(b.sums.back());
   };
@@ -347,7 +363,13 @@ block_maker::~block_maker() = default;
 void block_maker::operator()(item_range unit) const {
   sweep_plan const& plan = state_->plan;
   block_store::writer out(*plan.blocks, unit);
-  for (item_range const r : divided(unit, plan.block)) out.add(state_->block(r).sums);
+  std::optional<stored_blocks::line> left;
+  if (plan.stored) left.emplace(*plan.stored);
+  for (item_range const r : divided(unit, plan.block)) {
+    block_result const one = state_->block(r);
+    out.add(one.sums);
+    if (left && one.made) left->add(r, one.sums);
+  }
   if (plan.before_save) plan.before_save();
   out.publish();
 }
@@ -356,7 +378,7 @@ double block_maker::measure(item_range block, std::uint64_t* bytes) const {
   auto const start = std::chrono::steady_clock::now();
   block_result one = made(state_->plan, state_->observers, block, state_->of_sweep, state_->steps);
   std::chrono::duration<double> const time = std::chrono::steady_clock::now() - start;
-  if (bytes) *bytes = block_store::bytes_of(one.sums);
+  if (bytes) *bytes = bytes_of_block(one.sums);
   std::lock_guard const lock(state_->mutex);
   state_->measured.insert_or_assign(block.first, std::move(one));
   return time.count();

@@ -22,6 +22,7 @@
 
 #include "engine/blocks.hpp"
 #include "engine/edits.hpp"
+#include "engine/stored_pass.hpp"
 
 namespace wayfarer::host {
 
@@ -55,6 +56,8 @@ struct sweep_plan {
   std::string scratch{};                           ///< folder for rows that don't fit memory
   block_store const* blocks = nullptr;             ///< where finished blocks are kept and found; null: nowhere
   block_store const* merged = nullptr;             ///< the same of their sums, for passes without rows
+  stored_blocks const* stored = nullptr;           ///< of other runs, and for them; null: nowhere
+  stored_outputs const* outputs = nullptr;         ///< the same of activations
   std::function<void()> before_save{};             ///< called before a block is published; may be empty
   std::function<void(std::string const&)> tell{};  ///< of damaged blocks; empty: they are warned of
 };

@@ -19,6 +19,7 @@
 #include <wayfarer/file.hpp>
 #include <wayfarer/json.hpp>
 
+#include "engine/small_files.hpp"
 #include "text/printable.hpp"
 
 namespace wayfarer::host {
@@ -28,64 +29,21 @@ namespace {
 
 constexpr char marker[] = "wayfarer-work";
 constexpr char marker_text[] = "Work of wayfarer run --work: see 'wayfarer status', 'wayfarer clean'.\n";
-constexpr std::size_t longest_small_file = std::size_t{1} << 16;
-constexpr json_limits small_limits{longest_small_file, 4, 200};
 constexpr std::array folders{"claims", "workers", "failed", "stages"};
-
-bool is_hex(std::string_view text) noexcept {
-  return !text.empty() && text.find_first_not_of("0123456789abcdef") == text.npos;
-}
 
 bool is_unit_folder(std::string_view name) noexcept {
   return name.size() == 2 && is_hex(name);
 }
 
-/// Names of ours begin with 40 digits of a key: nothing else is ever removed.
+/// Nothing else is ever removed.
 bool is_unit(std::string_view name) noexcept {
-  return name.size() > 41 && is_hex(name.substr(0, 40)) && (name[40] == '-' || name[40] == '.');
-}
-
-/// HOST-PID-RANDOM, never a path.
-bool is_worker(std::string_view name) noexcept {
-  return !name.empty() && name.front() != '.' && name.find('/') == name.npos;
-}
-
-/// Short texts that another process may be writing, or may have removed: "" then.
-std::string small_text(fs::path const& file) {
-  int const d = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (d < 0) return "";
-  std::string text(longest_small_file, '\0');
-  auto const n = ::read(d, text.data(), text.size());
-  ::close(d);
-  text.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
-  return text;
-}
-
-std::string line_of(fs::path const& file) {
-  std::string text = small_text(file);
-  text.resize(std::min(text.size(), text.find('\n')));
-  return text;
+  return is_unit_name(name);
 }
 
 /// Whom a claim names; "" for none.
 std::string owner_of(fs::path const& claim) {
   std::error_code none;
   return fs::read_symlink(claim, none).string();
-}
-
-/// Boot, space of process numbers, and start of a process of this machine: what tells it from any other.
-std::string machine() {
-  std::string text = line_of("/proc/sys/kernel/random/boot_id");
-  std::error_code none;
-  return text + " " + fs::read_symlink("/proc/self/ns/pid", none).string();
-}
-
-std::string start_of(std::string const& pid) {
-  std::string const text = small_text("/proc/" + pid + "/stat");
-  // The name, in brackets, may hold anything; the start is the 20th word after it.
-  std::size_t at = text.rfind(')');
-  for (int i = 0; i < 20 && at != text.npos; ++i) at = text.find(' ', at + 1);
-  return at == text.npos ? "" : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
 }
 
 /// KEY-0-64.block: "0 to 63".
@@ -96,46 +54,6 @@ std::string items_of(std::string const& unit) {
   if (one.ec != std::errc() || one.ptr == end || *one.ptr != '-') return "";
   auto const two = std::from_chars(one.ptr + 1, end, last);
   return two.ec == std::errc() && last > first ? std::to_string(first) + " to " + std::to_string(last - 1) : "";
-}
-
-std::optional<json_value> small_json(fs::path const& file) {
-  std::string const text = small_text(file);
-  if (text.empty()) return std::nullopt;
-  try {
-    return parse_json(text, file.string(), small_limits);
-  } catch (data_error const&) {
-    return std::nullopt;  // half written, or no file of ours
-  }
-}
-
-std::string text_in(json_value const& v, std::string_view key) {
-  auto const at = v.kind() == json_kind::object ? v.find(key) : std::nullopt;
-  return at && at->kind() == json_kind::string ? at->as_string() : "";
-}
-
-double number_in(json_value const& v, std::string_view key) {
-  auto const at = v.kind() == json_kind::object ? v.find(key) : std::nullopt;
-  return at && (at->kind() == json_kind::integer || at->kind() == json_kind::number) ? at->as_number() : 0;
-}
-
-std::size_t count_in(json_value const& v, std::string_view key) {
-  double const n = number_in(v, key);
-  return n >= 0 && n < 1e15 ? static_cast<std::size_t>(n) : 0;
-}
-
-/// Whether a worker of this machine has surely ended. Of another machine's nothing is known.
-bool surely_dead(json_value const& beat) {
-  if (text_in(beat, "machine") != machine()) return false;
-  std::string const pid = text_in(beat, "pid");
-  return pid.empty() || pid.find_first_not_of("0123456789") != pid.npos || start_of(pid) != text_in(beat, "start");
-}
-
-std::vector<std::string> names_in(fs::path const& folder) {
-  std::vector<std::string> names;
-  std::error_code code;
-  for (fs::directory_iterator at(folder, code), end; !code && at != end; at.increment(code))
-    names.push_back(at->path().filename().string());
-  return names;
 }
 
 /// The folders of units: never links.
@@ -160,29 +78,22 @@ void make_folder(fs::path const& folder) {
 void require_work_folder(fs::path const& folder) {
   std::error_code none;
   if (!fs::is_regular_file(folder / marker, none))
-    throw usage_error(folder.string() + ": is not a folder of 'wayfarer run --work'; give the folder that --work named");
-}
-
-std::string short_name() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  std::string name;
-  for (char const c : std::string_view(host.data()).substr(0, 40))
-    name += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ? c : '_';
-  std::random_device random;
-  char digits[9];
-  std::snprintf(digits, sizeof digits, "%08x", random());
-  return name + "-" + std::to_string(::getpid()) + "-" + digits;
+    throw usage_error(folder.string() +
+                      ": is not a folder of 'wayfarer run --work'; give the folder that --work or --store named");
 }
 
 }  // namespace
+
+bool is_unit_name(std::string_view name) noexcept {
+  return name.size() > 41 && is_hex(name.substr(0, 40)) && (name[40] == '-' || name[40] == '.') && name.find('/') == name.npos;
+}
 
 fs::path unit_path(fs::path const& work, std::string const& unit) {
   return work / sha256_hex(unit).substr(0, 2) / unit;
 }
 
 work_folder::work_folder(fs::path path, worker_place place, double lease_seconds)
-    : path_(std::move(path)), place_(place), lease_(lease_seconds), id_(short_name()) {
+    : path_(std::move(path)), place_(place), lease_(lease_seconds), id_(new_process_name()) {
   std::error_code none;
   bool const known = fs::exists(path_ / marker, none);
   make_folder(path_);
@@ -223,15 +134,10 @@ work_folder::~work_folder() {
 
 std::string work_folder::beat_text() {
   std::lock_guard const lock(mutex_);
-  std::string const pid = std::to_string(::getpid());
-  auto const state = json_value::object({{"worker", json_value(place_.index)},
-                                         {"of", json_value(place_.count)},
-                                         {"beat", json_value(++beats_)},
-                                         {"pid", json_value(pid)},
-                                         {"start", json_value(start_of(pid))},
-                                         {"machine", json_value(machine())},
-                                         {"at", json_value(printable(at_))},
-                                         {"finished", json_value(finished_)}});
+  auto state = json_value::object(
+      {{"worker", json_value(place_.index)}, {"of", json_value(place_.count)}, {"beat", json_value(++beats_)}});
+  add_process(state);
+  state.set("at", json_value(printable(at_))).set("finished", json_value(finished_));
   return to_json(state) + "\n";
 }
 
@@ -314,7 +220,7 @@ std::optional<work_folder::claim> work_folder::try_claim(std::string const& unit
 
 bool work_folder::is_busy(std::string const& unit) {
   std::string const owner = owner_of(path_ / "claims" / unit);
-  return owner != id_ && is_worker(owner) && is_alive(owner);
+  return owner != id_ && is_process_name(owner) && is_alive(owner);
 }
 
 void work_folder::give_back(std::string const& unit) noexcept {
@@ -393,10 +299,10 @@ void work_folder::tidy() {
   remove_litter((path_ / "workers").string(), [](std::string_view) { return true; });
   for (auto const& name : names_in(path_ / "claims")) {
     std::string const owner = owner_of(path_ / "claims" / name);
-    if (is_unit(name) && owner != id_ && is_worker(owner) && !is_alive(owner)) ::unlink((path_ / "claims" / name).c_str());
+    if (is_unit(name) && owner != id_ && is_process_name(owner) && !is_alive(owner)) ::unlink((path_ / "claims" / name).c_str());
   }
   for (auto const& name : names_in(path_ / "workers"))
-    if (name != id_ && is_worker(name) && !is_alive(name)) ::unlink((path_ / "workers" / name).c_str());
+    if (name != id_ && is_process_name(name) && !is_alive(name)) ::unlink((path_ / "workers" / name).c_str());
   for (auto const& name : names_in(path_ / "failed"))
     if (has(name)) ::unlink((path_ / "failed" / name).c_str());
 }
@@ -453,7 +359,8 @@ work_status look_at_work(fs::path const& folder) {
   std::sort(out.stages.begin(), out.stages.end(),
             [](auto const& a, auto const& b) { return std::tie(a.name, a.what) < std::tie(b.name, b.what); });
   for (auto const& name : names_in(folder / "workers"))
-    if (auto w = is_worker(name) ? see_worker(folder / "workers" / name) : std::nullopt) out.workers.push_back(std::move(*w));
+    if (auto w = is_process_name(name) ? see_worker(folder / "workers" / name) : std::nullopt)
+      out.workers.push_back(std::move(*w));
   std::sort(out.workers.begin(), out.workers.end(),
             [](auto const& a, auto const& b) { return std::tie(a.index, a.id) < std::tie(b.index, b.id); });
   for (auto const& name : names_in(folder / "failed"))
@@ -478,7 +385,7 @@ void remove_work(fs::path const& folder) {
   auto const units = [](std::string_view name) { return is_unit(name); };
   for (auto const& sub : unit_folders(folder)) remove_all(folder / sub, units);
   for (auto const* name : {"claims", "failed", "stages"}) remove_all(folder / name, units);
-  remove_all(folder / "workers", is_worker);
+  remove_all(folder / "workers", is_process_name);
   remove_litter(folder.string(), [](std::string_view name) { return name == marker; });
   ::unlink((folder / marker).c_str());
   ::rmdir(folder.c_str());  // only if nothing else is in it

@@ -33,6 +33,8 @@ struct worker_place {
   std::size_t index = 1, count = 1;
 };
 
+/// Names of units begin with 40 digits of a key, and are no paths.
+bool is_unit_name(std::string_view) noexcept;
 /// Where a unit of this name lies in the folder: in one of 256 folders, by the digest of its name.
 std::filesystem::path unit_path(std::filesystem::path const& work, std::string const& unit);
 

@@ -3,6 +3,9 @@
 //
 // A loop over the tasks in the order of the plan, one at a time, with all threads inside a task. It holds a lease only while it
 // works and waits only when it holds none, so that processes can't wait for each other in a circle.
+//
+// Where each process has a folder of its own (`courier_`), it makes what falls to it and nothing else, and the first alone does
+// what needs all of it: the others wait for what comes of that.
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -37,7 +40,8 @@ struct run::unit_work {
   std::vector<std::string> units{};
   std::string pass{};  ///< for people
   std::size_t in_flight = 1;
-  bool of_merge = false;  ///< by --merge too
+  bool of_merge = false;  ///< by --merge too; where folders are apart, by the first process alone
+  bool for_all = false;   ///< every process needs all of them
   std::function<void(std::size_t)> make{};
 };
 
@@ -101,10 +105,20 @@ void run::record_lasting(std::string const& unit, std::string const& pass) const
 /// Makes those of the units that are missing and that nobody is at, this worker's own first.
 run::unit_round run::make_missing(unit_work const& w, std::unordered_set<std::string> const& there) {
   std::vector<std::size_t> order, others;
-  for (std::size_t i = 0; i < w.units.size(); ++i)
-    if (there.count(w.units[i]) == 0) (work_->mine(w.units[i]) ? order : others).push_back(i);
-  order.insert(order.end(), others.begin(), others.end());
+  for (std::size_t i = 0; i < w.units.size(); ++i) {
+    bool const mine = courier_ && w.of_merge ? leads() : work_->mine(w.units[i]);
+    if (mine && there.count(w.units[i]) != 0) share(w.units[i]);
+    if (there.count(w.units[i]) == 0) (mine ? order : others).push_back(i);
+  }
   unit_round out;
+  if (courier_) {
+    // What the first one had when the job began need not be made again to be sent to it.
+    std::erase_if(order, [&](std::size_t i) { return courier_->is_delivered(w.units[i]); });
+    if (leads() || w.for_all)
+      for (std::size_t const i : others) out.missing.push_back(w.units[i]);
+  } else {
+    order.insert(order.end(), others.begin(), others.end());
+  }
   if (options_.merge && !w.of_merge) {
     for (std::size_t const i : order) out.missing.push_back(w.units[i]);
     return out;
@@ -129,6 +143,7 @@ run::unit_round run::make_missing(unit_work const& w, std::unordered_set<std::st
       throw;
     }
     held[i].reset();
+    share(w.units[i]);
     ++done;
   };
   tbb::parallel_pipeline(w.in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
@@ -208,7 +223,7 @@ run::unit_round run::make_lengths(task const& t, std::vector<member> const& memb
   std::size_t const most = most_tokens_of(t, members, *in.over);
   auto const ranges = measured_ranges(t, *in.data);
   std::string const key = lengths_key(t, most);
-  unit_work w{.pass = plan_.nodes[t.nodes.front()].name};
+  unit_work w{.pass = plan_.nodes[t.nodes.front()].name, .for_all = true};
   for (auto const r : ranges) w.units.push_back(name_of_lengths(key, r));
   w.make = [&](std::size_t i) {
     text_counts unused(most);
@@ -253,7 +268,7 @@ run::unit_round run::make_blocks(task const& t, console::part& report) {
     work_->announce(w.units.front(), w.pass, group == 1 ? "blocks" : "files of " + counted(group, "block"), w.units.size());
     unit_round some = make_missing(w, there);
     all.units += some.units;
-    if (some.missing.empty() && pass.merged) some = make_merges(pass, make, there, w.pass), all.units += some.units;
+    if (some.missing.empty() && pass.merged && leads()) some = make_merges(pass, make, there, w.pass), all.units += some.units;
     if (!some.missing.empty()) all.merging = some.merging && (all.missing.empty() || all.merging);
     all.missing.insert(all.missing.end(), some.missing.begin(), some.missing.end());
   }
@@ -264,7 +279,16 @@ run::unit_round run::make_blocks(task const& t, console::part& report) {
 /// once, by whoever has measured a block first. The units that others are measuring if it can't be told yet.
 std::vector<std::string> run::agree_on_units(task const& t, step_pass& pass, block_maker const& make, std::size_t proposed) {
   std::string const& key = pass.kept->key();
-  auto const group = [&](std::size_t n) { pass.kept->group({pass.plan.items, pass.plan.block, n}); };
+  auto const group = [&](std::size_t n) {
+    pass.kept->group({pass.plan.items, pass.plan.block, n});
+    if (courier_ && leads()) courier_->decide(key, n);
+  };
+  if (!leads()) {
+    std::size_t const decided = courier_->decided(key);
+    if (decided == 0) return {pass.kept->unit_of(pass.plan.items)};
+    group(decided);
+    return {};
+  }
   if (std::size_t const decided = work_->blocks_a_unit(key); decided != 0 || options_.merge) {
     group(std::max<std::size_t>(1, decided));
     return {};
@@ -424,6 +448,7 @@ bool run::restore(task const& t, std::string const& unit) {
 
 /// Does a task whose blocks are there, unless somebody else is at it.
 run::state_of_task run::finish(task const& t, std::string const& unit) {
+  if (!leads()) return state_of_task::waiting;
   auto const claim = work_->try_claim(unit);
   if (!claim) return state_of_task::waiting;
   std::set<std::string> warnings;
@@ -439,6 +464,7 @@ run::state_of_task run::finish(task const& t, std::string const& unit) {
     if (!known) std::rethrow_exception(failure);
   }
   file(t, unit, warnings);
+  share(unit);
   return state_of_task::done;
 }
 
@@ -453,7 +479,10 @@ run::state_of_task run::advance(task const& t, console::part& report) {
     return state_of_task::done;
   }
   std::string const unit = name_of_node(t);
-  if (work_->has(unit) && restore(t, unit)) return state_of_task::done;
+  if (work_->has(unit) && restore(t, unit)) {
+    share(unit);  // an earlier run may have left it here alone
+    return state_of_task::done;
+  }
   require_no_failure();
   if (plan_.nodes[t.nodes.front()].kind == plugin_kind::probe) {
     auto& awaited = awaited_[t.nodes.front()];
@@ -505,7 +534,11 @@ void run::work_through(std::vector<task> const& tasks) {
     }
     work_->at_work_on("waits for others");
     stop_if_asked();
-    std::this_thread::sleep_for(wait);
+    if (courier_ && courier_->has_ended()) break;
+    if (courier_)
+      courier_->wait(wait);
+    else
+      std::this_thread::sleep_for(wait);
     wait = std::min(2 * wait, longest_wait);
   }
   work_->at_work_on("");
@@ -516,6 +549,11 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
   std::string facts = code_ + " result " + plan_.title + " " + sha256_hex(plan_.text) + " " + canonical_json(given_);
   for (auto const& r : records_) facts += " " + r.key;
   std::string const unit = sha256_hex(facts).substr(0, 40) + ".result";
+  while (!leads() && !courier_->has_ended()) {
+    stop_if_asked();
+    courier_->wait(longest_wait);
+  }
+  if (!leads()) return std::nullopt;
   auto const is_there = [&] {
     try {
       auto const said = read_json(work_->path_of(unit).string());
@@ -546,32 +584,59 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
   return std::nullopt;
 }
 
+/// Where folders are apart: sends a unit to those that need it.
+void run::share(std::string const& unit) const {
+  if (courier_) courier_->share(unit);
+}
+
 /// Tells the others which files were read, before what was made of them is there.
 void run::note_reads() const {
   if (!work_) return;
   std::lock_guard const lock(noted_mutex_);
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    if (noted_.count(i) != 0 || !was_read(inputs_[i].file)) continue;
+    if (noted_.count(i) != 0 || !(was_read(inputs_[i].file) || read_for_store_.count(i) != 0)) continue;
     std::string const unit = name_of_read(inputs_[i]);
     if (!work_->has(unit)) write_file_atomically(work_->place_for(unit).string(), std::string_view("read\n"));
+    share(unit);
     noted_.insert(i);
   }
 }
 
 bool run::was_read_by_anyone(possible_input const& one) const {
-  return was_read(one.file) || (work_ && work_->has(name_of_read(one)));
+  if (was_read(one.file) || (work_ && work_->has(name_of_read(one)))) return true;
+  std::lock_guard const lock(noted_mutex_);
+  return read_for_store_.count(static_cast<std::size_t>(&one - inputs_.data())) != 0;
 }
 
 std::string run::name_of_read(possible_input const& one) const {
   return sha256_hex(code_ + " read " + one.what.node + " " + one.in_key + " " + one.what.sha256).substr(0, 40) + ".read";
 }
 
+/// The folder that all workers see, or one of this process alone.
+void run::open_work() {
+  if (!options_.local) {
+    work_ = std::make_unique<work_folder>(options_.work, options_.place, options_.lease_seconds);
+    return;
+  }
+  courier_ = std::make_unique<courier>();
+  worker_place const place = courier_->place();
+  if (place.index != options_.place.index || place.count != options_.place.count)
+    throw resource_error(
+        "MPI says that this is rank " + std::to_string(place.index - 1) + " of " + std::to_string(place.count) +
+        ", and the environment another; was the program started by the mpirun of the MPI that it was built with?");
+  // Ranks of one machine may be given the same folder.
+  work_ =
+      std::make_unique<work_folder>(options_.work / ("rank-" + std::to_string(place.index - 1)), place, options_.lease_seconds);
+  courier_->begin(*work_);
+}
+
 run_outcome run::work(std::size_t threads) {
   threads_ = threads;
   std::string const started = utc_now();
   prepare();
-  code_ = digest_code(plan_);
-  work_ = std::make_unique<work_folder>(options_.work, options_.place, options_.lease_seconds);
+  open_store();
+  code_ = code_of_all();
+  open_work();
   auto const tasks = tasks_of(plan_);
   // Of each task what is shared, and what one worker does.
   talk_.begin(2 * tasks.size());
@@ -580,11 +645,13 @@ run_outcome run::work(std::size_t threads) {
   try {
     work_through(tasks);
     outcome = write_unless_written(started);
+    if (courier_) courier_->end();
   } catch (stopped const&) {
     throw_if_stopped(listening.end());
     throw;
   }
   throw_if_stopped(listening.end());
+  tell_store();
   return outcome ? std::move(*outcome) : run_outcome{};
 }
 

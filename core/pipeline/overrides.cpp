@@ -59,17 +59,17 @@ void override_with(reading& file, yaml_value& root, std::string const& given) {
   auto const path = given.substr(0, equals);
   auto const dot = path.find('.');
   if (equals == std::string::npos || path.empty() || dot == 0 || (dot != std::string::npos && dot + 1 == path.size())) {
-    file.complain(from, "write node.key=value, seed=NUMBER or title=TEXT");
+    file.complain(from, "write node.key=value, seed=NUMBER, title=TEXT or keep=activations");
     return;
   }
   auto value = option_value(file, given.substr(equals + 1), from);
   if (!value) return;
   if (dot == std::string::npos) {
-    if (path == "seed" || path == "title") {
+    if (path == "seed" || path == "title" || path == "keep") {
       put(root, path, std::move(*value), from);
     } else {
-      file.complain(from, "'" + path + "' is neither a node's key nor seed or title; write node.key=value" +
-                              did_you_mean(path, std::array<std::string, 2>{"seed", "title"}));
+      file.complain(from, "'" + path + "' is neither a node's key nor seed, title or keep; write node.key=value" +
+                              did_you_mean(path, std::array<std::string, 3>{"seed", "title", "keep"}));
     }
     return;
   }

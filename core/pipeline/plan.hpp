@@ -151,7 +151,8 @@ struct plan {
   std::string text;  ///< the file as given
   std::string title;
   std::uint64_t seed = 0;
-  std::vector<plan_node> nodes;  ///< in an order in which everything comes after what it is wired to; ties in file order
+  bool keeps_activations = false;  ///< `keep: activations`: what models give is left in the store, for other pipelines
+  std::vector<plan_node> nodes;    ///< in an order in which everything comes after what it is wired to; ties in file order
   std::vector<expectation> expectations;
   std::vector<std::pair<std::string, std::string>> overrides;  ///< --set, as given
 };
@@ -160,8 +161,8 @@ struct plan {
 inline constexpr std::size_t max_pipeline_bytes = std::size_t{4} << 20;
 
 /// Reads and checks a pipeline file. Problems, sorted by place, are added to `problems`; the plan holds whatever was sound.
-/// `overrides` are the values of --set: "node.key=value", "seed=N" or "title=TEXT". Throws data_error only if the file can't be
-/// read at all.
+/// `overrides` are the values of --set: "node.key=value", "seed=N", "title=TEXT" or "keep=activations". Throws data_error only if
+/// the file can't be read at all.
 plan read_plan(std::filesystem::path const& file, std::vector<std::string> const& overrides, registry& plugins,
                std::vector<problem>& problems);
 /// The same for text that is at hand; `file` is what messages say and what relative paths start from.

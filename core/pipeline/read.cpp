@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::array<std::string_view, 4> top_keys{"title", "seed", "nodes", "expect"};
+constexpr std::array<std::string_view, 5> top_keys{"title", "seed", "keep", "nodes", "expect"};
 
 bool is_node_name(std::string_view name) noexcept {
   auto const lower = [](char c) { return c >= 'a' && c <= 'z'; };
@@ -137,6 +137,15 @@ void read_seed(reading& file, yaml_entry const& e) {
   }
 }
 
+void read_keep(reading& file, yaml_entry const& e) {
+  static std::array<std::string, 2> const words{"activations", "nothing"};
+  std::string const text = e.value.kind == yaml_kind::scalar ? e.value.text : "";
+  file.out.keeps_activations = text == words[0];
+  if (text != words[0] && text != words[1])
+    file.complain(e.value.kind == yaml_kind::null ? e.from : e.value.from,
+                  "'keep' must be activations or nothing, got " + found(e.value) + did_you_mean(text, words));
+}
+
 void read_top(reading& file, yaml_value const& root) {
   yaml_entry const *nodes = nullptr, *expect = nullptr;
   for (auto const& e : root.entries) {
@@ -144,6 +153,8 @@ void read_top(reading& file, yaml_value const& root) {
       read_title(file, e);
     } else if (e.key == "seed") {
       read_seed(file, e);
+    } else if (e.key == "keep") {
+      read_keep(file, e);
     } else if (e.key == "nodes") {
       nodes = &e;
     } else if (e.key == "expect") {
@@ -166,7 +177,7 @@ void read_file(reading& file, std::vector<std::string> const& overrides) {
     for (auto const& o : overrides) override_with(file, root, o);
     read_top(file, root);
   } else if (file.problems.empty()) {
-    file.complain(root.from, "a pipeline is a map with the keys title, seed, nodes and expect; got " + found(root));
+    file.complain(root.from, "a pipeline is a map with the keys title, seed, keep, nodes and expect; got " + found(root));
   }
   sort_problems(file.problems);
 }

@@ -188,9 +188,10 @@ std::string canonical_json(plan const& p) {
   for (auto const& n : p.nodes) nodes.set(n.name, json_of(p, n));
   auto expect = json_value::array();
   for (auto const& e : p.expectations) expect.push_back(json_of(e));
-  return to_json(
-      json_value::object({{"title", json_value(p.title)}, {"seed", json_value(p.seed)}, {"nodes", nodes}, {"expect", expect}}), 0,
-      json_order::sorted);
+  auto all =
+      json_value::object({{"title", json_value(p.title)}, {"seed", json_value(p.seed)}, {"nodes", nodes}, {"expect", expect}});
+  if (p.keeps_activations) all.set("keep", json_value("activations"));
+  return to_json(all, 0, json_order::sorted);
 }
 
 std::string canonical_json(plan_node const& n) {

@@ -1,7 +1,8 @@
 # One result from many processes: launchers, kills, leases, damage.
 wayfarer_test(workers_cli_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/workers_cli_test.cpp TIMEOUT 600)
 wayfarer_test(workers_grid_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/workers_grid_test.cpp LABEL slow TIMEOUT 3600)
-set(tests workers_cli_test workers_grid_test)
+wayfarer_test(store_cli_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/store_cli_test.cpp TIMEOUT 600)
+set(tests workers_cli_test workers_grid_test store_cli_test)
 # A sanitizer wants to be the first library of a process, before the one that wraps the calls.
 if(NOT WAYFARER_SANITIZE)
   add_library(unreliable_files MODULE fixtures/unreliable_files/unreliable_files.cpp)
@@ -12,8 +13,12 @@ if(NOT WAYFARER_SANITIZE)
   add_dependencies(workers_faults_test unreliable_files)
   list(APPEND tests workers_faults_test)
 endif()
+if(TARGET wayfarer_mpi)
+  add_dependencies(workers_cli_test wayfarer_mpi)
+endif()
 foreach(test ${tests})
   add_dependencies(${test} wayfarer gpt2 gpt2_trained text activations language_loss lda topic_transformer topic_blocks group_contrast
     document_statistics corpus encoding_walk decoding_walk hellaswag concept_similarity concept_generation cross_encoding normalized_accuracy)
 endforeach()
 wayfarer_test(work_folder_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/work_folder_test.cpp)
+wayfarer_test(shared_store_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/shared_store_test.cpp)

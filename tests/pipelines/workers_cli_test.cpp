@@ -92,6 +92,59 @@ TEST_F(workers_cli, mpirun_shares_a_run) {
   EXPECT_EQ(sha("mpi.h5"), whole);
 }
 
+struct workers_apart : workers_cli {
+  void SetUp() override {
+    if (!installed("mpirun")) GTEST_SKIP() << "there is no mpirun here";
+    if (!fs::exists(fs::path(WAYFARER_BINARY).parent_path() / "../lib/wayfarer/wayfarer_mpi.so"))
+      GTEST_SKIP() << "this was built without MPI (libopenmpi-dev)";
+  }
+  /// A job whose ranks have a folder each, as on machines of their own. What mpirun returns.
+  int job(std::vector<std::string> const& words, std::size_t ranks) const {
+    std::string line = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 120 mpirun -n " +
+                       std::to_string(ranks) + " --oversubscribe sh -c 'exec \"$0\" \"$@\" --work-local \"" + out("local-") +
+                       "$OMPI_COMM_WORLD_RANK\"' " WAYFARER_BINARY;
+    for (auto const& word : words) line += " '" + word + "'";
+    return std::system((line + " --threads 1 > " + log(0).string() + " 2>&1").c_str());
+  }
+  fs::path local(std::size_t rank) const { return folder / ("local-" + std::to_string(rank)) / ("rank-" + std::to_string(rank)); }
+};
+
+TEST_F(workers_apart, rows_come_by_messages_where_no_folder_is_common) {
+  auto all = pipelines();
+  all.push_back(sums(701));
+  for (auto const& p : all) {
+    std::string const whole = reference(p);
+    auto const again = [&](std::string const& when, std::size_t ranks = 3) {
+      fs::remove(folder / "r.h5");
+      ASSERT_EQ(job(command(p, "r.h5"), ranks), 0) << p.name << ", " << when << ": " << slurp(log(0));
+      EXPECT_EQ(sha("r.h5"), whole) << p.name << ", " << when;
+      for (std::size_t i = 0; i < ranks; ++i) EXPECT_EQ(litter(local(i)), std::vector<std::string>()) << p.name << ", " << when;
+    };
+    again("three ranks");
+    std::size_t const blocks = units(local(0), ".block").size();
+    EXPECT_LT(units(local(1), ".block").size(), blocks) << "each makes its own";
+    EXPECT_LT(units(local(2), ".block").size(), blocks);
+    again("all is there");
+    fs::remove_all(local(1));
+    again("a rank has lost its folder");
+    EXPECT_TRUE(!fs::exists(local(1)) || units(local(1), ".block").empty()) << "what rank 0 has is not made again";
+    fs::remove_all(local(0));
+    again("the first has lost its folder");
+    again("two ranks", 2);
+    for (std::size_t i = 0; i < 3; ++i) fs::remove_all(local(i));
+  }
+}
+
+TEST_F(workers_apart, an_error_of_one_rank_ends_the_job) {
+  auto const bad = file("bad.yaml", "nodes:\n  t: {source: text, texts: [one two, three]}\n  m: {model: gpt2, path: " + data() +
+                                        "/tiny-gpt2}\n  a: {probe: activations, model: m, source: t, hooks: [hook_embed], block: "
+                                        "1}\n  b: {probe: activations, model: m, source: t, hooks: [hook_embed], edits: [{hook: "
+                                        "hook_embed, add: {node: a/nothing}}]}\n");
+  EXPECT_NE(job({"run", bad, "--out", out("r.h5"), "--quiet"}, 3), 0);
+  EXPECT_THAT(slurp(log(0)), HasSubstr("has no dataset 'nothing'"));
+  EXPECT_FALSE(fs::exists(folder / "r.h5"));
+}
+
 TEST_F(workers_cli, kills_at_any_time_cost_time_alone) {
   auto const p = rows(60);
   std::string const whole = reference(p);
@@ -361,6 +414,9 @@ TEST_F(workers_cli, words_that_make_no_worker_are_refused) {
   refused({"--work", out("w"), "--resume"}, "give one");
   for (auto const& more : std::vector<std::vector<std::string>>{{}, {"--worker", "1/2"}, {"--processes", "2"}})
     refused(with({"--work", ""}, more), "--work '': the name is empty; name the folder that the processes share");
+  refused({"--work-local", out("w"), "--work", out("v")}, "leave --work out");
+  refused({"--work-local", out("w"), "--processes", "2"}, "leave --processes out");
+  refused({"--work-local", ""}, "--work-local '': the name is empty");
   refused({"--plugin-path", ""}, "--plugin-path '': the name is empty");
   for (char const* verb : {"status", "clean"})
     EXPECT_THAT(run_wayfarer({verb, ""}).out, HasSubstr("DIR '': the name is empty; name the folder of --work"));

@@ -1,5 +1,6 @@
 // Workers that die inside a system call, whose clocks are wrong, or whose file system forgets: the bytes of the result stay.
 #include <algorithm>
+#include <array>
 #include <csignal>
 
 #include <sys/prctl.h>
@@ -103,6 +104,37 @@ TEST_F(workers_faults, deaths_at_two_hundred_system_calls_cost_time_alone) {
       deaths += deaths_at(p, whole, call + when, {"--processes", "2"});
     }
   EXPECT_GE(deaths, 200u);
+}
+
+TEST_F(workers_faults, deaths_of_runs_that_use_a_store_cost_time_alone) {
+  // Two that push each other out, so that entries are removed as well.
+  std::array<pipeline, 2> both{rows(12), rows(13)};
+  both[1].name = "more";
+  both[0].file = file("one.yaml", "keep: activations\n" + slurp(rows(12).file));
+  both[1].file = file("two.yaml", "keep: activations\n" + slurp(rows(13).file));
+  std::array<std::string, 2> const whole{reference(both[0]), reference(both[1])};
+  auto const words = [&](std::size_t i) {
+    return with(command(both[i], "s.h5"), {"--reproducible", "--threads", "1", "--store", out("s"), "--store-limit", "60K"});
+  };
+  std::size_t deaths = 0;
+  for (std::string const call : {"write", "rename", "create", "unlink", "mkdir"})
+    for (std::string const when : {"", "+"})
+      for (int n = 1; n <= 300; n += n < 8 ? 1 : n / 3) {
+        std::string const death = call + when + ":" + std::to_string(n);
+        auto const killed = finish(start(words(1), log(0), under({{"UNRELIABLE_KILL", death}})), log(0));
+        deaths += killed.code == -SIGKILL;
+        for (std::size_t const i : {std::size_t(n) % 2, std::size_t(n + 1) % 2}) {
+          auto const then = run_wayfarer(words(i));
+          EXPECT_EQ(then.code, 0) << death << ": " << then.out;
+          EXPECT_EQ(sha("s.h5"), whole[i]) << death;
+          EXPECT_EQ(then.out.find("damaged"), std::string::npos) << death << ": " << then.out;
+        }
+        for (char const* in : {"making", "removed", "runs"})
+          EXPECT_TRUE(std::filesystem::is_empty(folder / "s" / in)) << death << ": " << in;
+        if (n % 3 == 0) std::filesystem::remove_all(folder / "s");  // from the beginning, too
+        if (killed.code == 0) break;
+      }
+  EXPECT_GE(deaths, 60u);
 }
 
 TEST_F(workers_faults, clocks_that_differ_by_hours_do_no_harm) {

@@ -389,7 +389,7 @@ TEST(pipeline, missing_things) {
   EXPECT_THAT(read_text_as_plan("").lines(), ElementsAre("1:1: the file is empty; a pipeline has at least 'nodes:'"));
   EXPECT_THAT(read_text_as_plan("# nothing\n").lines(), ElementsAre("1:1: the file is empty; a pipeline has at least 'nodes:'"));
   EXPECT_THAT(read_text_as_plan("- a\n").lines(),
-              ElementsAre("1:1: a pipeline is a map with the keys title, seed, nodes and expect; got a list"));
+              ElementsAre("1:1: a pipeline is a map with the keys title, seed, keep, nodes and expect; got a list"));
 }
 
 TEST(pipeline, keys_and_names_that_are_wrong) {
@@ -516,18 +516,19 @@ TEST(pipeline, set_mends_a_mistake_and_makes_others) {
       read_source("", {"documents.topcs=5", "documnts.topics=5", "documents.topics=ten", "documents.steps=[1, 2",
                        "documents.steps=[1, x]", "topics=5", "sed=5", "documents.topics", "=5", ".a=5", "a.=5", "seed=x"})
           .lines(),
-      ElementsAre("--set documnts.topics=5: no node 'documnts'; did you mean 'documents'?",
-                  "--set documents.steps=[1, 2: at character 1 of the value: not YAML: end of sequence flow not found",
-                  "--set topics=5: 'topics' is neither a node's key nor seed or title; write node.key=value",
-                  "--set sed=5: 'sed' is neither a node's key nor seed or title; write node.key=value; did you mean 'seed'?",
-                  "--set documents.topics: write node.key=value, seed=NUMBER or title=TEXT",
-                  "--set =5: write node.key=value, seed=NUMBER or title=TEXT",
-                  "--set .a=5: write node.key=value, seed=NUMBER or title=TEXT",
-                  "--set a.=5: write node.key=value, seed=NUMBER or title=TEXT",
-                  "--set seed=x: 'seed' must be an integer of at least 0, got 'x'",
-                  "--set documents.topics=ten: 'topics' must be an integer from 1 to 1000000, got 'ten'",
-                  "--set documents.topcs=5: toy_source has no parameter 'topcs'; did you mean 'topics'?",
-                  "--set documents.steps=[1, x]: 'steps' must be a list, each an integer from 0 to 5000, got 'x'"));
+      ElementsAre(
+          "--set documnts.topics=5: no node 'documnts'; did you mean 'documents'?",
+          "--set documents.steps=[1, 2: at character 1 of the value: not YAML: end of sequence flow not found",
+          "--set topics=5: 'topics' is neither a node's key nor seed, title or keep; write node.key=value",
+          "--set sed=5: 'sed' is neither a node's key nor seed, title or keep; write node.key=value; did you mean 'seed'?",
+          "--set documents.topics: write node.key=value, seed=NUMBER, title=TEXT or keep=activations",
+          "--set =5: write node.key=value, seed=NUMBER, title=TEXT or keep=activations",
+          "--set .a=5: write node.key=value, seed=NUMBER, title=TEXT or keep=activations",
+          "--set a.=5: write node.key=value, seed=NUMBER, title=TEXT or keep=activations",
+          "--set seed=x: 'seed' must be an integer of at least 0, got 'x'",
+          "--set documents.topics=ten: 'topics' must be an integer from 1 to 1000000, got 'ten'",
+          "--set documents.topcs=5: toy_source has no parameter 'topcs'; did you mean 'topics'?",
+          "--set documents.steps=[1, x]: 'steps' must be a list, each an integer from 0 to 5000, got 'x'"));
   auto const o = read_source("zebra: 1", {"documents.topcs=5"});
   EXPECT_EQ(format_problems("a.yaml", o.problems),
             "a.yaml:2:47: toy_source has no parameter 'zebra'\n"
