@@ -223,7 +223,12 @@ int main(int argc, char** argv) {
   heavy("capture/residual_states", residual_states);
   heavy("capture/patterns", patterns);
   heavy("bfloat16", bfloat16);
-  benchmark::RegisterBenchmark("decoding", decoding)->Arg(1)->Arg(8)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(50);
+  benchmark::RegisterBenchmark("decoding", decoding)
+      ->Arg(1)
+      ->Arg(8)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond)
+      ->Iterations(50);
   benchmark::RegisterBenchmark("opening", opening)->Unit(benchmark::kMillisecond)->MinTime(0.2);
   int count = static_cast<int>(rest.size());
   benchmark::Initialize(&count, rest.data());
