@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 
 #include <bench/allocations.hpp>
-#include <bench/ratios.hpp>
 #include <bench/limits.hpp>
+#include <bench/ratios.hpp>
 #include <wayfarer/error.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/tensor.hpp>
