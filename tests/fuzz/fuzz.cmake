@@ -29,7 +29,7 @@ set(fuzz_objects "")
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sdk/src/checkpoint/tokenizer/*.cpp)
 foreach(name sdk/src/base/error sdk/src/checkpoint/hf_config sdk/src/files/digest sdk/src/files/file sdk/src/files/file_tables sdk/src/files/json
     sdk/src/files/run_files sdk/src/files/safetensors sdk/src/files/utf8 sdk/src/interfaces/accumulator sdk/src/interfaces/hooks sdk/src/numeric/tensor
-    core/engine/blocks core/engine/work_folder core/pipeline/yaml core/text/printable)
+    core/engine/blocks core/engine/small_files core/engine/work_folder core/pipeline/yaml core/text/printable)
   list(APPEND fuzz_sources ${PROJECT_SOURCE_DIR}/${name}.cpp)
 endforeach()
 foreach(source ${fuzz_sources} ${CMAKE_CURRENT_LIST_DIR}/interfaces.cpp)
