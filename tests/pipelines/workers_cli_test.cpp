@@ -112,6 +112,7 @@ struct workers_apart : workers_cli {
 TEST_F(workers_apart, rows_come_by_messages_where_no_folder_is_common) {
   auto all = pipelines();
   all.push_back(sums(701));
+  std::size_t sent = 0;
   for (auto const& p : all) {
     std::string const whole = reference(p);
     auto const again = [&](std::string const& when, std::size_t ranks = 3) {
@@ -122,8 +123,12 @@ TEST_F(workers_apart, rows_come_by_messages_where_no_folder_is_common) {
     };
     again("three ranks");
     std::size_t const blocks = units(local(0), ".block").size();
-    EXPECT_LT(units(local(1), ".block").size(), blocks) << "each makes its own";
-    EXPECT_LT(units(local(2), ".block").size(), blocks);
+    // A rank that starts first may make all of a short pass.
+    for (std::size_t i : {1u, 2u}) {
+      std::size_t const own = units(local(i), ".block").size();
+      EXPECT_LE(own, blocks);
+      sent += own;
+    }
     again("all is there");
     fs::remove_all(local(1));
     again("a rank has lost its folder");
@@ -133,6 +138,7 @@ TEST_F(workers_apart, rows_come_by_messages_where_no_folder_is_common) {
     again("two ranks", 2);
     for (std::size_t i = 0; i < 3; ++i) fs::remove_all(local(i));
   }
+  EXPECT_GT(sent, 0u) << "rank 0 made every block of every pipeline";
 }
 
 TEST_F(workers_apart, an_error_of_one_rank_ends_the_job) {
