@@ -15,15 +15,7 @@ namespace {
 constexpr auto all_items = std::numeric_limits<std::int64_t>::max();
 
 std::string_view noun_of(port_kind k) noexcept {
-  switch (k) {
-    case port_kind::source:
-      return "source";
-    case port_kind::model:
-      return "model";
-    case port_kind::results:
-      break;
-  }
-  return "probe or metric";
+  return k == port_kind::results ? "probe or metric" : name_of(k);
 }
 
 std::string a(std::string_view noun) {
