@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <span>
 #include <tuple>
 #include <type_traits>
 
@@ -162,11 +163,13 @@ std::string_view shape_of(plugin_kind k) noexcept {
 }  // namespace
 
 std::string format_problems(std::filesystem::path const& file, std::vector<problem> const& problems) {
+  constexpr std::size_t most_lines = 50;
   std::string out;
-  for (auto const& p : problems) {
+  for (auto const& p : std::span(problems).first(std::min(problems.size(), most_lines))) {
     out += p.option.empty() ? located(file.string(), p.at.line, p.at.column, p.message) : p.option + ": " + p.message;
     out += '\n';
   }
+  if (problems.size() > most_lines) out += "... and " + std::to_string(problems.size() - most_lines) + " more, not shown\n";
   return out + std::to_string(problems.size()) + (problems.size() == 1 ? " error" : " errors") + "; nothing was run";
 }
 

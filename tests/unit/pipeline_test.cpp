@@ -288,6 +288,16 @@ TEST(pipeline, every_mistake_is_a_message_at_its_place) {
   for (auto const& n : o.what.nodes) EXPECT_FALSE(n.sound) << n.name;
 }
 
+TEST(pipeline, the_first_fifty_problems_are_listed_and_all_are_counted) {
+  std::string text = "nodes:\n";
+  for (int i = 0; i < 53; ++i) text += "  n" + std::to_string(i) + ": {source: toy_source, topics: 0}\n";
+  auto const listed = format_problems("x.yaml", read_text_as_plan(text).problems);
+  EXPECT_EQ(std::count(listed.begin(), listed.end(), '\n'), 51);
+  EXPECT_THAT(listed, HasSubstr("x.yaml:51:"));
+  EXPECT_THAT(listed, Not(HasSubstr("x.yaml:52:")));
+  EXPECT_THAT(listed, EndsWith("\n... and 3 more, not shown\n53 errors; nothing was run"));
+}
+
 TEST(pipeline, soundness_spreads_along_wires_only) {
   auto const o = read_text_as_plan(
       "nodes:\n  good: {source: toy_source, topics: 1}\n  bad: {source: toy_source, topics: 0}\n  l: {model: toy_learner}\n"
