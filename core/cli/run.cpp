@@ -1,6 +1,7 @@
 // wayfarer run: runs a pipeline file and writes the result file.
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "cli/advised_error.hpp"
 #include "cli/outputs.hpp"
@@ -37,7 +38,7 @@ int tell_outcome(run_outcome const& outcome, output_place const& to, bool strict
     if (!v.problem.empty()) wrong.push_back(v.problem);
   if (!wrong.empty()) {
     wrong.push_back("the result is written: " + to.given);
-    throw advised_error(wrong.front(), {wrong.begin() + 1, wrong.end()});
+    throw advised_error(std::move(wrong));
   }
   if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
   return missed != 0 && strict ? 1 : 0;
