@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -16,6 +17,7 @@
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
 
+#include <wayfarer/instruction_set.hpp>
 #include <wayfarer/random.hpp>
 
 #include "corpus.hpp"
@@ -80,7 +82,7 @@ void a_pass(benchmark::State& state) {
     lda::online_lda<float> fit(data, s);
     fit.pass();
     for (auto _ : state) fit.pass();
-    state.counters["iterations"] = fit.mean_iterations();
+    state.counters["iterations_of_a_document"] = fit.mean_iterations();
   });
   state.counters["documents"] =
       benchmark::Counter(static_cast<double>(state.iterations() * data.documents()), benchmark::Counter::kIsRate);
@@ -113,7 +115,9 @@ void a_fit(benchmark::State& state) {
 BENCHMARK(a_fit)->Args({100, 5, 1})->Args({100, 5, 2})->Unit(benchmark::kMillisecond)->UseManualTime();
 
 /// One document of 134 distinct words under 100 topics, 50 iterations.
-void a_document(benchmark::State& state, lda::kernel_table<float> const& table) {
+void a_document(benchmark::State& state, lda::kernel_table<float> const& table, wayfarer::instruction_set needs) {
+  if (wayfarer::best_instruction_set() < needs)
+    return state.SkipWithError("this processor, or WAYFARER_ISA, lacks these instructions");
   std::size_t const topics = 100, ld = 112, words = 134, padded = 144;
   std::vector<float> beta(words * ld), counts(padded, 0), alpha(ld, 1), gamma(ld, 1), theta(ld), rate(padded), rows(padded * ld),
       sums(ld), bounds(padded, 1e-9f);
@@ -136,10 +140,10 @@ void a_document(benchmark::State& state, lda::kernel_table<float> const& table) 
   state.counters["flops"] =
       benchmark::Counter(static_cast<double>(state.iterations()) * 51 * 4 * words * ld, benchmark::Counter::kIsRate);
 }
-BENCHMARK_CAPTURE(a_document, baseline, lda::kernels_baseline_f32);
+BENCHMARK_CAPTURE(a_document, baseline, lda::kernels_baseline_f32, wayfarer::instruction_set::baseline);
 #if defined(__x86_64__)
-BENCHMARK_CAPTURE(a_document, avx2, lda::kernels_avx2_f32);
-BENCHMARK_CAPTURE(a_document, avx512, lda::kernels_avx512_f32);
+BENCHMARK_CAPTURE(a_document, avx2, lda::kernels_avx2_f32, wayfarer::instruction_set::avx2);
+BENCHMARK_CAPTURE(a_document, avx512, lda::kernels_avx512_f32, wayfarer::instruction_set::avx512);
 #endif
 
 }  // namespace

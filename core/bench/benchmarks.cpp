@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include <benchmark/benchmark.h>
 
@@ -241,6 +242,58 @@ std::shared_ptr<void const> wire(subject const& s, registry& others, std::uint64
   return made;
 }
 
+/// The longest items, in tokens and decoder tokens.
+std::pair<std::size_t, std::size_t> longest_of(model const& m, source const& data, std::vector<item_range> const& ranges) {
+  std::size_t longest = 0, decoder = 0;
+  for (auto const& r : ranges) {
+    batch const b = m.encode(data.read(r), {});
+    for (std::size_t i = 0; i < b.tokens.size(); ++i) longest = std::max(longest, b.tokens[i].size());
+    for (std::size_t i = 0; i < b.decoder_tokens.size(); ++i) decoder = std::max(decoder, b.decoder_tokens[i].size());
+  }
+  return {longest, decoder};
+}
+
+/// The blocks that a probe observes, and what they amount to. `m` is null for one that needs no model.
+std::vector<ready_block> ready_blocks(subject const& s, probe const& what, model const* m, source const& data,
+                                      std::vector<item_range> const& ranges, amounts& each) {
+  std::vector<ready_block> ready;
+  run_request request;
+  if (m) request.capture = with_place(s.name, [&] { return what.needs(m->info()); });
+  for (auto const& r : ranges) {
+    ready_block b;
+    b.items = data.read(r);
+    if (m) b.tokens = m->encode(b.items, {});
+    if (!request.capture.empty()) b.captured = m->run(b.tokens, request);
+    each.items += static_cast<double>(b.items.count);
+    each.tokens += static_cast<double>(m ? b.tokens.tokens.values.size() : b.items.words.values.size());
+    each.bytes += static_cast<double>(b.captured.bytes()) + bytes_of(b.items);
+    ready.push_back(std::move(b));
+  }
+  return ready;
+}
+
+/// What a probe does of a sweep, but for the forward passes: probes that share a sweep share them.
+void observe_and_finish(probe const& what, probe_context const& context, std::uint64_t seed,
+                        std::vector<ready_block> const& ready) {
+  std::vector<std::optional<accumulator>> parts(ready.size());
+  parallel_for(ready.size(), [&](std::size_t i) {
+    ready_block const& b = ready[i];
+    accumulator sums(b.items.count);
+    what.shape(sums, context);
+    what.observe(sums, sample(b.items, b.tokens, b.captured, seed), context);
+    parts[i].emplace(std::move(sums));
+  });
+  accumulator whole(0);
+  if (parts.empty())
+    what.shape(whole, context);
+  else
+    whole = std::move(*parts.front());
+  for (std::size_t i = 1; i < parts.size(); ++i) what.merge(whole, *parts[i]);
+  results out;
+  what.finish(whole, out, context);
+  benchmark::DoNotOptimize(out);
+}
+
 }  // namespace
 
 void add_probes(std::vector<subject> const& subjects, subject const* over, subject const* data_of, registry& others,
@@ -254,14 +307,7 @@ void add_probes(std::vector<subject> const& subjects, subject const* over, subje
   auto const data = data_of ? make_source(*data_of) : nullptr;
   item_range const items{0, data ? std::min(size.items, data->info().items) : 0};
   auto const ranges = blocks_of(items.size(), size.block);
-  std::size_t longest = 0, longest_decoder = 0;
-  if (m && data)
-    for (auto const& r : ranges) {
-      batch const b = m->encode(data->read(r), {});
-      for (std::size_t i = 0; i < b.tokens.size(); ++i) longest = std::max(longest, b.tokens[i].size());
-      for (std::size_t i = 0; i < b.decoder_tokens.size(); ++i)
-        longest_decoder = std::max(longest_decoder, b.decoder_tokens[i].size());
-    }
+  auto const [longest, longest_decoder] = m && data ? longest_of(*m, *data, ranges) : std::pair<std::size_t, std::size_t>();
   for (auto const& s : subjects) {
     bool const sees_model = m && has_port(*s.what, port_kind::model), sees_data = data && has_port(*s.what, port_kind::source);
     std::shared_ptr<probe const> const what =
@@ -272,44 +318,11 @@ void add_probes(std::vector<subject> const& subjects, subject const* over, subje
                                         sees_data ? items : item_range{}, 0, longest, longest_decoder, inputs.get());
     accumulator none(0);
     with_place(s.name, [&] { what->shape(none, *context); });
-    bool const observes = !none.fields().empty() && sees_data;
     auto const ready = std::make_shared<std::vector<ready_block>>();
     amounts each;
-    if (observes) {
-      run_request request;
-      if (sees_model) request.capture = with_place(s.name, [&] { return what->needs(m->info()); });
-      for (auto const& r : ranges) {
-        ready_block b;
-        b.items = data->read(r);
-        if (sees_model) b.tokens = m->encode(b.items, {});
-        if (!request.capture.empty()) b.captured = m->run(b.tokens, request);
-        each.items += static_cast<double>(b.items.count);
-        each.tokens += static_cast<double>(sees_model ? b.tokens.tokens.values.size() : b.items.words.values.size());
-        each.bytes += static_cast<double>(b.captured.bytes()) + bytes_of(b.items);
-        ready->push_back(std::move(b));
-      }
-    }
+    if (!none.fields().empty() && sees_data) *ready = ready_blocks(s, *what, sees_model ? m.get() : nullptr, *data, ranges, each);
     std::uint64_t const seed = s.parameters.seed();
-    // The forward passes are not part of it: probes that share a sweep share them.
-    auto const round = [=, keep_model = m, keep_data = data] {
-      std::vector<std::optional<accumulator>> parts(ready->size());
-      parallel_for(ready->size(), [&](std::size_t i) {
-        ready_block const& b = (*ready)[i];
-        accumulator sums(b.items.count);
-        what->shape(sums, *context);
-        what->observe(sums, sample(b.items, b.tokens, b.captured, seed), *context);
-        parts[i].emplace(std::move(sums));
-      });
-      accumulator whole(0);
-      if (parts.empty())
-        what->shape(whole, *context);
-      else
-        whole = std::move(*parts.front());
-      for (std::size_t i = 1; i < parts.size(); ++i) what->merge(whole, *parts[i]);
-      results out;
-      what->finish(whole, out, *context);
-      benchmark::DoNotOptimize(out);
-    };
+    auto const round = [=, keep_model = m, keep_data = data] { observe_and_finish(*what, *context, seed, *ready); };
     auto const made = wire(s, others, size.seed, false, *inputs, round);
     add("probes/" + s.name, size, each, [round, inputs, made] { round(); });
   }

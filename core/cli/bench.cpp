@@ -213,22 +213,7 @@ void report_against_first(keeper const& kept) {
   check_errors_were_written();
 }
 
-}  // namespace
-
-int bench_verb(words const& arguments) {
-  words ours, theirs;
-  for (auto const& w : arguments) (w.starts_with("--benchmark_") ? theirs : ours).push_back(w);
-  verb_options o(
-      "bench probes|models|sources|metrics|kernels [ID...] [OPTIONS] [--benchmark_...]",
-      "Measures plugins of one kind on the same input: time, items and tokens a second, bytes allocated, peak memory, and the\n"
-      "fraction of what the processor can do, measured in the same run. Options that begin with --benchmark_ are Google\n"
-      "Benchmark's; --benchmark_format=json gives its own output. An ID may be given a name, as in small=gpt2.\n"
-      "Results ports get the inputs that 'plugins check' makes.",
-      {"wayfarer bench sources lda documents --set documents.path=train.txt --threads 1,2",
-       "wayfarer bench models gpt2 --set gpt2.path=DIR --tokens 1024 --capture logits,residuals --ratios",
-       "wayfarer bench probes topic_attention --model topic_transformer --source lda --benchmark_out=before.json",
-       "wayfarer bench metrics pca closed_form",
-       "wayfarer bench kernels --benchmark_repetitions=10 --against before.json --worse-than 1.05"});
+void add_bench_options(verb_options& o) {
   o.positional("WHAT");
   o.positional("ID", -1);
   o.named().add_options()("set", po::value<std::vector<std::string>>()->composing()->value_name("ID.PARAM=VALUE"),
@@ -252,8 +237,9 @@ int bench_verb(words const& arguments) {
       "against", po::value<std::string>()->value_name("FILE.json"), "compare with what --benchmark_out=FILE.json wrote earlier")(
       "worse-than", po::value<double>()->default_value(1.05)->value_name("RATIO"),
       "with --against: exit with 1 if a benchmark is slower than before by more than this factor, over its whole interval");
-  if (!o.parse(ours)) return 0;
+}
 
+work_size read_size(verb_options const& o) {
   work_size size;
   size.threads = read_threads(o.get<std::string>("threads"));
   size.items = o.get<std::size_t>("items"), size.block = o.get<std::size_t>("block");
@@ -265,37 +251,44 @@ int bench_verb(words const& arguments) {
     throw usage_error("--items, --block, --tokens and --batch must be at least 1");
   if (size.items > 10'000'000 || size.tokens > 10'000'000 || size.decoder_tokens > 10'000'000 || size.batch > 100'000)
     throw usage_error("--items, --tokens or --batch is larger than can be measured");
-  double const worst = o.get<double>("worse-than");
-  if (!(worst > 0)) throw usage_error("--worse-than must be above 0");
-  measurements before;
-  if (o.has("against")) {
-    before = read_measurements(o.place("against", "the output of an earlier bench"));  // complain before measuring for minutes
-  }
-  auto const chosen = [&](std::string const& option) {
-    return std::any_of(theirs.begin(), theirs.end(), [&](auto const& w) { return w.starts_with(option); });
-  };
-  if ((o.has("against") || o.has("ratios")) && !chosen("--benchmark_repetitions"))
+  return size;
+}
+
+bool has_option(words const& all, std::string const& begin) {
+  return std::any_of(all.begin(), all.end(), [&](auto const& w) { return w.starts_with(begin); });
+}
+
+/// Adds to Google Benchmark's options what ours need, unless it was given.
+void add_defaults(verb_options const& o, words& theirs) {
+  if ((o.has("against") || o.has("ratios")) && !has_option(theirs, "--benchmark_repetitions"))
     theirs.emplace_back("--benchmark_repetitions=10");
   // What slows the machine down for a while shall slow all of them down.
-  if (o.has("ratios") && !chosen("--benchmark_enable_random_interleaving"))
+  if (o.has("ratios") && !has_option(theirs, "--benchmark_enable_random_interleaving"))
     theirs.emplace_back("--benchmark_enable_random_interleaving=true");
+  if (!has_option(theirs, "--benchmark_counters_tabular")) theirs.emplace_back("--benchmark_counters_tabular=true");
+}
 
-  // Google Benchmark writes straight into its file; ours appears whole, and only where one may be.
-  std::optional<output_place> to;
-  std::optional<kept_apart> apart;
-  if (auto const given = benchmark_out(theirs)) {
-    output_rule rule;
-    rule.option = "--benchmark_out", rule.wanted = "the output of an earlier bench", rule.force = "--force";
-    rule.forced = o.has("force"), rule.is_own = &holds_measurements;
-    provide_run_inputs(o.all("against"));
-    to = check_output(*given, rule);
-    say_replaced(*to);
-    apart.emplace();
-    theirs.push_back("--benchmark_out=" + apart->name());
-  }
+/// The place of --benchmark_out. Throws usage_error if it must not be written.
+std::optional<output_place> place_of_measurements(verb_options const& o, words const& theirs) {
+  auto const given = benchmark_out(theirs);
+  if (!given) return std::nullopt;
+  output_rule rule;
+  rule.option = "--benchmark_out", rule.wanted = "the output of an earlier bench", rule.force = "--force";
+  rule.forced = o.has("force"), rule.is_own = &holds_measurements;
+  provide_run_inputs(o.all("against"));
+  output_place to = check_output(*given, rule);
+  say_replaced(to);
+  return to;
+}
 
-  std::string const what = o.required("WHAT");
-  auto const ids = o.all("ID");
+/// Plugins to measure, and what probes look into.
+struct chosen_plugins {
+  std::string what;
+  std::vector<subject> subjects{};
+  std::optional<subject> over{}, data{};
+};
+
+void check_words(std::string const& what, std::vector<std::string> const& ids) {
   std::vector<std::string> const kinds{"probes", "models", "sources", "metrics", "kernels"};
   if (std::find(kinds.begin(), kinds.end(), what) == kinds.end())
     throw usage_error("'bench' measures probes, models, sources, metrics or kernels, not '" + printable(what) + "'" +
@@ -303,32 +296,29 @@ int bench_verb(words const& arguments) {
   if (what == "kernels" ? !ids.empty() : ids.empty())
     throw usage_error(what == "kernels" ? "'bench kernels' takes no names"
                                         : "name the " + what + " to measure; 'wayfarer plugins list' lists all plugins");
+}
 
-  registry plugins = open_registry(o);
+chosen_plugins choose(verb_options const& o, registry& plugins, std::string const& what, std::uint64_t seed) {
+  chosen_plugins out{what};
   plugin_kind const kind = what == "probes"    ? plugin_kind::probe
                            : what == "models"  ? plugin_kind::model
                            : what == "metrics" ? plugin_kind::metric
                                                : plugin_kind::source;
-  std::vector<subject> subjects;
-  for (auto const& id : ids) subjects.push_back(read_subject(plugins, id, kind, o.all("set"), size.seed));
-  std::optional<subject> over, data;
+  auto const read = [&](std::string const& id, plugin_kind k) { return read_subject(plugins, id, k, o.all("set"), seed); };
+  std::vector<std::string> known;
+  for (auto const& id : o.all("ID")) known.push_back(out.subjects.emplace_back(read(id, kind)).name);
   if (what == "probes" && o.has("model"))
-    over = read_subject(plugins, o.get<std::string>("model"), plugin_kind::model, o.all("set"), size.seed);
+    known.push_back(out.over.emplace(read(o.get<std::string>("model"), plugin_kind::model)).name);
   if (what == "probes" && o.has("source"))
-    data = read_subject(plugins, o.get<std::string>("source"), plugin_kind::source, o.all("set"), size.seed);
-  for (auto const& s : o.all("set")) {
-    std::string const name = s.substr(0, s.find('.'));
-    std::vector<std::string> known;
-    for (auto const& one : subjects) known.push_back(one.name);
-    if (over) known.push_back(over->name);
-    if (data) known.push_back(data->name);
-    if (std::find(known.begin(), known.end(), name) == known.end())
+    known.push_back(out.data.emplace(read(o.get<std::string>("source"), plugin_kind::source)).name);
+  for (auto const& s : o.all("set"))
+    if (std::string const name = s.substr(0, s.find('.')); std::find(known.begin(), known.end(), name) == known.end())
       throw usage_error("--set " + printable(s) + ": '" + printable(name) + "' is not measured" + did_you_mean(name, known));
-  }
+  return out;
+}
 
-  theirs.insert(theirs.begin(), "wayfarer bench");
-  if (std::none_of(theirs.begin(), theirs.end(), [](auto const& w) { return w.starts_with("--benchmark_counters_tabular"); }))
-    theirs.insert(theirs.begin() + 1, "--benchmark_counters_tabular=true");
+/// Gives Google Benchmark its options, which must live until it has ended, and says what the machine can do.
+void begin_measuring(words& theirs, std::vector<std::size_t> const& threads_of_each) {
   std::vector<char*> pointers;
   for (auto& w : theirs) pointers.push_back(w.data());
   int count = static_cast<int>(pointers.size());
@@ -337,23 +327,62 @@ int bench_verb(words const& arguments) {
   if (count > 1)
     throw usage_error("Google Benchmark has no option '" + printable(pointers[1]) + "'; see 'wayfarer bench --help'");
   benchmark::AddCustomContext("wayfarer", WAYFARER_VERSION);
-  for (std::size_t const threads : size.threads) {
+  for (std::size_t const threads : threads_of_each) {
     limits const& l = measured_limits(threads);
     std::string const of = " with " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
     benchmark::AddCustomContext("multiply-adds a second" + of, format_number(l.multiply_adds));
     benchmark::AddCustomContext("bytes read a second" + of, format_number(l.bandwidth));
   }
+}
 
-  if (what == "sources")
-    add_sources(subjects, size);
-  else if (what == "models")
-    add_models(subjects, size);
-  else if (what == "probes")
-    add_probes(subjects, over ? &*over : nullptr, data ? &*data : nullptr, plugins, size);
-  else if (what == "metrics")
-    add_metrics(subjects, plugins, size);
+void add_benchmarks(chosen_plugins const& chosen, registry& plugins, work_size const& size) {
+  if (chosen.what == "sources")
+    add_sources(chosen.subjects, size);
+  else if (chosen.what == "models")
+    add_models(chosen.subjects, size);
+  else if (chosen.what == "probes")
+    add_probes(chosen.subjects, chosen.over ? &*chosen.over : nullptr, chosen.data ? &*chosen.data : nullptr, plugins, size);
+  else if (chosen.what == "metrics")
+    add_metrics(chosen.subjects, plugins, size);
   else
     add_kernels(size);
+}
+
+}  // namespace
+
+int bench_verb(words const& arguments) {
+  words ours, theirs{"wayfarer bench"};
+  for (auto const& w : arguments) (w.starts_with("--benchmark_") ? theirs : ours).push_back(w);
+  verb_options o(
+      "bench probes|models|sources|metrics|kernels [ID...] [OPTIONS] [--benchmark_...]",
+      "Measures plugins of one kind on the same input: time, items and tokens a second, bytes allocated, peak memory, and the\n"
+      "fraction of what the processor can do, measured in the same run. Options that begin with --benchmark_ are Google\n"
+      "Benchmark's; --benchmark_format=json gives its own output. An ID may be given a name, as in small=gpt2.\n"
+      "Results ports get the inputs that 'plugins check' makes.",
+      {"wayfarer bench sources lda documents --set documents.path=train.txt --threads 1,2",
+       "wayfarer bench models gpt2 --set gpt2.path=DIR --tokens 1024 --capture logits,residuals --ratios",
+       "wayfarer bench probes topic_attention --model topic_transformer --source lda --benchmark_out=before.json",
+       "wayfarer bench metrics pca closed_form",
+       "wayfarer bench kernels --benchmark_repetitions=10 --against before.json --worse-than 1.05"});
+  add_bench_options(o);
+  if (!o.parse(ours)) return 0;
+  work_size const size = read_size(o);
+  double const worst = o.get<double>("worse-than");
+  if (!(worst > 0)) throw usage_error("--worse-than must be above 0");
+  measurements before;
+  // Complain before measuring for minutes.
+  if (o.has("against")) before = read_measurements(o.place("against", "the output of an earlier bench"));
+  add_defaults(o, theirs);
+  auto const to = place_of_measurements(o, theirs);
+  // Google Benchmark writes straight into its file; ours appears whole, and only where one may be.
+  std::optional<kept_apart> apart;
+  if (to) theirs.push_back("--benchmark_out=" + apart.emplace().name());
+  std::string const what = o.required("WHAT");
+  check_words(what, o.all("ID"));
+  registry plugins = open_registry(o);
+  chosen_plugins const chosen = choose(o, plugins, what, size.seed);
+  begin_measuring(theirs, size.threads);
+  add_benchmarks(chosen, plugins, size);
 
   keeper kept;
   benchmark::RunSpecifiedBenchmarks(&kept);

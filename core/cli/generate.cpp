@@ -487,10 +487,7 @@ int generate_verb(words const& arguments) {
   for (std::size_t i = 0; i < g.prompts.size(); ++i)
     if (g.prompts[i].refused.empty()) g.items.push_back(i);
   auto refused = g.refused();
-  if (g.items.empty()) {
-    for (std::size_t i = 1; i < refused.size(); ++i) refused[i] = "wayfarer: " + refused[i];
-    throw advised_error(refused.front(), {refused.begin() + 1, refused.end()});
-  }
+  if (g.items.empty()) throw advised_error(std::move(refused));
   for (auto const& why : refused) std::cerr << "warning: " << printable(why) << '\n';
 
   prove_threads(default_threads());

@@ -104,7 +104,7 @@ int main(int count, char** words) {
   } catch (reader_has_gone const&) {
     return 128 + SIGPIPE;
   } catch (advised_error const& e) {
-    std::fprintf(stderr, "wayfarer: %s\n", printable(e.what()).c_str());
+    for (auto const& line : e.errors()) std::fprintf(stderr, "wayfarer: %s\n", printable(line).c_str());
     for (auto const& line : e.advice()) std::fprintf(stderr, "%s\n", printable(line).c_str());
     return e.exit_code();
   } catch (wayfarer::error const& e) {

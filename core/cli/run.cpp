@@ -1,6 +1,7 @@
 // wayfarer run: runs a pipeline file and writes the result file.
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "cli/advised_error.hpp"
 #include "cli/outputs.hpp"
@@ -37,10 +38,33 @@ int tell_outcome(run_outcome const& outcome, output_place const& to, bool strict
     if (!v.problem.empty()) wrong.push_back(v.problem);
   if (!wrong.empty()) {
     wrong.push_back("the result is written: " + to.given);
-    throw advised_error(wrong.front(), {wrong.begin() + 1, wrong.end()});
+    throw advised_error(std::move(wrong));
   }
   if (missed != 0) std::printf("%zu of %zu expectations missed\n", missed, outcome.verdicts.size());
   return missed != 0 && strict ? 1 : 0;
+}
+
+void add_run_options(verb_options& o) {
+  add_plan_options(o);
+  add_result_options(o, about_out);
+  o.named().add_options()("threads", po::value<int>()->default_value(0)->value_name("N"),
+                          "threads to use, 0 for all; results don't depend on it")(
+      "memory-budget", po::value<std::string>()->value_name("SIZE"),
+      "memory limit for activations in flight, such as 512M or 2G; default: a quarter of RAM, but at least one block")(
+      "resume", "keep finished blocks in OUT.blocks until the result is complete, and resume from existing ones")(
+      "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress; warnings are shown");
+  add_worker_options(o);
+}
+
+/// The pipeline with its plugins, and all that is wrong with it and with the files that it names.
+planned read_with_files(verb_options const& o, registry& plugins) {
+  planned p = read_planned(o, plugins);
+  // What is worth knowing, the run tells.
+  std::size_t const before = p.problems.size();
+  look_at_files(p.what, p.objects, p.problems);
+  if (p.problems.size() == before) remarks_of(p.what, p.objects, p.problems);
+  sort_problems(p.problems);
+  return p;
 }
 
 }  // namespace
@@ -54,27 +78,14 @@ int run_verb(words const& arguments) {
                   "wayfarer run long.yaml --resume  # and again, if it is killed",
                   "wayfarer run long.yaml --work /shared/long --worker 2/8  # one of eight machines",
                   "wayfarer run other.yaml --store /shared/store  # what an earlier run left there is not computed again"});
-  add_plan_options(o);
-  add_result_options(o, about_out);
-  o.named().add_options()("threads", po::value<int>()->default_value(0)->value_name("N"),
-                          "threads to use, 0 for all; results don't depend on it")(
-      "memory-budget", po::value<std::string>()->value_name("SIZE"),
-      "memory limit for activations in flight, such as 512M or 2G; default: a quarter of RAM, but at least one block")(
-      "resume", "keep finished blocks in OUT.blocks until the result is complete, and resume from existing ones")(
-      "strict", "exit with 1 if an expectation is missed")("quiet", "show no progress; warnings are shown");
-  add_worker_options(o);
+  add_run_options(o);
   if (!o.parse(arguments)) return 0;
   follow_parent();
   int const threads = o.get<int>("threads");
   if (threads < 0 || threads > 1024) throw usage_error("--threads must be from 0 to 1024");
 
   registry plugins = open_registry(o);
-  planned p = read_planned(o, plugins);
-  // What is worth knowing, the run tells.
-  std::size_t const before = p.problems.size();
-  look_at_files(p.what, p.objects, p.problems);
-  if (p.problems.size() == before) remarks_of(p.what, p.objects, p.problems);
-  sort_problems(p.problems);
+  planned p = read_with_files(o, plugins);
   if (int const code = report_problems(p)) return code;
   run_options options;
   output_place const to = result_place(o, p.what);

@@ -24,6 +24,8 @@ namespace {
 
 constexpr std::string_view suffix = ".block";
 constexpr std::size_t checksum_digits = 64;
+/// Written at once.
+constexpr std::size_t most_waiting = std::size_t{1} << 16;
 
 /// What the accumulators hold, without their numbers.
 std::string description(std::vector<accumulator> const& sums) {
@@ -54,55 +56,6 @@ bool is_gone(fs::path const& folder) {
 }
 
 }  // namespace
-
-/// A file that appears under its name when it is whole, and is not synced: waiting for the disk costs more than most blocks. What
-/// a power failure leaves of a block does not have its checksum, and is made again.
-class fresh_file {
- public:
-  fresh_file(std::string path, temporary_file made) : path_(std::move(path)), temporary_(std::move(made)) {
-    if (temporary_.descriptor < 0) fail("can't write", temporary_.code);
-  }
-  fresh_file(fresh_file const&) = delete;
-  ~fresh_file() {
-    if (temporary_.descriptor < 0) return;
-    ::unlink(temporary_.name.c_str());
-    ::close(temporary_.descriptor);
-  }
-  void write(std::string_view bytes) {
-    if (waiting_.size() + bytes.size() > most_waiting) flush();
-    if (bytes.size() > most_waiting)
-      put(bytes);
-    else
-      waiting_ += bytes;
-  }
-  void publish() {
-    flush();
-    // Before it is closed: then it is no longer locked, and might be swept.
-    if (::rename(temporary_.name.c_str(), path_.c_str()) != 0) fail("can't rename " + temporary_.name, errno);
-    temporary_.listed = {};
-    // A network file system may tell only now that the disk is full.
-    if (::close(std::exchange(temporary_.descriptor, -1)) != 0 && errno != EINTR) fail("can't write", errno);
-  }
-
- private:
-  void put(std::string_view bytes) {
-    while (!bytes.empty()) {
-      ssize_t const n = ::write(temporary_.descriptor, bytes.data(), std::min(bytes.size(), std::size_t{1} << 30));
-      if (n < 0 && errno != EINTR) fail("can't write", errno);
-      if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
-    }
-  }
-  void flush() {
-    put(waiting_);
-    waiting_.clear();
-  }
-  [[noreturn]] void fail(std::string const& what, int code) const {
-    throw resource_error(path_ + ": " + what + ": " + std::generic_category().message(code));
-  }
-  static constexpr std::size_t most_waiting = std::size_t{1} << 16;
-  std::string path_, waiting_;
-  temporary_file temporary_;
-};
 
 std::string block_store::unit_of(item_range r) const {
   return name_of(key_) + std::to_string(r.first) + "-" + std::to_string(r.last) + ending_;
@@ -212,7 +165,7 @@ block_store::writer::writer(block_store const& to, item_range items) {
     temporary_file made = make_temporary_file(place.string());
     int const code = made.code;
     if (made.descriptor >= 0 || code != ENOENT || again == 0) {
-      file_ = std::make_unique<fresh_file>(place.string(), std::move(made));
+      file_.emplace(place.string(), std::move(made));
       return;
     }
     // A run that was done has removed the folder, or this is the first file in it. Another thread may make it at this moment.
@@ -224,13 +177,24 @@ block_store::writer::writer(block_store const& to, item_range items) {
   }
 }
 
-block_store::writer::~writer() = default;
-
 void block_store::writer::add(std::vector<accumulator> const& sums) {
-  put_block(sums, "", [&](std::string_view bytes) { file_->write(bytes); });
+  put_block(sums, "", [&](std::string_view bytes) {
+    if (waiting_.size() + bytes.size() > most_waiting) flush();
+    if (bytes.size() > most_waiting)
+      file_->write(bytes);
+    else
+      waiting_ += bytes;
+  });
+}
+
+void block_store::writer::flush() {
+  file_->write(waiting_);
+  waiting_.clear();
 }
 
 void block_store::writer::publish() {
+  flush();
+  // Waiting for the disk costs more than most blocks.
   file_->publish();
 }
 

@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include <wayfarer/accumulator.hpp>
+#include <wayfarer/file.hpp>
 #include <wayfarer/source.hpp>
 
 namespace wayfarer::host {
@@ -69,13 +69,14 @@ class block_store {
   class writer {
    public:
     writer(block_store const&, item_range items);
-    ~writer();
     void add(std::vector<accumulator> const& sums);
     /// Until then nothing is under its name.
     void publish();
 
    private:
-    std::unique_ptr<class fresh_file> file_;
+    void flush();
+    std::optional<atomic_file> file_{};
+    std::string waiting_{};
   };
 
  private:

@@ -1,13 +1,10 @@
 #include "engine/courier.hpp"
 
 #include <dlfcn.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include <wayfarer/error.hpp>
@@ -85,8 +82,6 @@ courier::~courier() {
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
-  for (auto& [rank, one] : in_)
-    if (one.file.descriptor >= 0) ::unlink(one.file.name.c_str()), ::close(one.file.descriptor);
   // MPI that was not ended can't be taken down piece by piece.
   if (!done_) (void)link_.release();
 }
@@ -228,32 +223,20 @@ void courier::take_piece(std::size_t from, std::string_view bytes) {
   if (!is_unit_name(unit)) throw resource_error("rank " + std::to_string(from) + " sent what is no unit of work");
   arriving& one = in_[from];
   if (at == 0) {
-    one = {unit, {}, 0, size, !work_->has(unit)};
-    if (one.wanted) one.file = make_temporary_file(work_->place_for(unit).string());
-    if (one.wanted && one.file.descriptor < 0)
-      throw resource_error(work_->path_of(unit).string() + ": can't write: " + std::generic_category().message(one.file.code));
+    one = {unit, 0, size};
+    if (!work_->has(unit)) one.file = std::make_unique<atomic_file>(work_->place_for(unit).string());
   }
   if (unit != one.unit || at != one.have || size != one.size || bytes.size() > size - at)
     throw resource_error("rank " + std::to_string(from) + " sent pieces of " + unit + " that do not fit");
   one.have += bytes.size();
-  while (one.wanted && !bytes.empty()) {
-    ssize_t const n = ::write(one.file.descriptor, bytes.data(), bytes.size());
-    if (n < 0 && errno != EINTR)
-      throw resource_error(work_->path_of(unit).string() + ": can't write: " + std::generic_category().message(errno));
-    if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
-  }
+  if (one.file) one.file->write(bytes);
   if (one.have == one.size) arrived(from, one);
 }
 
 /// All pieces of a file are there.
 void courier::arrived(std::size_t from, arriving& one) {
-  std::string const place = work_->path_of(one.unit).string();
-  if (one.wanted) {
-    if (::rename(one.file.name.c_str(), place.c_str()) != 0)
-      throw resource_error(place + ": can't be made: " + std::generic_category().message(errno));
-    one.file.listed = {};
-    ::close(std::exchange(one.file.descriptor, -1));
-  }
+  if (one.file) one.file->publish();
+  one.file.reset();
   std::lock_guard const lock(mutex_);
   // What came from there is not sent back.
   if (shared_.insert(one.unit).second && leads() && is_for_all(one.unit))

@@ -65,9 +65,8 @@ class courier {
   };
   struct arriving {
     std::string unit{};
-    temporary_file file{};
     std::size_t have = 0, size = 0;
-    bool wanted = false;
+    std::unique_ptr<atomic_file> file{};  ///< null: it is there already
   };
   void carry() noexcept;
   void join_job();

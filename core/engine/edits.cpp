@@ -97,82 +97,100 @@ void clear(tensor_view<T> to) {
   for (std::size_t i = 0; i < to.size(0); ++i) clear<T>(to[i]);
 }
 
-/// Writes `value` (undefined: zeros) over the chosen part of an activation of one item.
+/// Writes a value (undefined: zeros) over the chosen part of an activation of one item.
 template <class T>
-bool change_as(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position,
-               tensor const& activation) {
-  std::size_t const pos_axis = h.per_pair ? 1 : 0;
-  std::size_t const length = activation.size(pos_axis);
-  auto const head = h.per_pair ? std::optional<std::size_t>(0) : head_axis(h);
-  std::size_t const head_at = head && !h.per_pair ? *head + 1 : 0;
-  reading const how = value.defined() ? reading_of(e, h, value.shape()).value() : reading::row;
-  bool changed = false;
+class overwriting {
+ public:
+  overwriting(edit_spec const& e, hook_info const& h, tensor value, std::size_t first_position, tensor activation)
+      : edit_(e),
+        value_(std::move(value)),
+        activation_(std::move(activation)),
+        first_position_(first_position),
+        per_pair_(h.per_pair),
+        pos_axis_(h.per_pair ? 1 : 0),
+        head_(h.per_pair ? std::optional<std::size_t>(0) : head_axis(h)),
+        head_at_(head_ && !h.per_pair ? *head_ + 1 : 0),
+        how_(value_.defined() ? reading_of(e, h, value_.shape()).value() : reading::row) {}
 
-  auto const at_row = [&](std::size_t row) {
-    std::size_t const position = first_position + row;
-    auto const at_heads = [&](std::size_t from, std::size_t to) {
-      tensor target = activation.slice(pos_axis, row, row + 1);
-      if (head) target = target.slice(head_at, from, to);
-      auto const into = target.view<T>();
-      if (!value.defined()) {
-        changed = true;
-        return clear<T>(into);
-      }
-      tensor source = value;
-      switch (how) {
-        case reading::row:
-        case reading::row_of_head: {
-          // Without the position; one head's row is read for each of them.
-          if (head && how == reading::row) source = source.slice(*head, from, to);
-          auto whole = into[0];
-          auto const values = source.view<T const>();
-          if (how == reading::row_of_head) {
-            for (std::size_t k = 0; k < to - from; ++k)
-              combine<T>(target.slice(head_at, k, k + 1)[0].template view<T>()[0], values, e.adds, static_cast<T>(e.scale));
-          } else {
-            combine<T>(whole, values, e.adds, static_cast<T>(e.scale));
-          }
-          changed = true;
-          return;
-        }
-        case reading::by_position:
-          if (position >= source.size(0)) return;
-          source = source.slice(0, position, position + 1);
-          if (head) source = source.slice(head_at, from, to);
-          break;
-        case reading::pattern:
-          if (position >= source.size(1) || to > source.size(0)) return;
-          source = source.slice(1, position, position + 1).slice(0, from, to);
-          break;
-      }
-      changed = true;
-      combine<T>(into, source.view<T const>(), e.adds, static_cast<T>(e.scale));
-    };
-    if (e.heads.empty()) {
-      std::size_t const all = head ? activation.size(head_at) : 0;
-      at_heads(0, h.per_pair && how == reading::pattern && value.defined() ? std::min(all, value.size(0)) : all);
-    } else {
-      for (std::size_t const one : e.heads) at_heads(one, one + 1);
+  /// Whether anything was written over.
+  bool operator()() {
+    std::size_t const length = activation_.size(pos_axis_);
+    if (edit_.positions.empty())
+      for (std::size_t row = 0; row < length; ++row) at_row(row);
+    for (std::int64_t const p : edit_.positions) {
+      std::int64_t const row = p < 0 ? static_cast<std::int64_t>(length) + p : p - static_cast<std::int64_t>(first_position_);
+      if (row >= 0 && row < static_cast<std::int64_t>(length)) at_row(static_cast<std::size_t>(row));
     }
-  };
-  if (e.positions.empty()) {
-    for (std::size_t row = 0; row < length; ++row) at_row(row);
-    return changed;
+    return changed_;
   }
-  for (std::int64_t const p : e.positions) {
-    std::int64_t const row = p < 0 ? static_cast<std::int64_t>(length) + p : p - static_cast<std::int64_t>(first_position);
-    if (row >= 0 && row < static_cast<std::int64_t>(length)) at_row(static_cast<std::size_t>(row));
+
+ private:
+  void at_row(std::size_t row) {
+    if (edit_.heads.empty()) {
+      std::size_t const all = head_ ? activation_.size(head_at_) : 0;
+      bool const by_head = per_pair_ && how_ == reading::pattern && value_.defined();
+      at_heads(row, 0, by_head ? std::min(all, value_.size(0)) : all);
+    } else {
+      for (std::size_t const one : edit_.heads) at_heads(row, one, one + 1);
+    }
   }
-  return changed;
-}
+
+  void at_heads(std::size_t row, std::size_t from, std::size_t to) {
+    std::size_t const position = first_position_ + row;
+    tensor target = activation_.slice(pos_axis_, row, row + 1);
+    if (head_) target = target.slice(head_at_, from, to);
+    if (!value_.defined()) {
+      changed_ = true;
+      return clear<T>(target.view<T>());
+    }
+    tensor source = value_;
+    switch (how_) {
+      case reading::row:
+      case reading::row_of_head:
+        return with_row(std::move(target), from, to);
+      case reading::by_position:
+        if (position >= source.size(0)) return;
+        source = source.slice(0, position, position + 1);
+        if (head_) source = source.slice(head_at_, from, to);
+        break;
+      case reading::pattern:
+        if (position >= source.size(1) || to > source.size(0)) return;
+        source = source.slice(1, position, position + 1).slice(0, from, to);
+        break;
+    }
+    put(target.view<T>(), source);
+  }
+
+  /// The value has no position; one head's row is read for each of them.
+  void with_row(tensor target, std::size_t from, std::size_t to) {
+    if (how_ == reading::row) return put(target.view<T>()[0], head_ ? value_.slice(*head_, from, to) : value_);
+    for (std::size_t k = 0; k < to - from; ++k) put(target.slice(head_at_, k, k + 1)[0].template view<T>()[0], value_);
+    changed_ = true;
+  }
+
+  void put(tensor_view<T> into, tensor const& source) {
+    changed_ = true;
+    combine<T>(into, source.view<T const>(), edit_.adds, static_cast<T>(edit_.scale));
+  }
+
+  edit_spec const& edit_;
+  tensor value_, activation_;
+  std::size_t first_position_;
+  bool per_pair_;
+  std::size_t pos_axis_;
+  std::optional<std::size_t> head_;
+  std::size_t head_at_;
+  reading how_;
+  bool changed_ = false;
+};
 
 /// Whether anything of the activation was written over.
 bool change(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t first_position, tensor const& activation) {
   switch (activation.type()) {
     case dtype::f32:
-      return change_as<float>(e, h, value, first_position, activation);
+      return overwriting<float>(e, h, value, first_position, activation)();
     case dtype::f64:
-      return change_as<double>(e, h, value, first_position, activation);
+      return overwriting<double>(e, h, value, first_position, activation)();
     default:
       throw plugin_error(h.name + " is given to edits as " + std::string(name_of(activation.type())) +
                          "; edits take float32 and float64");
@@ -331,7 +349,7 @@ void check_edits(plan_node const& node, model_info const& m, source_info const& 
 
 namespace {
 
-/// Whether an edit changes anything of an item's activation, as `change_as` would.
+/// Whether an edit changes anything of an item's activation, as `overwriting` would.
 bool reaches(edit_spec const& e, hook_info const& h, tensor const& value, std::size_t length) {
   auto const how = value.defined() ? reading_of(e, h, value.shape()) : std::nullopt;
   std::size_t const most = how == reading::by_position ? value.size(0) : how == reading::pattern ? value.size(1) : length;

@@ -1,9 +1,10 @@
-// Adds the place of a failure to an exception, and keeps its type and exit code.
+// Adds the place of a failure to an exception, and keeps its type and exit code; tells failures to other processes.
 #pragma once
 
+#include <exception>
 #include <new>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/parameter_error.hpp>
@@ -45,5 +46,10 @@ auto with_place(std::string const& place, Work&& work) {
     rethrow_with_place(place);
   }
 }
+
+/// The exit code and text of an error that other processes would meet as well; 0 for others: a full disk, a signal.
+std::pair<int, std::string> lasting_error(std::exception_ptr const&);
+/// Throws such an error, which another process met.
+[[noreturn]] void throw_as(int exit_code, std::string const& text);
 
 }  // namespace wayfarer::host

@@ -23,6 +23,7 @@
 #include "engine/edits.hpp"
 #include "engine/engine.hpp"
 #include "engine/failure.hpp"
+#include "engine/node_state.hpp"
 #include "engine/provenance.hpp"
 #include "engine/shared_store.hpp"
 #include "engine/stack.hpp"
@@ -33,21 +34,6 @@
 #include "store/store.hpp"
 
 namespace wayfarer::host {
-
-/// What a node has become. Written by the one task that runs the node, read by its followers.
-struct node_state {
-  results out;                                                    ///< as it goes into the file
-  std::vector<axis> axes;                                         ///< along which it was run more than once
-  std::vector<results> parts;                                     ///< of each combination along the axes; empty without axes
-  std::vector<std::size_t> steps;                                 ///< of a trained model
-  std::vector<std::shared_ptr<wayfarer::model const>> snapshots;  ///< of a trained model
-  std::vector<not_finite> gaps;                                   ///< known once written
-  std::string spoiled;        ///< what the model or an edit gave that is not finite; "" for nothing
-  std::string why_no_reason;  ///< stands in the datasets for the node's own reasons, which such values make untrue
-  std::exception_ptr failure;
-  bool skipped = false;  ///< something that it needs failed
-  double seconds = 0;
-};
 
 /// Where along the axes of its inputs a node is run: axis and index.
 using fixed_axes = std::vector<std::pair<std::string, std::size_t>>;

@@ -219,10 +219,6 @@ bool has_marker(int root) {
 
 }  // namespace
 
-open_descriptor::~open_descriptor() {
-  if (d_ >= 0) ::close(d_);
-}
-
 shared_store::shared_store(fs::path folder, std::optional<std::uint64_t> limit, std::function<void(std::string const&)> tell)
     : path_(std::move(folder)), tell_(std::move(tell)), id_(new_process_name()) {
   make_or_find();

@@ -30,30 +30,14 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <utility>
 #include <vector>
+
+#include <wayfarer/file.hpp>
 
 namespace wayfarer::host {
 
 /// What a store may take if no run has set a limit.
 inline constexpr std::uint64_t default_store_limit = std::uint64_t{20} << 30;
-
-/// An open file or folder.
-class open_descriptor {
- public:
-  explicit open_descriptor(int d = -1) noexcept : d_(d) {}
-  open_descriptor(open_descriptor&& from) noexcept : d_(std::exchange(from.d_, -1)) {}
-  open_descriptor& operator=(open_descriptor&& from) noexcept {
-    std::swap(d_, from.d_);
-    return *this;
-  }
-  ~open_descriptor();
-  int get() const noexcept { return d_; }
-  explicit operator bool() const noexcept { return d_ >= 0; }
-
- private:
-  int d_;
-};
 
 class shared_store {
  public:

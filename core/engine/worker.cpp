@@ -54,35 +54,6 @@ constexpr double seconds_a_unit = 4;
 constexpr std::size_t units_a_thread = 16, least_worth_measuring = 4;
 constexpr std::chrono::milliseconds shortest_wait{10}, longest_wait{500};
 
-/// An error of another process, with its exit code.
-[[noreturn]] void throw_as(int exit_code, std::string const& text) {
-  switch (exit_code) {
-    case 2:
-      throw usage_error(text);
-    case 3:
-      throw data_error(text);
-    case 5:
-      throw resource_error(text);
-    default:
-      throw plugin_error(text);
-  }
-}
-
-/// The error's exit code and text; 0 for one that another process may not meet: a full disk, a signal.
-std::pair<int, std::string> lasting_error(std::exception_ptr const& failure) {
-  try {
-    std::rethrow_exception(failure);
-  } catch (resource_error const&) {
-    return {};
-  } catch (stopped const&) {
-    return {};
-  } catch (error const& e) {
-    return {e.exit_code(), e.what()};
-  } catch (...) {
-    return {};
-  }
-}
-
 }  // namespace
 
 /// The key of a piece of a task's work: 64 digits.
@@ -362,69 +333,9 @@ void run::file(task const& t, std::string const& unit, std::set<std::string> con
   note_reads();
   filed_writer out(work_->place_for(unit));
   out.put(std::vector<std::string>(warnings.begin(), warnings.end()));
-  for (std::size_t const i : t.nodes) {
-    node_state const& s = states_[i];
-    auto const [code, text] = s.failure ? lasting_error(s.failure) : std::pair<int, std::string>();
-    out.put(static_cast<std::uint64_t>(code));
-    out.put(std::string_view(text));
-    out.put(s.seconds);
-    out.put(s.out);
-    out.put(std::uint64_t{s.axes.size()});
-    for (auto const& a : s.axes) {
-      out.put(std::string_view(a.name));
-      out.put(a.labels);
-      out.put(a.numbers);
-    }
-    out.put(std::uint64_t{s.parts.size()});
-    for (auto const& part : s.parts) out.put(part);
-    out.put(std::string_view(s.spoiled));
-    out.put(std::string_view(s.why_no_reason));
-    out.put(std::uint64_t{s.steps.size()});
-    for (std::size_t k = 0; k < s.steps.size(); ++k) {
-      out.put(std::uint64_t{s.steps[k]});
-      auto const tensors = dynamic_cast<snapshot_state const&>(*objects_[i].model).tensors_of(*s.snapshots[k]);
-      out.put(std::uint64_t{tensors.size()});
-      for (auto const& [name, values] : tensors) {
-        out.put(std::string_view(name));
-        out.put(values);
-      }
-    }
-  }
+  for (std::size_t const i : t.nodes) put_state(out, states_[i], objects_[i].model.get());
   out.commit();
 }
-
-namespace {
-
-node_state read_state(filed_reader& in, wayfarer::model const* learner) {
-  node_state s;
-  int const code = static_cast<int>(in.number());
-  std::string const text = in.text();
-  if (code != 0) try {
-      throw_as(code, text);
-    } catch (...) {
-      s.failure = std::current_exception();
-    }
-  s.seconds = in.real();
-  s.out = in.node();
-  for (std::size_t n = in.count(8); n > 0; --n) {
-    axis& a = s.axes.emplace_back();
-    a.name = in.text(), a.labels = in.texts(), a.numbers = in.values();
-  }
-  for (std::size_t n = in.count(8); n > 0; --n) s.parts.push_back(in.node());
-  if (!s.axes.empty() && s.parts.size() != combinations_of(s.axes)) in.fail();
-  s.spoiled = in.text(), s.why_no_reason = in.text();
-  for (std::size_t n = in.count(8); n > 0; --n) {
-    s.steps.push_back(in.number());
-    std::vector<std::pair<std::string, tensor>> tensors(in.count(8));
-    for (auto& [name, values] : tensors) name = in.text(), values = in.values();
-    auto const* const maker = dynamic_cast<snapshot_state const*>(learner);
-    if (!maker) in.fail();
-    s.snapshots.push_back(maker->snapshot_of(tensors));
-  }
-  return s;
-}
-
-}  // namespace
 
 /// Reads what a task left; false, and the file is gone, if it is damaged.
 bool run::restore(task const& t, std::string const& unit) {

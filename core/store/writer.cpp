@@ -589,10 +589,8 @@ void result_writer::commit(run_record const& run, std::vector<node_record> const
     if (::fsync(s.temporary.descriptor) != 0) s.failed(reason(errno));
     struct stat status {};
     if (::fstat(s.temporary.descriptor, &status) != 0) s.failed(reason(errno));
-    if (::rename(s.temporary.name.c_str(), s.path.c_str()) != 0) s.failed(reason(errno));
+    if (!give_name(s.temporary, s.path.string())) s.failed(reason(errno));
     s.committed = true;
-    s.temporary.listed = {};
-    // With it goes the lock, which would keep readers out.
     ::close(std::exchange(s.temporary.descriptor, -1));
     s.bytes = static_cast<std::uint64_t>(status.st_size);
     // The new name itself must outlive a power cut; the file is whole and in place, so only an I/O error is worth a word.

@@ -5,6 +5,7 @@ Reads every #include of the C++ sources; prints each that runs against an arrow,
 import os
 import re
 import sys
+import tempfile
 
 # What each room of core/ may include, besides itself, `text` and the SDK.
 ALLOWED = {
@@ -34,6 +35,7 @@ FROM_ABOVE = {
     ("array_file.cpp", "hooks"),  # did_you_mean
     ("taps.hpp", "hooks"), ("taps.hpp", "model"),  # a tap gives a request what it asks of a hook
 }
+KINDS = ("sources", "models", "probes", "metrics")
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -49,20 +51,22 @@ def includes(folder):
 
 
 def wrong_in_core(root):
-    for path, number, quoted, name in includes(os.path.join(root, "core")):
-        room = os.path.relpath(path, os.path.join(root, "core")).split(os.sep)[0]
+    core = os.path.join(root, "core")
+    ours = {*ALLOWED, *FLOORS, *KINDS}  # angle brackets find these as well as quotes
+    for path, number, quoted, name in includes(core):
+        room = os.path.relpath(path, core).split(os.sep)[0]
         if room not in ALLOWED:
             yield path, number, f"core/{room} is no room that this test knows; add it with its arrows"
             continue
-        other = name.split("/")[0]
-        if quoted and "/" in name and other != room and other != "text" and other not in ALLOWED[room]:
+        target = os.path.join(os.path.dirname(path) if ".." in name.split("/") else core, name)
+        other = os.path.relpath(target, core).split(os.sep)[0]
+        if "/" in name and (quoted or other in ours) and other != room and other != "text" and other not in ALLOWED[room]:
             yield path, number, f"core/{room} may not include {name}"
 
 
 def wrong_in_sdk(root):
-    rooms = tuple(room + "/" for room in ALLOWED)
     for path, number, quoted, name in includes(os.path.join(root, "sdk")):
-        if quoted and name.startswith(rooms):
+        if ALLOWED.keys() & set(name.split("/")[:-1]):
             yield path, number, f"the SDK may not include {name}, which is the host's"
         if os.sep + "include" + os.sep in path and quoted:
             yield path, number, f"an installed header may not include \"{name}\", which is not installed"
@@ -113,8 +117,39 @@ def wrong_in_plugins(root):
             yield path, number, f"a plugin may include the SDK, its own folder and {kind}/common, not {name}"
 
 
+def planted(place, line, check):
+    """What `check` finds in a tree with this line in this file alone."""
+    with tempfile.TemporaryDirectory() as root:
+        os.makedirs(os.path.join(root, os.path.dirname(place)))
+        with open(os.path.join(root, place), "w", encoding="utf-8") as file:
+            file.write(line + "\n")
+        return [*check(root)]
+
+
+def proves_itself():
+    """Every arrow between two rooms of core/ is checked, however the include is written; so is what none of them may include."""
+    for room, may in ALLOWED.items():
+        place = f"core/{room}/x.cpp"
+        for other in ALLOWED:
+            good = other in may or other in (room, "text")
+            for name in (f'"{other}/y.hpp"', f"<{other}/y.hpp>", f'"../{other}/y.hpp"'):
+                if bool(planted(place, f"#include {name}", wrong_in_core)) == good:
+                    yield place, 1, f"this test does not judge rightly of #include {name}"
+        for name in ('"files/read_log.hpp"', "<files/read_log.hpp>", '"../../sdk/src/files/read_log.hpp"', '"probes/pca/pca.hpp"', "<probes/pca/pca.hpp>"):
+            if not planted(place, f"#  include {name}", wrong_in_core):
+                yield place, 1, f"this test does not find #include {name}"
+        for name in ("<wayfarer/model.hpp>", "<vector>", '"y.hpp"', "<benchmark/benchmark.h>"):
+            if planted(place, f"#include {name}", wrong_in_core):
+                yield place, 1, f"this test refuses #include {name}"
+        for name in (f'"{room}/y.hpp"', f"<{room}/y.hpp>", f'"../../../core/{room}/y.hpp"'):
+            if not planted("sdk/src/files/x.cpp", f"#include {name}", wrong_in_sdk):
+                yield "sdk/src/files/x.cpp", 1, f"this test does not find #include {name}"
+    if not planted("core/attic/x.cpp", "#include <vector>", wrong_in_core):
+        yield "core/attic/x.cpp", 1, "this test does not find a room that it does not know"
+
+
 def main(root):
-    wrong = [*wrong_in_core(root), *wrong_in_sdk(root), *wrong_between_floors(root), *wrong_in_docs(root), *wrong_in_plugins(root)]
+    wrong = [*proves_itself(), *wrong_in_core(root), *wrong_in_sdk(root), *wrong_between_floors(root), *wrong_in_docs(root), *wrong_in_plugins(root)]
     for path, number, why in wrong:
         print(f"{os.path.relpath(path, root)}:{number}: {why}")
     seen = sum(1 for folder in ("core", "sdk", "plugins") for _ in includes(os.path.join(root, folder)))

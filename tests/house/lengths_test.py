@@ -7,8 +7,8 @@ import os
 import re
 import sys
 
-ROOMS = ["core/conformance", "core/pipeline", "core/registry", "core/cli/doctor.cpp", "core/cli/generate.cpp", "core/cli/model.cpp",
-         "core/store/guard.cpp"]
+# Folders, or single files.
+ROOMS = ["core"]
 LINES_OF_FUNCTION, LINES_OF_FILE = 60, 350
 # What can hold a brace that is none: a comment, a raw text, a text, a character. An apostrophe in a number is no character.
 NO_CODE = re.compile(r'//[^\n]*|/\*.*?\*/|R"(?P<tag>[^()\s\\]*)\(.*?\)(?P=tag)"|"(?:[^"\\\n]|\\.)*"|(?<![0-9a-fA-F])\'(?:[^\'\\\n]|\\.)+\'', re.S)
@@ -52,7 +52,7 @@ def files(root):
         if room.endswith(".cpp"):
             yield room
         for at, _, names in os.walk(os.path.join(root, room)):
-            yield from (os.path.relpath(os.path.join(at, name), root) for name in sorted(names) if name.endswith((".cpp", ".hpp")))
+            yield from (os.path.relpath(os.path.join(at, name), root) for name in sorted(names) if name.endswith((".cpp", ".hpp", ".inc")))
 
 
 def main(root):
@@ -67,7 +67,7 @@ def main(root):
             if lines > LINES_OF_FUNCTION:
                 wrong.append(f"{name}:{line}: a function of {lines} lines; give its parts names")
     print("\n".join([*wrong, f"{seen} functions, {len(wrong)} too long"]))
-    return 1 if wrong or seen < 200 else 0
+    return 1 if wrong or seen < 1500 else 0
 
 
 if __name__ == "__main__":

@@ -573,10 +573,13 @@ TEST_F(says, check_refuses_what_a_run_would) {
 }
 
 TEST_F(says, an_expectation_of_what_is_not_there_loses_no_result) {
-  auto const p = file("p.yaml", "nodes:\n  f: {probe: layer_norm_figure}\nexpect:\n  f/nope: {at_least: 1}\n");
+  auto const p =
+      file("p.yaml", "nodes:\n  f: {probe: layer_norm_figure}\nexpect:\n  f/nope: {at_least: 1}\n  f/none: {at_least: 1}\n");
   auto const r = run_wayfarer({"run", p, "--out", out("r.h5")});
   EXPECT_EQ(r.code, 2);
-  EXPECT_THAT(r.out, AllOf(HasSubstr("p.yaml:4:3: f has no dataset 'nope'"), HasSubstr("the result is written")));
+  std::string const place = "wayfarer: " + p.string();
+  EXPECT_THAT(r.out, AllOf(HasSubstr(place + ":4:3: f has no dataset 'nope'"), HasSubstr(place + ":5:3: f has no dataset 'none'"),
+                           HasSubstr("wayfarer: the result is written: " + out("r.h5"))));
   EXPECT_EQ(run_wayfarer({"show", out("r.h5"), "_run/node"}).code, 0);
 }
 

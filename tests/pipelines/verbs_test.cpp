@@ -230,7 +230,8 @@ TEST_F(verbs, generate_refuses_a_prompt_that_is_too_long_and_continues_the_other
   EXPECT_THAT(told.out, AllOf(HasSubstr("\"refused\": \"prompt 0 has 12 tokens"), HasSubstr("\"ended\": \"length\"")));
   outcome const none = with({"--ids", twelve, "--ids", twelve});
   EXPECT_EQ(none.code, 2) << none.out;
-  EXPECT_THAT(none.out, AllOf(HasSubstr("prompt 0 has 12 tokens"), HasSubstr("prompt 1 has 12 tokens"), Not(HasSubstr("[0]"))));
+  EXPECT_THAT(none.out, AllOf(HasSubstr("wayfarer: prompt 0 has 12 tokens"), HasSubstr("wayfarer: prompt 1 has 12 tokens"),
+                              Not(HasSubstr("[0]"))));
 }
 
 TEST_F(verbs, generate_replaces_results_only) {

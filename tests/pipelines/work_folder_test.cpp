@@ -25,14 +25,18 @@ struct work : wayfarer::test::scratch {
 };
 
 TEST_F(work, a_lease_ends_with_the_claim_or_with_the_signs_of_its_owner) {
-  work_folder a(folder / "w", {1, 2}, 0.4), b(folder / "w", {2, 2}, 0.4);
+  work_folder a(folder / "w", {1, 2}, 0.4);
+  auto const signs_of_a = fs::directory_iterator(folder / "w/workers")->path();
+  work_folder b(folder / "w", {2, 2}, 0.4);
   auto held = a.try_claim(unit(1));
   ASSERT_TRUE(held);
   EXPECT_FALSE(a.try_claim(unit(1))) << "another thread of it";
   EXPECT_FALSE(b.try_claim(unit(1)));
   EXPECT_TRUE(b.is_busy(unit(1)));
-  // As long as it lives, however long it takes.
-  std::this_thread::sleep_for(std::chrono::milliseconds(1000));
+  // As long as it lives, however long it takes: more than a lease, and until there is a new sign.
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  for (auto const last = wayfarer::test::slurp(signs_of_a); wayfarer::test::slurp(signs_of_a) == last;)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_FALSE(b.try_claim(unit(1)));
   held.reset();
   EXPECT_FALSE(b.is_busy(unit(1)));

@@ -1,4 +1,5 @@
-// Workers that die inside a system call, whose clocks are wrong, or whose file system forgets: the bytes of the result stay.
+// Workers that die or stop inside a system call, whose clocks are wrong, or whose file system forgets: the bytes of the result
+// stay.
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -135,6 +136,37 @@ TEST_F(workers_faults, deaths_of_runs_that_use_a_store_cost_time_alone) {
         if (killed.code == 0) break;
       }
   EXPECT_GE(deaths, 40u);
+}
+
+TEST_F(workers_faults, a_run_that_stops_inside_any_system_call_keeps_no_other_from_its_result) {
+  auto const p = rows(2);
+  std::string const whole = reference(p);
+  auto const words = with(command(p, "r.h5"), {"--reproducible", "--resume", "--threads", "1"});
+  std::size_t stops = 0;
+  for (std::string const call : {"create", "fsync", "rename", "unlink", "mkdir"})
+    for (std::string const when : {"", "+"})
+      for (int n = 1;; ++n) {
+        std::string const place = call + when + ":" + std::to_string(n);
+        pid_t const slow = start(words, log(0), under({{"UNRELIABLE_STOP", place}}));
+        siginfo_t came{};
+        ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(slow), &came, WSTOPPED | WEXITED | WNOWAIT), 0);
+        bool const stopped = came.si_code == CLD_STOPPED;  // else it makes fewer calls than that
+        if (stopped) {
+          ++stops;
+          auto const fast = run_wayfarer(words);
+          EXPECT_EQ(fast.code, 0) << place << ": " << fast.out;
+          EXPECT_EQ(sha("r.h5"), whole) << place;
+          ::kill(slow, SIGCONT);
+        }
+        auto const ended = finish(slow, log(0));
+        EXPECT_EQ(ended.code, 0) << place << ": " << ended.out;
+        EXPECT_EQ(sha("r.h5"), whole) << place;
+        EXPECT_FALSE(std::filesystem::exists(folder / "r.h5.blocks")) << place;
+        EXPECT_EQ(left_beside(), std::vector<std::string>()) << place;
+        std::filesystem::remove(folder / "r.h5");
+        if (!stopped) break;
+      }
+  EXPECT_GE(stops, 40u);
 }
 
 TEST_F(workers_faults, clocks_that_differ_by_hours_do_no_harm) {

@@ -56,7 +56,7 @@ def start(folder):
     (folder / "p.yaml").write_text(TRAINING)
     child = subprocess.Popen([PROGRAM, "run", folder / "p.yaml", "--quiet", "--threads", "1", "--out", folder / "r.h5"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until and child.poll() is None:
         code, out, _ = run_program("watch", folder / "r.h5", "--once", check=False)
         if code == 0 and "loss" in out and "at first" in out:
@@ -81,10 +81,10 @@ def test_watch_sees_progress_and_the_end(tmp_path):
         child, _ = start(tmp_path)
         assert len(list(tmp_path.glob(".r.h5.progress.*"))) == 1
         watcher = subprocess.Popen([PROGRAM, "watch", tmp_path / "r.h5", "--interval", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(0.5)
+        assert watcher.stdout.readline().startswith("r.h5: ")
         child.send_signal(signal.SIGTERM)
         child.wait()
-        _, complaint = watcher.communicate(timeout=30)
+        _, complaint = watcher.communicate(timeout=300)
         assert watcher.returncode == 3 and "ended without a result" in complaint
         assert not list(tmp_path.glob(".r.h5.progress.*"))
     finally:

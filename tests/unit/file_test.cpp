@@ -1,10 +1,13 @@
 // Files and digests: what is refused and how it is said, and that a failed write leaves nothing behind.
 #include <wayfarer/file.hpp>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -184,6 +187,39 @@ TEST_F(file_test, shows_nothing_before_commit_and_cleans_up_without) {
     EXPECT_TRUE(listing().begin()->starts_with(".out.tmp." + std::to_string(::getpid()) + "."));
   }
   EXPECT_TRUE(listing().empty());
+}
+
+TEST_F(file_test, publishes_without_waiting_for_the_disk) {
+  make("out", "old");
+  wf::atomic_file file(in_folder("out"), wf::make_temporary_file(in_folder("out")));
+  file.write("new");
+  EXPECT_EQ(wf::read_text(in_folder("out"), 10), "old");
+  file.publish();
+  EXPECT_EQ(wf::read_text(in_folder("out"), 10), "new");
+  EXPECT_EQ(listing(), std::set<std::string>{"out"});
+  std::string const nowhere = in_folder("missing/out");
+  EXPECT_NE(refusal<wf::resource_error>(nowhere, [&] { wf::atomic_file(nowhere, wf::make_temporary_file(nowhere)); })
+                .find("No such file or directory"),
+            std::string::npos);
+}
+
+TEST_F(file_test, a_file_that_has_just_got_its_name_can_be_read_by_those_who_lock_and_is_never_swept) {
+  wf::temporary_file file = wf::make_temporary_file(in_folder("out"));
+  ASSERT_GE(file.descriptor, 0);
+  std::string const before = file.name;
+  auto const lock = [&](std::string const& path, int how) {
+    wf::open_descriptor const other(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    EXPECT_TRUE(other) << path;
+    return ::flock(other.get(), how | LOCK_NB) == 0;
+  };
+  EXPECT_FALSE(lock(before, LOCK_SH));
+  ASSERT_TRUE(wf::give_name(file, in_folder("out")));
+  EXPECT_EQ(listing(), std::set<std::string>{"out"});
+  EXPECT_TRUE(lock(in_folder("out"), LOCK_SH));
+  EXPECT_FALSE(lock(in_folder("out"), LOCK_EX));
+  EXPECT_FALSE(wf::give_name(file, in_folder("again"))) << "there is no temporary name any more";
+  EXPECT_EQ(errno, ENOENT);
+  ::close(file.descriptor);
 }
 
 TEST_F(file_test, what_dead_writers_left_is_removed_and_what_the_living_write_stays) {

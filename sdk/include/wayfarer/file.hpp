@@ -12,11 +12,32 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <wayfarer/export.hpp>
 #include <wayfarer/layout.hpp>
 
 namespace wayfarer {
+
+/// An open file or folder, closed with the object.
+class WAYFARER_API open_descriptor {
+ public:
+  explicit open_descriptor(int d = -1) noexcept : d_(d) {}
+  open_descriptor(open_descriptor&& from) noexcept : d_(from.release()) {}
+  open_descriptor& operator=(open_descriptor&& from) noexcept {
+    std::swap(d_, from.d_);
+    return *this;
+  }
+  ~open_descriptor();
+  int get() const noexcept { return d_; }
+  int release() noexcept { return std::exchange(d_, -1); }
+  explicit operator bool() const noexcept { return d_ >= 0; }
+
+ private:
+  template <class>
+  friend struct layout_of;
+  int d_;
+};
 
 /// A regular file mapped read-only. The bytes live as long as the object; share it (`open`) to keep them for longer.
 /// If another program truncates the file, touching the lost part raises SIGBUS, which the host turns into a data error
@@ -76,6 +97,9 @@ struct temporary_file {
   temporary_name listed{};
 };
 WAYFARER_API temporary_file make_temporary_file(std::string const& path);
+/// Renames it to what it shall become; it stays open, and locked against `remove_litter`, while programs that lock what they
+/// read, as HDF5 does, can read it from the first moment. False, with errno, if it can't be renamed.
+WAYFARER_API bool give_name(temporary_file&, std::string const& path) noexcept;
 
 /// Removes from a folder what writers that were killed left under temporary names of files for whose names `of` holds (of the
 /// first 200 bytes of longer ones). What a living writer, wherever it runs, still has open is locked and stays, and so does what
@@ -84,10 +108,12 @@ WAYFARER_API void remove_litter(std::string const& folder, std::function<bool(st
 
 /// Writes a file that appears under its name only when it is whole and on the disk: `commit` does fsync, rename, and fsync of the
 /// folder. Until then the bytes are in a temporary file, which is removed if `commit` is never reached. An existing file is
-/// replaced. Failures are resource_errors.
+/// replaced, and its mode kept. Failures are resource_errors.
 class WAYFARER_API atomic_file {
  public:
   explicit atomic_file(std::string path);
+  /// `made` by make_temporary_file for this path.
+  atomic_file(std::string path, temporary_file made);
   atomic_file(atomic_file const&) = delete;
   atomic_file& operator=(atomic_file const&) = delete;
   ~atomic_file();
@@ -95,6 +121,9 @@ class WAYFARER_API atomic_file {
   void write(std::span<std::byte const> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   void commit();
+  /// Instead of `commit`, for what can be made again and has a checksum: without waiting for the disk, so that a power failure
+  /// may leave a damaged file under the name.
+  void publish();
 
  private:
   template <class>
@@ -152,6 +181,7 @@ WAYFARER_API mapping find_mapping(void const* address) noexcept;
 /// Removes every file that is being written under a temporary name.
 WAYFARER_API void remove_temporary_files() noexcept;
 
+WAYFARER_LAYOUT(open_descriptor, d_);
 WAYFARER_LAYOUT(mapped_file, path_, descriptor_, data_, size_, modified_seconds_, modified_nanoseconds_);
 WAYFARER_LAYOUT(temporary_name, slot_);
 WAYFARER_LAYOUT(temporary_file, name, descriptor, code, listed);

@@ -45,26 +45,11 @@ std::string message(std::string const& path, std::string_view what, int code) {
   }
 }
 
-class descriptor {
- public:
-  explicit descriptor(int d) noexcept : d_(d) {}
-  descriptor(descriptor const&) = delete;
-  descriptor& operator=(descriptor const&) = delete;
-  ~descriptor() {
-    if (d_ >= 0) ::close(d_);
-  }
-  int get() const noexcept { return d_; }
-  int release() noexcept { return std::exchange(d_, -1); }
-
- private:
-  int d_;
-};
-
 /// Opens a regular file for reading. A pipe or device under a model's name must not hang the reader, hence O_NONBLOCK.
 int open_regular(std::string const& path, struct stat& status) {
   // A path with a NUL byte would silently open another file.
   if (path.find('\0') != path.npos) throw data_error(path.substr(0, path.find('\0')) + ": path with a NUL byte");
-  descriptor d(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  open_descriptor d(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (d.get() < 0) reading_failed(path, "can't open", errno);
   if (::fstat(d.get(), &status) != 0) reading_failed(path, "can't examine", errno);
   if (S_ISDIR(status.st_mode)) reading_failed(path, "can't read", EISDIR);
@@ -83,11 +68,15 @@ std::size_t read_some(int d, std::span<std::byte> into, std::string const& path)
 
 }  // namespace
 
+open_descriptor::~open_descriptor() {
+  if (d_ >= 0) ::close(d_);
+}
+
 // ---- reading ----
 
 mapped_file::mapped_file(std::string path) : path_(std::move(path)) {
   struct stat status {};
-  descriptor d(open_regular(path_, status));
+  open_descriptor d(open_regular(path_, status));
   if (static_cast<std::uintmax_t>(status.st_size) > std::numeric_limits<std::ptrdiff_t>::max())
     throw data_error(path_ + ": too long to map");
   size_ = static_cast<std::size_t>(status.st_size);
@@ -126,14 +115,14 @@ void mapped_file::check_unchanged() const {
 
 void read_blocks(std::string const& path, std::function<void(std::span<std::byte const>)> const& block) {
   struct stat status {};
-  descriptor const d(open_regular(path, status));
+  open_descriptor const d(open_regular(path, status));
   std::vector<std::byte> buffer(block_bytes);
   while (std::size_t const n = read_some(d.get(), buffer, path)) block(std::span(buffer).first(n));
 }
 
 std::string read_text(std::string const& path, std::size_t max_bytes) {
   struct stat status {};
-  descriptor const d(open_regular(path, status));
+  open_descriptor const d(open_regular(path, status));
   auto const too_long = [&](std::string_view length) {
     throw data_error(path + ": is " + std::string(length) + " bytes long; at most " + std::to_string(max_bytes) + " are read");
   };
@@ -202,7 +191,7 @@ temporary_file make_temporary_file(std::string const& path) {
     }
     out.name = folder + '.' + name.substr(0, longest_kept) + std::string(temporary_mark) + std::to_string(::getpid()) + '.' +
                std::to_string(random);
-    descriptor d(::open(out.name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    open_descriptor d(::open(out.name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (d.get() < 0) {
       if (errno == EEXIST || errno == EINTR) continue;
       out.code = errno;
@@ -218,8 +207,17 @@ temporary_file make_temporary_file(std::string const& path) {
   }
 }
 
+bool give_name(temporary_file& file, std::string const& path) noexcept {
+  // Before it is closed: then it is no longer locked, and might be swept. Those who sweep want a lock that no other shares.
+  while (::flock(file.descriptor, LOCK_SH) != 0 && errno == EINTR) {
+  }
+  if (::rename(file.name.c_str(), path.c_str()) != 0) return false;
+  file.listed = {};
+  return true;
+}
+
 void remove_litter(std::string const& folder, std::function<bool(std::string_view)> const& of) {
-  descriptor const in(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  open_descriptor const in(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   int const listed = in.get() < 0 ? -1 : ::dup(in.get());
   DIR* const all = listed < 0 ? nullptr : ::fdopendir(listed);
   if (!all) {
@@ -233,7 +231,7 @@ void remove_litter(std::string const& folder, std::function<bool(std::string_vie
   ::closedir(all);
   for (auto const& name : names) {
     // Network file systems give this lock to those alone who may write.
-    descriptor const d(::openat(in.get(), name.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+    open_descriptor const d(::openat(in.get(), name.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
     struct stat status {};
     if (d.get() < 0 || ::fstat(d.get(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
     if (::flock(d.get(), LOCK_EX | LOCK_NB) == 0 && !is_gone(d.get())) ::unlinkat(in.get(), name.c_str(), 0);
@@ -246,11 +244,20 @@ std::string cache_folder(std::string_view part) {
   return home && *home == '/' ? std::string(home) + "/.cache/wayfarer/" + std::string(part) : std::string();
 }
 
-atomic_file::atomic_file(std::string path) : path_(std::move(path)) {
-  if (path_.find('\0') != path_.npos) throw resource_error(path_.substr(0, path_.find('\0')) + ": path with a NUL byte");
-  std::string const name = parts_of(path_).name;
-  if (name.empty() || name == "." || name == "..") throw resource_error(path_ + ": can't write: not the name of a file");
-  temporary_ = make_temporary_file(path_);
+namespace {
+
+std::string const& checked_path(std::string const& path) {
+  if (path.find('\0') != path.npos) throw resource_error(path.substr(0, path.find('\0')) + ": path with a NUL byte");
+  std::string const name = parts_of(path).name;
+  if (name.empty() || name == "." || name == "..") throw resource_error(path + ": can't write: not the name of a file");
+  return path;
+}
+
+}  // namespace
+
+atomic_file::atomic_file(std::string path) : atomic_file(path, make_temporary_file(checked_path(path))) {}
+
+atomic_file::atomic_file(std::string path, temporary_file made) : path_(std::move(path)), temporary_(std::move(made)) {
   if (temporary_.descriptor < 0) throw resource_error(message(path_, "can't write", temporary_.code));
 }
 
@@ -286,17 +293,19 @@ void atomic_file::commit() {
   take_mode_of(path_, temporary_.descriptor);
   // A failed fsync is final: the kernel may have dropped the pages, and a second call would report success.
   if (::fsync(temporary_.descriptor) != 0) fail("can't write to disk");
-  // Before it is closed: then it is no longer locked, and might be swept.
-  if (::rename(temporary_.name.c_str(), path_.c_str()) != 0) fail("can't rename " + temporary_.name);
-  temporary_.listed = {};
-  if (::close(std::exchange(temporary_.descriptor, -1)) != 0 && errno != EINTR)
-    throw resource_error(message(path_, "can't write", errno));
-
+  publish();
   std::string const folder = parts_of(path_).folder;
-  descriptor const d(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  open_descriptor const d(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // A folder that may be written but not read can't be synced, nor can some network file systems' (EINVAL).
   if (d.get() >= 0 && ::fsync(d.get()) != 0 && errno != EINVAL)
     throw resource_error(message(path_, "written, but its folder can't be synced to disk", errno));
+}
+
+void atomic_file::publish() {
+  if (!give_name(temporary_, path_)) fail("can't rename " + temporary_.name);
+  // A network file system may tell only now that the disk is full.
+  if (::close(std::exchange(temporary_.descriptor, -1)) != 0 && errno != EINTR)
+    throw resource_error(message(path_, "can't write", errno));
 }
 
 void write_file_atomically(std::string const& path, std::span<std::byte const> bytes) {
