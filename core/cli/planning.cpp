@@ -38,6 +38,7 @@ planned read_planned(verb_options const& o, registry& plugins) {
                      near_files(file, {".yaml", ".yml"}, {".", "runs"}));
   p.what = read_plan(file, o.all("set"), plugins, p.problems);
   provide_run_inputs(input_paths(p.what));
+  p.files_before = states_of_inputs(p.what);
   p.objects = make_instances(p.what, p.problems);
   check_outputs(p.what, p.problems);
   sort_problems(p.problems);

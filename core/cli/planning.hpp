@@ -5,6 +5,7 @@
 
 #include "cli/options.hpp"
 #include "engine/instances.hpp"
+#include "engine/provenance.hpp"
 #include "pipeline/plan.hpp"
 #include "registry/registry.hpp"
 
@@ -20,6 +21,7 @@ struct planned {
   plan what;
   std::vector<instance> objects;
   std::vector<problem> problems;
+  file_states files_before;  ///< of the input files, before the objects read of them
 };
 planned read_planned(verb_options const&, registry&);
 

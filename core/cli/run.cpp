@@ -90,6 +90,7 @@ int run_verb(words const& arguments) {
   run_options options;
   output_place const to = result_place(o, p.what);
   options.out = to.path;
+  options.files_before = std::move(p.files_before);
   options.threads = static_cast<std::size_t>(threads);
   options.resume = o.has("resume");
   if (o.has("memory-budget")) options.memory_budget = parse_size(o.get<std::string>("memory-budget"));

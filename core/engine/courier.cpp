@@ -20,7 +20,11 @@ namespace {
 /// First byte of a message.
 enum class kind : char { piece = 'p', decision = 'd', names = 'n', all_named = 'N', end = 'e', farewell = 'f' };
 
-constexpr std::size_t piece_bytes = std::size_t{4} << 20;
+/// A file goes in pieces, of which one is on its way to each rank: smaller ones where there are many.
+constexpr std::size_t most_piece_bytes = std::size_t{4} << 20, least_piece_bytes = std::size_t{1} << 16,
+                      most_under_way = std::size_t{256} << 20;
+/// Of names in one message.
+constexpr std::size_t most_names = std::size_t{1} << 18;
 constexpr std::chrono::microseconds shortest_pause{200};
 
 std::string message_of(kind k, std::string_view body = {}) {
@@ -94,6 +98,7 @@ void courier::join_job() {
   link_ = open_link();
   std::lock_guard const lock(mutex_);
   rank_ = link_->rank(), size_ = link_->size();
+  piece_bytes_ = std::clamp(most_under_way / size_, least_piece_bytes, most_piece_bytes);
   out_.resize(size_);
   joined_ = true;
 }
@@ -146,10 +151,10 @@ bool courier::send_some(std::size_t to) {
   // It stays where it is: others only add behind it.
   parcel& p = out_[to].front();
   lock.unlock();
-  std::string bytes = std::move(p.message);
+  std::string bytes = p.message ? *p.message : std::string();
   if (!p.unit.empty()) {
     if (!p.file) p.file = mapped_file::open(work_->path_of(p.unit).string()), p.size = p.file->size();
-    std::size_t const length = std::min(piece_bytes, p.size - p.sent);
+    std::size_t const length = std::min(piece_bytes_, p.size - p.sent);
     bytes = message_of(kind::piece);
     put(bytes, p.unit.size()), put(bytes, p.sent), put(bytes, p.size);
     bytes += p.unit;
@@ -184,6 +189,7 @@ bool courier::take_message() {
       break;
     }
     case kind::all_named: {
+      require_same(body);
       std::lock_guard const lock(mutex_);
       knows_ = true;
       break;
@@ -193,7 +199,7 @@ bool courier::take_message() {
       told_end_ = true;
       // What rank 0 did not wait for it does not need.
       for (auto& q : out_) q.clear();
-      out_[0].push_back({message_of(kind::farewell)});
+      out_[0].push_back({std::make_shared<std::string const>(message_of(kind::farewell))});
       ++arrivals_;
       break;
     }
@@ -210,6 +216,19 @@ bool courier::take_message() {
   return true;
 }
 
+/// What rank 0 has said of itself, that it and this rank are at the same.
+void courier::require_same(std::string_view said) const {
+  std::string const of_this = "rank " + std::to_string(rank_) + " ";
+  std::string_view const code = said.substr(0, said.find('\n'));
+  if (code != code_)
+    throw resource_error(
+        of_this +
+        "runs another build than rank 0, with other libraries or on a processor with other vector instructions, "
+        "and would make other bytes: give all ranks the same program and plugins, and one WAYFARER_ISA, such as avx2");
+  if (said.size() == code.size() || said.substr(code.size() + 1) != run_)
+    throw resource_error(of_this + "has another pipeline, or other input files, than rank 0: give all ranks the same");
+}
+
 void courier::take_names(std::string_view bytes) {
   for (std::size_t at = 0, to; (to = bytes.find('\n', at)) != bytes.npos; at = to + 1)
     delivered_.emplace(bytes.substr(at, to - at));
@@ -223,8 +242,9 @@ void courier::take_piece(std::size_t from, std::string_view bytes) {
   if (!is_unit_name(unit)) throw resource_error("rank " + std::to_string(from) + " sent what is no unit of work");
   arriving& one = in_[from];
   if (at == 0) {
+    // What all need replaces what this rank has of it, which may be damaged.
     one = {unit, 0, size};
-    if (!work_->has(unit)) one.file = std::make_unique<atomic_file>(work_->place_for(unit).string());
+    if (is_for_all(unit) || !work_->has(unit)) one.file = std::make_unique<atomic_file>(work_->place_for(unit).string());
   }
   if (unit != one.unit || at != one.have || size != one.size || bytes.size() > size - at)
     throw resource_error("rank " + std::to_string(from) + " sent pieces of " + unit + " that do not fit");
@@ -241,29 +261,28 @@ void courier::arrived(std::size_t from, arriving& one) {
   // What came from there is not sent back.
   if (shared_.insert(one.unit).second && leads() && is_for_all(one.unit))
     for (std::size_t to = 1; to < size_; ++to)
-      if (to != from) out_[to].push_back({"", one.unit});
+      if (to != from) out_[to].push_back({nullptr, one.unit});
   ++arrivals_;
   changed_.notify_all();
 }
 
-void courier::post(std::size_t to, parcel p) {
-  out_[to].push_back(std::move(p));
+/// By rank 0, with the lock held.
+void courier::post_to_others(std::string message) {
+  auto const one = std::make_shared<std::string const>(std::move(message));
+  for (std::size_t to = 1; to < size_; ++to) out_[to].push_back({one});
 }
 
-void courier::begin(work_folder& work) {
+void courier::begin(work_folder& work, std::string const& code, std::string const& run) {
   std::unique_lock lock(mutex_);
-  work_ = &work;
+  work_ = &work, code_ = code, run_ = run;
   if (leads()) {
     std::string names;
-    auto const send = [&](std::string const& message) {
-      for (std::size_t to = 1; to < size_; ++to) post(to, {message});
-    };
     for (auto const& unit : work.units()) {
       names += unit + "\n";
-      if (names.size() >= piece_bytes) send(message_of(kind::names, std::exchange(names, {})));
+      if (names.size() >= most_names) post_to_others(message_of(kind::names, std::exchange(names, {})));
     }
-    send(message_of(kind::names, names));
-    send(message_of(kind::all_named));
+    post_to_others(message_of(kind::names, names));
+    post_to_others(message_of(kind::all_named, code + "\n" + run));
     knows_ = true;
   }
   begun_ = true;
@@ -283,8 +302,9 @@ void courier::begin(work_folder& work) {
 void courier::share(std::string const& unit) {
   if (!leads() && is_delivered(unit)) return;
   std::lock_guard const lock(mutex_);
-  if (!shared_.insert(unit).second) return;
-  for (std::size_t to = leads() ? 1 : 0; to < (leads() ? size_ : 1); ++to) post(to, {"", unit});
+  // Nobody waits for it behind this rank's farewell, and it would never leave.
+  if (told_end_ || !shared_.insert(unit).second) return;
+  for (std::size_t to = leads() ? 1 : 0; to < (leads() ? size_ : 1); ++to) out_[to].push_back({nullptr, unit});
   wake_.notify_all();
 }
 
@@ -293,7 +313,7 @@ void courier::decide(std::string const& key, std::size_t blocks) {
   if (!decided_.emplace(key, blocks).second) return;
   std::string body;
   put(body, blocks);
-  for (std::size_t to = 1; to < size_; ++to) post(to, {message_of(kind::decision, body + key)});
+  post_to_others(message_of(kind::decision, body + key));
   wake_.notify_all();
 }
 
@@ -317,8 +337,7 @@ bool courier::has_ended() const {
 
 void courier::end() {
   std::unique_lock lock(mutex_);
-  if (leads())
-    for (std::size_t to = 1; to < size_; ++to) post(to, {message_of(kind::end)});
+  if (leads()) post_to_others(message_of(kind::end));
   ending_ = true;
   wake_.notify_all();
   while (!done_ && !failure_) {

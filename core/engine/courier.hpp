@@ -39,8 +39,10 @@ class courier {
   worker_place place() const noexcept { return {rank_ + 1, size_}; }
   bool leads() const noexcept { return rank_ == 0; }
 
-  /// From here on work is carried to and from this folder. Returns once it is known what rank 0 has.
-  void begin(work_folder&);
+  /// From here on work is carried to and from this folder. `code`, `run`: digests of what computes and of what is computed; units
+  /// of other ranks count for nothing if they differ. Returns once it is known what rank 0 has. Throws if rank 0 is at something
+  /// else.
+  void begin(work_folder&, std::string const& code, std::string const& run);
   /// Sends a unit that is in this folder to whom it concerns: from rank 0 to all, else to rank 0. Each once.
   void share(std::string const& unit);
   /// Whether rank 0 had the unit when the job began.
@@ -58,7 +60,7 @@ class courier {
 
  private:
   struct parcel {
-    std::string message{};  ///< or, of a file:
+    std::shared_ptr<std::string const> message{};  ///< one may go to many; or, of a file:
     std::string unit{};
     std::size_t sent = 0, size = 0;
     std::shared_ptr<mapped_file const> file{};
@@ -76,12 +78,14 @@ class courier {
   void take_piece(std::size_t from, std::string_view bytes);
   void take_names(std::string_view bytes);
   void arrived(std::size_t from, arriving&);
-  void post(std::size_t to, parcel);
+  void post_to_others(std::string message);
+  void require_same(std::string_view said) const;
   void rethrow() const;
 
   std::unique_ptr<message_link> link_;
   work_folder* work_ = nullptr;
-  std::size_t rank_ = 0, size_ = 1;
+  std::size_t rank_ = 0, size_ = 1, piece_bytes_ = 0;
+  std::string code_{}, run_{};
   std::unordered_set<std::string> delivered_{};
 
   mutable std::mutex mutex_;

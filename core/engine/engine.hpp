@@ -14,6 +14,7 @@
 #include "engine/console.hpp"
 #include "engine/expectations.hpp"
 #include "engine/instances.hpp"
+#include "engine/provenance.hpp"
 #include "engine/work_folder.hpp"
 #include "pipeline/plan.hpp"
 #include "store/store.hpp"
@@ -33,6 +34,7 @@ struct run_options {
   bool merge = false;               ///< makes nothing of a pass: what is missing is an error
   std::filesystem::path store;      ///< keeps blocks and activations for other runs (shared_store.hpp); empty: nothing is kept
   std::optional<std::uint64_t> store_limit{};  ///< bytes that it may take; absent: what was said before
+  file_states files_before{};                  ///< of the input files, before the plugins read of them; for the store
 };
 
 /// "4 of 5 values are not finite (2 NaN)".

@@ -1,6 +1,7 @@
 #include "engine/provenance.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <ctime>
 #include <fstream>
 #include <iterator>
@@ -8,8 +9,10 @@
 #include <set>
 
 #include <dlfcn.h>
+#include <link.h>
 #include <oneapi/tbb/version.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <boost/version.hpp>
@@ -52,6 +55,43 @@ std::vector<std::string> input_paths(plan const& p) {
   return all;
 }
 
+namespace {
+
+/// The file, or those directly in a folder, by name. Files without permission are skipped; the plugin that needs one reports it.
+std::vector<fs::path> files_at(fs::path const& given) {
+  std::vector<fs::path> files;
+  std::error_code ignored;
+  if (fs::is_directory(given, ignored)) {
+    for (auto const& entry : fs::directory_iterator(given, ignored))
+      if (entry.is_regular_file(ignored) && ::access(entry.path().c_str(), R_OK) == 0) files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+  } else if (fs::is_regular_file(given, ignored)) {
+    files.push_back(given);
+  }
+  return files;
+}
+
+std::int64_t in_ns(timespec const& t) {
+  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+}  // namespace
+
+std::optional<file_state> state_of(std::string const& path) {
+  struct stat s {};
+  if (::stat(path.c_str(), &s) != 0) return std::nullopt;
+  return file_state{s.st_dev, s.st_ino, static_cast<std::uint64_t>(s.st_size), in_ns(s.st_mtim), in_ns(s.st_ctim)};
+}
+
+file_states states_of_inputs(plan const& p) {
+  file_states all;
+  for (auto const& node : p.nodes)
+    for (auto const& path : paths_of(node))
+      for (auto const& file : files_at(path))
+        if (auto const state = state_of(file.string())) all.emplace(file.string(), *state);
+  return all;
+}
+
 std::vector<possible_input> digest_inputs(plan const& p) {
   std::vector<possible_input> all;
   std::map<file_identity, std::string> known;  // several nodes may read one file
@@ -59,23 +99,14 @@ std::vector<possible_input> digest_inputs(plan const& p) {
     auto const paths = paths_of(node);
     for (std::size_t i = 0; i < paths.size(); ++i) {
       fs::path const given = paths[i];
-      std::vector<fs::path> files;
       std::error_code ignored;
       bool const folder = fs::is_directory(given, ignored);
-      if (folder) {
-        for (auto const& entry : fs::directory_iterator(given, ignored))
-          // Files without permission are skipped; the plugin that needs one reports it.
-          if (entry.is_regular_file(ignored) && ::access(entry.path().c_str(), R_OK) == 0) files.push_back(entry.path());
-        std::sort(files.begin(), files.end());
-      } else if (fs::is_regular_file(given, ignored)) {
-        files.push_back(given);
-      }
-      for (auto const& f : files)
+      for (auto const& f : files_at(given))
         if (auto const file = identity_of(f.string())) {
           std::string const in_key = std::to_string(i) + (folder ? "/" + f.filename().string() : f.extension().string());
           auto& digest = known[*file];
           if (digest.empty()) digest = kept_digest(f);
-          all.push_back({{node.name, f.filename().string(), digest, fs::file_size(f)}, *file, in_key});
+          all.push_back({{node.name, f.filename().string(), digest, fs::file_size(f)}, *file, in_key, f.string()});
         }
     }
   }
@@ -138,15 +169,46 @@ std::vector<std::size_t> same_models(plan const& p, std::vector<possible_input> 
   return same;
 }
 
+namespace {
+
+/// What the system's libraries bring to a result: rounding of exp and log, decompositions, the rules of Unicode. Their names
+/// begin so.
+constexpr std::string_view libraries_that_count[] = {"libm.so", "libmvec.so", "libdnnl.so", "libicu", "libpcre2-8.so"};
+
+/// The paths of those that are loaded.
+std::set<std::string> loaded_libraries() {
+  std::set<std::string> files;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* one, std::size_t, void* to) {
+        std::string const name = fs::path(one->dlpi_name).filename();
+        if (std::any_of(std::begin(libraries_that_count), std::end(libraries_that_count),
+                        [&](std::string_view begin) { return name.starts_with(begin); }))
+          static_cast<std::set<std::string>*>(to)->insert(one->dlpi_name);
+        return 0;
+      },
+      &files);
+  return files;
+}
+
+}  // namespace
+
 std::string digest_code(plan const& p, std::set<std::size_t> const& nodes) {
-  std::set<std::string> files{"/proc/self/exe"};
+  std::set<std::string> files = loaded_libraries();
+  files.insert("/proc/self/exe");
   Dl_info sdk{};
   if (::dladdr(reinterpret_cast<void const*>(&sha256_file), &sdk) != 0 && sdk.dli_fname) files.insert(sdk.dli_fname);
   for (std::size_t const i : nodes) files.insert(p.nodes[i].what->library().string());
-  // Another set of vector instructions may round differently.
+  // Another set of vector instructions may round differently; the maths library goes by the processor's, whatever WAYFARER_ISA
+  // says.
   std::string all(to_string(best_instruction_set()));
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("fma")) all += " fma";
+#endif
   if (has_bfloat16_products()) all += " bf16";
-  for (auto const& f : files) all += kept_digest(f);
+  // In an order that does not depend on where the files lie.
+  std::set<std::string> digests;
+  for (auto const& f : files) digests.insert(kept_digest(f));
+  for (auto const& d : digests) all += d;
   return sha256_hex(all);
 }
 

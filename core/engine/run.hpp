@@ -92,6 +92,8 @@ class run {
   std::string code_of(std::set<std::size_t> const& nodes);
   std::string code_of_all();
   std::string mark_of(std::size_t input, std::size_t node) const;
+  void require_same_files();
+  bool is_unchanged(possible_input const&) const;
   store_hooks hooks_of(std::set<std::size_t> const& nodes);
   void use_store(step_pass&, task const&, step_input const&);
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,9 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <functional>
+#include <iterator>
+#include <limits>
 #include <map>
 #include <system_error>
 
@@ -37,6 +41,8 @@ constexpr double longest_silence = 600;
 constexpr std::size_t most_waiting = std::size_t{1} << 18;
 /// Looked at anew after so many bytes of this run's: others add some, too.
 constexpr std::uint64_t share_between_looks = 64;
+/// Of the disk, a twentieth stays free for other things, such as the result; of a large one so many bytes.
+constexpr std::uint64_t share_left_free = 20, most_left_free = std::uint64_t{1} << 30;
 
 std::string reason(int code) {
   return std::generic_category().message(code);
@@ -74,10 +80,17 @@ std::optional<struct stat> stat_at(int folder, std::string const& name) {
   return s;
 }
 
+/// What strangers' files say of their sizes may be beyond all bounds.
+std::uint64_t plus(std::uint64_t a, std::uint64_t b) noexcept {
+  std::uint64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<std::uint64_t>::max() : sum;
+}
+
 /// False, with errno, if it can't be.
 bool write_new_file(int folder, std::string const& name, std::string_view text) {
   open_descriptor const d(::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!d) return false;
+  errno = 0;
   if (::write(d.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size())) return true;
   int const code = errno == 0 ? ENOSPC : errno;
   ::unlinkat(folder, name.c_str(), 0);
@@ -190,7 +203,7 @@ std::vector<seen_entry> entries_of(int root) {
       for (auto const& file : names_at(one.get())) {
         if (is_user(file)) e.users.push_back(file.substr(user_prefix.size()));
         auto const of = is_data(file) ? stat_at(one.get(), file) : std::nullopt;
-        if (of) ++e.files, e.bytes += static_cast<std::uint64_t>(std::max<off_t>(0, of->st_size));
+        if (of) ++e.files, e.bytes = plus(e.bytes, static_cast<std::uint64_t>(std::max<off_t>(0, of->st_size)));
       }
       all.push_back(std::move(e));
     }
@@ -304,9 +317,11 @@ void shared_store::write_beat() noexcept {
     add_process(state);
     std::string const text = to_json(state) + "\n";
     struct stat s {};
-    // While this process was stopped, it may have been taken for dead.
-    if (::fstat(beat_.get(), &s) == 0 && s.st_nlink == 0)
-      beat_ = open_descriptor(::openat(runs_.get(), id_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+    if (::fstat(beat_.get(), &s) != 0 || s.st_nlink == 0) {
+      // While this process was stopped, it may have been taken for dead. Other threads hold the descriptor, so its number stays.
+      open_descriptor const anew(::openat(runs_.get(), id_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+      if (!anew || ::dup3(anew.get(), beat_.get(), O_CLOEXEC) < 0) return;
+    }
     bool const whole = ::pwrite(beat_.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
     if (whole && ::ftruncate(beat_.get(), static_cast<off_t>(text.size())) != 0) (void)errno;
   } catch (std::exception const&) {
@@ -357,9 +372,10 @@ void shared_store::stop_writing(std::string const& why) noexcept {
 void shared_store::stop_reading(std::string const& what, int code) noexcept {
   try {
     std::lock_guard const lock(told_mutex_);
-    if (reads_.exchange(false))
-      tell_("store " + path_.string() + ": " + what + " can't be read: " + reason(code) + "; the run continues without it");
     writes_ = false;
+    if (!reads_.exchange(false)) return;
+    told_ = true;
+    tell_("store " + path_.string() + ": " + what + " can't be read: " + reason(code) + "; the run continues without it");
   } catch (std::exception const&) {
   }
 }
@@ -371,14 +387,25 @@ std::shared_ptr<shared_store::entry> shared_store::open(std::string const& name,
 /// Whether there is room for so many bytes more; makes some if there is not.
 bool shared_store::admit(std::uint64_t bytes) {
   std::lock_guard const lock(room_mutex_);
-  if (!looked_ || added_ >= limit_ / share_between_looks || total_ + bytes > limit_) make_room(bytes);
-  if (total_ + bytes > limit_) {
+  if (!looked_ || added_ >= limit_ / share_between_looks || plus(total_, bytes) > limit_) make_room(bytes);
+  if (plus(total_, bytes) > limit_) {
     stop_writing("it is full: what living runs use and the next " + format_size(bytes) + " are beyond its limit of " +
                  format_size(limit_) + " (--store-limit)");
     return false;
   }
+  if (!leaves_space()) {
+    stop_writing("its disk is nearly full");
+    return false;
+  }
   total_ += bytes, added_ += bytes;
   return true;
+}
+
+/// Whether what is on its way in leaves the disk some space.
+bool shared_store::leaves_space() const noexcept {
+  struct statvfs s {};
+  if (::fstatvfs(root_.get(), &s) != 0 || s.f_blocks == 0 || s.f_frsize == 0) return true;
+  return s.f_bavail >= std::min<std::uint64_t>(s.f_blocks / share_left_free, most_left_free / s.f_frsize);
 }
 
 void shared_store::make_room(std::uint64_t wanted) {
@@ -387,16 +414,20 @@ void shared_store::make_room(std::uint64_t wanted) {
   if (::fstat(beat_.get(), &now) != 0) return;
   auto all = entries_of(root_.get());
   looked_ = true, total_ = 0, added_ = 0;
-  for (auto const& e : all) total_ += e.bytes;
-  if (total_ + wanted <= limit_) return;
-  std::sort(all.begin(), all.end(), [](auto const& a, auto const& b) { return seconds_between(a.used, b.used) > 0; });
+  for (auto const& e : all) total_ = plus(total_, e.bytes);
+  if (plus(total_, wanted) <= limit_) return;
   living_runs living(runs_.get(), now.st_mtim);
+  std::erase_if(all, [&](seen_entry const& e) { return std::any_of(e.users.begin(), e.users.end(), std::ref(living)); });
+  std::uint64_t unused = 0;
+  for (auto const& e : all) unused = plus(unused, e.bytes);
+  // What can't be made to fit takes nothing with it.
+  if (plus(total_ - std::min(total_, unused), wanted) > limit_) return;
+  std::sort(all.begin(), all.end(), [](auto const& a, auto const& b) { return seconds_between(a.used, b.used) > 0; });
   // Some room more, so that not every file asks for it.
   std::uint64_t const goal = limit_ - limit_ / 10;
   for (auto const& e : all) {
-    if (total_ + wanted <= goal) break;
-    if (std::any_of(e.users.begin(), e.users.end(), [&](auto const& u) { return living(u); })) continue;
-    if (remove(e.folder, e.name)) total_ -= e.bytes;
+    if (plus(total_, wanted) <= goal) break;
+    if (remove(e.folder, e.name)) total_ -= std::min(total_, e.bytes);
   }
 }
 
@@ -425,8 +456,12 @@ shared_store::entry::entry(shared_store& of, std::string name, std::string about
 }
 
 shared_store::entry::~entry() {
-  if (!folder_ || !store_.beat_) return;
-  ::unlinkat(folder_.get(), (std::string(user_prefix) + store_.id_).c_str(), 0);
+  if (!counts_) return;
+  std::lock_guard const lock(store_.uses_mutex_);
+  auto const uses = store_.uses_.find(name_);
+  if (--uses->second != 0) return;
+  store_.uses_.erase(uses);
+  if (folder_) ::unlinkat(folder_.get(), store_.mark_of_use().c_str(), 0);
 }
 
 fs::path shared_store::entry::path_of(std::string const& file) const {
@@ -443,10 +478,8 @@ bool shared_store::entry::use(bool make) {
     open_descriptor one(!in ? -1 : make ? made_folder(in.get(), name_) : open_folder(in.get(), name_));
     if (!one && (!make || errno != ENOENT)) return false;
     if (!one) continue;
-    std::string const mine = std::string(user_prefix) + store_.id_;
-    bool const marked = store_.beat_ && (write_new_file(one.get(), mine, "") || errno == EEXIST);
     // Who may not write there can use it all the same: what somebody removes is made again.
-    if (!marked && make) return false;
+    if (!mark_use(one.get()) && make) return false;
     struct stat here {};
     auto const there = stat_at(in.get(), name_);
     bool const same = there && ::fstat(one.get(), &here) == 0 && here.st_dev == there->st_dev && here.st_ino == there->st_ino;
@@ -458,21 +491,46 @@ bool shared_store::entry::use(bool make) {
   return false;
 }
 
+std::string shared_store::mark_of_use() const {
+  return std::string(user_prefix) + id_;
+}
+
+/// Other entries of this run may have the name; the last of them takes the mark away. False, with errno, if it can't be made.
+bool shared_store::entry::mark_use(int folder) {
+  if (!store_.beat_) return false;
+  std::lock_guard const lock(store_.uses_mutex_);
+  if (!write_new_file(folder, store_.mark_of_use(), "") && errno != EEXIST) return false;
+  if (!std::exchange(counts_, true)) ++store_.uses_[name_];
+  return true;
+}
+
 void shared_store::entry::take(open_descriptor folder) {
   folder_ = std::move(folder);
+  auto const names = names_at(folder_.get());
   files_.clear();
-  has_about_ = false;
-  std::set<std::string> there;
-  for (auto& name : names_at(folder_.get())) {
-    has_about_ = has_about_ || name == about_name;
-    if (is_mark(name)) there.insert(name.substr(read_prefix.size()));
-    if (is_data(name)) files_.push_back(std::move(name));
-  }
+  std::copy_if(names.begin(), names.end(), std::back_inserter(files_), is_data);
   std::sort(files_.begin(), files_.end());
+  has_about_ = std::find(names.begin(), names.end(), about_name) != names.end();
+  std::set<std::string> const known = std::exchange(marks_, {});
+  see_marks(names);
   // In a folder that takes the place of one that is gone.
-  for (auto const& digest : marks_)
-    if (there.count(digest) == 0) write_new_file(folder_.get(), std::string(read_prefix) + digest, "");
-  marks_.merge(there);
+  for (auto const& digest : known)
+    if (marks_.insert(digest).second) write_new_file(folder_.get(), std::string(read_prefix) + digest, "");
+  forget_the_dead(names);
+}
+
+void shared_store::entry::see_marks(std::vector<std::string> const& names) {
+  for (auto const& name : names)
+    if (is_mark(name)) marks_.insert(name.substr(read_prefix.size()));
+}
+
+/// Removes the marks of runs that were killed: else each would leave one for ever.
+void shared_store::entry::forget_the_dead(std::vector<std::string> const& names) const {
+  struct stat now {};
+  if (!store_.beat_ || ::fstat(store_.beat_.get(), &now) != 0) return;
+  living_runs living(store_.runs_.get(), now.st_mtim);
+  for (auto const& name : names)
+    if (is_user(name) && !living(name.substr(user_prefix.size()))) ::unlinkat(folder_.get(), name.c_str(), 0);
 }
 
 std::optional<shared_store::entry::opened> shared_store::entry::open(std::string const& file) {
@@ -483,7 +541,7 @@ std::optional<shared_store::entry::opened> shared_store::entry::open(std::string
   struct stat s {};
   if (!out.file || ::fstat(out.file.get(), &s) != 0) {
     // Somebody has removed it, or it is a link, which nobody follows here.
-    if (errno != ENOENT && errno != ELOOP) store_.stop_reading(path_of(file).string(), errno);
+    if (errno != ENOENT && errno != ELOOP && errno != ESTALE) store_.stop_reading(path_of(file).string(), errno);
     return std::nullopt;
   }
   if (!S_ISREG(s.st_mode)) return std::nullopt;
@@ -491,14 +549,14 @@ std::optional<shared_store::entry::opened> shared_store::entry::open(std::string
   return out;
 }
 
-bool shared_store::entry::opened::read(std::uint64_t at, std::span<char> into) const {
+shared_store::entry::opened::got shared_store::entry::opened::read(std::uint64_t at, std::span<char> into) const {
   while (!into.empty()) {
     ssize_t const n = ::pread(file.get(), into.data(), std::min(into.size(), std::size_t{1} << 30), static_cast<off_t>(at));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
+    if (n <= 0) return n == 0 ? got::too_few : got::nothing;
     into = into.subspan(static_cast<std::size_t>(n)), at += static_cast<std::uint64_t>(n);
   }
-  return true;
+  return got::all;
 }
 
 void shared_store::entry::is_damaged(std::string const& file) {
@@ -510,8 +568,10 @@ void shared_store::entry::is_damaged(std::string const& file) {
   store_.tell_(path_of(file).string() + ": damaged, and made again");
 }
 
-std::set<std::string> shared_store::entry::marks() const {
+std::set<std::string> shared_store::entry::marks() {
   std::lock_guard const lock(mutex_);
+  // Anew: a file's marks are made before it, but a list of names may have passed their places by then.
+  if (folder_) see_marks(names_at(folder_.get()));
   return marks_;
 }
 
@@ -539,13 +599,22 @@ void shared_store::entry::mark(std::string const& digest) {
 /// Renames a file that was made to its place.
 bool shared_store::entry::publish(std::string const& made, std::string const& as) {
   std::lock_guard const lock(mutex_);
+  bool lost = false;
   bool const done = change(as, [&](int folder) {
     auto const about = json_value::object({{"about", json_value(printable(about_))}});
     if (!std::exchange(has_about_, true)) write_new_file(folder, std::string(about_name), to_json(about) + "\n");
-    return ::renameat(store_.making_.get(), made.c_str(), folder, as.c_str()) == 0;
+    if (::renameat(store_.making_.get(), made.c_str(), folder, as.c_str()) == 0) return true;
+    int const code = errno;
+    // While this process was stopped, it may have been taken for dead, and what it was making be swept.
+    struct stat s {};
+    bool const is_there = ::fstat(store_.making_.get(), &s) == 0 && s.st_nlink != 0;
+    lost = code == ENOENT && is_there && !stat_at(store_.making_.get(), made);
+    errno = code;
+    return lost;
   });
-  if (done) damaged_.erase(as);
-  return done;
+  if (!done || lost) return false;
+  damaged_.erase(as);
+  return true;
 }
 
 shared_store::new_file::new_file(shared_store& to) : store_(to), name_(to.new_name()) {

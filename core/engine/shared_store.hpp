@@ -22,6 +22,7 @@
 #include <ctime>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -62,6 +63,8 @@ class shared_store {
   counts& tally() noexcept { return counts_; }
   /// False once writing has failed: nothing need be made ready for it.
   bool takes_more() const noexcept { return writes_; }
+  /// From here on nothing more is left in it. The first reason is reported.
+  void stop_writing(std::string const& why) noexcept;
 
  private:
   friend entry;
@@ -71,11 +74,12 @@ class shared_store {
   void begin_run();
   void write_beat() noexcept;
   void tidy();
-  void stop_writing(std::string const& why) noexcept;
   void stop_reading(std::string const& what, int code) noexcept;
   bool admit(std::uint64_t bytes);
+  bool leaves_space() const noexcept;
   void make_room(std::uint64_t wanted);
   bool remove(std::string const& folder, std::string const& name);
+  std::string mark_of_use() const;
   std::string new_name() { return id_ + "-" + std::to_string(++made_); }
 
   std::filesystem::path path_;
@@ -86,6 +90,8 @@ class shared_store {
   std::atomic<bool> reads_{false}, writes_{false};
   std::atomic<std::size_t> made_{0};
   counts counts_;
+  std::mutex uses_mutex_;
+  std::map<std::string, std::size_t> uses_;  // of entries by this run, each with one mark
   std::mutex room_mutex_;
   std::uint64_t total_ = 0, added_ = 0;  // bytes of all entries when last looked at; of this run's since
   bool looked_ = false;
@@ -114,15 +120,16 @@ class shared_store::entry {
   struct opened {
     open_descriptor file{};
     std::uint64_t size = 0;
-    /// False if these bytes are not there.
-    bool read(std::uint64_t at, std::span<char> into) const;
+    enum class got { all, too_few, nothing };
+    /// Too few: it ends before. Nothing: it can't be read, which tells nothing of what is in it.
+    got read(std::uint64_t at, std::span<char> into) const;
   };
   std::optional<opened> open(std::string const& file);
   /// Says so, and takes it away.
   void is_damaged(std::string const& file);
 
-  /// Input files, by digests of 40 digits, that were read for what the entry holds; and one more.
-  std::set<std::string> marks() const;
+  /// Input files, by digests of 40 digits, that were read for what the entry holds by now; and one more.
+  std::set<std::string> marks();
   void mark(std::string const& digest);
 
   shared_store& store() const noexcept { return store_; }
@@ -130,7 +137,10 @@ class shared_store::entry {
  private:
   friend new_file;
   bool use(bool make);
+  bool mark_use(int folder);
   void take(open_descriptor);
+  void see_marks(std::vector<std::string> const& names);
+  void forget_the_dead(std::vector<std::string> const& names) const;
   bool change(std::string const& file, std::function<bool(int folder)> const& what);
   bool publish(std::string const& made, std::string const& as);
 
@@ -140,7 +150,7 @@ class shared_store::entry {
   open_descriptor folder_;
   std::vector<std::string> files_;
   std::set<std::string> marks_, damaged_;
-  bool has_about_ = false;
+  bool has_about_ = false, counts_ = false;
 };
 
 /// A file that is being made. One thread at a time. What can't be written is reported, and then all of it does nothing.

@@ -1,9 +1,12 @@
 #include "engine/small_files.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <random>
 #include <system_error>
@@ -25,10 +28,15 @@ std::string machine() {
   return text + " " + fs::read_symlink("/proc/self/ns/pid", none).string();
 }
 
-std::string start_of(std::string const& pid) {
-  std::string const text = small_text("/proc/" + pid + "/stat");
-  // The name, in brackets, may hold anything; the start is the 20th word after it.
+std::string stat_of(std::string const& pid) {
+  return small_text("/proc/" + pid + "/stat");
+}
+
+/// When a process began, from its `stat`; "" for one that has ended and waits for its parent to notice.
+std::string start_in(std::string const& text) {
+  // The name, in brackets, may hold anything; the state comes after it, and the start is the 20th word.
   std::size_t at = text.rfind(')');
+  if (at == text.npos || at + 2 >= text.size() || text[at + 2] == 'Z' || text[at + 2] == 'X') return "";
   for (int i = 0; i < 20 && at != text.npos; ++i) at = text.find(' ', at + 1);
   return at == text.npos ? "" : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
 }
@@ -43,7 +51,9 @@ std::string small_text_at(int folder, std::string const& name) {
   int const d = ::openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (d < 0) return "";
   std::string text(longest_small_file, '\0');
-  auto const n = ::read(d, text.data(), text.size());
+  ssize_t n = 0;
+  do n = ::read(d, text.data(), text.size());
+  while (n < 0 && errno == EINTR);
   ::close(d);
   text.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
   return text;
@@ -91,17 +101,24 @@ bool is_process_name(std::string_view name) noexcept {
 
 void add_process(json_value& facts) {
   std::string const pid = std::to_string(::getpid());
-  facts.set("pid", json_value(pid)).set("start", json_value(start_of(pid))).set("machine", json_value(machine()));
+  facts.set("pid", json_value(pid)).set("start", json_value(start_in(stat_of(pid)))).set("machine", json_value(machine()));
 }
 
 bool is_of_this_machine(json_value const& facts) {
-  return text_in(facts, "machine") == machine();
+  std::string const here = machine();
+  // Where /proc can't be read all machines would be one.
+  return !here.starts_with(' ') && text_in(facts, "machine") == here;
 }
 
 bool surely_dead(json_value const& facts) {
   if (!is_of_this_machine(facts)) return false;
   std::string const pid = text_in(facts, "pid");
-  return pid.empty() || pid.find_first_not_of("0123456789") != pid.npos || start_of(pid) != text_in(facts, "start");
+  pid_t number = 0;
+  auto const [end, code] = std::from_chars(pid.data(), pid.data() + pid.size(), number);
+  if (code != std::errc() || end != pid.data() + pid.size() || number <= 0) return true;
+  if (std::string const text = stat_of(pid); !text.empty()) return start_in(text) != text_in(facts, "start");
+  // A machine of many users may show nobody another's processes (proc's hidepid): not to be seen is not to be dead.
+  return ::kill(number, 0) != 0 && errno == ESRCH;
 }
 
 bool is_hex(std::string_view text) noexcept {

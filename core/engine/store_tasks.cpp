@@ -1,5 +1,9 @@
 // What a run keeps in a shared store, and finds there: keys that hold all that the bytes depend on and nothing else, so that
 // other pipelines find them too; and which input files were read for what was found.
+#include <optional>
+#include <set>
+#include <vector>
+
 #include <wayfarer/digest.hpp>
 #include <wayfarer/findings.hpp>
 #include <wayfarer/run_files.hpp>
@@ -12,6 +16,7 @@ namespace wayfarer::host {
 void run::open_store() {
   auto const tell = [this](std::string const& text) { talk_.note(text); };
   if (!options_.store.empty()) store_ = std::make_unique<shared_store>(options_.store, options_.store_limit, tell);
+  if (store_) require_same_files();
   if (!store_ && plan_.keeps_activations)
     talk_.note("keep: activations keeps nothing without a store; give one with --store DIR");
 }
@@ -43,19 +48,41 @@ std::string run::mark_of(std::size_t input, std::size_t node) const {
   return sha256_hex("read " + records_[node].key + " " + one.in_key + " " + one.what.sha256).substr(0, 40);
 }
 
+/// Plugins have looked at the files before their digests were taken. If a file was there then and is not now, the keys are those
+/// of other files.
+void run::require_same_files() {
+  std::set<std::string> now;
+  for (auto const& one : inputs_) now.insert(one.path);
+  for (auto const& [path, state] : options_.files_before)
+    if (now.count(path) == 0) return store_->stop_writing(path + " has changed since the run began");
+}
+
+/// Whether a file is still as it was before anything was read of it. What is made of a changed one must not be kept under the key
+/// of the old one.
+bool run::is_unchanged(possible_input const& one) const {
+  auto const before = options_.files_before.find(one.path);
+  return before != options_.files_before.end() && state_of(one.path) == before->second;
+}
+
 /// Of an entry that these nodes make.
 store_hooks run::hooks_of(std::set<std::size_t> const& nodes) {
   std::map<std::string, std::size_t> marks;  // of inputs_
+  std::vector<std::size_t> files;
   for (std::size_t i = 0; i < inputs_.size(); ++i)
     for (std::size_t const n : nodes)
-      if (plan_.nodes[n].name == inputs_[i].what.node) marks.emplace(mark_of(i, n), i);
+      if (plan_.nodes[n].name == inputs_[i].what.node) marks.emplace(mark_of(i, n), i), files.push_back(i);
   store_hooks hooks;
   hooks.found = [this, marks](std::set<std::string> const& there) {
     std::lock_guard const lock(noted_mutex_);
     for (auto const& [mark, i] : marks)
       if (there.count(mark) != 0) read_for_store_.insert(i);
   };
-  hooks.read = [this, marks] {
+  hooks.read = [this, marks, files]() -> std::optional<std::set<std::string>> {
+    for (std::size_t const i : files)
+      if (!is_unchanged(inputs_[i])) {
+        store_->stop_writing(inputs_[i].path + " has changed since the run began");
+        return std::nullopt;
+      }
     std::set<std::string> read;
     std::lock_guard const lock(noted_mutex_);
     for (auto const& [mark, i] : marks)

@@ -24,6 +24,8 @@ constexpr double most_seconds = 4;
 constexpr std::uint64_t about_a_file = 1024, about_an_item = 1024;
 constexpr std::size_t alignment = 64;
 
+using got_bytes = shared_store::entry::opened::got;
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -41,7 +43,7 @@ std::optional<item_range> range_of(std::string_view name) {
   return two.ec == std::errc() && two.ptr == end && r.last > r.first ? std::optional(r) : std::nullopt;
 }
 
-/// Whether a tensor is what the hook gives for item `i`, in numbers and names.
+/// Whether a tensor is what the hook gives for item `i`, in type and sizes.
 bool fits(tensor const& t, hook_info const& h, model_info const& m, batch const& b, std::size_t i, dtype type) {
   auto const length = [&](positions p) {
     return p == positions::tokens ? b.tokens[i].size() : b.decoder_tokens.empty() ? std::size_t(-1) : b.decoder_tokens[i].size();
@@ -99,7 +101,9 @@ bool stored_blocks::load(item_range r, std::vector<accumulator>& sums) const {
   std::size_t const size = bytes_of_block(sums);
   auto const begin = place_of_block(files_[f], r, block_, file->size, size);
   std::string bytes(begin ? size : 0, '\0');
-  if (!begin || !file->read(*begin, bytes) || !take_block(bytes, salt(r), sums)) {
+  auto const got = begin ? file->read(*begin, bytes) : got_bytes::too_few;
+  if (got == got_bytes::nothing) return false;
+  if (got == got_bytes::too_few || !take_block(bytes, salt(r), sums)) {
     entry_->is_damaged(names_[f]);
     return false;
   }
@@ -123,8 +127,10 @@ void stored_blocks::line::add(item_range r, std::vector<accumulator> const& sums
 void stored_blocks::line::end() noexcept {
   try {
     if (!file_) return;
-    for (auto const& mark : to_.hooks_.read()) to_.entry_->mark(mark);
-    if (file_->publish(*to_.entry_, text_of(items_))) to_.entry_->store().tally().blocks_left += blocks_;
+    auto const read = to_.hooks_.read();
+    if (read)
+      for (auto const& mark : *read) to_.entry_->mark(mark);
+    if (read && file_->publish(*to_.entry_, text_of(items_))) to_.entry_->store().tally().blocks_left += blocks_;
   } catch (std::exception const&) {
     // It is not there, then.
   }
@@ -174,7 +180,9 @@ std::optional<std::vector<tensor>> stored_outputs::load(model const& over, hook_
     std::shared_ptr<void> const memory(std::aligned_alloc(alignment, (size / alignment + 1) * alignment), &std::free);
     if (!memory) throw std::bad_alloc();
     std::span<char> const bytes(static_cast<char*>(memory.get()), size);
-    if (!file->read(0, bytes)) throw data_error("too short");
+    auto const got = file->read(0, bytes);
+    if (got == got_bytes::nothing) return std::nullopt;
+    if (got == got_bytes::too_few) throw data_error("too short");
     filed_reader in({bytes.data(), size}, memory, name, entry_->name() + " " + name + "\n");
     if (in.text() != hook.name || in.count(sizeof(std::uint64_t)) != tokens.items()) in.fail();
     std::vector<tensor> values;
@@ -191,7 +199,9 @@ std::optional<std::vector<tensor>> stored_outputs::load(model const& over, hook_
 
 void stored_outputs::save(std::string const& hook, std::string const& name, std::vector<tensor> const& values) const {
   if (!keeps_ || !entry_->store().takes_more()) return;
-  for (auto const& mark : hooks_.read()) entry_->mark(mark);
+  auto const read = hooks_.read();
+  if (!read) return;
+  for (auto const& mark : *read) entry_->mark(mark);
   shared_store::new_file file(entry_->store());
   filed_writer out([&](std::string_view bytes) { file.write(bytes); }, entry_->name() + " " + name + "\n");
   out.put(std::string_view(hook));

@@ -30,8 +30,8 @@ namespace wayfarer::host {
 struct store_hooks {
   /// Before something that was found counts: says which input files were read for it.
   std::function<void(std::set<std::string> const& marks)> found;
-  /// Before something is left: which have been read by now.
-  std::function<std::set<std::string>()> read;
+  /// Before something is left: which have been read by now. Nothing if it must not be left, as one of them has changed.
+  std::function<std::optional<std::set<std::string>>()> read;
 };
 
 class stored_blocks {

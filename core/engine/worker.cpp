@@ -78,7 +78,8 @@ run::unit_round run::make_missing(unit_work const& w, std::unordered_set<std::st
   std::vector<std::size_t> order, others;
   for (std::size_t i = 0; i < w.units.size(); ++i) {
     bool const mine = courier_ && w.of_merge ? leads() : work_->mine(w.units[i]);
-    if (mine && there.count(w.units[i]) != 0) share(w.units[i]);
+    // What every rank needs the first one sends, also if an earlier job left it there and the rank that it falls to knows that.
+    if ((mine || (w.for_all && leads())) && there.count(w.units[i]) != 0) share(w.units[i]);
     if (there.count(w.units[i]) == 0) (mine ? order : others).push_back(i);
   }
   unit_round out;
@@ -98,7 +99,8 @@ run::unit_round run::make_missing(unit_work const& w, std::unordered_set<std::st
   std::vector<std::optional<work_folder::claim>> held(w.units.size());
   std::size_t next = 0;
   auto const take = [&](tbb::flow_control& control) -> std::size_t {
-    for (; next < order.size(); ++next)
+    // What rank 0 ended without nobody needs.
+    for (; next < order.size() && !(courier_ && courier_->has_ended()); ++next)
       if (auto claim = work_->try_claim(w.units[order[next]])) {
         held[order[next]].emplace(std::move(*claim));
         return order[next++];
@@ -352,7 +354,8 @@ bool run::restore(task const& t, std::string const& unit) {
     throw;
   } catch (error const&) {
     std::error_code none;
-    if (std::filesystem::remove(place, none)) talk_.note(place.string() + ": damaged, and made again");
+    // The first rank sends it in any case, and may have done so just now.
+    if (leads() && std::filesystem::remove(place, none)) talk_.note(place.string() + ": damaged, and made again");
     return false;
   }
 }
@@ -464,7 +467,10 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
     stop_if_asked();
     courier_->wait(longest_wait);
   }
-  if (!leads()) return std::nullopt;
+  if (!leads()) {
+    work_->tidy();
+    return std::nullopt;
+  }
   auto const is_there = [&] {
     try {
       auto const said = read_json(work_->path_of(unit).string());
@@ -538,7 +544,9 @@ void run::open_work() {
   // Ranks of one machine may be given the same folder.
   work_ =
       std::make_unique<work_folder>(options_.work / ("rank-" + std::to_string(place.index - 1)), place, options_.lease_seconds);
-  courier_->begin(*work_);
+  std::string keys;
+  for (auto const& r : records_) keys += r.key + " ";
+  courier_->begin(*work_, code_, sha256_hex(keys));
 }
 
 run_outcome run::work(std::size_t threads) {

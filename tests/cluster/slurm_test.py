@@ -4,8 +4,10 @@ Called by ctest and `./dev cluster` as: slurm_test.py WAYFARER DATA. It needs ro
 where one is missing. Everything that it starts lives in one temporary folder and is ended by its process id.
 """
 
+import concurrent.futures
 import hashlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -61,6 +63,7 @@ ReturnToService=2
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
+SlurmdParameters=config_overrides
 SlurmdTimeout=5
 KillWait=5
 MinJobAge=600
@@ -71,7 +74,7 @@ SlurmctldPidFile={self.folder}/slurmctld.pid
 SlurmdPidFile={self.folder}/%n.pid
 SlurmctldLogFile={self.folder}/slurmctld.log
 SlurmdLogFile={self.folder}/%n.log
-NodeName=n[1-3] NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port=[{port + 1}-{port + 3}] CPUs=2 RealMemory=1000
+NodeName=n[1-3] NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port=[{port + 1}-{port + 3}] CPUs=4 RealMemory=1000
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """)
         self.run("munged", "--key-file", "munge.key", "--socket", "munge.socket", "--pid-file", "munged.pid", "--log-file", "munged.log",
@@ -82,6 +85,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         self.wait(lambda: self.idle() == len(NODES), 30, "three idle nodes")
 
     def run(self, *words, paths=False, check=True):
+        words = [str(w) for w in words]
         if paths:
             words = [str(self.folder / w) if "." in w and not w.startswith("-") else w for w in words]
         done = subprocess.run(words, env=self.env, cwd=self.folder, text=True, capture_output=True, timeout=120, check=False)
@@ -128,7 +132,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
                 pass
 
     def jobs(self):
-        return self.run("squeue", "-h", "-r", "-t", "all", "-o", "%A %a %T").splitlines()
+        return self.run("squeue", "-h", "-r", "-t", "all", "-o", "%F %a %T").splitlines()
 
     def wait_for_all(self, seconds):
         ended = ("COMPLETED", "CANCELLED", "FAILED", "NODE_FAIL", "TIMEOUT")
@@ -148,6 +152,58 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
                     os.kill(process, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+
+
+def workers_of(mark):
+    """The workers of a job, which carry its number in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and entry.joinpath("comm").read_text() == "wayfarer\n" and mark.encode() in entry.joinpath("environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def pipelines(folder):
+    """The four of tests/pipelines/workers.hpp: rows, trainings, walks, ablations. Name, file, settings."""
+    texts = ", ".join(f'"Then Anna and Ben went to Rome {"a" * (i % 7 + 1)}"' for i in range(12))
+    files = {
+        "rows": f"""nodes:
+  t: {{source: text, texts: [{texts}]}}
+  m: {{model: gpt2, path: {DATA}/tiny-gpt2}}
+  states: {{probe: activations, model: m, source: t, hooks: ["blocks.*.hook_resid_post"], block: 1}}
+  means: {{probe: activations, model: m, source: t, hooks: ["blocks.*.hook_resid_post"], keep: mean, block: 1}}
+  loss: {{probe: language_loss, model: m, source: t, block: 2}}
+""",
+        "training": """nodes:
+  documents: {source: lda, documents: 300}
+  learner: {model: topic_transformer, regime: R2, train: {source: documents, updates: 12, snapshots: [1, 5]}}
+  structure: {probe: topic_blocks, model: learner, source: documents}
+  contrast: {metric: group_contrast, of: structure/value_blocks}
+  t: {source: text, texts: [abcabcabcabcabcabc, bcabcabcabcabca, cabcabcab, abcabcabcabc, bcabc]}
+  small: {model: gpt2_trained, layers: 1, d_model: 8, heads: 2, context: 8, train: {source: t, updates: 6, batch: 2, snapshots: [0, 3]}}
+  states: {probe: activations, model: small, source: t, hooks: ["blocks.*.hook_resid_post"], block: 2}
+""",
+        "ablations": f"""nodes:
+  q: {{source: hellaswag, path: {DATA}/hellaswag/slice.txt}}
+  lm: {{model: gpt2, path: {DATA}/tiny-gpt2}}
+  clean: {{probe: activations, model: lm, source: q, items: 0:4, hooks: ["blocks.0.hook_resid_post"], keep: mean, block: 2}}
+  cut: {{probe: activations, model: lm, source: q, items: 0:4, hooks: ["blocks.1.hook_resid_post"], keep: mean, block: 1, edits: [{{hook: blocks.0.attn.hook_z, heads: 1, set: zero}}]}}
+  similarity: {{probe: concept_similarity, model: lm, source: q, items: 0:6, block: 2, sweep: {{scheme: [concat_all, sentences], norm: [none, l2]}}}}
+  baseline: {{probe: cross_encoding, model: lm, source: q, items: 0:6, block: 2}}
+  normalized: {{metric: normalized_accuracy, of: similarity, baseline: baseline}}
+""",
+    }
+    all_of_them = []
+    for name, text in files.items():
+        folder.joinpath(f"{name}.yaml").write_text(text)
+        all_of_them.append((name, folder / f"{name}.yaml", []))
+    settings = ("greedy.length=5 sampled.length=5 beam.length=4 forced.length=6 encoding.items=0:6 forced.items=0:6 greedy.items=0:3 "
+                "sampled.items=0:3 beam.items=0:2 encoding.block=2 greedy.block=1 forced.block=2").split()
+    all_of_them.append(("walks", Path(DATA).parent / "walks.yaml", [word for s in settings for word in ("--set", s)]))
+    return all_of_them
 
 
 class UnderSlurm(unittest.TestCase):
@@ -221,6 +277,106 @@ class UnderSlurm(unittest.TestCase):
         self.cluster.run("sbatch", "--array=2", self.folder / "again.h5.workers.sbatch")
         self.cluster.wait_for_all(120)
         self.assert_whole("again.h5")
+
+
+    def cells(self):
+        """Four pipelines, and for each the numbers of workers and threads."""
+        folder = self.folder / "grid"
+        folder.mkdir(exist_ok=True)
+        for name, file, settings in pipelines(folder):
+            alone = f"grid/{name}.h5"
+            if not self.folder.joinpath(alone).exists():
+                self.cluster.run(WAYFARER, "run", file, "--out", self.folder / alone, "--reproducible", "--quiet", "--threads", "1", *settings)
+            for workers in (1, 2, 3, 5):
+                for threads in (1, 2, 4):
+                    yield f"{name}, {workers} workers, {threads} threads", self.sha(alone), file, settings, workers, threads
+
+    def test_srun_with_any_number_of_workers_and_threads(self):
+        def run(cell):
+            name, expected, file, settings, workers, threads = cell
+            result = f"grid/srun {name}.h5"
+            self.cluster.run("srun", "-n", str(workers), WAYFARER, "run", file, "--out", self.folder / result, "--quiet", "--work",
+                             self.folder / f"{result}.work", "--threads", str(threads), *settings)
+            return name, self.sha(result) == expected
+
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            done = list(pool.map(run, self.cells()))
+        self.assertEqual([name for name, same in done if not same], [])
+        self.assertEqual(len(done), 48)
+        print(f"srun: {len(done)} cells, one SHA-256 for each pipeline", flush=True)
+
+    def test_arrays_with_any_number_of_workers_and_threads(self):
+        expected = {}
+        for name, sha, file, settings, workers, threads in self.cells():
+            result = "grid/array-" + name.replace(", ", "-").replace(" ", "-") + ".h5"
+            self.cluster.run(WAYFARER, "submit", file, "--out", self.folder / result, "--array", str(workers), "--cpus", str(threads), *settings)
+            expected[result] = sha
+        self.cluster.wait_for_all(300)
+        logs = "".join(f"\n{p.name}: {p.read_text()}" for p in sorted(self.folder.joinpath("grid").glob("wayfarer-*.log")) if p.stat().st_size)
+        self.assertEqual([r for r, sha in expected.items() if not self.folder.joinpath(r).exists() or self.sha(r) != sha], [], logs)
+        self.assertEqual(len(expected), 48)
+        print(f"Slurm arrays: {len(expected)} cells, one SHA-256 for each pipeline", flush=True)
+
+    def kill_some(self, name, mark, goes_on, most):
+        """Kills workers of a job, each when some more is finished, while it goes on; how many died."""
+        kills = 0
+        while goes_on() and kills < most:
+            aim = self.units(name) + random.randrange(40)
+            while goes_on() and self.units(name) < aim:
+                time.sleep(0.02)
+            workers = workers_of(mark)
+            if not workers:
+                time.sleep(0.02)
+                continue
+            victim = random.choice(workers)
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            kills += 1
+            while Path(f"/proc/{victim}/exe").exists():
+                time.sleep(0.005)
+        return kills
+
+    def assert_clean(self, name):
+        """The same command once more finds the result, and what is left of the dead goes with the folder."""
+        self.assert_whole(name)
+        work = self.folder / f"{name}.work"
+        self.cluster.run(WAYFARER, "run", self.pipeline, "--out", self.folder / name, "--work", work, "--quiet")
+        self.assert_whole(name)
+        self.cluster.run(WAYFARER, "clean", work)
+        self.assertFalse(work.exists())
+
+    def test_kills_under_srun(self):
+        kills = 0
+        for count in range(1, 40):
+            if kills >= 25:
+                break
+            name = f"killed-{count}.h5"
+            words = [str(w) for w in ("srun", "-n", "6", "--job-name", name, WAYFARER, "run", self.pipeline, "--out", self.folder / name, "--quiet", "--lease", "20")]
+            with subprocess.Popen(words, env=self.cluster.env, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as step:
+                kills += self.kill_some(name, f"SLURM_JOB_NAME={name}", lambda step=step: step.poll() is None, 5)
+            # It ends well if none died; the result is there in any case as long as one came to the end.
+            self.cluster.run(*words)
+            self.assert_clean(name)
+        self.assertGreaterEqual(kills, 25)
+        print(f"srun: {kills} kills", flush=True)
+
+    def test_kills_of_an_array(self):
+        kills = 0
+        for count in range(1, 40):
+            if kills >= 25:
+                break
+            name = f"killed-array-{count}.h5"
+            job = self.submit(name, "--array", "6", "--lease", "20")
+            ended = lambda job=job: all(line.split()[-1] not in ("PENDING", "RUNNING", "COMPLETING") for line in self.jobs() if line.split()[0] == job)
+            kills += self.kill_some(name, f"SLURM_ARRAY_JOB_ID={job}", lambda: not ended(), 5)
+            self.cluster.wait_for_all(120)
+            # All of them may have died.
+            self.cluster.run("sbatch", "--wait", self.folder / f"{name}.workers.sbatch")
+            self.assert_clean(name)
+        self.assertGreaterEqual(kills, 25)
+        print(f"Slurm arrays: {kills} kills", flush=True)
 
 
 if __name__ == "__main__":

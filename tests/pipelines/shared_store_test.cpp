@@ -1,6 +1,10 @@
 // The folder that keeps blocks for other runs, inside one process: what is removed and what never is, damage, links, strangers.
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -8,8 +12,10 @@
 #include <gmock/gmock.h>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/json.hpp>
 
 #include "engine/shared_store.hpp"
+#include "engine/small_files.hpp"
 #include "engine/stored_pass.hpp"
 #include "pipelines/command.hpp"
 
@@ -94,6 +100,151 @@ TEST_F(shared, a_use_by_a_living_run_of_any_machine_counts_and_one_by_the_dead_d
   EXPECT_FALSE(put(*s, 'e', "0-4", 1));
   EXPECT_THAT(told, ElementsAre(HasSubstr("it is full: what living runs use")));
   EXPECT_FALSE(s->takes_more());
+}
+
+TEST_F(shared, an_entry_that_two_passes_use_is_used_until_both_end) {
+  auto const s = opened(1000), other = opened(1000);
+  ASSERT_TRUE(put(*s, 'a', "0-4", 300));
+  auto const users = [&] {
+    std::size_t n = 0;
+    for (auto const& e : fs::directory_iterator(place('a'))) n += e.path().filename().string().starts_with("user-");
+    return n;
+  };
+  auto one = s->open(name('a'), ""), two = s->open(name('a'), "");
+  EXPECT_EQ(users(), 1u);
+  two.reset();
+  EXPECT_EQ(users(), 1u) << "the other pass still uses it";
+  EXPECT_FALSE(put(*other, 'b', "0-4", 800));
+  EXPECT_TRUE(one->open("0-4"));
+  one.reset();
+  EXPECT_EQ(users(), 0u);
+  told.clear();
+  EXPECT_TRUE(put(*opened(1000), 'b', "0-4", 800));
+  EXPECT_FALSE(fs::exists(place('a')));
+  EXPECT_THAT(told, IsEmpty());
+}
+
+TEST_F(shared, what_can_not_fit_takes_nothing_with_it) {
+  for (std::size_t const bytes : {1500u, 850u}) {
+    auto const s = opened(1000);
+    for (char const d : {'a', 'b', 'c'})
+      if (!fs::exists(place(d) / "0-4")) {
+        ASSERT_TRUE(put(*s, d, "0-4", 200));
+      }
+    // More than the limit; and more than what the living leave of it.
+    auto const busy = s->open(name('c'), "");
+    EXPECT_FALSE(put(*s, 'd', "0-4", bytes)) << bytes;
+    for (char const d : {'a', 'b', 'c'}) EXPECT_TRUE(fs::exists(place(d) / "0-4")) << d << ", " << bytes;
+  }
+  EXPECT_THAT(told, testing::Each(HasSubstr("it is full")));
+}
+
+TEST_F(shared, sizes_that_overflow_count_as_too_large) {
+  // Other file systems have no files of 2^62 bytes.
+  fs::create_directory(at);
+  if (::mount("none", at.c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "may not mount";
+  {
+    auto const s = opened(1000);
+    for (char const d : {'a', 'b', 'c', 'e'}) {
+      EXPECT_TRUE(put(*s, d, "0-4", 10));
+      EXPECT_EQ(::truncate((place(d) / "0-4").c_str(), off_t{1} << 62), 0);
+    }
+    EXPECT_TRUE(put(*opened(1000), 'd', "0-4", 10));
+    EXPECT_EQ(look_at_store(at).bytes, 10u);
+  }
+  ::umount2(at.c_str(), MNT_DETACH);
+}
+
+TEST_F(shared, marks_of_runs_that_were_killed_go_and_others_stay) {
+  auto const s = opened();
+  ASSERT_TRUE(put(*s, 'a', "0-4", 10));
+  far_run("far-1-00000000", 5);
+  fs::path const living = place('a') / "user-far-1-00000000", dead = place('a') / "user-gone-1-00000000";
+  for (auto const& mark : {living, dead}) std::ofstream(mark) << "";
+  s->open(name('a'), "");
+  EXPECT_TRUE(fs::exists(living));
+  EXPECT_FALSE(fs::exists(dead));
+}
+
+TEST_F(shared, a_run_that_was_taken_for_dead_loses_one_file_and_goes_on) {
+  auto const s = opened();
+  auto const e = s->open(name('a'), "");
+  {
+    shared_store::new_file out(*s);
+    out.write(std::string(1 << 19, 'x'));
+    for (auto const& one : fs::directory_iterator(at / "making")) fs::remove(one);
+    EXPECT_FALSE(out.publish(*e, "0-4"));
+  }
+  EXPECT_THAT(told, IsEmpty());
+  EXPECT_TRUE(put(*e, "4-8", 10));
+  EXPECT_TRUE(fs::exists(place('a') / "4-8"));
+}
+
+TEST_F(shared, a_file_that_can_not_be_read_counts_as_neither_whole_nor_damaged) {
+  using opened_file = shared_store::entry::opened;
+  char bytes[10];
+  opened_file const folder_of{open_descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY)), 10};
+  EXPECT_EQ(folder_of.read(0, bytes), opened_file::got::nothing);
+  opened_file const file_of{open_descriptor(::open(file("f", "12345678901").c_str(), O_RDONLY)), 11};
+  EXPECT_EQ(file_of.read(0, bytes), opened_file::got::all);
+  EXPECT_EQ(file_of.read(5, bytes), opened_file::got::too_few);
+}
+
+TEST_F(shared, some_of_the_disk_stays_free_for_the_result) {
+  fs::create_directory(at);
+  if (::mount("none", at.c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "may not mount";
+  {
+    auto const s = opened();
+    std::size_t kept = 0;
+    for (int i = 0; i < 100 && s->takes_more(); ++i)
+      kept += put(*s, 'a', std::to_string(i) + "-" + std::to_string(i + 1), 20'000);
+    EXPECT_GT(kept, 40u);
+    EXPECT_THAT(told, ElementsAre(HasSubstr("its disk is nearly full; what this run makes is not kept there")));
+    EXPECT_GE(fs::space(at).available, (1u << 20) / 20 - 24'576);
+    EXPECT_TRUE(fs::is_empty(at / "making"));
+  }
+  ::umount2(at.c_str(), MNT_DETACH);
+}
+
+TEST(processes, one_that_nobody_may_see_is_not_dead_and_one_that_nobody_waited_for_is) {
+  auto facts = wf::json_value::object();
+  add_process(facts);
+  EXPECT_TRUE(is_of_this_machine(facts));
+  EXPECT_FALSE(surely_dead(facts));
+  // Ended, and its parent has not noticed.
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  pid_t const child = ::fork();
+  if (child == 0) {
+    auto own = wf::json_value::object();
+    add_process(own);
+    std::string const text = wf::to_json(own);
+    ::_exit(::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
+  }
+  siginfo_t ended{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);
+  std::string text(4096, '\0');
+  text.resize(static_cast<std::size_t>(std::max<ssize_t>(0, ::read(ends[0], text.data(), text.size()))));
+  ::close(ends[0]), ::close(ends[1]);
+  auto const of_child = wf::parse_json(text, "child");
+  EXPECT_TRUE(surely_dead(of_child));
+  ::waitpid(child, nullptr, 0);
+  EXPECT_TRUE(surely_dead(of_child));
+  // As another user sees it, on a machine that hides others' processes.
+  for (char const* hidden : {"hidepid=1", "hidepid=2"}) {
+    pid_t const stranger = ::fork();
+    if (stranger == 0) {
+      if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          ::mount("proc", "/proc", "proc", 0, hidden) != 0 || ::setgid(65534) != 0 || ::setuid(65534) != 0)
+        ::_exit(77);
+      ::_exit(surely_dead(facts) ? 1 : surely_dead(of_child) ? 0 : 2);
+    }
+    int status = 0;
+    ::waitpid(stranger, &status, 0);
+    ASSERT_TRUE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "may not mount";
+    EXPECT_EQ(WEXITSTATUS(status), 0) << hidden;
+  }
 }
 
 TEST_F(shared, the_limit_is_kept_for_later_runs) {
@@ -242,7 +393,7 @@ struct blocks_of_a_pass : shared {
   }
   static double first(std::vector<wf::accumulator> const& s) { return s[0]["x"].view<double const>()(0); }
   static store_hooks no_hooks() {
-    return {[](std::set<std::string> const&) {}, [] { return std::set<std::string>{}; }};
+    return {[](std::set<std::string> const&) {}, [] { return std::optional<std::set<std::string>>(std::in_place); }};
   }
   stored_blocks pass(shared_store& s) { return {s.open(name('a'), ""), {10, 31}, 4, no_hooks()}; }
 };
@@ -273,6 +424,35 @@ TEST_F(blocks_of_a_pass, come_back_from_files_that_begin_anywhere) {
   EXPECT_EQ(found({26, 30}), 5);
   EXPECT_EQ(found({30, 31}), 6);
   EXPECT_THAT(told, IsEmpty());
+}
+
+TEST_F(blocks_of_a_pass, are_not_left_where_an_input_has_changed) {
+  auto const s = opened();
+  stored_blocks const to(s->open(name('a'), ""), {10, 31}, 4, {[](auto const&) {}, [] { return std::nullopt; }});
+  {
+    stored_blocks::line one(to);
+    one.add({10, 14}, sums(4, 1));
+  }
+  EXPECT_FALSE(fs::exists(place('a') / "10-14"));
+  EXPECT_TRUE(fs::is_empty(at / "making"));
+}
+
+TEST_F(blocks_of_a_pass, are_counted_with_what_was_read_for_those_that_came_later) {
+  auto const s = opened();
+  {
+    stored_blocks const to = pass(*s);
+    stored_blocks::line one(to);
+    one.add({10, 14}, sums(4, 1));
+  }
+  std::set<std::string> found;
+  stored_blocks const from(s->open(name('a'), ""), {10, 31}, 4,
+                           {[&](auto const& there) { found = there; }, [] { return std::nullopt; }});
+  // As if the list of names had been read before this one and after that of the blocks.
+  std::string const digest(40, 'd');
+  s->open(name('a'), "")->mark(digest);
+  auto into = sums(4, 0);
+  EXPECT_TRUE(from.load({10, 14}, into));
+  EXPECT_THAT(found, ElementsAre(digest));
 }
 
 TEST_F(blocks_of_a_pass, damage_truncation_and_another_place_are_found_at_every_byte) {

@@ -7,6 +7,7 @@
 
 #include <gmock/gmock.h>
 
+#include <wayfarer/instruction_set.hpp>
 #include <wayfarer/stopping.hpp>
 
 #include "pipelines/workers.hpp"
@@ -98,12 +99,12 @@ struct workers_apart : workers_cli {
     if (!fs::exists(fs::path(WAYFARER_BINARY).parent_path() / "../lib/wayfarer/wayfarer_mpi.so"))
       GTEST_SKIP() << "this was built without MPI (libopenmpi-dev)";
   }
-  /// A job whose ranks have a folder each, as on machines of their own. What mpirun returns.
-  int job(std::vector<std::string> const& words, std::size_t ranks) const {
+  /// A job whose ranks have a folder each, as on machines of their own. What mpirun returns. `prepare`: by the shell, before.
+  int job(std::vector<std::string> const& words, std::size_t ranks, std::string const& prepare = "") const {
     // Open MPI leaves memory behind, of which the address sanitizer would speak.
     std::string line =
         "ASAN_OPTIONS=detect_leaks=0 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 120 mpirun -n " +
-        std::to_string(ranks) + " --oversubscribe sh -c 'exec \"$0\" \"$@\" --work-local \"" + out("local-") +
+        std::to_string(ranks) + " --oversubscribe sh -c '" + prepare + "exec \"$0\" \"$@\" --work-local \"" + out("local-") +
         "$OMPI_COMM_WORLD_RANK\"' " WAYFARER_BINARY;
     for (auto const& word : words) line += " '" + word + "'";
     return std::system((line + " --threads 1 > " + log(0).string() + " 2>&1").c_str());
@@ -141,6 +142,49 @@ TEST_F(workers_apart, rows_come_by_messages_where_no_folder_is_common) {
     for (std::size_t i = 0; i < 3; ++i) fs::remove_all(local(i));
   }
   EXPECT_GT(sent, 0u) << "rank 0 made every block of every pipeline";
+}
+
+TEST_F(workers_apart, ranks_that_lack_what_all_need_get_it_from_the_first) {
+  // Which rank the lengths fall to depends on the build, so there are some pipelines.
+  for (std::size_t const texts : {8u, 9u, 10u, 11u}) {
+    auto const p = rows(texts);
+    std::string const whole = reference(p);
+    ASSERT_EQ(job(command(p, "r.h5"), 3), 0) << slurp(log(0));
+    // As if the job had been killed in the middle: the first has the lengths and some of the blocks, the others have nothing.
+    fs::remove(folder / "r.h5");
+    for (char const* ending : {".node", ".result"})
+      for (auto const& f : units(local(0), ending)) fs::remove(f);
+    auto const blocks = units(local(0), ".block");
+    for (std::size_t i = 0; i < blocks.size(); i += 2) fs::remove(blocks[i]);
+    fs::remove_all(local(1)), fs::remove_all(local(2));
+    EXPECT_EQ(job(command(p, "r.h5"), 3), 0) << texts << ": " << slurp(log(0));
+    EXPECT_EQ(sha("r.h5"), whole) << texts;
+    for (std::size_t i = 0; i < 3; ++i) fs::remove_all(local(i));
+  }
+}
+
+TEST_F(workers_apart, a_first_rank_that_has_all_ends_while_others_are_at_work) {
+  auto const p = rows(400);
+  std::string const whole = reference(p);
+  ASSERT_EQ(job(command(p, "r.h5"), 3), 0) << slurp(log(0));
+  fs::remove(folder / "r.h5");
+  // It has what the nodes left, and the others begin to make the blocks.
+  for (auto const& f : units(local(0), ".block")) fs::remove(f);
+  for (std::size_t const i : {1u, 2u}) fs::remove_all(local(i));
+  EXPECT_EQ(job(command(p, "r.h5"), 3), 0) << slurp(log(0));
+  EXPECT_EQ(sha("r.h5"), whole);
+}
+
+TEST_F(workers_apart, a_rank_that_would_make_other_bytes_ends_the_job) {
+  auto const p = rows(4);
+  if (wayfarer::best_instruction_set() != wayfarer::instruction_set::baseline) {
+    EXPECT_NE(job(command(p, "r.h5"), 2, "test $OMPI_COMM_WORLD_RANK = 0 || export WAYFARER_ISA=baseline; "), 0);
+    EXPECT_THAT(slurp(log(0)), HasSubstr("rank 1 runs another build than rank 0, with other libraries or on a processor"));
+  }
+  // The same program, other files.
+  EXPECT_NE(job(command(p, "r.h5"), 2, "test $OMPI_COMM_WORLD_RANK = 0 || set -- \"$@\" --set t.texts=[a,b]; "), 0);
+  EXPECT_THAT(slurp(log(0)), HasSubstr("rank 1 has another pipeline, or other input files, than rank 0"));
+  EXPECT_FALSE(fs::exists(folder / "r.h5"));
 }
 
 TEST_F(workers_apart, an_error_of_one_rank_ends_the_job) {

@@ -1,60 +1,60 @@
-// The same bytes for every number of threads and workers, on four pipelines, and after a thousand kills.
-#include <csignal>
-#include <random>
-
+// The same bytes for every number of threads and workers, on four pipelines, however the workers are started. Under Slurm:
+// cluster/slurm_test.py.
 #include "pipelines/workers.hpp"
 
 using namespace wayfarer::test;
 
 namespace {
 
-struct workers_grid : shared_run {};
+struct workers_grid : shared_run {
+  std::filesystem::path log() const { return folder / "log"; }
+
+  /// Workers of one command.
+  std::string by_processes(pipeline const& p, std::size_t workers, std::size_t threads, std::string const& result) const {
+    auto const ended =
+        run_wayfarer(with(command(p, result), {"--processes", std::to_string(workers), "--threads", std::to_string(threads)}));
+    EXPECT_EQ(ended.code, 0) << ended.out;
+    return sha(result);
+  }
+
+  /// Ranks of a job. One rank alone is no worker by itself, so that the folder is named.
+  std::string by_mpirun(pipeline const& p, std::size_t workers, std::size_t threads, std::string const& result) const {
+    std::string line = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 300 mpirun -n " +
+                       std::to_string(workers) + " --oversubscribe " WAYFARER_BINARY;
+    for (auto const& word : with(command(p, result), {"--work", out(result + ".w"), "--threads", std::to_string(threads)}))
+      line += " '" + word + "'";
+    EXPECT_EQ(std::system((line + " > " + log().string() + " 2>&1").c_str()), 0) << slurp(log());
+    return sha(result);
+  }
+
+  /// One SHA-256 for 12 cells of each pipeline.
+  template <class Form>
+  void expect_one_result(char const* form, Form by) const {
+    std::size_t cells = 0;
+    for (auto const& p : pipelines()) {
+      std::string const whole = reference(p);
+      for (std::size_t const workers : {1, 2, 3, 5})
+        for (std::size_t const threads : {1, 2, 4}) {
+          std::string const result = p.name + std::to_string(workers) + "-" + std::to_string(threads) + ".h5";
+          EXPECT_EQ(by(p, workers, threads, result), whole) << p.name << ", " << workers << " workers, " << threads << " threads";
+          ++cells;
+        }
+    }
+    std::printf("%s: %zu cells\n", form, cells);
+  }
+};
 
 TEST_F(workers_grid, any_number_of_threads_and_workers_gives_the_same_bytes) {
-  for (auto const& p : pipelines()) {
-    std::string const whole = reference(p);
-    for (std::size_t const workers : {1, 2, 3, 5})
-      for (std::size_t const threads : {1, 2, 4}) {
-        std::string const result = p.name + std::to_string(workers) + "-" + std::to_string(threads) + ".h5";
-        EXPECT_EQ(by_workers(p, workers, threads, result), whole) << p.name << ", " << workers << " workers, " << threads;
-      }
-  }
+  expect_one_result("a loop", [&](auto const&... cell) { return by_workers(cell...); });
 }
 
-TEST_F(workers_grid, a_thousand_kills_cost_time_alone) {
-  auto const p = rows(120);
-  std::string const whole = reference(p);
-  std::mt19937 random(17);
-  std::size_t kills = 0;
-  for (std::size_t round = 0; kills < 1000; ++round) {
-    std::string const result = "r" + std::to_string(round) + ".h5";
-    std::vector<pid_t> children(3);
-    auto const begin = [&](std::size_t i) {
-      children[i] = start(with(command(p, result), {"--work", out(result + ".w"), "--threads", "1", "--worker",
-                                                    std::to_string(i + 1) + "/3", "--lease", "20"}),
-                          folder / ("log-" + std::to_string(i)));
-    };
-    for (std::size_t i = 0; i < 3; ++i) begin(i);
-    for (std::size_t n = 0; n < 25; ++n) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 120));
-      std::size_t const i = random() % 3;
-      ::kill(children[i], SIGKILL);
-      kills += finish(children[i], folder / ("log-" + std::to_string(i))).code == -SIGKILL;
-      begin(i);
-    }
-    for (std::size_t i = 0; i < 3; ++i) {
-      auto const ended = finish(children[i], folder / ("log-" + std::to_string(i)));
-      EXPECT_EQ(ended.code, 0) << ended.out;
-    }
-    ASSERT_EQ(sha(result), whole) << "after " << kills << " kills";
-    ASSERT_EQ(run_wayfarer(with(command(p, result), {"--work", out(result + ".w"), "--merge"})).code, 0);
-    // What workers that were killed left counts as theirs until their leases end; cleaning the folder takes all of it.
-    outcome const cleaned = run_wayfarer({"clean", out(result + ".w")});
-    EXPECT_EQ(cleaned.code, 0) << cleaned.out;
-    EXPECT_FALSE(std::filesystem::exists(folder / (result + ".w"))) << "after " << kills << " kills";
-    std::filesystem::remove_all(folder / (result + ".w"));
-    std::filesystem::remove(folder / result);
-  }
+TEST_F(workers_grid, any_number_of_threads_and_processes_gives_the_same_bytes) {
+  expect_one_result("--processes", [&](auto const&... cell) { return by_processes(cell...); });
+}
+
+TEST_F(workers_grid, any_number_of_threads_and_ranks_gives_the_same_bytes) {
+  if (std::system("command -v mpirun > /dev/null 2>&1") != 0) GTEST_SKIP() << "there is no mpirun here";
+  expect_one_result("mpirun", [&](auto const&... cell) { return by_mpirun(cell...); });
 }
 
 }  // namespace

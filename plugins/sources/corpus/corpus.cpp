@@ -17,6 +17,7 @@
 #include <wayfarer/file.hpp>
 #include <wayfarer/json.hpp>
 #include <wayfarer/parallel.hpp>
+#include <wayfarer/run_files.hpp>
 #include <wayfarer/source.hpp>
 #include <wayfarer/utf8.hpp>
 
@@ -57,6 +58,8 @@ struct corpus final : wf::source {
     bool const documents = c["split"].text() == "document";
     most_ = static_cast<std::size_t>(c["longest"].integer()) << 20;
     auto const names = files_of(c["path"].text(), c["files"].text());
+    // The number of an item depends on every file before it, also where an index from an earlier run tells how many are in it.
+    for (auto const& name : names) wf::note_read(name);
     std::string const cache = c["cache"] ? wf::cache_folder("corpus") : "";
     files_.resize(names.size());
     wf::parallel_for(names.size(), [&](std::size_t i) {
