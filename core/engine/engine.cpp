@@ -10,8 +10,10 @@
 
 #include <wayfarer/findings.hpp>
 #include <wayfarer/pretrained.hpp>
+#include <wayfarer/snapshot_state.hpp>
 #include <wayfarer/stopping.hpp>
 
+#include "engine/equal_steps.hpp"
 #include "engine/run.hpp"
 #include "engine/threads.hpp"
 #include "store/store.hpp"
@@ -84,6 +86,8 @@ void run::execute_model(std::size_t i, console::part& report) {
                                                    state.snapshots.push_back(std::move(s.state));
                                                  }});
   if (state.steps.empty()) throw plugin_error("training yielded no snapshot");
+  state.first_equal = first_equal(state.snapshots, dynamic_cast<snapshot_state const*>(&m));
+  tell_equal_steps(state.steps, state.first_equal, state.out);
 }
 
 void run::execute(task const& t) {

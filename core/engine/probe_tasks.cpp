@@ -7,6 +7,7 @@
 #include <wayfarer/hooks.hpp>
 #include <wayfarer/stopping.hpp>
 
+#include "engine/equal_steps.hpp"
 #include "engine/run.hpp"
 #include "engine/spoiled.hpp"
 #include "engine/texts.hpp"
@@ -149,14 +150,7 @@ void run::prepare_pass(step_pass& pass, task const& t, std::vector<member> const
 std::vector<results> run::finish_step(step_pass& pass, accumulator& counts, progress& report) {
   probe_context const context = context_of(pass.plan);
   auto& watching = pass.watching;
-  if (pass.passes) {
-    accumulator of_step;
-    sweep(pass.plan, watching, report, of_step);
-    if (counts.fields().empty())
-      counts = std::move(of_step);
-    else
-      counts.append(of_step);
-  }
+  if (pass.passes) sweep(pass.plan, watching, report, counts);
   std::vector<results> out;
   std::size_t next = 0;
   for (auto& o : pass.observers) {
@@ -210,6 +204,72 @@ run::step_input run::input_of_step(task const& t, std::size_t s) const {
   return in;
 }
 
+/// For each step at which a node is run the first one at which all that it reads is the same. Empty if nothing that it reads has
+/// steps.
+std::vector<std::size_t> run::equal_steps_of(std::size_t i) const {
+  std::map<std::size_t, std::vector<std::size_t>> all;
+  for (std::size_t const k : with_inputs(plan_, {i})) {  // in the plan's order
+    auto& mine = all[k] = states_[k].first_equal;
+    if (!mine.empty()) continue;  // what a model learned from has no steps
+    for (auto const& w : plan_.nodes[k].wires) {
+      auto const& one = all.at(w.node);
+      if (!one.empty()) mine = mine.empty() ? one : first_equal_in_both(mine, one);
+    }
+  }
+  return all.at(i);
+}
+
+namespace {
+
+accumulator sum_of(std::vector<accumulator> const& all) {
+  accumulator sum;
+  for (auto const& one : all) {
+    if (one.fields().empty()) continue;
+    if (sum.fields().empty())
+      for (auto const& [name, f] : one.fields()) sum.define(name, f.values.shape());
+    sum.append(one);
+  }
+  return sum;
+}
+
+}  // namespace
+
+run::step_results run::measure_steps(task const& t, std::vector<member> const& members, console::part& report) {
+  step_results out;
+  std::optional<item_lengths> longest;
+  std::vector<std::size_t> first = equal_steps_of(t.nodes.front());
+  std::size_t const steps = steps_of(t);
+  if (steps == 1) first = {0};
+  std::vector<accumulator> counts(steps);
+  edit_set edits;  // of the last step
+  for (std::size_t s = 0; s < steps; ++s) {
+    stop_if_asked();
+    if (first[s] != s) {
+      counts[s] = counts[first[s]];
+      for (auto& [node, parts] : out.parts) {
+        std::size_t const each = plan_.nodes[node].combinations();
+        for (std::size_t c = 0; c < each; ++c) parts.push_back(copy_of(parts[first[s] * each + c]));
+      }
+      continue;
+    }
+    step_input in = input_of_step(t, s);
+    if (!in.name.empty()) report.round(s, steps, in.name);
+    if (s == 0) longest = measure(t, members, in.over, in.data);
+    step_pass pass;
+    prepare_pass(pass, t, members, in, longest.value_or(item_lengths{}));
+    out.items = in.data ? steps * pass.plan.items.size() : 0;
+    auto made = finish_step(pass, counts[s], report);
+    for (std::size_t k = 0; k < members.size(); ++k) out.parts[members[k].node].push_back(std::move(made[k]));
+    if (s == first.back()) edits = std::move(in.edits);
+  }
+  out.counts = sum_of(counts);
+  if (!edits.empty() && !out.counts.fields().empty()) {
+    out.misses = edits.misses(out.counts["edited"]);
+    out.spoils = edits.spoils(out.counts["edited"]);
+  }
+  return out;
+}
+
 void run::execute_probes(task const& t, console::part& report) {
   std::size_t const front = t.nodes.front();
   wire const* const model_wire = wire_of(front, port_kind::model);
@@ -220,37 +280,15 @@ void run::execute_probes(task const& t, console::part& report) {
       if (a.name == "step" && !(a == step_axis(learner->steps)))
         with_place(title(front), [] { throw usage_error("its inputs and its model have different steps"); });
 
-  // Of each node the parts of all steps, its combinations fastest.
-  std::map<std::size_t, std::vector<results>> parts;
-  std::optional<item_lengths> longest;
-  accumulator counts;  // what edits did and what the model gave, over all steps
-  std::vector<std::string> misses;
-  std::string spoils;
-  std::size_t const steps = steps_of(t);
-  std::size_t items = 0;
-  for (std::size_t s = 0; s < steps; ++s) {
-    stop_if_asked();
-    step_input const in = input_of_step(t, s);
-    if (learner) report.round(s, steps, in.name);
-    if (s == 0) longest = measure(t, members, in.over, in.data);
-    step_pass pass;
-    prepare_pass(pass, t, members, in, longest.value_or(item_lengths{}));
-    items = in.data ? pass.plan.items.size() : 0;
-    auto made = finish_step(pass, counts, report);
-    if (s + 1 == steps && !in.edits.empty() && !counts.fields().empty()) {
-      misses = in.edits.misses(counts["edited"]);
-      spoils = in.edits.spoils(counts["edited"]);
-    }
-    for (std::size_t k = 0; k < members.size(); ++k) parts[members[k].node].push_back(std::move(made[k]));
-  }
-  for (auto const& miss : misses) report.warn(miss);
+  step_results found = measure_steps(t, members, report);
+  for (auto const& miss : found.misses) report.warn(miss);
   hook_set captured;
   for (auto const& one : members) captured.add(*one.hooks);
-  spoiled_values const spoiled(counts, captured, steps * items, spoils);
+  spoiled_values const spoiled(found.counts, captured, found.items, found.spoils);
   for (std::size_t const i : t.nodes) {
     std::vector<axis> axes = axes_of_sweep(plan_.nodes[i]);
     if (learner) axes.insert(axes.begin(), step_axis(learner->steps));
-    with_place(title(i), [&] { put_together(i, std::move(axes), std::move(parts[i])); });
+    with_place(title(i), [&] { put_together(i, std::move(axes), std::move(found.parts[i])); });
     hook_set needed;
     for (auto const& one : members)
       if (one.node == i) needed.add(*one.hooks);

@@ -65,9 +65,12 @@ class run {
   struct step_input;
   step_input input_of_step(task const&, std::size_t s) const;
   std::size_t steps_of(task const&) const;
+  std::vector<std::size_t> equal_steps_of(std::size_t i) const;
   struct step_pass;
   void prepare_pass(step_pass&, task const&, std::vector<member> const&, step_input const&, item_lengths);
   std::vector<results> finish_step(step_pass&, accumulator& counts, progress&);
+  struct step_results;
+  step_results measure_steps(task const&, std::vector<member> const&, console::part&);
   bool reads_items(task const&, std::vector<member> const&, wayfarer::model const*, source const*) const;
   std::optional<item_lengths> measure(task const&, std::vector<member> const&, wayfarer::model const*, source const*) const;
   std::size_t most_tokens_of(task const&, std::vector<member> const&, wayfarer::model const&) const;
@@ -196,6 +199,15 @@ struct run::step_input {
   gathered inputs{};
   bool has_inputs = false;
   edit_set edits{};
+};
+
+/// What the probes of a task found at all steps.
+struct run::step_results {
+  std::map<std::size_t, std::vector<results>> parts{};  ///< of each node, its combinations fastest
+  accumulator counts{};                                 ///< what edits did and what the model gave, over all steps
+  std::vector<std::string> misses{};
+  std::string spoils{};
+  std::size_t items = 0;  ///< of all steps
 };
 
 /// A step's pass with its probes, ready to run. Points into itself.

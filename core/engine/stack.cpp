@@ -155,17 +155,12 @@ results stack_parts(std::vector<axis> const& axes, std::vector<results> const& p
   return out;
 }
 
-namespace {
-
-/// Datasets are handles: copying them is cheap.
 results copy_of(results const& from) {
   results copy;
   for (auto const& name : from.names()) copy.add(name, from.at(name));
   copy.summarise(from.summary());
   return copy;
 }
-
-}  // namespace
 
 results slice_parts(std::vector<axis> const& axes, std::span<results const> parts,
                     std::vector<std::pair<std::string, std::size_t>> const& fixed, std::string const& folder) {

@@ -41,6 +41,9 @@ std::string name_of_part(std::vector<axis> const&, std::size_t part);
 /// What is larger than some MiB is put together in a temporary file in `folder`.
 results stack_parts(std::vector<axis> const&, std::vector<results> const& parts, std::string const& folder);
 
+/// The same once more. Datasets are handles: copying them is cheap.
+results copy_of(results const&);
+
 /// The results with the given axes held at an index and the others stacked, in their order. With nothing held, `parts` is the one
 /// whole already.
 results slice_parts(std::vector<axis> const&, std::span<results const> parts,

@@ -21,6 +21,7 @@
 #include <wayfarer/snapshot_state.hpp>
 #include <wayfarer/stopping.hpp>
 
+#include "engine/equal_steps.hpp"
 #include "engine/filed.hpp"
 #include "engine/run.hpp"
 #include "engine/spoiled.hpp"
@@ -213,8 +214,10 @@ run::unit_round run::make_blocks(task const& t, console::part& report) {
   unit_round all;
   std::optional<item_lengths> longest;
   std::size_t const steps = steps_of(t);
+  auto const first = equal_steps_of(t.nodes.front());
   std::size_t group = 0;  // blocks that are one unit; what serves one step serves the others
   for (std::size_t s = 0; s < steps; ++s) {
+    if (s < first.size() && first[s] != s) continue;
     stop_if_asked();
     step_input const in = input_of_step(t, s);
     if (s == 0) {

@@ -189,7 +189,10 @@ TEST(closed_form, says_how_far_a_matrix_is_away) {
 
 TEST(topic_theory, needs_a_penalty_to_solve_for_one_matrix) {
   EXPECT_THROW(make<wf::probe>("topic_theory", {{"l2", 0.0}}), wf::usage_error);
-  EXPECT_THROW(make<wf::probe>("topic_theory", {{"topics_per_document", std::int64_t{11}}}), wf::usage_error);
+  for (std::int64_t const tau : {10, 11}) {
+    EXPECT_THROW(make<wf::probe>("topic_theory", {{"topics_per_document", tau}}), wf::usage_error);
+    EXPECT_THROW(make<wf::metric>("closed_form", {{"topics_per_document", tau}}), wf::usage_error);
+  }
 }
 
 // ---- closed_form: the theorem on attention

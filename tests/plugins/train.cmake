@@ -3,7 +3,7 @@ wayfarer_test(train_backward_test SOURCES plugins/train_backward_test.cpp LIBRAR
 wayfarer_test(train_test SOURCES plugins/train_test.cpp LIBRARIES gpt2_trained_internal TBB::tbb)
 add_dependencies(train_test gpt2_trained gpt2 text tokens)
 wayfarer_test(train_cli_test SOURCES plugins/train_cli_test.cpp TIMEOUT 300)
-add_dependencies(train_cli_test wayfarer gpt2_trained gpt2 text language_loss)
+add_dependencies(train_cli_test wayfarer gpt2_trained gpt2 text language_loss activations)
 # The first updates of the run that made the shipped checkpoint.
 add_test(NAME run.train-tiny-shakespeare COMMAND wayfarer run ${PROJECT_SOURCE_DIR}/runs/train-tiny-shakespeare.yaml
   --set learner.train.updates=10 --set learner.train.held_out_windows=32

@@ -7,13 +7,16 @@
 #include <gmock/gmock.h>
 
 #include <store/store.hpp>
+#include <wayfarer/digest.hpp>
 #include <wayfarer/tensor.hpp>
 
 #include "pipelines/command.hpp"
 
 using namespace wayfarer::test;
 using testing::AllOf;
+using testing::Contains;
 using testing::HasSubstr;
+using testing::Not;
 
 namespace {
 
@@ -56,6 +59,50 @@ nodes:
   auto const read = run_wayfarer({"run", again, "--out", out("read.h5")});
   ASSERT_EQ(read.code, 0) << read.out;
   EXPECT_EQ(read_values(out("read.h5"), "loss", "loss").get({}), followed.get({2}));
+}
+
+TEST_F(train_cli, equal_snapshots_are_measured_once_and_told) {
+  auto const pipeline =
+      file("train.yaml", R"(title: Standing still
+nodes:
+  lines: {source: text, texts: ["ROMEO:\nI do remember an apothecary", "What is thy name, and what is thy will?"]}
+  learner: {model: gpt2_trained, context: 16, tokenizer: )" +
+                             shipped +
+                             R"(, train: {source: lines, updates: 3, warm_up: 0, batch: 1, snapshots: [0, 1, 2]}}
+  loss: {probe: language_loss, model: learner, source: lines}
+  means: {probe: activations, model: learner, source: lines, hooks: ["blocks.1.hook_resid_post"], keep: mean}
+  moved: {probe: language_loss, model: learner, source: lines, edits: [{hook: blocks.0.hook_resid_post, set: {node: means/blocks.1.hook_resid_post}}]}
+)");
+  auto const run = [&](std::string const& to, std::vector<std::string> more) {
+    std::vector<std::string> words{"run", pipeline, "--out", out(to), "--reproducible"};
+    words.insert(words.end(), more.begin(), more.end());
+    auto r = run_wayfarer(words);
+    EXPECT_EQ(r.code, 0) << r.out;
+    return r.out;
+  };
+  std::string const still = "learner.train.learning_rate=0";
+  auto const told = run("still.h5", {"--set", still, "--store", out("still")});
+  EXPECT_THAT(told, AllOf(HasSubstr("3 of 4 snapshots equal earlier ones: measured once"), HasSubstr(", left 2 blocks")));
+  auto const learning = run("learning.h5", {"--store", out("learning")});
+  EXPECT_THAT(learning, AllOf(Not(HasSubstr("equal earlier")), HasSubstr(", left 8 blocks")));
+  EXPECT_THAT(wayfarer::host::result_reader(out("learning.h5")).datasets("learner"), Not(Contains("same_weights_as_step")));
+
+  // The same as of a training that keeps its end alone, at every step.
+  run("end.h5", {"--set", still, "--set", "learner.train.snapshots=[]"});
+  auto const same = read_values(out("still.h5"), "learner", "same_weights_as_step");
+  ASSERT_EQ(same.count(), 4u);
+  for (std::string const node : {"loss", "moved"}) {
+    auto const all = read_values(out("still.h5"), node, "loss"), end = read_values(out("end.h5"), node, "loss");
+    ASSERT_EQ(all.count(), 4u);
+    for (std::size_t s = 0; s < 4; ++s) {
+      EXPECT_EQ(same.get({s}), 0) << s;
+      EXPECT_EQ(all.get({s}), end.get({0})) << node << " " << s;
+    }
+  }
+  EXPECT_NE(read_values(out("still.h5"), "moved", "loss").get({0}), read_values(out("still.h5"), "loss", "loss").get({0}));
+  // Another process has the snapshots from a file.
+  run("work.h5", {"--set", still, "--work", out("work"), "--worker", "1/1"});
+  EXPECT_EQ(wayfarer::sha256_file(out("work.h5")), wayfarer::sha256_file(out("still.h5")));
 }
 
 TEST_F(train_cli, a_killed_run_goes_on_and_gives_the_same_results) {

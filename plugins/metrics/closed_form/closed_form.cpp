@@ -17,20 +17,7 @@ namespace wf = wayfarer;
 using namespace wayfarer::topics;
 
 struct closed_form final : wf::metric {
-  explicit closed_form(wf::config const& c)
-      : p_{c["topics"],
-           c["words_per_topic"],
-           c["topics_per_document"],
-           c["alpha"],
-           c["p_m"],
-           c["p_c"],
-           c["p_r"],
-           c["masked_keys"].text() == "included"},
-        lambda_(c["l2"]) {
-    if (p_.topics_per_document > 0 && p_.topics_per_document >= p_.topics)
-      throw wf::usage_error("closed_form: topics_per_document must be below topics; documents of all topics are all alike");
-    if (p_.keep + p_.random > 1) throw wf::usage_error("closed_form: p_c and p_r add up to more than 1");
-  }
+  explicit closed_form(wf::config const& c) : p_(setting::read(c, "closed_form")), lambda_(c["l2"]) {}
 
   void measure(wf::metric_input const& in, wf::results& out) const override {
     auto const w = optimal_value(p_, lambda_);
@@ -112,17 +99,7 @@ WAYFARER_METRIC(
     closed_form, "1.1.0", "The theorems' optimal weights and attention, and the deviation of trained ones from them",
     wf::port::results("of", "a square matrix over tokens, such as topic_blocks' value").optional(),
     wf::port::results("attention", "measured ratios of attention, such as topic_attention's own_topic_ratio").optional(),
-    wf::param("topics", 10, "T").fact("topics").at_least(2),
-    wf::param("words_per_topic", 10, "v").fact("words_per_topic").at_least(1),
-    wf::param("topics_per_document", 4, "tau; 0: weights of topics from a Dirichlet distribution")
-        .fact("topics_per_document")
-        .at_least(0),
-    wf::param("alpha", 0.1, "Dirichlet parameter, where topics_per_document is 0").fact("alpha").between(1e-6, 1e6),
-    wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1).fact("p_m"),
-    wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1).fact("p_c"),
-    wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1).fact("p_r"),
-    wf::param("masked_keys", "included", "whether masked positions are attended to")
-        .one_of("included|excluded")
-        .fact("masked_keys"),
+    parameters::topics, parameters::words_per_topic, parameters::topics_per_document, parameters::alpha, parameters::mask,
+    parameters::keep, parameters::random, parameters::masked_keys,
     wf::param("l2", 0.0, "penalty on |W|^2 beside the loss per masked token, summed over the vocabulary; 0: the limit from above")
         .at_least(0));

@@ -5,27 +5,9 @@
 // Pure functions; any thread.
 #pragma once
 
-#include <cstddef>
+#include "common/topic_process.hpp"
 
 namespace wayfarer::topics {
-
-/// The distribution of documents and masks.
-struct setting {
-  double topics = 10, words_per_topic = 10, topics_per_document = 4;  ///< T, v, tau
-  double alpha = 0.1;                                                 ///< of the Dirichlet distribution where tau is 0
-  double mask = 0.15, keep = 0.1, random = 0.1;                       ///< p_m, p_c, p_r
-  bool masked_keys = true;  ///< whether masked positions are attended to; the theorems say yes, the published code no
-
-  /// Sum over the topics of E theta_t^2.
-  double squared_weights() const {
-    return topics_per_document > 0 ? 1 / topics_per_document : (alpha + 1) / (topics * alpha + 1);
-  }
-
-  // What attention averages over: masked documents, or only their unmasked words.
-  double kappa() const { return masked_keys ? 1 - (1 - keep) * mask : 1; }            ///< share of true words
-  double mu() const { return masked_keys ? mask * random : 0; }                       ///< share of random words
-  double mask_share() const { return masked_keys ? mask * (1 - keep - random) : 0; }  ///< share of [MASK], a0
-};
 
 /// The optimal W^V under uniform attention: what a token adds to the score of a word.
 struct value_constants {

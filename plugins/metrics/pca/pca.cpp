@@ -32,6 +32,37 @@ wf::tensor to_tensor(matrix const& m, std::string const& rows, std::string const
   return t;
 }
 
+struct components {
+  matrix directions;  ///< unit rows
+  Eigen::VectorXd variance;
+};
+
+/// The first k of the rows of x. The smaller of the two Gram matrices has the same non-zero spectrum.
+components components_of(matrix const& x, Eigen::Index k, double degrees) {
+  Eigen::Index const d = x.cols();
+  components out{matrix(k, d), Eigen::VectorXd(k)};
+  bool const by_points = x.rows() < d;
+  Eigen::MatrixXd const small = by_points ? Eigen::MatrixXd(x * x.transpose()) : Eigen::MatrixXd(x.transpose() * x);
+  Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const solver(small);
+  for (Eigen::Index i = 0; i < k; ++i) {
+    Eigen::Index const at = small.rows() - 1 - i;  // the solver's values ascend
+    double const value = std::max(0.0, solver.eigenvalues()[at]);
+    Eigen::VectorXd v = solver.eigenvectors().col(at);
+    if (by_points) {
+      v = x.transpose() * v;
+      double const norm = v.norm();
+      v = norm > 0 ? Eigen::VectorXd(v / norm) : Eigen::VectorXd::Zero(d);
+    }
+    Eigen::Index largest = 0;
+    for (Eigen::Index j = 1; j < d; ++j)
+      if (std::abs(v[j]) > std::abs(v[largest])) largest = j;
+    if (v[largest] < 0) v = -v;
+    out.directions.row(i) = v.transpose();
+    out.variance[i] = value / degrees;
+  }
+  return out;
+}
+
 }  // namespace
 
 struct pca final : wf::metric {
@@ -47,30 +78,11 @@ struct pca final : wf::metric {
     matrix const x = map(fit.rows).rowwise() - mean;
     Eigen::Index const k = std::min<Eigen::Index>({static_cast<Eigen::Index>(components_), d, static_cast<Eigen::Index>(n)});
 
-    // The smaller of the two Gram matrices has the same non-zero spectrum.
-    matrix directions(k, d);
-    Eigen::VectorXd variance(k);
     double const degrees = static_cast<double>(center_ ? n - 1 : n);
     double const total = x.squaredNorm() / degrees;
-    bool const by_points = x.rows() < d;
-    Eigen::MatrixXd const small = by_points ? Eigen::MatrixXd(x * x.transpose()) : Eigen::MatrixXd(x.transpose() * x);
-    Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const solver(small);
-    for (Eigen::Index i = 0; i < k; ++i) {
-      Eigen::Index const at = small.rows() - 1 - i;  // the solver's values ascend
-      double const value = std::max(0.0, solver.eigenvalues()[at]);
-      Eigen::VectorXd v = solver.eigenvectors().col(at);
-      if (by_points) {
-        v = x.transpose() * v;
-        double const norm = v.norm();
-        v = norm > 0 ? Eigen::VectorXd(v / norm) : Eigen::VectorXd::Zero(d);
-      }
-      Eigen::Index largest = 0;
-      for (Eigen::Index j = 1; j < d; ++j)
-        if (std::abs(v[j]) > std::abs(v[largest])) largest = j;
-      if (v[largest] < 0) v = -v;
-      directions.row(i) = v.transpose();
-      variance[i] = value / degrees;
-    }
+    components const found = components_of(x, k, degrees);
+    matrix const& directions = found.directions;
+    Eigen::VectorXd const& variance = found.variance;
     Eigen::RowVectorXd scale = Eigen::RowVectorXd::Ones(k);
     if (whiten_)
       for (Eigen::Index i = 0; i < k; ++i) scale[i] = variance[i] > 0 ? 1 / std::sqrt(variance[i]) : 0;

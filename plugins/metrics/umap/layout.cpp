@@ -202,6 +202,49 @@ graph equal_graph(neighbor_table const& near) {
   return symmetric(near, std::vector<float>(near.index.size(), 1.0f), [](float there, float back) { return (there + back) / 2; });
 }
 
+namespace {
+
+using block = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// S x, where S = D^-1/2 A D^-1/2 and `inverse` is D^-1/2. x has a multiple of 8 columns.
+block times(graph const& g, std::vector<float> const& inverse, block const& x) {
+  block y(x.rows(), x.cols());
+  std::size_t const n = g.points(), w = static_cast<std::size_t>(x.cols());
+  parallel_for(pieces(n), [&](std::size_t piece) {
+    std::size_t const first = piece * rows_a_piece, last = std::min(n, first + rows_a_piece);
+    for (std::size_t c = 0; c < w; c += 8)
+      for (std::size_t i = first; i < last; ++i) {
+        float sum[8] = {};
+        for (std::size_t e = g.begin[i]; e < g.begin[i + 1]; ++e) {
+          float const f = g.weight[e] * inverse[g.to[e]];
+          float const* const from = x.data() + g.to[e] * w + c;
+          for (std::size_t j = 0; j < 8; ++j) sum[j] += f * from[j];
+        }
+        for (std::size_t j = 0; j < 8; ++j) y.data()[i * w + c + j] = sum[j] * inverse[i];
+      }
+  });
+  return y;
+}
+
+/// The first `count` columns of the basis over the roots of the degrees, each with its largest entry positive.
+tensor as_components(Eigen::MatrixXd const& basis, std::vector<double> const& root, std::size_t count) {
+  std::size_t const n = root.size();
+  tensor out(dtype::f64, {{"point", n}, {"component", count}});
+  auto const to = out.values<double>();
+  for (std::size_t c = 0; c < count; ++c) {
+    std::size_t largest = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      to[i * count + c] = basis(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(c)) / root[i];
+      if (std::abs(to[i * count + c]) > std::abs(to[largest * count + c])) largest = i;
+    }
+    if (to[largest * count + c] < 0)
+      for (std::size_t i = 0; i < n; ++i) to[i * count + c] = -to[i * count + c];
+  }
+  return out;
+}
+
+}  // namespace
+
 tensor eigenmap(graph const& g, std::size_t count, std::uint64_t seed) {
   std::size_t const n = g.points();
   if (count + 1 > n)
@@ -221,27 +264,8 @@ tensor eigenmap(graph const& g, std::size_t count, std::uint64_t seed) {
   // S = D^-1/2 A D^-1/2 has its spectrum in [-1, 1]; the wanted eigenvectors are those of its largest values. Subspace iteration
   // with a Chebyshev filter finds them even where several are equal, as for a graph in pieces. It is a start for a layout: a
   // residual of 1e-5 is more than enough, and products in float32 reach it.
-  using block = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   Eigen::Index const width = static_cast<Eigen::Index>((count + 4 + 7) / 8 * 8), wanted = static_cast<Eigen::Index>(count);
   if (rows <= width) throw data_error("umap: " + std::to_string(n) + " points are too few for an eigenmap; use start: random");
-  auto const times = [&](block const& x) {
-    block y(x.rows(), x.cols());
-    parallel_for(pieces(n), [&](std::size_t piece) {
-      std::size_t const first = piece * rows_a_piece, last = std::min(n, first + rows_a_piece);
-      std::size_t const w = static_cast<std::size_t>(width);
-      for (std::size_t c = 0; c < w; c += 8)
-        for (std::size_t i = first; i < last; ++i) {
-          float sum[8] = {};
-          for (std::size_t e = g.begin[i]; e < g.begin[i + 1]; ++e) {
-            float const f = g.weight[e] * inverse[g.to[e]];
-            float const* const from = x.data() + g.to[e] * w + c;
-            for (std::size_t j = 0; j < 8; ++j) sum[j] += f * from[j];
-          }
-          for (std::size_t j = 0; j < 8; ++j) y.data()[i * w + c + j] = sum[j] * inverse[i];
-        }
-    });
-    return y;
-  };
   Eigen::MatrixXd basis(rows, width);
   random_stream draw(seed, "eigenmap", 0);
   for (Eigen::Index i = 0; i < rows; ++i)
@@ -253,7 +277,7 @@ tensor eigenmap(graph const& g, std::size_t count, std::uint64_t seed) {
   };
   for (int round = 0; round < 16; ++round) {
     basis = orthonormal(std::move(basis));
-    block x = basis.cast<float>(), image = times(x);
+    block x = basis.cast<float>(), image = times(g, inverse, x);
     Eigen::MatrixXd const mapped = image.cast<double>(), core = basis.transpose() * mapped;
     Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const ritz((core + core.transpose()) / 2);
     Eigen::MatrixXd const turn = ritz.eigenvectors().rowwise().reverse();
@@ -269,25 +293,14 @@ tensor eigenmap(graph const& g, std::size_t count, std::uint64_t seed) {
     x = basis.cast<float>(), image = turned.cast<float>();
     block before = x, now = (image - center * x) / half;
     for (int degree = 2; degree <= 10; ++degree) {
-      block next = (times(now) - center * now) * (2 / half) - before;
+      block next = (times(g, inverse, now) - center * now) * (2 / half) - before;
       before = std::move(now), now = std::move(next);
     }
     basis = now.cast<double>();
     for (Eigen::Index j = 0; j < width; ++j)
       if (double const norm = basis.col(j).norm(); norm > 0) basis.col(j) /= norm;
   }
-  tensor out(dtype::f64, {{"point", n}, {"component", count}});
-  auto const to = out.values<double>();
-  for (std::size_t c = 0; c < count; ++c) {
-    std::size_t largest = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      to[i * count + c] = basis(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(c)) / root[i];
-      if (std::abs(to[i * count + c]) > std::abs(to[largest * count + c])) largest = i;
-    }
-    if (to[largest * count + c] < 0)
-      for (std::size_t i = 0; i < n; ++i) to[i * count + c] = -to[i * count + c];
-  }
-  return out;
+  return as_components(basis, root, count);
 }
 
 curve fit_curve(double min_dist, double spread) {

@@ -45,10 +45,7 @@ struct aft final : wf::recurrent_model, wf::pretrained {
     return wf::remarks_on(path_, config_, generation_, weights_, "embed_tokens.weight", shape_.tied);
   }
 
-  void look(wf::hook_set const& needed) override {
-    weights_.look(path_);
-    if (!needed.names().empty()) weights_.require_found([](std::string_view) { return true; });
-  }
+  void look(wf::hook_set const& needed) override { look_at(path_, needed); }
 
   void load() override {
     weights_.load(path_);

@@ -5,7 +5,6 @@
 // An encoder reads the text, a decoder goes on from its start token and attends to the encoder's final states. Norms stand behind
 // the sums, as in BERT; positions are learned, each stack has a table of its own.
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,6 +19,7 @@
 #include <wayfarer/vocabulary.hpp>
 
 #include "layout.hpp"
+#include "models/common/stored_parts.hpp"
 #include "models/common/tied_head.hpp"
 #include "models/common/two_stacks.hpp"
 
@@ -39,7 +39,7 @@ struct stack {
   std::vector<block> blocks;
 };
 
-struct bart final : wf::two_stack_model, wf::unembeds_tokens {
+struct bart final : wf::two_stack_model {
   explicit bart(wf::config const& c)
       : bart(c["path"].text(), wf::hf_config::open_family(c["path"].text(), std::vector<std::string_view>{"bart"})) {}
 
@@ -48,7 +48,6 @@ struct bart final : wf::two_stack_model, wf::unembeds_tokens {
   void load() override;
   std::vector<std::string> remarks() const override;
   wf::tensor final_norm(wf::tensor const& x) const override;
-  wf::tensor unembed(wf::tensor const& x) const override;
   wf::rows unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const override;
 
   wf::weight_table const& table() const override { return layout_.weights; }
@@ -58,11 +57,6 @@ struct bart final : wf::two_stack_model, wf::unembeds_tokens {
   }
   wf::rows encoder(wf::rows x, wf::taps& at, bool whole) const override;
   void decoder(wf::rows x, wf::rows const& memory, wf::run_request const&, wf::taps& at, wf::decoder_memory* past) const override;
-  bool is_needed(std::string_view stored, bool encodes, bool decodes) const override {
-    if (stored.starts_with("encoder.")) return encodes;
-    if (stored.starts_with("decoder.") || stored.starts_with("lm_head.")) return decodes;
-    return true;
-  }
 
  private:
   bart(std::string const& path, wf::hf_config const& c)
@@ -148,40 +142,30 @@ std::vector<std::string> bart::remarks() const {
 void bart::load() {
   auto& w = layout_.weights;
   w.load(path());
-  auto const gone = w.missing();
-  std::set<std::string, std::less<>> const missing(gone.begin(), gone.end());
-  // What is missing stays undefined: the checks come before every use.
-  auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : w.stored(name); };
-  auto const linear = [&](std::string const& name) {
-    wf::linear_weights const layer{tensor(name + ".weight"), tensor(name + ".bias"), false};
-    kept_.push_back(keep_packed(layer));
-    return layer;
-  };
-  auto const norm = [&](std::string const& name) {
-    return wf::norm_weights{tensor(name + ".weight"), tensor(name + ".bias"), info().norm_epsilon};
-  };
+  wf::stored_parts const parts(w, kept_);
+  auto const norm = [&](std::string const& name) { return parts.norm(name, info().norm_epsilon); };
   auto const attention = [&](std::string const& at) {
-    return wf::attention_weights{linear(at + "q_proj"), linear(at + "k_proj"), linear(at + "v_proj"), linear(at + "out_proj")};
+    return wf::attention_weights{parts.linear(at + "q_proj"), parts.linear(at + "k_proj"), parts.linear(at + "v_proj"),
+                                 parts.linear(at + "out_proj")};
   };
   for (bool const decodes : {false, true}) {
     stack& to = decodes ? decoder_ : encoder_;
     std::string const name = decodes ? "decoder." : "encoder.";
-    to.positions = tensor(name + "embed_positions.weight"), to.embed_ln = norm(name + "layernorm_embedding");
+    to.positions = parts.at(name + "embed_positions.weight"), to.embed_ln = norm(name + "layernorm_embedding");
     for (std::size_t i = 0; i < (decodes ? info().decoder_layers : info().layers); ++i) {
       std::string const at = name + "layers." + std::to_string(i) + ".";
       block b;
       b.attn = attention(at + "self_attn."), b.ln1 = norm(at + "self_attn_layer_norm");
       if (decodes) b.cross_attn = attention(at + "encoder_attn."), b.ln2 = norm(at + "encoder_attn_layer_norm");
       (decodes ? b.ln3 : b.ln2) = norm(at + "final_layer_norm");
-      b.mlp = {linear(at + "fc1"), linear(at + "fc2"), {}, layout_.act};
+      b.mlp = {parts.linear(at + "fc1"), parts.linear(at + "fc2"), {}, layout_.act};
       to.blocks.push_back(std::move(b));
     }
   }
-  embedding_ = tensor("shared.weight");
-  if (missing.contains("shared.weight") && !w.found("lm_head.weight")) return;
+  embedding_ = parts.at("shared.weight");
+  if (parts.missing("shared.weight") && !w.found("lm_head.weight")) return;
   auto const bias = w.stored("final_logits_bias");
-  head_ = {tensor("lm_head.weight"), bias.defined() ? bias[0] : wf::tensor(), false};
-  kept_.push_back(keep_packed(head_));
+  head_ = parts.keep({parts.at("lm_head.weight"), bias.defined() ? bias[0] : wf::tensor(), false});
 }
 
 // The last block's own norm, which stands behind its last sum.
@@ -191,13 +175,8 @@ wf::tensor bart::final_norm(wf::tensor const& x) const {
   return on_rows(x, info().d_model, "d_model", [&](wf::rows const& r) { return layer_norm(r, decoder_.blocks.back().ln3, {}); });
 }
 
-wf::tensor bart::unembed(wf::tensor const& x) const {
-  return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return unembed_tokens(r, 0, info().vocabulary); });
-}
-
 wf::rows bart::unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const {
-  bool const own = layout_.weights.found("lm_head.weight");
-  layout_.weights.require([&](std::string_view name) { return name == (own ? "lm_head.weight" : "shared.weight"); });
+  require_head();
   return linear(x, outputs_of(head_, first, last));
 }
 

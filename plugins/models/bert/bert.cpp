@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +23,7 @@
 
 #include "families.hpp"
 #include "layout.hpp"
+#include "models/common/stored_parts.hpp"
 #include "models/common/tied_head.hpp"
 
 namespace wf = wayfarer;
@@ -103,20 +103,11 @@ struct bert final : wf::model, wf::pretrained, wf::unembeds_tokens {
   void load() override {
     weights_.load(path_);
     refuse_the_other_kind();
-    auto const gone = weights_.missing();
-    std::set<std::string> const missing(gone.begin(), gone.end());
-    // What is missing stays undefined: `run` requires what it reaches.
-    auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : weights_.stored(name); };
-    auto const linear = [&](std::string const& at) {
-      wf::linear_weights const layer{tensor(at + ".weight"), tensor(at + ".bias"), false};
-      kept_.push_back(keep_packed(layer));
-      return layer;
-    };
-    auto const norm = [&](std::string const& at) {
-      return wf::norm_weights{tensor(at + ".weight"), tensor(at + ".bias"), spec_.epsilon};
-    };
-    embed_ = tensor("embeddings.word_embeddings.weight"), positions_ = tensor("embeddings.position_embeddings.weight");
-    if (spec_.types) types_ = tensor("embeddings.token_type_embeddings.weight");
+    wf::stored_parts const parts(weights_, kept_);
+    auto const linear = [&](std::string const& at) { return parts.linear(at); };
+    auto const norm = [&](std::string const& at) { return parts.norm(at, spec_.epsilon); };
+    embed_ = parts.at("embeddings.word_embeddings.weight"), positions_ = parts.at("embeddings.position_embeddings.weight");
+    if (spec_.types) types_ = parts.at("embeddings.token_type_embeddings.weight");
     embed_ln_ = norm("embeddings.LayerNorm");
     if (spec_.projected) project_ = linear(spec_.stored("project"));
     for (std::size_t i = 0; i < spec_.layers; ++i) {
@@ -128,9 +119,8 @@ struct bert final : wf::model, wf::pretrained, wf::unembeds_tokens {
     }
     transform_ = linear(spec_.stored("head_dense")), head_ln_ = norm(spec_.stored("head_ln"));
     std::string const matrix = spec_.stored("unembed") + ".weight";
-    unembed_ = {spec_.tied && !embed_.defined() && !weights_.found(matrix) ? wf::tensor() : tensor(matrix),
-                tensor(spec_.stored("head_bias")), false};
-    kept_.push_back(keep_packed(unembed_));
+    bool const without = spec_.tied && !embed_.defined() && !weights_.found(matrix);
+    unembed_ = parts.keep({without ? wf::tensor() : parts.at(matrix), parts.at(spec_.stored("head_bias")), false});
   }
 
   wf::activations run(wf::batch const& batch, wf::run_request const& request) const override {

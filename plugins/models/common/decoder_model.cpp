@@ -16,7 +16,7 @@
 namespace wayfarer {
 
 decoder_model::decoder_model(decoder_spec spec, std::function<tokenizer const*()> find_tokenizer)
-    : spec_(std::move(spec)), find_tokenizer_(std::move(find_tokenizer)), weights_(decoder_weights(spec_)) {
+    : one_stack_model(decoder_weights(spec), std::move(find_tokenizer)), spec_(std::move(spec)) {
   decoder_spec const& s = spec_;
   info_.architecture = s.architecture;
   info_.layers = s.layers, info_.heads = s.heads, info_.kv_heads = s.kv_heads, info_.d_model = s.d_model, info_.d_head = s.d_head;
@@ -56,11 +56,6 @@ void decoder_model::tell_rotation() {
 void decoder_model::take(std::string const& path) {
   weights_.load(path);
   find_parts();
-}
-
-void decoder_model::look_at(std::string const& path, hook_set const& needed) {
-  weights_.look(path);
-  if (!needed.names().empty()) weights_.require_found([](std::string_view) { return true; });
 }
 
 std::vector<std::string> decoder_model::remarks_on_files(hf_config const& c) const {
@@ -148,16 +143,6 @@ void decoder_model::find_parts() {
     for (auto const* w : {&b.qkv, &b.q, &b.k, &b.v, &b.o, &b.mlp.gate, &b.mlp.in, &b.mlp.out}) kept_.push_back(keep_packed(*w));
   kept_.push_back(keep_packed(unembed_));
   prefix_ = std::make_unique<prefix_states>();
-}
-
-// ---- tokens ------------------------------------------------------------------------------------------------------------------
-
-batch decoder_model::encode(item_block const& items, encode_options const& options) const {
-  refuse_token_types(items, info_);
-  return encode_items(items, options, info_, items.texts.empty() ? nullptr : text_tokenizer());
-}
-std::string decoder_model::token_text(std::int32_t token) const {
-  return text_of_token(text_tokenizer(), token);
 }
 
 // ---- forward pass ------------------------------------------------------------------------------------------------------------
@@ -332,10 +317,6 @@ tensor decoder_model::final_norm(tensor const& x) const {
     if (spec_.has("final")) return norm(r, ln_final_, {});
     return spec_.form == residual_form::post_norm ? norm(r, blocks_.back().ln2, {}) : r;
   });
-}
-
-tensor decoder_model::unembed(tensor const& x) const {
-  return on_rows(x, spec_.d_model, "token", [&](rows const& r) { return unembed_tokens(r, 0, spec_.vocabulary); });
 }
 
 rows decoder_model::unembed_tokens(rows const& x, std::size_t first, std::size_t last) const {

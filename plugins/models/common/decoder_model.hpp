@@ -18,35 +18,26 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/rotary.hpp>
 #include <wayfarer/taps.hpp>
-#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
 #include "decoder_spec.hpp"
+#include "one_stack.hpp"
 #include "prefix_states.hpp"
 
 namespace wayfarer {
 
-struct decoder_model : model, unembeds_tokens, differentiable_model {
-  /// `find_tokenizer` is asked each time and may give null.
+struct decoder_model : one_stack_model, differentiable_model {
   decoder_model(decoder_spec, std::function<tokenizer const*()> find_tokenizer);
 
   /// The weights of a checkpoint's folder or file, mapped.
   void take(std::string const& path);
-  /// The headers of a checkpoint alone: throws what `take`, and a pass where hooks are needed, would.
-  void look_at(std::string const& path, hook_set const& needed);
   /// What a user should know of the checkpoint, one sentence each.
   std::vector<std::string> remarks_on_files(hf_config const&) const;
 
   decoder_spec const& spec() const noexcept { return spec_; }
-  model_info const& info() const override { return info_; }
-  tokenizer const* text_tokenizer() const override { return find_tokenizer_(); }
-  tensor weight(std::string_view name) const override { return weights_.weight(name); }
-  batch encode(item_block const&, encode_options const&) const override;
-  std::string token_text(std::int32_t token) const override;
   activations run(batch const&, run_request const&) const override;
   std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
   tensor final_norm(tensor const& x) const override;
-  tensor unembed(tensor const& x) const override;
   rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
   gradients differentiate(batch const&, gradient_request const&) const override;
 
@@ -86,9 +77,6 @@ struct decoder_model : model, unembeds_tokens, differentiable_model {
   rows added(rows x) const { return spec_.residual_scale == 1 ? std::move(x) : scaled(std::move(x), spec_.residual_scale); }
 
   decoder_spec spec_;
-  std::function<tokenizer const*()> find_tokenizer_;
-  weight_table weights_;
-  model_info info_;
   tensor token_table_, position_table_;
   norm_weights embed_ln_, ln_final_;
   linear_weights project_in_, project_out_, unembed_;

@@ -134,7 +134,7 @@ std::vector<hook_info> list_hooks(gpt2_shape const& s) {
 
 gpt2_model::gpt2_model(gpt2_shape const& s, activation act, std::string activation_name,
                        std::function<tokenizer const*()> find_tokenizer)
-    : shape_(s), gelu_(act), find_tokenizer_(std::move(find_tokenizer)), weights_(list_weights(s)) {
+    : one_stack_model(list_weights(s), std::move(find_tokenizer)), shape_(s), gelu_(act) {
   info_.architecture = "gpt2";
   info_.layers = s.layers, info_.heads = s.heads, info_.d_model = s.d_model, info_.d_head = s.d_head;
   info_.d_mlp = s.d_mlp, info_.vocabulary = s.vocabulary, info_.longest = s.positions;
@@ -150,10 +150,6 @@ gpt2_model::gpt2_model(gpt2_shape const& s, activation act, std::string activati
 void gpt2_model::take(std::string const& path) {
   weights_.load(path);
   find_parts(), keep_parts();
-}
-void gpt2_model::look_at(std::string const& path, hook_set const& needed) {
-  weights_.look(path);
-  if (!needed.names().empty()) weights_.require_found([](std::string_view) { return true; });
 }
 
 std::vector<std::string> gpt2_model::remarks_on_files(hf_config const& c) const {
@@ -206,14 +202,6 @@ norm_weights gpt2_model::norm(std::string const& stored) const {
   return {weights_.stored(stored + ".weight"), weights_.stored(stored + ".bias"), shape_.epsilon};
 }
 
-batch gpt2_model::encode(item_block const& items, encode_options const& options) const {
-  refuse_token_types(items, info_);
-  return encode_items(items, options, info_, items.texts.empty() ? nullptr : text_tokenizer());
-}
-std::string gpt2_model::token_text(std::int32_t token) const {
-  return text_of_token(text_tokenizer(), token);
-}
-
 activations gpt2_model::run(batch const& items, run_request const& request) const {
   taps at(info_, request);
   forward(items, request, at, nullptr);
@@ -223,9 +211,6 @@ activations gpt2_model::run(batch const& items, run_request const& request) cons
 tensor gpt2_model::final_norm(tensor const& x) const {
   weights_.require_all();
   return on_rows(x, shape_.d_model, "d_model", [&](rows const& r) { return layer_norm(r, ln_final_, {}); });
-}
-tensor gpt2_model::unembed(tensor const& x) const {
-  return on_rows(x, shape_.d_model, "token", [&](rows const& r) { return unembed_tokens(r, 0, shape_.vocabulary); });
 }
 rows gpt2_model::unembed_tokens(rows const& x, std::size_t first, std::size_t last) const {
   weights_.require_all();

@@ -18,9 +18,9 @@
 #include <wayfarer/layers.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/taps.hpp>
-#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
+#include "one_stack.hpp"
 #include "prefix_states.hpp"
 
 namespace wayfarer {
@@ -35,8 +35,8 @@ struct gpt2_shape {
   double attention_scale(std::size_t layer) const;
 };
 
-struct gpt2_model : model, unembeds_tokens, differentiable_model {
-  /// `activation_name` is Hugging Face's. `find_tokenizer` is asked each time and may give null.
+struct gpt2_model : one_stack_model, differentiable_model {
+  /// `activation_name` is Hugging Face's.
   gpt2_model(gpt2_shape const&, activation, std::string activation_name, std::function<tokenizer const*()> find_tokenizer);
 
   /// The weights of a checkpoint's folder or file, mapped, or tensors in memory under their names in one.
@@ -45,21 +45,13 @@ struct gpt2_model : model, unembeds_tokens, differentiable_model {
   /// The same of tensors whose numbers change between passes, as they do in training: nothing of them is kept.
   void watch(std::string const& what, std::map<std::string, tensor> const& tensors);
 
-  /// The headers of a checkpoint alone: throws what `take`, and a pass where hooks are needed, would.
-  void look_at(std::string const& path, hook_set const& needed);
   /// What a user should know of the checkpoint, one sentence each.
   std::vector<std::string> remarks_on_files(hf_config const&) const;
 
   gpt2_shape const& shape() const noexcept { return shape_; }
-  model_info const& info() const override { return info_; }
-  tokenizer const* text_tokenizer() const override { return find_tokenizer_(); }
-  tensor weight(std::string_view name) const override { return weights_.weight(name); }
-  batch encode(item_block const&, encode_options const&) const override;
-  std::string token_text(std::int32_t token) const override;
   activations run(batch const&, run_request const&) const override;
   std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
   tensor final_norm(tensor const& x) const override;
-  tensor unembed(tensor const& x) const override;
   rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
   gradients differentiate(batch const&, gradient_request const&) const override;
 
@@ -81,9 +73,6 @@ struct gpt2_model : model, unembeds_tokens, differentiable_model {
 
   gpt2_shape shape_;
   activation gelu_;
-  std::function<tokenizer const*()> find_tokenizer_;
-  weight_table weights_;
-  model_info info_;
   tensor token_table_, position_table_;
   std::vector<block> blocks_;
   norm_weights ln_final_;

@@ -97,16 +97,6 @@ recurrent_past recurrent_past::mark() const {
   return branch(all_of(lengths.size()));
 }
 
-// ---- tokens ------------------------------------------------------------------------------------------------------------------
-
-batch recurrent_model::encode(item_block const& items, encode_options const& options) const {
-  refuse_token_types(items, info_);
-  return encode_items(items, options, info_, items.texts.empty() ? nullptr : text_tokenizer());
-}
-std::string recurrent_model::token_text(std::int32_t token) const {
-  return text_of_token(text_tokenizer(), token);
-}
-
 // ---- forward pass ------------------------------------------------------------------------------------------------------------
 
 rows recurrent_model::embedding(batch const& items, std::shared_ptr<row_packing const> const& of, run_request const& request,
@@ -203,10 +193,6 @@ std::unique_ptr<continued_run> recurrent_model::begin(batch const& items, run_re
 tensor recurrent_model::final_norm(tensor const& x) const {
   weights_.require_all();
   return on_rows(x, info_.d_model, "d_model", [&](rows const& r) { return normed(r, ln_final_, {}); });
-}
-
-tensor recurrent_model::unembed(tensor const& x) const {
-  return on_rows(x, info_.d_model, "token", [&](rows const& r) { return unembed_tokens(r, 0, info_.vocabulary); });
 }
 
 rows recurrent_model::unembed_tokens(rows const& x, std::size_t first, std::size_t last) const {

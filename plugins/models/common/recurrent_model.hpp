@@ -19,8 +19,9 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/scan.hpp>
 #include <wayfarer/taps.hpp>
-#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
+
+#include "one_stack.hpp"
 
 namespace wayfarer {
 
@@ -44,16 +45,10 @@ struct recurrent_past {
   void back_to(recurrent_past const& then) { *this = then.mark(); }
 };
 
-struct recurrent_model : model, unembeds_tokens {
-  model_info const& info() const override { return info_; }
-  tokenizer const* text_tokenizer() const override { return find_tokenizer_(); }
-  tensor weight(std::string_view name) const override { return weights_.weight(name); }
-  batch encode(item_block const&, encode_options const&) const override;
-  std::string token_text(std::int32_t token) const override;
+struct recurrent_model : one_stack_model {
   activations run(batch const&, run_request const&) const override;
   std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
   tensor final_norm(tensor const& x) const override;
-  tensor unembed(tensor const& x) const override;
   rows unembed_tokens(rows const& x, std::size_t first, std::size_t last) const override;
 
  protected:
@@ -66,16 +61,13 @@ struct recurrent_model : model, unembeds_tokens {
     rows first_values{};  ///< RWKV-7: the values of the first layer
   };
 
-  recurrent_model(weight_table weights, std::function<tokenizer const*()> find_tokenizer)
-      : weights_(std::move(weights)), find_tokenizer_(std::move(find_tokenizer)) {}
+  using one_stack_model::one_stack_model;
 
   /// What a layer carries as long as it has read nothing.
   virtual layer_past fresh(std::size_t layer, std::size_t items, dtype precision) const = 0;
   /// One block: x + what its parts give. x: [token, d_model], all items packed end to end.
   virtual rows block(std::size_t layer, rows x, pass&, layer_past&, tap_scope const& at) const = 0;
 
-  weight_table weights_;
-  model_info info_;
   // Filled by the family when weights come in.
   tensor token_table_, position_table_{};
   norm_weights embed_ln_{}, ln_final_;
@@ -94,8 +86,6 @@ struct recurrent_model : model, unembeds_tokens {
     return rms_ ? rms_norm(x, w, at) : layer_norm(x, w, at);
   }
   bool over_pairs(run_request const&) const;
-
-  std::function<tokenizer const*()> find_tokenizer_;
 };
 
 /// Makes lists of hooks: what all of these models have, in the order in which a pass reaches them.

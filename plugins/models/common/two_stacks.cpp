@@ -12,6 +12,13 @@ bool is_decoders(std::string_view hook) {
   return hook.starts_with("decoder") || hook == "logits";
 }
 
+/// Whether a pass needs a stored tensor.
+bool is_needed(std::string_view stored, bool encodes, bool decodes) {
+  if (stored.starts_with("encoder.")) return encodes;
+  if (stored.starts_with("decoder.") || stored.starts_with("lm_head.")) return decodes;
+  return true;
+}
+
 struct two_stack_run final : continued_run {
   two_stack_run(two_stack_model const& m, dtype arithmetic, std::size_t items) : model(m), precision(arithmetic), read(items) {
     std::size_t const width = m.info().heads * m.info().d_head;
@@ -127,6 +134,15 @@ void two_stack_model::check(batch const& batch, run_request const& request, bool
     check_length(i, batch.tokens[i].size() + (batch.first_position.empty() ? 0 : batch.first_position.at(i)), " tokens");
   for (std::size_t i = 0; decodes && i < batch.items(); ++i) check_length(i, batch.decoder_tokens[i].size(), " decoder tokens");
   table().require([&](std::string_view stored) { return is_needed(stored, encodes, decodes); });
+}
+
+tensor two_stack_model::unembed(tensor const& x) const {
+  return on_rows(x, info().d_model, "token", [&](rows const& r) { return unembed_tokens(r, 0, info().vocabulary); });
+}
+
+void two_stack_model::require_head() const {
+  bool const own = table().found("lm_head.weight");
+  table().require([&](std::string_view name) { return name == (own ? "lm_head.weight" : "shared.weight"); });
 }
 
 void two_stack_model::look(hook_set const& needed) {

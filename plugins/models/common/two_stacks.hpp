@@ -17,6 +17,7 @@
 #include <wayfarer/model.hpp>
 #include <wayfarer/pretrained.hpp>
 #include <wayfarer/taps.hpp>
+#include <wayfarer/vocabulary.hpp>
 #include <wayfarer/weights.hpp>
 
 namespace wayfarer {
@@ -29,7 +30,7 @@ struct decoder_memory {
 /// Rows of each item.
 std::vector<std::size_t> lengths(row_packing const&);
 
-struct two_stack_model : model, pretrained {
+struct two_stack_model : model, pretrained, unembeds_tokens {
   two_stack_model(std::string path, hf_config config)
       : path_(std::move(path)), config_(std::move(config)), tokenizer_(config_.folder()) {}
 
@@ -43,6 +44,7 @@ struct two_stack_model : model, pretrained {
   batch encode(item_block const&, encode_options const&) const override;
   activations run(batch const&, run_request const&) const override;
   std::unique_ptr<continued_run> begin(batch const&, run_request const&, activations* captured) const override;
+  tensor unembed(tensor const& x) const override;
 
   // ---- the stacks ----
   virtual weight_table const& table() const = 0;
@@ -53,12 +55,12 @@ struct two_stack_model : model, pretrained {
   virtual rows encoder(rows x, taps&, bool whole) const = 0;
   /// `memory`: the encoder's final states, of which keys and values are made once: none of them where `past` has them already.
   virtual void decoder(rows x, rows const& memory, run_request const&, taps&, decoder_memory* past) const = 0;
-  /// Whether a pass needs a stored tensor.
-  virtual bool is_needed(std::string_view stored, bool encodes, bool decodes) const = 0;
 
  protected:
   std::string const& path() const noexcept { return path_; }
   hf_config const& config() const noexcept { return config_; }
+  /// Throws data_error if the file has no matrix for logits: a head of its own, or the table that serves as one.
+  void require_head() const;
 
  private:
   virtual weight_table& table_to_look() = 0;

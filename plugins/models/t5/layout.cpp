@@ -127,9 +127,22 @@ void layout::hooks() {
   add("logits", {{"token", info.vocabulary}}, "scores of the next token");
 }
 
+void layout::place_mlp(std::string const& from, std::string const& to) {
+  auto const matrix = [&](std::string const& stored, std::string const& w, dim const& in, dim const& out) {
+    weights.store(from + stored, {out, in});
+    weights.name(to + w, from + stored, [](tensor const& t) { return t.transposed(); });
+  };
+  dim const wide{"d_model", info.d_model}, hidden{"d_mlp", info.d_mlp};
+  if (gated) matrix("wi_0.weight", "W_gate", wide, hidden);
+  matrix(gated ? "wi_1.weight" : "wi.weight", "W_in", wide, hidden);
+  matrix("wo.weight", "W_out", hidden, wide);
+  if (gated) weights.zeros(to + "b_gate", {hidden});
+  weights.zeros(to + "b_in", {hidden});
+  weights.zeros(to + "b_out", {wide});
+}
+
 void layout::places() {
-  std::size_t const d = info.d_model, h = info.heads, e = info.d_head, f = info.d_mlp, v = info.vocabulary;
-  auto const transposed = [](tensor const& t) { return t.transposed(); };
+  std::size_t const d = info.d_model, h = info.heads, e = info.d_head, v = info.vocabulary;
   weights.store("shared.weight", {{"token", v}, {"d_model", d}});
   weights.also("shared.weight", "encoder.embed_tokens.weight");
   weights.also("shared.weight", "decoder.embed_tokens.weight");
@@ -165,18 +178,7 @@ void layout::places() {
       attention("SelfAttention", "attn.");
       if (!encoder) attention("EncDecAttention", "cross_attn.");
       norm();
-      std::string const at = from + std::to_string(part) + ".DenseReluDense.";
-      auto const matrix = [&](std::string const& stored, std::string const& w, dim const& in, dim const& out) {
-        weights.store(at + stored, {out, in});
-        weights.name(to + "mlp." + w, at + stored, transposed);
-      };
-      dim const wide{"d_model", d}, hidden{"d_mlp", f};
-      if (gated) matrix("wi_0.weight", "W_gate", wide, hidden);
-      matrix(gated ? "wi_1.weight" : "wi.weight", "W_in", wide, hidden);
-      matrix("wo.weight", "W_out", hidden, wide);
-      if (gated) weights.zeros(to + "mlp.b_gate", {hidden});
-      weights.zeros(to + "mlp.b_in", {hidden});
-      weights.zeros(to + "mlp.b_out", {wide});
+      place_mlp(from + std::to_string(part) + ".DenseReluDense.", to + "mlp.");
     }
     weights.store(stack + ".final_layer_norm.weight", {{"d_model", d}});
     weights.name(stack + "_final_ln.w", stack + ".final_layer_norm.weight");
@@ -184,7 +186,7 @@ void layout::places() {
   weights.store("lm_head.weight", {{"token", v}, {"d_model", d}});
   weights.otherwise("lm_head.weight", "shared.weight");
   if (tied) weights.otherwise("shared.weight", "lm_head.weight");
-  weights.name("unembed.W_U", "lm_head.weight", transposed);
+  weights.name("unembed.W_U", "lm_head.weight", [](tensor const& t) { return t.transposed(); });
   weights.zeros("unembed.b_U", {{"token", v}});
   info.weights = weights.names();
 }

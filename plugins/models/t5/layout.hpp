@@ -31,6 +31,8 @@ struct layout {
   void read_mlp(hf_config const&);
   void hooks();
   void places();
+  /// The places of one MLP: `from` in the file, `to` in the common names.
+  void place_mlp(std::string const& from, std::string const& to);
 };
 
 }  // namespace wayfarer::t5

@@ -7,7 +7,6 @@
 // it.
 #include <algorithm>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +20,7 @@
 #include <wayfarer/vocabulary.hpp>
 
 #include "layout.hpp"
+#include "models/common/stored_parts.hpp"
 #include "models/common/tied_head.hpp"
 #include "models/common/two_stacks.hpp"
 
@@ -41,7 +41,7 @@ struct stack {
   wf::tensor bias;  ///< [bucket, head]
 };
 
-struct t5 final : wf::two_stack_model, wf::unembeds_tokens {
+struct t5 final : wf::two_stack_model {
   explicit t5(wf::config const& c) : t5(c["path"].text(), wf::hf_config::open(c["path"].text(), {"t5", "mt5"})) {}
 
   wf::model_info const& info() const override { return layout_.info; }
@@ -49,7 +49,6 @@ struct t5 final : wf::two_stack_model, wf::unembeds_tokens {
   void load() override;
   std::vector<std::string> remarks() const override;
   wf::tensor final_norm(wf::tensor const& x) const override;
-  wf::tensor unembed(wf::tensor const& x) const override;
   wf::rows unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const override;
 
   wf::weight_table const& table() const override { return layout_.weights; }
@@ -59,11 +58,6 @@ struct t5 final : wf::two_stack_model, wf::unembeds_tokens {
   }
   wf::rows encoder(wf::rows x, wf::taps& at, bool whole) const override;
   void decoder(wf::rows x, wf::rows const& memory, wf::run_request const&, wf::taps& at, wf::decoder_memory* past) const override;
-  bool is_needed(std::string_view stored, bool encodes, bool decodes) const override {
-    if (stored.starts_with("encoder.")) return encodes;
-    if (stored.starts_with("decoder.") || stored.starts_with("lm_head.")) return decodes;
-    return true;
-  }
 
  private:
   t5(std::string const& path, wf::hf_config const& c)
@@ -166,17 +160,10 @@ std::vector<std::string> t5::remarks() const {
 void t5::load() {
   auto& w = layout_.weights;
   w.load(path());
-  auto const gone = w.missing();
-  std::set<std::string, std::less<>> const missing(gone.begin(), gone.end());
-  // What is missing stays undefined: `check` comes before every use.
-  auto const tensor = [&](std::string const& name) { return missing.contains(name) ? wf::tensor() : w.stored(name); };
-  auto const linear = [&](std::string const& name) {
-    wf::linear_weights const layer{tensor(name + ".weight"), {}, false};
-    kept_.push_back(keep_packed(layer));
-    return layer;
-  };
+  wf::stored_parts const parts(w, kept_);
+  auto const linear = [&](std::string const& name) { return parts.linear_without_bias(name); };
   auto const norm = [&](std::string const& name) {
-    return wf::norm_weights{tensor(name + "layer_norm.weight"), {}, info().norm_epsilon};
+    return wf::norm_weights{parts.at(name + "layer_norm.weight"), {}, info().norm_epsilon};
   };
   auto const attention = [&](std::string const& at) {
     return wf::attention_weights{linear(at + "q"), linear(at + "k"), linear(at + "v"), linear(at + "o")};
@@ -189,7 +176,7 @@ void t5::load() {
     stack& to = decodes ? decoder_ : encoder_;
     std::string const name = decodes ? "decoder." : "encoder.";
     to.buckets = decodes ? layout_.decoder_buckets : layout_.encoder_buckets;
-    to.bias = tensor(name + "block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+    to.bias = parts.at(name + "block.0.layer.0.SelfAttention.relative_attention_bias.weight");
     to.final_ln = norm(name + "final_");
     for (std::size_t i = 0; i < (decodes ? info().decoder_layers : info().layers); ++i) {
       std::string const at = name + "block." + std::to_string(i) + ".layer.";
@@ -201,8 +188,8 @@ void t5::load() {
       to.blocks.push_back(std::move(b));
     }
   }
-  embedding_ = tensor("shared.weight");
-  head_ = missing.contains("shared.weight") && !w.found("lm_head.weight") ? wf::linear_weights{} : linear("lm_head");
+  embedding_ = parts.at("shared.weight");
+  head_ = parts.missing("shared.weight") && !w.found("lm_head.weight") ? wf::linear_weights{} : linear("lm_head");
 }
 
 wf::tensor t5::final_norm(wf::tensor const& x) const {
@@ -210,13 +197,8 @@ wf::tensor t5::final_norm(wf::tensor const& x) const {
   return on_rows(x, info().d_model, "d_model", [&](wf::rows const& r) { return rms_norm(r, decoder_.final_ln, {}); });
 }
 
-wf::tensor t5::unembed(wf::tensor const& x) const {
-  return on_rows(x, info().d_model, "token", [&](wf::rows const& r) { return unembed_tokens(r, 0, info().vocabulary); });
-}
-
 wf::rows t5::unembed_tokens(wf::rows const& x, std::size_t first, std::size_t last) const {
-  bool const own = layout_.weights.found("lm_head.weight");
-  layout_.weights.require([&](std::string_view name) { return name == (own ? "lm_head.weight" : "shared.weight"); });
+  require_head();
   return linear(scaled(x, layout_.head_scale), outputs_of(head_, first, last));
 }
 

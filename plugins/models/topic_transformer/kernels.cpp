@@ -5,11 +5,6 @@
 namespace wayfarer::topic_transformer {
 
 template <>
-kernel_table<double> const& kernels<double>() {
-  return kernels_baseline_f64;
-}
-
-template <>
 kernel_table<float> const& kernels<float>() {
 #if defined(__x86_64__)
   return for_best_set(kernels_avx512_f32, kernels_avx2_f32, kernels_baseline_f32);

@@ -77,8 +77,12 @@ extern kernel_table<float> const kernels_avx2_f32;
 extern kernel_table<float> const kernels_avx512_f32;
 #endif
 
-/// Those of best_instruction_set().
+/// Those of best_instruction_set(); float64 has one table for all sets.
 template <class T>
 kernel_table<T> const& kernels();
+template <>
+inline kernel_table<double> const& kernels<double>() {
+  return kernels_baseline_f64;
+}
 
 }  // namespace wayfarer::topic_transformer

@@ -499,6 +499,25 @@ std::shared_ptr<item_pieces const> encoder::choices(sample const& block, model c
   return kept = std::move(made);
 }
 
+namespace {
+
+/// Runs jobs, the longest first, as many at once as a pass holds. `give(job, what it made)`.
+template <class Give>
+void run_jobs(pass const& run, std::vector<job>& jobs, Give const& give) {
+  std::stable_sort(jobs.begin(), jobs.end(), [](job const& a, job const& b) { return a.tokens->size() > b.tokens->size(); });
+  for (std::size_t first = 0; first < jobs.size();) {
+    std::size_t last = first, tokens = 0;
+    while (last < jobs.size() && (last == first || tokens + jobs[last].tokens->size() <= tokens_at_once))
+      tokens += jobs[last++].tokens->size();
+    auto const some = std::span<job const>(jobs).subspan(first, last - first);
+    auto const made = run(some);
+    for (std::size_t i = 0; i < some.size(); ++i) give(some[i], made[i]);
+    first = last;
+  }
+}
+
+}  // namespace
+
 std::vector<std::vector<std::vector<shared_vectors>>> encoder::encode(sample const& block, model const& m, role r,
                                                                       item_pieces const& pieces, want const& wanted) const {
   auto const common = common_of(block, id_, room_);
@@ -528,40 +547,28 @@ std::vector<std::vector<std::vector<shared_vectors>>> encoder::encode(sample con
         std::string key = key_of(i, p);
         if (!missing.contains(key) && !look(full(key, own))) missing.emplace(key, job{&p.tokens, key, i});
       }
-  if (!missing.empty()) {
-    // Those that lack the same wants go together: all of them, unless a probe did not say beforehand what it would want.
-    auto const all = common->wants(r);
-    std::map<std::string, std::pair<std::vector<std::string>, std::vector<job>>> groups;
-    for (auto& [key, j] : missing) {
-      std::vector<std::string> lacks;
-      std::string name;
-      for (auto const& [want_key, w] : all)
-        if (want_key == own || !look(full(key, want_key))) lacks.push_back(want_key), name += want_key + "\n";
-      auto& group = groups[name];
-      group.first = std::move(lacks);
-      group.second.push_back(std::move(j));
-    }
-    for (auto& [name, group] : groups) {
-      auto& [lacks, jobs] = group;
-      std::vector<want> wants;
-      for (auto const& w : lacks) wants.push_back(all.at(w));
-      pass const run(block, m, std::move(wants));
-      std::stable_sort(jobs.begin(), jobs.end(), [](job const& a, job const& b) { return a.tokens->size() > b.tokens->size(); });
-      for (std::size_t first = 0; first < jobs.size();) {
-        std::size_t last = first, tokens = 0;
-        while (last < jobs.size() && (last == first || tokens + jobs[last].tokens->size() <= tokens_at_once))
-          tokens += jobs[last++].tokens->size();
-        auto const some = std::span<job const>(jobs).subspan(first, last - first);
-        auto const made = run(some);
-        for (std::size_t i = 0; i < some.size(); ++i)
-          for (std::size_t w = 0; w < lacks.size(); ++w) {
-            std::string const key = full(some[i].key, lacks[w]);
-            found[key] = made[i][w];
-            if (!edited) common->put(std::to_string(r) + key, made[i][w]);
-          }
-        first = last;
+  // Those that lack the same wants go together: all of them, unless a probe did not say beforehand what it would want.
+  auto const all = common->wants(r);
+  std::map<std::string, std::pair<std::vector<std::string>, std::vector<job>>> groups;
+  for (auto& [key, j] : missing) {
+    std::vector<std::string> lacks;
+    std::string name;
+    for (auto const& [want_key, w] : all)
+      if (want_key == own || !look(full(key, want_key))) lacks.push_back(want_key), name += want_key + "\n";
+    groups[name].second.push_back(std::move(j));
+    groups[name].first = std::move(lacks);
+  }
+  for (auto& [name, group] : groups) {
+    auto const& lacks = group.first;
+    std::vector<want> wants;
+    for (auto const& w : lacks) wants.push_back(all.at(w));
+    run_jobs(pass(block, m, std::move(wants)), group.second, [&](job const& one, auto const& made) {
+      for (std::size_t w = 0; w < lacks.size(); ++w) {
+        std::string const key = full(one.key, lacks[w]);
+        found[key] = made[w];
+        if (!edited) common->put(std::to_string(r) + key, made[w]);
       }
-    }
+    });
   }
   std::vector<std::vector<std::vector<shared_vectors>>> out(pieces.size());
   for (std::size_t i = 0; i < pieces.size(); ++i)

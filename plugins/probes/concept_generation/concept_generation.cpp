@@ -77,8 +77,7 @@ struct concept_generation final : wf::probe {
     bool const decoder = wf::language::stack_of(m.info()).decoder;
     std::size_t const n = acc["scores"].size(1), width = m.info().d_model;
     auto const number = [&](char const* name) { return acc[name].view<std::int32_t>(); };
-    auto const prediction = number("prediction"), norm = number("prediction_norm"), gold = number("gold"),
-               exact = number("exact_match"), count = number("context_vectors"), cut = number("cut"),
+    auto const gold = number("gold"), exact = number("exact_match"), count = number("context_vectors"), cut = number("cut"),
                characters_of = number("choice_characters"), tokens_of = number("choice_tokens");
     wf::batch given;
     std::vector<wf::language::token_lists> lists;
@@ -128,7 +127,15 @@ struct concept_generation final : wf::probe {
         characters_of(i, k) = static_cast<std::int32_t>(characters(block.items().choices[i][k]));
         if (static_cast<std::size_t>(gold(i)) == k) exact(i) = scored[r][j].greedy;
       }
-    for (std::size_t i = 0; i < block.size(); ++i) {
+    predict(acc, block.size());
+  }
+
+  /// From the scores of all choices.
+  static void predict(wf::accumulator& acc, std::size_t items) {
+    auto const number = [&](char const* name) { return acc[name].view<std::int32_t>(); };
+    auto const prediction = number("prediction"), norm = number("prediction_norm"), characters_of = number("choice_characters");
+    std::size_t const n = acc["scores"].size(1);
+    for (std::size_t i = 0; i < items; ++i) {
       std::vector<double> sums(n), rates(n);
       for (std::size_t k = 0; k < n; ++k) {
         sums[k] = acc["scores"](i, k);

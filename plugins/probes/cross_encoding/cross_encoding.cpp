@@ -134,7 +134,7 @@ struct cross_encoding final : wf::probe {
     auto const scores = acc["scores"].view<double const>();
     auto const length = acc["choice_characters"].view<std::int32_t const>(),
                greedy = acc["choice_greedy"].view<std::int32_t const>(), spaced = acc["choice_spaced"].view<std::int32_t const>(),
-               gold = acc["gold"].view<std::int32_t const>(), cut = acc["cut"].view<std::int32_t const>();
+               gold = acc["gold"].view<std::int32_t const>();
     std::size_t const items = scores.size(0), n = scores.size(1);
     if (items == 0) throw wf::usage_error("there is no item to score");
     // What is divided by: 1, characters, and characters but for the space before the ending.
@@ -176,6 +176,16 @@ struct cross_encoding final : wf::probe {
         "em", [&](std::size_t i) { return exact.view<std::uint8_t const>()(i) != 0; },
         "share of items whose right ending is what greedy decoding would write");
 
+    std::size_t const shortened = add_items(acc, out, exact);
+    add_text_note(out, at.data().info());
+    out.summarise(items == 0 ? "no items, so no accuracy"
+                             : "acc " + wf::told(acc_plain, 4) + ", acc_norm " + wf::told(acc_norm, 4) + " of " +
+                                   wf::counted(items, "item") + "; " + wf::counted(shortened, "context") + " cut");
+  }
+
+ private:
+  /// What each item has. Returns how many contexts were cut.
+  static std::size_t add_items(wf::accumulator const& acc, wf::results& out, wf::tensor const& exact) {
     constexpr char by_choice[] = R"({"kind": "heatmap", "rows": "item", "columns": "choice"})";
     out.add("scores", acc["scores"]).units("nat").about("log probability of each ending, given its context").view(by_choice);
     out.add("gold", acc["gold"]).about("the right ending").view("histogram");
@@ -192,19 +202,15 @@ struct cross_encoding final : wf::probe {
         .about("tokens of each context, before cutting")
         .view("histogram");
     std::size_t shortened = 0;
-    for (std::size_t i = 0; i < items; ++i) shortened += cut(i) != 0;
+    for (auto const n : acc["cut"].values<std::int32_t const>()) shortened += n != 0;
     out.add("cut", acc["cut"])
         .units("token")
         .about("maximum cut from the left of each context to make an ending fit")
         .view("histogram");
     out.add("contexts_cut", static_cast<double>(shortened)).units("item").about("contexts that did not fit");
-    add_text_note(out, at.data().info());
-    out.summarise(items == 0 ? "no items, so no accuracy"
-                             : "acc " + wf::told(acc_plain, 4) + ", acc_norm " + wf::told(acc_norm, 4) + " of " +
-                                   wf::counted(items, "item") + "; " + wf::counted(shortened, "context") + " cut");
+    return shortened;
   }
 
- private:
   static std::vector<std::int32_t> context_tokens(wf::model const& m, std::string const& text, std::string const& name) {
     auto const* const words = m.text_tokenizer();
     wf::require_tokenizer(m.info(), words);

@@ -24,6 +24,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <wayfarer/error.hpp>
@@ -61,15 +62,42 @@ wf::batch batch_of(text const& t, std::size_t first, std::size_t last, bool deco
   return b;
 }
 
+struct beam {
+  std::vector<std::int32_t> tokens;
+  double log_probability = 0;
+  double score() const { return log_probability / static_cast<double>(std::max<std::size_t>(1, tokens.size())); }
+};
+
+/// One more token of a beam.
+struct beam_move {
+  std::size_t from;
+  std::int32_t token;
+  double log_probability;
+};
+
+/// The likeliest tokens after each beam, best first; more than `width`, as some end a text.
+std::vector<beam_move> likeliest_moves(wf::activations const& captured, std::vector<beam> const& alive, std::size_t width) {
+  std::vector<beam_move> moves;
+  for (std::size_t b = 0; b < alive.size(); ++b) {
+    auto const logits = captured.at("logits", b).to(wf::dtype::f32);
+    auto const row = logits.view<float const>().row(logits.size(0) - 1);
+    distribution p;
+    p.of(row);
+    for (auto const v : wf::top_k(row, 2 * width))
+      moves.push_back({b, v, alive[b].log_probability + p.log_probability(static_cast<std::size_t>(v))});
+  }
+  std::sort(moves.begin(), moves.end(), [](beam_move const& a, beam_move const& b) {
+    return a.log_probability != b.log_probability ? a.log_probability > b.log_probability
+           : a.from != b.from                     ? a.from < b.from
+                                                  : a.token < b.token;
+  });
+  return moves;
+}
+
 /// The path of highest probability that `width` beams find, its log probability divided by its length at the end.
 std::vector<std::int32_t> beam_search(wf::model const& m, wf::sample const& block, std::size_t item, text const& start,
                                       bool decoder, std::size_t width, std::size_t length,
                                       std::vector<std::int32_t> const& stop) {
-  struct beam {
-    std::vector<std::int32_t> tokens;
-    double log_probability = 0;
-    double score() const { return log_probability / static_cast<double>(std::max<std::size_t>(1, tokens.size())); }
-  };
   auto const request = [&](std::size_t rows) {
     auto r = block.request(std::vector<std::size_t>(rows, item));
     r.capture = wf::hook_set({"logits"});
@@ -81,28 +109,9 @@ std::vector<std::int32_t> beam_search(wf::model const& m, wf::sample const& bloc
   auto run = m.begin(batch_of(start, 0, start.tokens.size(), decoder), request(1), &captured);
   std::vector<beam> alive{{}}, done;
   for (std::size_t step = 0; step < length && !alive.empty(); ++step) {
-    struct move {
-      std::size_t from;
-      std::int32_t token;
-      double log_probability;
-    };
-    std::vector<move> moves;
-    for (std::size_t b = 0; b < alive.size(); ++b) {
-      auto const logits = captured.at("logits", b).to(wf::dtype::f32);
-      auto const row = logits.view<float const>().row(logits.size(0) - 1);
-      distribution p;
-      p.of(row);
-      for (auto const v : wf::top_k(row, 2 * width))
-        moves.push_back({b, v, alive[b].log_probability + p.log_probability(static_cast<std::size_t>(v))});
-    }
-    std::sort(moves.begin(), moves.end(), [](move const& a, move const& b) {
-      return a.log_probability != b.log_probability ? a.log_probability > b.log_probability
-             : a.from != b.from                     ? a.from < b.from
-                                                    : a.token < b.token;
-    });
     std::vector<beam> next;
     std::vector<std::size_t> from;
-    for (auto const& move : moves) {
+    for (auto const& move : likeliest_moves(captured, alive, width)) {
       if (next.size() == width) break;
       beam b = alive[move.from];
       b.tokens.push_back(move.token), b.log_probability = move.log_probability;
@@ -135,6 +144,51 @@ double jensen_shannon(std::span<float const> a, std::span<float const> b) {
     return 0.5 * ((x > 0 ? x * (lp - log_mean) : 0) + (y > 0 ? y * (lq - log_mean) : 0));
   });
 }
+
+wf::tensor gram_sizes() {
+  std::vector<std::int64_t> n(wf::repetition::longest_gram);
+  std::iota(n.begin(), n.end(), std::int64_t{1});
+  return wf::tensor::of(n, {{"n", n.size()}});
+}
+
+/// Puts fields of the accumulator into the results, and their means.
+struct walk_results {
+  wf::accumulator const& acc;
+  wf::results& out;
+
+  void add(char const* name, char const* view, std::string const& about, char const* units = "",
+           char const* missing = "beyond a walk's end") const {
+    out.add(name, acc[name]).view(view).about(about).units(units).missing(missing);
+  }
+  void grams(char const* name, wf::tensor const& share, char const* about) const {
+    out.add(name, share)
+        .about(about)
+        .missing("fewer than n tokens")
+        .coordinate("n", gram_sizes())
+        .view(R"({"kind": "curve", "x": "n"})");
+  }
+  double average(std::vector<double> const& values, std::string const& to, std::string const& about, char const* units,
+                 char const* missing) const {
+    auto const m = wf::moments_of(values);
+    double const mean = values.empty() ? nothing : m.mean;
+    out.add(to, mean).about(about).units(units).missing(missing);
+    out.add(to + "_standard_error", values.size() < 2 ? nothing : m.standard_error())
+        .about("standard error over what was averaged: " + about)
+        .units(units)
+        .missing("fewer than two values");
+    return mean;
+  }
+  std::vector<double> numbers_of(char const* name) const {
+    auto const from = acc[name].to(wf::dtype::f64);
+    return std::vector<double>(from.values<double const>().begin(), from.values<double const>().end());
+  }
+  double mean(char const* name, char const* to, char const* about, char const* units = "nat",
+              char const* missing = "no such pair of contexts") const {
+    auto values = numbers_of(name);
+    std::erase_if(values, [](double x) { return std::isnan(x); });
+    return average(values, to, about, units, missing);
+  }
+};
 
 }  // namespace
 
@@ -183,111 +237,13 @@ struct decoding_walk final : wf::probe {
   }
 
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
-    auto const add = [&](char const* name, char const* view, std::string const& about, char const* units = "",
-                         char const* missing = "beyond a walk's end") {
-      out.add(name, acc[name]).view(view).about(about).units(units).missing(missing);
-    };
-    constexpr char along_steps[] = R"({"kind": "curve", "x": "step"})";
-    add("length", "histogram", "steps of each walk", "token");
-    add("ended_by_context", "histogram", "1: the walk ended because the model has no further position");
-    add("next_ids", "table", "token of each step; -1 beyond a walk's end");
-    wf::language::add_token_texts(out, "next_tokens", acc["next_ids"], at.model());
-    add("log_probability", "tokens", "log probability of each step under the model's own law (temperature 1, all tokens)", "nat");
-    add("path_log_probability", along_steps, "log probability of the path so far, under the same", "nat");
-    if (preset_ == "sample") {
-      add("drawn_log_probability", "tokens",
-          "log probability of each step under the law that it was drawn from (temperature, top_p)", "nat");
-      add("path_drawn_log_probability", along_steps, "log probability of the path so far, under the same", "nat");
-    }
-    add("entropy", "tokens", "entropy of the next step", "nat");
-    add("rank", "tokens", "how many tokens were likelier than the one taken");
-    add("top_p_count", "tokens", "size of the smallest set of likeliest tokens that reaches top_p");
-    add("distance", "tokens", "length of each step between context vectors (after the final norm)");
-    add("cosine", "tokens", "cosine of the context vectors before and after each step");
-    add("repeat_probability", "tokens", "probability that the last token comes again");
-    add("repeat_rank", "tokens", "its rank among the next tokens, 0: likeliest");
-    char const* const alone = "beyond a walk's end, or the text has no other token";
-    add("repeat_probability_expected", "tokens",
-        "its value under no bias: mean probability of the tokens at the text's other places", "", alone);
-    add("repeat_rank_expected", "tokens", "the rank's value under no bias: mean rank of the same tokens", "", alone);
-    char const* const few = "fewer than n tokens";
-    auto const grams = [&](char const* name, wf::tensor const& share, char const* about) {
-      out.add(name, share).about(about).missing(few).coordinate("n", gram_sizes()).view(R"({"kind": "curve", "x": "n"})");
-    };
-    grams("repeated_ngrams", acc["repeated_ngrams"],
-          "share of the walk's n-grams that occurred before in it: 1 - distinct / all");
-    grams("repeated_ngrams_expected", acc["repeated_ngrams_expected"],
-          "its value under no bias: mean over random orders of the walk's tokens");
-    grams("repeated_ngrams_text", acc["repeated_ngrams_text"],
-          "base rate: the same share in the item's own text, over windows as long as the walk");
-    wf::tensor const distinct = acc["repeated_ngrams"].clone();
-    for (double& x : distinct.values<double>()) x = 1 - x;
-    grams("distinct_ngrams", distinct, "distinct n-grams over all n-grams of the walk: distinct-n");
-    add("cycle_length", "histogram", "length of the cycle that the walk ends in, 0: none", "token");
-    add("cycle_start", "histogram", "step at which it begins, -1: none");
-    add("cycles_expected", "histogram", "share of random orders of the walk's tokens that end in a cycle", "",
-        "a walk of no step");
-    if (contexts_) add("contexts", "heatmap", "the context vectors; one more than steps");
-    char const* const few_pairs = "the item has no further pair";
-    add("divergence_same", "histogram",
-        "Jensen-Shannon divergence of the next-token distributions of two contexts that end in the same token", "nat", few_pairs);
-    add("divergence_last_token", "histogram", "the same pairs, with that token read alone at its two positions", "nat",
-        few_pairs);
-    add("divergence_attention_off", "histogram", "the same pairs, with every attention's output set to 0", "nat", few_pairs);
-    add("divergence_different", "histogram", "the same for contexts that end in different tokens", "nat", few_pairs);
-    add("pair_ids", "table", "the token in which both contexts of divergence_same end");
-
-    auto const average = [&](std::vector<double> const& values, std::string const& to, std::string const& about,
-                             char const* units, char const* missing) {
-      auto const m = wf::moments_of(values);
-      double const mean = values.empty() ? nothing : m.mean;
-      out.add(to, mean).about(about).units(units).missing(missing);
-      out.add(to + "_standard_error", values.size() < 2 ? nothing : m.standard_error())
-          .about("standard error over what was averaged: " + about)
-          .units(units)
-          .missing("fewer than two values");
-      return mean;
-    };
-    auto const numbers_of = [&](char const* name) {
-      auto const from = acc[name].to(wf::dtype::f64);
-      return std::vector<double>(from.values<double const>().begin(), from.values<double const>().end());
-    };
-    auto const mean = [&](char const* name, char const* to, char const* about, char const* units = "nat",
-                          char const* missing = "no such pair of contexts") {
-      auto values = numbers_of(name);
-      std::erase_if(values, [](double x) { return std::isnan(x); });
-      return average(values, to, about, units, missing);
-    };
-    char const* const no_step = "no walk has a step";
-    double const entropy = mean("entropy", "mean_entropy", "mean entropy of the next step", "nat", no_step);
-    double const log_probability =
-        mean("log_probability", "mean_log_probability", "mean log probability of a step by the model's own law", "nat", no_step);
-    if (preset_ == "sample")
-      mean("drawn_log_probability", "mean_drawn_log_probability",
-           "mean log probability of a step by the law that it was drawn from", "nat", no_step);
-    mean("repeat_probability", "mean_repeat_probability", "mean probability that the last token comes again", "", no_step);
-    mean("repeat_probability_expected", "mean_repeat_probability_expected", "mean of its value under no bias", "", no_step);
-    mean("repeat_rank", "mean_repeat_rank", "mean rank of the last token among the next", "", no_step);
-    mean("repeat_rank_expected", "mean_repeat_rank_expected", "mean of its value under no bias", "", no_step);
+    walk_results const put{acc, out};
+    add_steps(put, at);
+    add_grams(put);
+    add_pairs(put);
+    auto const [log_probability, entropy] = add_means_of_steps(put);
     add_repetition(acc, out);
-
-    double const markov =
-        mean("divergence_same", "non_markov", "mean divergence between contexts that end in the same token; 0 would be Markov");
-    double const alone_mean = mean("divergence_last_token", "non_markov_last_token",
-                                   "control: the same pairs from the last token and its position alone");
-    double const off_mean =
-        mean("divergence_attention_off", "non_markov_attention_off", "control: the same pairs with attention off");
-    auto const same = numbers_of("divergence_same");
-    auto const control = numbers_of(alone_mean > off_mean ? "divergence_last_token" : "divergence_attention_off");
-    std::vector<double> above;
-    for (std::size_t k = 0; k < same.size(); ++k)
-      if (double const x = same[k] - control[k]; !std::isnan(x)) above.push_back(x);
-    double const history =
-        average(above, "history_dependence",
-                "non_markov less the larger control: what the last token and its position do not explain; 0 for "
-                "a model that reads nothing else",
-                "nat", "no such pair of contexts, or a control is not known");
-    mean("divergence_different", "between_tokens", "mean divergence between contexts that end in different tokens");
+    auto const [markov, history] = add_means_of_pairs(put);
     double full = 0;
     for (auto const x : acc["ended_by_context"].values<std::int32_t const>()) full += x > 0;
     out.add("walks_ended_by_context", full).about("walks that ended because the model has no further position").units("item");
@@ -312,6 +268,100 @@ struct decoding_walk final : wf::probe {
   }
 
  private:
+  void add_steps(walk_results const& put, wf::probe_context const& at) const {
+    constexpr char along_steps[] = R"({"kind": "curve", "x": "step"})";
+    put.add("length", "histogram", "steps of each walk", "token");
+    put.add("ended_by_context", "histogram", "1: the walk ended because the model has no further position");
+    put.add("next_ids", "table", "token of each step; -1 beyond a walk's end");
+    wf::language::add_token_texts(put.out, "next_tokens", put.acc["next_ids"], at.model());
+    put.add("log_probability", "tokens", "log probability of each step under the model's own law (temperature 1, all tokens)",
+            "nat");
+    put.add("path_log_probability", along_steps, "log probability of the path so far, under the same", "nat");
+    if (preset_ == "sample") {
+      put.add("drawn_log_probability", "tokens",
+              "log probability of each step under the law that it was drawn from (temperature, top_p)", "nat");
+      put.add("path_drawn_log_probability", along_steps, "log probability of the path so far, under the same", "nat");
+    }
+    put.add("entropy", "tokens", "entropy of the next step", "nat");
+    put.add("rank", "tokens", "how many tokens were likelier than the one taken");
+    put.add("top_p_count", "tokens", "size of the smallest set of likeliest tokens that reaches top_p");
+    put.add("distance", "tokens", "length of each step between context vectors (after the final norm)");
+    put.add("cosine", "tokens", "cosine of the context vectors before and after each step");
+    put.add("repeat_probability", "tokens", "probability that the last token comes again");
+    put.add("repeat_rank", "tokens", "its rank among the next tokens, 0: likeliest");
+    char const* const alone = "beyond a walk's end, or the text has no other token";
+    put.add("repeat_probability_expected", "tokens",
+            "its value under no bias: mean probability of the tokens at the text's other places", "", alone);
+    put.add("repeat_rank_expected", "tokens", "the rank's value under no bias: mean rank of the same tokens", "", alone);
+  }
+
+  static void add_grams(walk_results const& put) {
+    put.grams("repeated_ngrams", put.acc["repeated_ngrams"],
+              "share of the walk's n-grams that occurred before in it: 1 - distinct / all");
+    put.grams("repeated_ngrams_expected", put.acc["repeated_ngrams_expected"],
+              "its value under no bias: mean over random orders of the walk's tokens");
+    put.grams("repeated_ngrams_text", put.acc["repeated_ngrams_text"],
+              "base rate: the same share in the item's own text, over windows as long as the walk");
+    wf::tensor const distinct = put.acc["repeated_ngrams"].clone();
+    for (double& x : distinct.values<double>()) x = 1 - x;
+    put.grams("distinct_ngrams", distinct, "distinct n-grams over all n-grams of the walk: distinct-n");
+    put.add("cycle_length", "histogram", "length of the cycle that the walk ends in, 0: none", "token");
+    put.add("cycle_start", "histogram", "step at which it begins, -1: none");
+    put.add("cycles_expected", "histogram", "share of random orders of the walk's tokens that end in a cycle", "",
+            "a walk of no step");
+  }
+
+  void add_pairs(walk_results const& put) const {
+    if (contexts_) put.add("contexts", "heatmap", "the context vectors; one more than steps");
+    char const* const few_pairs = "the item has no further pair";
+    put.add("divergence_same", "histogram",
+            "Jensen-Shannon divergence of the next-token distributions of two contexts that end in the same token", "nat",
+            few_pairs);
+    put.add("divergence_last_token", "histogram", "the same pairs, with that token read alone at its two positions", "nat",
+            few_pairs);
+    put.add("divergence_attention_off", "histogram", "the same pairs, with every attention's output set to 0", "nat", few_pairs);
+    put.add("divergence_different", "histogram", "the same for contexts that end in different tokens", "nat", few_pairs);
+    put.add("pair_ids", "table", "the token in which both contexts of divergence_same end");
+  }
+
+  /// Mean log probability and mean entropy of a step.
+  std::pair<double, double> add_means_of_steps(walk_results const& put) const {
+    char const* const no_step = "no walk has a step";
+    double const entropy = put.mean("entropy", "mean_entropy", "mean entropy of the next step", "nat", no_step);
+    double const log_probability = put.mean("log_probability", "mean_log_probability",
+                                            "mean log probability of a step by the model's own law", "nat", no_step);
+    if (preset_ == "sample")
+      put.mean("drawn_log_probability", "mean_drawn_log_probability",
+               "mean log probability of a step by the law that it was drawn from", "nat", no_step);
+    put.mean("repeat_probability", "mean_repeat_probability", "mean probability that the last token comes again", "", no_step);
+    put.mean("repeat_probability_expected", "mean_repeat_probability_expected", "mean of its value under no bias", "", no_step);
+    put.mean("repeat_rank", "mean_repeat_rank", "mean rank of the last token among the next", "", no_step);
+    put.mean("repeat_rank_expected", "mean_repeat_rank_expected", "mean of its value under no bias", "", no_step);
+    return {log_probability, entropy};
+  }
+
+  /// Mean divergence of contexts that end in the same token, and what of it the history explains.
+  static std::pair<double, double> add_means_of_pairs(walk_results const& put) {
+    double const markov = put.mean("divergence_same", "non_markov",
+                                   "mean divergence between contexts that end in the same token; 0 would be Markov");
+    double const alone_mean = put.mean("divergence_last_token", "non_markov_last_token",
+                                       "control: the same pairs from the last token and its position alone");
+    double const off_mean =
+        put.mean("divergence_attention_off", "non_markov_attention_off", "control: the same pairs with attention off");
+    auto const same = put.numbers_of("divergence_same");
+    auto const control = put.numbers_of(alone_mean > off_mean ? "divergence_last_token" : "divergence_attention_off");
+    std::vector<double> above;
+    for (std::size_t k = 0; k < same.size(); ++k)
+      if (double const x = same[k] - control[k]; !std::isnan(x)) above.push_back(x);
+    double const history =
+        put.average(above, "history_dependence",
+                    "non_markov less the larger control: what the last token and its position do not explain; 0 for "
+                    "a model that reads nothing else",
+                    "nat", "no such pair of contexts, or a control is not known");
+    put.mean("divergence_different", "between_tokens", "mean divergence between contexts that end in different tokens");
+    return {markov, history};
+  }
+
   /// The items' texts with their continuations.
   std::vector<text> follow(wf::sample const& block, wf::model const& m) const {
     bool const decoder = wf::language::stack_of(m.info()).decoder;
@@ -556,12 +606,6 @@ struct decoding_walk final : wf::probe {
     acc["cycle_length"].view<std::int32_t>()(i) = static_cast<std::int32_t>(round.length);
     if (round.length != 0) acc["cycle_start"].view<std::int32_t>()(i) = static_cast<std::int32_t>(round.first);
     acc["cycles_expected"](i) = mixed.cycles;
-  }
-
-  static wf::tensor gram_sizes() {
-    std::vector<std::int64_t> n(wf::repetition::longest_gram);
-    std::iota(n.begin(), n.end(), std::int64_t{1});
-    return wf::tensor::of(n, {{"n", n.size()}});
   }
 
   /// Means over the walks.

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
@@ -253,6 +254,13 @@ struct encoding_walk final : wf::probe {
     }
     if (states_) add("states", "heatmap", "the states themselves");
 
+    put_means(acc, out, walk, why, labelled);
+  }
+
+ private:
+  /// Means over positions, and the finding. `why`: what other positions brought is not known; "" if it is.
+  static void put_means(wf::accumulator const& acc, wf::results& out, path const& walk, std::string const& why,
+                        std::function<wf::dataset&(wf::dataset&)> const& labelled) {
     auto const& mean = acc["mean"];
     double const positions = acc["positions"]();
     char const* const names[] = {"mean_step_length", "mean_angle", "mean_share"};
@@ -284,7 +292,6 @@ struct encoding_walk final : wf::probe {
     out.summarise(line);
   }
 
- private:
   static void measure(wf::accumulator& acc, std::size_t i, path const& walk, std::vector<wf::tensor> const& h) {
     auto const length = acc["step_length"].view<float>(), angle = acc["angle"].view<float>(), share = acc["share"].view<float>();
     auto const start = acc["cosine_to_start"].view<float>(), end = acc["cosine_to_end"].view<float>(),

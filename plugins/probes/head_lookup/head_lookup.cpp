@@ -97,16 +97,7 @@ struct head_lookup final : wf::probe {
     for (std::size_t h = 0; h < info.heads; ++h) to.updates.push_back("head " + std::to_string(h));
     to.updates.push_back("sum of heads");
 
-    wf::tensor embedding;
-    try {
-      embedding = model.weight("embed.W_E");
-      if (embedding.size(1) != info.d_model)
-        throw wf::data_error("embeddings have " + std::to_string(embedding.size(1)) + " dimensions and states " +
-                             std::to_string(info.d_model));
-    } catch (wf::data_error const& e) {
-      embedding = {};
-      out.add("token_readings", std::vector<std::string>{std::string("left out: ") + e.what()}).dims("note").view("table");
-    }
+    wf::tensor const embedding = embedding_of(model, out);
     auto const words = embedding.defined() ? known_words(model) : word_list{};
     if (embedding.defined() && words.ids.empty())
       out.add("word_readings", std::vector<std::string>{"left out: " + words.why_none}).dims("note").view("table");
@@ -145,6 +136,20 @@ struct head_lookup final : wf::probe {
   }
 
  private:
+  /// Undefined if the checkpoint has none that fits the states: the results say why.
+  static wf::tensor embedding_of(wf::model const& model, wf::results& out) {
+    try {
+      wf::tensor const embedding = model.weight("embed.W_E");
+      if (embedding.size(1) != model.info().d_model)
+        throw wf::data_error("embeddings have " + std::to_string(embedding.size(1)) + " dimensions and states " +
+                             std::to_string(model.info().d_model));
+      return embedding;
+    } catch (wf::data_error const& e) {
+      out.add("token_readings", std::vector<std::string>{std::string("left out: ") + e.what()}).dims("note").view("table");
+      return {};
+    }
+  }
+
   /// The head whose keys are most often the words themselves.
   static std::string finding(wf::results const& out, std::size_t words, std::vector<std::size_t> const& blocks,
                              std::size_t heads) {

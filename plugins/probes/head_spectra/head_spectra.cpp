@@ -131,7 +131,7 @@ struct head_spectra final : wf::probe {
     std::vector<block_weights> weights;
     for (auto const b : blocks) weights.push_back(read(model, b));
 
-    std::size_t const B = blocks.size(), H = info.heads, d = info.d_model, r = info.d_head;
+    std::size_t const B = blocks.size(), H = info.heads, r = info.d_head;
     wf::tensor numbers(wf::dtype::i64, {{"block", B}});
     for (std::size_t b = 0; b < B; ++b) numbers.view<std::int64_t>()(b) = static_cast<std::int64_t>(blocks[b]);
     auto const put = [&](std::string name, wf::tensor values, char const* view) -> wf::dataset& {
@@ -150,54 +150,11 @@ struct head_spectra final : wf::probe {
 
     std::string const why = tokens_ ? why_no_tokens(model) : std::string();
     bool const read_vocabulary = tokens_ && why.empty() && directions_ > 0;
-    bool const alone = directions_ == 0;  // singular values cost half as much without their directions
     bool const read_final = tokens_ && why.empty() && eigenvectors_ > 0;
     double widest = 0;
     for (circuit const c : circuits) {
-      std::vector<wf::thin_svd> svd(B * H);
-      wf::parallel_for(B * H, [&](std::size_t i) {
-        auto const m = matrix(weights[i / H], i % H, c, info);
-        if (alone)
-          svd[i].values = wf::singular_values_of_product(m.left, m.right);
-        else
-          svd[i] = wf::svd_of_product(m.left, m.right);
-      });
-      wf::tensor const values(wf::dtype::f64, {{"block", B}, {"head", H}, {"direction", r}}),
-          covered = values.clone(), by_head(wf::dtype::f64, {{"block", B}, {"head", H}});
-      wf::tensor const effective(wf::dtype::i64, by_head.shape()), participation = by_head.clone(), stable = by_head.clone();
-      for (std::size_t i = 0; i < B * H; ++i) {
-        std::size_t const b = i / H, h = i % H;
-        double sum = 0, squares = 0, fourth = 0;
-        for (std::size_t j = 0; j < r; ++j) {
-          double const s = svd[i].values(j);
-          values(b, h, j) = s;
-          sum += s, squares += s * s, fourth += s * s * s * s;
-        }
-        double running = 0;
-        std::size_t reached = r;
-        for (std::size_t j = 0; j < r; ++j) {
-          running += svd[i].values(j);
-          covered(b, h, j) = sum > 0 ? 100 * running / sum : 100;
-          if (reached == r && covered(b, h, j) > coverage_) reached = j;
-        }
-        effective.view<std::int64_t>()(b, h) = static_cast<std::int64_t>(std::min(reached + 1, r));
-        double const largest = svd[i].values(0);
-        participation(b, h) = fourth > 0 ? squares * squares / fourth : 0;
-        stable(b, h) = largest > 0 ? squares / (largest * largest) : 0;
-        widest = std::max(widest, static_cast<double>(effective.view<std::int64_t>()(b, h)));
-      }
-      std::string const p = name_of(c) + "/";
-      std::string const of = matrix_of(c);
-      put(p + "values", values, spectrum).about("singular values" + of);
-      put(p + "coverage", covered, along_directions)
-          .units("percent")
-          .about("share of the sum of singular values up to each" + of);
-      char text[96];
-      std::snprintf(text, sizeof text, "directions needed to pass %g %% of the sum of singular values", coverage_);
-      put(p + "effective_dimension", effective, block_by_head).about(text);
-      put(p + "participation_ratio", participation, block_by_head).about("(sum s^2)^2 / sum s^4");
-      put(p + "stable_rank", stable, block_by_head).about("sum s^2 / largest s^2");
-
+      auto const svd = decomposed(weights, c, info);
+      widest = std::max(widest, add_values(svd, c, info, put));
       if (eigenvalues_) add_eigenvalues(model, info, weights, c, read_final, put, out);
       std::size_t const R = std::min(directions_, r);
       if (R == 0) continue;
@@ -209,27 +166,11 @@ struct head_spectra final : wf::probe {
           for (std::size_t j = 0; j < R; ++j) sign[i * R + j] = sign_by_entry(svd[i].right[j]);
       wf::tensor const signs(wf::dtype::i32, {{"block", B}, {"head", H}, {"rank", R}});
       for (std::size_t i = 0; i < sign.size(); ++i) signs.values<std::int32_t>()[i] = sign[i] > 0 ? 1 : -1;
-      put(p + "sign", signs, "table")
+      put(name_of(c) + "/sign", signs, "table")
           .about(read_vocabulary
                      ? "sign that makes the right direction's largest inner product with a token that of a positive direction"
                      : "sign that makes the right direction's entry of largest magnitude positive");
-      if (vectors_) {
-        wf::tensor const left(wf::dtype::f32, {{"block", B}, {"head", H}, {"rank", R}, {"d_model", d}}), right = left.clone();
-        auto const l = left.view<float>(), v = right.view<float>();
-        for (std::size_t i = 0; i < B * H; ++i)
-          for (std::size_t j = 0; j < R; ++j)
-            for (std::size_t x = 0; x < d; ++x) {
-              double const s = sign[i * R + j];
-              l(i / H, i % H, j, x) = static_cast<float>(s * svd[i].left(j, x));
-              v(i / H, i % H, j, x) = static_cast<float>(s * svd[i].right(j, x));
-            }
-        put(p + "left", left, "heatmap")
-            .about("left singular directions (of the " + std::string(c == circuit::qk ? "query" : "value") +
-                   " side), unit length");
-        put(p + "right", right, "heatmap")
-            .about("right singular directions (of the " + std::string(c == circuit::qk ? "key" : "output") +
-                   " side), unit length");
-      }
+      if (vectors_) add_vectors(svd, sign, R, c, info, put);
     }
     if (!distances_.empty()) add_distances(weights, blocks, info, put);
     if (composition_) add_composition(weights, info, numbers, put);
@@ -291,6 +232,77 @@ struct head_spectra final : wf::probe {
     auto const in = [&](wf::tensor const& t) { return fold ? wf::reading::folded(t, w.norm_weight, centred) : float64(t); };
     if (c == circuit::qk) return {scaled(in(w.q[h]), w.scale), in(w.k[h]).transposed()};
     return {in(w.v[h]), float64(w.o[h])};
+  }
+
+  /// Of every head, those of a block one behind the other. Singular values cost half as much without their directions.
+  std::vector<wf::thin_svd> decomposed(std::vector<block_weights> const& weights, circuit c, wf::model_info const& info) const {
+    std::vector<wf::thin_svd> svd(weights.size() * info.heads);
+    wf::parallel_for(svd.size(), [&](std::size_t i) {
+      auto const m = matrix(weights[i / info.heads], i % info.heads, c, info);
+      if (directions_ == 0)
+        svd[i].values = wf::singular_values_of_product(m.left, m.right);
+      else
+        svd[i] = wf::svd_of_product(m.left, m.right);
+    });
+    return svd;
+  }
+
+  /// Singular values and what they say of the matrices' ranks. Returns the largest effective dimension.
+  double add_values(std::vector<wf::thin_svd> const& svd, circuit c, wf::model_info const& info, put_function const& put) const {
+    std::size_t const H = info.heads, B = svd.size() / H, r = info.d_head;
+    wf::tensor const values(wf::dtype::f64, {{"block", B}, {"head", H}, {"direction", r}}),
+        covered = values.clone(), by_head(wf::dtype::f64, {{"block", B}, {"head", H}});
+    wf::tensor const effective(wf::dtype::i64, by_head.shape()), participation = by_head.clone(), stable = by_head.clone();
+    double widest = 0;
+    for (std::size_t i = 0; i < B * H; ++i) {
+      std::size_t const b = i / H, h = i % H;
+      double sum = 0, squares = 0, fourth = 0;
+      for (std::size_t j = 0; j < r; ++j) {
+        double const s = svd[i].values(j);
+        values(b, h, j) = s;
+        sum += s, squares += s * s, fourth += s * s * s * s;
+      }
+      double running = 0;
+      std::size_t reached = r;
+      for (std::size_t j = 0; j < r; ++j) {
+        running += svd[i].values(j);
+        covered(b, h, j) = sum > 0 ? 100 * running / sum : 100;
+        if (reached == r && covered(b, h, j) > coverage_) reached = j;
+      }
+      effective.view<std::int64_t>()(b, h) = static_cast<std::int64_t>(std::min(reached + 1, r));
+      double const largest = svd[i].values(0);
+      participation(b, h) = fourth > 0 ? squares * squares / fourth : 0;
+      stable(b, h) = largest > 0 ? squares / (largest * largest) : 0;
+      widest = std::max(widest, static_cast<double>(effective.view<std::int64_t>()(b, h)));
+    }
+    std::string const p = name_of(c) + "/", of = matrix_of(c);
+    put(p + "values", values, spectrum).about("singular values" + of);
+    put(p + "coverage", covered, along_directions).units("percent").about("share of the sum of singular values up to each" + of);
+    char text[96];
+    std::snprintf(text, sizeof text, "directions needed to pass %g %% of the sum of singular values", coverage_);
+    put(p + "effective_dimension", effective, block_by_head).about(text);
+    put(p + "participation_ratio", participation, block_by_head).about("(sum s^2)^2 / sum s^4");
+    put(p + "stable_rank", stable, block_by_head).about("sum s^2 / largest s^2");
+    return widest;
+  }
+
+  /// The first R directions themselves, with their signs.
+  static void add_vectors(std::vector<wf::thin_svd> const& svd, std::vector<double> const& sign, std::size_t R, circuit c,
+                          wf::model_info const& info, put_function const& put) {
+    std::size_t const H = info.heads, B = svd.size() / H, d = info.d_model;
+    wf::tensor const left(wf::dtype::f32, {{"block", B}, {"head", H}, {"rank", R}, {"d_model", d}}), right = left.clone();
+    auto const l = left.view<float>(), v = right.view<float>();
+    for (std::size_t i = 0; i < B * H; ++i)
+      for (std::size_t j = 0; j < R; ++j)
+        for (std::size_t x = 0; x < d; ++x) {
+          double const s = sign[i * R + j];
+          l(i / H, i % H, j, x) = static_cast<float>(s * svd[i].left(j, x));
+          v(i / H, i % H, j, x) = static_cast<float>(s * svd[i].right(j, x));
+        }
+    put(name_of(c) + "/left", left, "heatmap")
+        .about("left singular directions (of the " + std::string(c == circuit::qk ? "query" : "value") + " side), unit length");
+    put(name_of(c) + "/right", right, "heatmap")
+        .about("right singular directions (of the " + std::string(c == circuit::qk ? "key" : "output") + " side), unit length");
   }
 
   /// W_Q R W_K^T, where R turns a query as one that stands this far behind its key turns beside it.
@@ -410,7 +422,6 @@ struct head_spectra final : wf::probe {
     wf::tensor const real(wf::dtype::f64, {{"block", B}, {"head", H}, {"direction", r}}),
         imaginary = real.clone(), covered = real.clone(), positive(wf::dtype::f64, {{"block", B}, {"head", H}});
     wf::tensor const effective(wf::dtype::i64, positive.shape());
-    constexpr std::size_t readings = 5;
     wf::tensor const vectors(wf::dtype::f32, {{"direction", B * H * E * readings}, {"d_model", d}});
     wf::parallel_for(B * H, [&](std::size_t i) {
       auto const m = matrix(weights[i / H], i % H, c, info);
@@ -457,7 +468,16 @@ struct head_spectra final : wf::probe {
     char text[96];
     std::snprintf(text, sizeof text, "eigenvalues needed to pass %g %% of the sum of their magnitudes", eigen_coverage_);
     put(p + "eigenvalue_dimension", effective, block_by_head).about(text);
-    if (E == 0) return;
+    if (E > 0) add_eigenvector_tokens(model, info, vectors, {{"block", B}, {"head", H}, {"eigenvector", E}}, c, put, out);
+  }
+
+  /// What parts of an eigenvector p + iq of value a + bi are read.
+  static constexpr std::size_t readings = 5;
+
+  /// `vectors`: [all readings of all eigenvectors, d_model]; `of`: block, head and eigenvector.
+  void add_eigenvector_tokens(wf::model const& model, wf::model_info const& info, wf::tensor const& vectors, wf::dims const& of,
+                              circuit c, put_function const& put, wf::results& out) const {
+    std::string const p = name_of(c) + "/";
     wf::tensor const embedding = model.weight("embed.W_E");
     std::size_t const V = embedding.size(0), K = std::min(k_, V);
     auto const found =
@@ -467,7 +487,9 @@ struct head_spectra final : wf::probe {
           wf::tensor const scores = wf::matmul(vectors, tokens.transposed());
           for (std::size_t i = 0; i < scores.size(0); ++i) give(i, scores.view<float const>().row(i), false);
         });
-    wf::dims const shape{{"block", B}, {"head", H}, {"eigenvector", E}, {"reading", readings}, {"top", K}};
+    wf::dims shape = of;
+    shape.push_back({"reading", readings});
+    shape.push_back({"top", K});
     wf::tensor const ids(wf::dtype::i32, shape);
     std::vector<std::string> texts;
     for (std::size_t i = 0; i < found.size(); ++i) {

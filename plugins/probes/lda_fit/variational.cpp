@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include <wayfarer/error.hpp>
 #include <wayfarer/parallel.hpp>
@@ -284,6 +285,48 @@ std::vector<double> online_lda<T>::shares() const {
   return share;
 }
 
+namespace {
+
+/// log sum_k theta_k beta_kw in log space, where no topic has much of both. `lambda`: of the word; `terms`: room.
+double log_of_sum(std::span<double const> log_theta, std::span<double const> lambda, std::span<double const> log_total,
+                  std::span<double> terms) {
+  double most = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (std::size_t k = 0; k < terms.size(); ++k) {
+    terms[k] = log_theta[k] + digamma(lambda[k]) - log_total[k];
+    most = std::max(most, terms[k]);
+  }
+  for (double const x : terms) sum += std::exp(x - most);
+  return std::log(sum) + most;
+}
+
+/// Terms of the bound that topics and words alone have.
+struct word_terms {
+  /// E[log beta] of each word: its largest over topics, and the others less that, as weights [word, topic]. A document's sum over
+  /// topics is then a product.
+  std::vector<double> largest, weight;
+  std::vector<double> bound;  ///< by word
+};
+
+word_terms bound_of_words(std::vector<double> const& lambda, std::vector<double> const& log_total, double eta) {
+  std::size_t const K = log_total.size(), V = lambda.size() / K;
+  word_terms out{std::vector<double>(V), std::vector<double>(V * K), std::vector<double>(V)};
+  for_blocks(0, V, block_words, [&](std::size_t first, std::size_t last) {
+    std::vector<double> log_beta(K);
+    for (std::size_t w = first; w < last; ++w) {
+      for (std::size_t k = 0; k < K; ++k) {
+        double const l = lambda[w * K + k];
+        log_beta[k] = digamma(l) - log_total[k];
+        out.bound[w] += (eta - l) * log_beta[k] + log_gamma(l) - log_gamma(eta);
+      }
+      out.largest[w] = *std::max_element(log_beta.begin(), log_beta.end());
+      for (std::size_t k = 0; k < K; ++k) out.weight[w * K + k] = std::exp(log_beta[k] - out.largest[w]);
+    }
+  });
+  return out;
+}
+
+}  // namespace
+
 template <class T>
 double online_lda<T>::per_word_bound() const {
   std::size_t const K = s_.topics, V = data_.vocabulary;
@@ -294,23 +337,9 @@ double online_lda<T>::per_word_bound() const {
     for (std::size_t k = 0; k < K; ++k) total[k] += all[w * K + k];
   for (std::size_t k = 0; k < K; ++k) log_total[k] = digamma(total[k]);
 
-  // E[log beta] less its largest over topics, as weights: a document's sum over topics is then a product.
-  std::vector<double> largest(V), weight(V * K), of_words(V);
-  for_blocks(0, V, block_words, [&](std::size_t first, std::size_t last) {
-    std::vector<double> log_beta(K);
-    for (std::size_t w = first; w < last; ++w) {
-      for (std::size_t k = 0; k < K; ++k) {
-        double const l = all[w * K + k];
-        log_beta[k] = digamma(l) - log_total[k];
-        of_words[w] += (eta - l) * log_beta[k] + log_gamma(l) - log_gamma(eta);
-      }
-      largest[w] = *std::max_element(log_beta.begin(), log_beta.end());
-      for (std::size_t k = 0; k < K; ++k) weight[w * K + k] = std::exp(log_beta[k] - largest[w]);
-    }
-  });
-
+  word_terms const terms = bound_of_words(all, log_total, eta);
   double score = 0, words = 0;
-  for (double const x : of_words) score += x;
+  for (double const x : terms.bound) score += x;
   for (std::size_t k = 0; k < K; ++k) score += log_gamma(eta * static_cast<double>(V)) - log_gamma(total[k]);
   for (float const c : data_.counts) words += static_cast<double>(c);
 
@@ -336,20 +365,9 @@ double online_lda<T>::per_word_bound() const {
         for (std::size_t i = data_.offsets[d]; i < data_.offsets[d + 1]; ++i) {
           auto const w = static_cast<std::size_t>(data_.words[i]);
           double p = 0;
-          for (std::size_t k = 0; k < K; ++k) p += theta[k] * weight[w * K + k];
-          double log_p;
-          if (p > 1e-280) {
-            log_p = std::log(p) + top + largest[w];
-          } else {  // no topic has much of both
-            double most = -std::numeric_limits<double>::infinity();
-            for (std::size_t k = 0; k < K; ++k) {
-              log_both[k] = log_theta[k] + digamma(all[w * K + k]) - log_total[k];
-              most = std::max(most, log_both[k]);
-            }
-            p = 0;
-            for (double const x : log_both) p += std::exp(x - most);
-            log_p = std::log(p) + most;
-          }
+          for (std::size_t k = 0; k < K; ++k) p += theta[k] * terms.weight[w * K + k];
+          double const log_p = p > 1e-280 ? std::log(p) + top + terms.largest[w]
+                                          : log_of_sum(log_theta, std::span(all).subspan(w * K, K), log_total, log_both);
           sum += static_cast<double>(data_.counts[i]) * log_p;
         }
         of_document[d - chunk] = sum;

@@ -282,12 +282,18 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
     }
   }
 
-  void attribute(wf::accumulator& acc, wf::sample const& block, wf::model const& m, stack const& top,
-                 std::span<place const> places) const {
+  /// The rows' directions before the norm, and what else their logits hold.
+  struct reading_of_rows {
+    /// g: shares are dot products with it. [row, d_model]. Always of one size, since a product's rounding depends on it: an
+    /// item's numbers must not depend on how many others are in its block.
+    wf::tensor directions;
+    std::vector<double> final_bias;  ///< by row
+  };
+
+  static reading_of_rows read_rows(wf::sample const& block, wf::model const& m, stack const& top, std::span<place const> places) {
     auto const& info = m.info();
     std::size_t const d = info.d_model, rows = places.size();
     bool const normed = info.norm != wf::norm_kind::none;
-
     // u: the direction in which a state is read, [d_model]; the logit is state . u * factor + bias.
     wf::tensor const unembedding = m.weight("unembed.W_U");  // [d_model, token]
     auto const column = [&](std::int32_t t) {
@@ -303,11 +309,7 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
       weight = vector_of(m.weight(top.final_norm + "w"));
       if (has(info.weights, top.final_norm + "b")) offset = vector_of(m.weight(top.final_norm + "b"));
     }
-
-    // g: the same direction before the norm, with its scale held: shares are dot products with it. [row, d_model]. Always of one
-    // size, since a product's rounding depends on it: an item's numbers must not depend on how many others are in its block.
-    wf::tensor const g(wf::dtype::f64, {{"row", rows_at_once}, {"d_model", d}});
-    std::vector<double> final_bias(rows), sum(rows);
+    reading_of_rows out{wf::tensor(wf::dtype::f64, {{"row", rows_at_once}, {"d_model", d}}), std::vector<double>(rows)};
     for (std::size_t r = 0; r < rows; ++r) {
       place const& p = places[r];
       auto u = column(p.token);
@@ -326,20 +328,31 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
         mean += u[j] / static_cast<double>(d);
       }
       if (info.norm != wf::norm_kind::layer) mean = 0;  // only layer norms subtract the mean
-      for (std::size_t j = 0; j < d; ++j) g(r, j) = (u[j] - mean) / scale;
-      final_bias[r] = sum[r] = bias;
-      acc["final_bias"](p.item, p.at) = bias;
+      for (std::size_t j = 0; j < d; ++j) out.directions(r, j) = (u[j] - mean) / scale;
+      out.final_bias[r] = bias;
+    }
+    return out;
+  }
+
+  void attribute(wf::accumulator& acc, wf::sample const& block, wf::model const& m, stack const& top,
+                 std::span<place const> places) const {
+    std::size_t const d = m.info().d_model, rows = places.size();
+    reading_of_rows const rows_of = read_rows(block, m, top, places);
+    std::vector<double> sum = rows_of.final_bias;
+    for (std::size_t r = 0; r < rows; ++r) {
+      place const& p = places[r];
+      acc["final_bias"](p.item, p.at) = rows_of.final_bias[r];
       acc["answer_ids"].view<std::int32_t>()(p.item, p.at) = p.token;
       acc["against_ids"].view<std::int32_t>()(p.item, p.at) = p.against;
       acc["logit"](p.item, p.at) = p.logit;
     }
-    auto const directions = g.view<double const>();
+    auto const directions = rows_of.directions.view<double const>();
     auto const share = [&](std::span<double const> x, std::size_t r) { return wf::dot(x, directions.row(r)); };
     auto const state = [&](std::string const& hook, std::size_t r) {
       return vector_of(block[places[r].item][hook][places[r].position]);
     };
 
-    for (auto const& e : embeddings(info, top))
+    for (auto const& e : embeddings(m.info(), top))
       for (std::size_t r = 0; r < rows; ++r) {
         double const s = share(state(e.hook, r), r);
         acc[e.field](places[r].item, places[r].at) = s;
@@ -350,7 +363,8 @@ struct logit_attribution final : wf::probe, wf::plan_checker {
         wf::tensor const w = m.weight(top.block(l, a.hooks + "W_O")).to(wf::dtype::f64);  // [head, d_head, d_model]
         std::size_t const heads = w.size(0), width = w.size(1);
         // What each entry of z says in each direction: [head * d_head, row].
-        wf::tensor const reading = wf::matmul(w.reshaped({{"z", heads * width}, {"d_model", d}}), g.transposed());
+        wf::tensor const reading =
+            wf::matmul(w.reshaped({{"z", heads * width}, {"d_model", d}}), rows_of.directions.transposed());
         std::vector<double> const bias = bias_vector(m, top.block(l, a.hooks + "b_O"));
         for (std::size_t r = 0; r < rows; ++r) {
           auto const z = state(top.block(l, a.hooks + "hook_z"), r);

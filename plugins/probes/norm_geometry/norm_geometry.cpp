@@ -191,17 +191,23 @@ struct norm_geometry final : wf::probe {
     put("hyperplane_offset", offset, "bars").about("inner product of that vector with every result of the norm");
   }
 
-  /// Table 1: how far embeddings stand from what a plain norm makes of them. Gives the mean length.
-  static double add_words(wf::tensor const& embedding, wf::model_info const& info, wf::results& out) {
-    bool const centred = info.norm == wf::norm_kind::layer;
-    std::size_t const V = embedding.size(0), d = embedding.size(1), chunks = (V + tokens_at_once - 1) / tokens_at_once;
-    auto const rows = [&](std::size_t c) {
-      return embedding.slice(0, c * tokens_at_once, std::min(V, (c + 1) * tokens_at_once)).to(wf::dtype::f32);
-    };
-    std::vector<double> length(V);
-    std::vector<std::vector<double>> sums(chunks);
-    wf::parallel_for(chunks, [&](std::size_t c) {
-      auto const some = rows(c);
+  /// The embedding's rows in pieces of one size.
+  struct word_pieces {
+    explicit word_pieces(wf::tensor const& e)
+        : embedding(e), words(e.size(0)), width(e.size(1)), count((words + tokens_at_once - 1) / tokens_at_once) {}
+    wf::tensor operator[](std::size_t c) const {
+      return embedding.slice(0, c * tokens_at_once, std::min(words, (c + 1) * tokens_at_once)).to(wf::dtype::f32);
+    }
+    wf::tensor const& embedding;
+    std::size_t words, width, count;
+  };
+
+  /// Lengths of the embeddings, and their mean vector.
+  static void measure_words(word_pieces const& pieces, std::vector<double>& length, std::vector<double>& center) {
+    std::size_t const d = pieces.width;
+    std::vector<std::vector<double>> sums(pieces.count);
+    wf::parallel_for(pieces.count, [&](std::size_t c) {
+      auto const some = pieces[c];
       auto const e = some.view<float const>();
       sums[c].assign(d, 0);
       for (std::size_t t = 0; t < e.size(0); ++t) {
@@ -210,17 +216,25 @@ struct norm_geometry final : wf::probe {
         for (std::size_t j = 0; j < d; ++j) sums[c][j] += static_cast<double>(row[j]);
       }
     });
-    std::vector<double> center(d);
     for (auto const& s : sums)
       for (std::size_t j = 0; j < d; ++j) center[j] += s[j];
-    for (double& v : center) v /= static_cast<double>(V);
-    double const mean = wf::moments_of(length).mean;
-    double const scale = mean > 0 ? std::sqrt(static_cast<double>(d)) / mean : 0;
+    for (double& v : center) v /= static_cast<double>(pieces.words);
+  }
 
-    std::vector<std::vector<double>> l2(settings, std::vector<double>(V)), cosine = l2;
-    std::vector<double> normed_length(V);
-    wf::parallel_for(chunks, [&](std::size_t c) {
-      auto const some = rows(c);
+  /// Of each embedding in each setting: how far it stands from itself under a norm without weight and bias.
+  struct word_distances {
+    std::vector<std::vector<double>> l2, cosine;
+    std::vector<double> normed_length;
+  };
+
+  static word_distances compare_words(word_pieces const& pieces, wf::model_info const& info, std::vector<double> const& center,
+                                      double scale) {
+    bool const centred = info.norm == wf::norm_kind::layer;
+    std::size_t const V = pieces.words, d = pieces.width;
+    word_distances out;
+    out.l2.assign(settings, std::vector<double>(V)), out.cosine = out.l2, out.normed_length.resize(V);
+    wf::parallel_for(pieces.count, [&](std::size_t c) {
+      auto const some = pieces[c];
       auto const e = some.view<float const>();
       std::vector<double> target(d);
       for (std::size_t t = 0; t < e.size(0); ++t) {
@@ -236,7 +250,7 @@ struct norm_geometry final : wf::probe {
           target[j] = (static_cast<double>(row[j]) - shift) * by;
           whole += target[j] * target[j];
         }
-        normed_length[at] = std::sqrt(whole);
+        out.normed_length[at] = std::sqrt(whole);
         for (std::size_t s = 0; s < settings; ++s) {
           bool const moved = s == 1 || s == 3, stretched = s >= 2;
           double far = 0, product = 0, own = 0;
@@ -244,11 +258,23 @@ struct norm_geometry final : wf::probe {
             double const m = (static_cast<double>(row[j]) - (moved ? center[j] : 0)) * (stretched ? scale : 1);
             far += (m - target[j]) * (m - target[j]), product += m * target[j], own += m * m;
           }
-          l2[s][at] = std::sqrt(far);
-          cosine[s][at] = 1 - product / std::max(std::sqrt(own * whole), 1e-8);
+          out.l2[s][at] = std::sqrt(far);
+          out.cosine[s][at] = 1 - product / std::max(std::sqrt(own * whole), 1e-8);
         }
       }
     });
+    return out;
+  }
+
+  /// Table 1: how far embeddings stand from what a plain norm makes of them. Gives the mean length.
+  static double add_words(wf::tensor const& embedding, wf::model_info const& info, wf::results& out) {
+    word_pieces const pieces(embedding);
+    std::size_t const V = pieces.words, d = pieces.width;
+    std::vector<double> length(V), center(d);
+    measure_words(pieces, length, center);
+    double const mean = wf::moments_of(length).mean;
+    double const scale = mean > 0 ? std::sqrt(static_cast<double>(d)) / mean : 0;
+    auto const [l2, cosine, normed_length] = compare_words(pieces, info, center, scale);
     std::vector<std::string> const labels(setting_names, setting_names + settings);
     auto const put = [&](char const* name, std::vector<std::vector<double>> const& of, bool deviation, std::string const& about) {
       wf::tensor const t(wf::dtype::f64, {{"setting", settings}});
@@ -303,6 +329,23 @@ struct norm_geometry final : wf::probe {
         to(upper_bound, at) = static_cast<float>(std::sqrt(static_cast<double>(d) * std::max(0.0, scaled - across)) + prior);
       }
     });
+    add_ends(score, k, m, out);
+    out.add("bias_score", bias)
+        .about("inner product of the final norm's bias with each embedding: a prior that no input changes")
+        .view("histogram");
+    if (!scores_) return;
+    out.add("score", score)
+        .labels("score", std::vector<std::string>(score_names, score_names + scores))
+        .view("histogram")
+        .about(
+            "original: length of the embedding; scale: with the final norm's weight; bias: length plus bias score; bias and "
+            "scale; "
+            "logit upper bound: the largest logit that any input can give a token (the first four mix scales as the paper does)");
+  }
+
+  /// The k tokens of largest and of smallest score.
+  static void add_ends(wf::tensor const& score, std::size_t k, wf::model const& m, wf::results& out) {
+    auto const to = score.view<float const>();
     wf::dims const listed{{"score", scores}, {"rank", k}};
     wf::tensor const ids[2] = {{wf::dtype::i32, listed}, {wf::dtype::i32, listed}};
     wf::tensor const values[2] = {{wf::dtype::f32, listed}, {wf::dtype::f32, listed}};
@@ -332,17 +375,6 @@ struct norm_geometry final : wf::probe {
       out.add(p + "_scores", values[end]).labels("score", labels).about("their scores").view("heatmap");
       out.add(p + "_tokens", std::move(texts[end]), listed).labels("score", labels).about("their texts").view("lens");
     }
-    out.add("bias_score", bias)
-        .about("inner product of the final norm's bias with each embedding: a prior that no input changes")
-        .view("histogram");
-    if (!scores_) return;
-    out.add("score", score)
-        .labels("score", labels)
-        .view("histogram")
-        .about(
-            "original: length of the embedding; scale: with the final norm's weight; bias: length plus bias score; bias and "
-            "scale; "
-            "logit upper bound: the largest logit that any input can give a token (the first four mix scales as the paper does)");
   }
 
   std::size_t k_;

@@ -293,6 +293,11 @@ struct patching final : wf::probe, wf::plan_checker {
     if (!p.token_types.empty()) to.token_types.push_back(p.token_types);
   }
 
+  static void put_tokens(wf::tensor const& to, std::size_t row, std::span<std::int32_t const> tokens) {
+    auto const ids = to.view<std::int32_t>();
+    for (std::size_t i = 0; i < ids.size(1); ++i) ids(row, i) = i < tokens.size() ? tokens[i] : -1;
+  }
+
   void trace(wf::accumulator& acc, wf::sample const& block, std::size_t row, item_pair const& pair, std::size_t number,
              std::size_t count, prompt const& clean, prompt const& corrupted, wf::probe_context const& at) const {
     auto const& m = at.model();
@@ -327,11 +332,7 @@ struct patching final : wf::probe, wf::plan_checker {
     double const of_clean = difference(logits, 0), of_corrupted = difference(logits, 1);
     acc["clean"](row) = of_clean, acc["corrupted"](row) = of_corrupted;
     acc["answer"].view<std::int32_t>()(row) = answer, acc["against"].view<std::int32_t>()(row) = against;
-    auto const put_tokens = [&](std::string const& field, prompt const& p) {
-      auto const ids = acc[field].view<std::int32_t>();
-      for (std::size_t i = 0; i < ids.size(1); ++i) ids(row, i) = i < length ? p.of(top)[i] : -1;
-    };
-    put_tokens("clean tokens", clean), put_tokens("corrupted tokens", corrupted);
+    put_tokens(acc["clean tokens"], row, clean.of(top)), put_tokens(acc["corrupted tokens"], row, corrupted.of(top));
 
     prompt const& base = into_clean_ ? clean : corrupted;
     std::size_t const donor = into_clean_ ? 1 : 0;

@@ -60,9 +60,8 @@ struct position_kernel final : wf::probe {
     return {};
   }
 
-  void add_stack(wf::results& out, wf::model const& m, std::string const& stack, std::string const& hook) const {
-    bool const decoder = stack == "decoder", alibi = hook.ends_with("hook_bias"), causal = decoder || alibi;
-    std::size_t const T = distance_ + 1;
+  /// The bias of a text of T tokens: [head, query, key].
+  static wf::tensor bias_of(wf::model const& m, bool decoder, bool alibi, std::string const& hook, std::size_t T) {
     wf::batch tokens;
     std::vector<std::int32_t> const row(T, 0);
     if (decoder) {
@@ -73,8 +72,14 @@ struct position_kernel final : wf::probe {
     }
     wf::run_request request;
     request.capture = m.info().hooks_for(hook);
-    auto bias = m.run(tokens, request).at(hook, 0).to(wf::dtype::f64);  // [head, query, key]
-    if (alibi) bias = from_query(bias);
+    auto const bias = m.run(tokens, request).at(hook, 0).to(wf::dtype::f64);
+    return alibi ? from_query(bias) : bias;
+  }
+
+  void add_stack(wf::results& out, wf::model const& m, std::string const& stack, std::string const& hook) const {
+    bool const decoder = stack == "decoder", alibi = hook.ends_with("hook_bias"), causal = decoder || alibi;
+    std::size_t const T = distance_ + 1;
+    auto const bias = bias_of(m, decoder, alibi, hook, T);
     auto const b = bias.view<double const>();
     std::size_t const heads = b.size(0), first = causal ? 0 : distance_;
 

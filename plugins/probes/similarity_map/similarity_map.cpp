@@ -131,45 +131,7 @@ struct similarity_map final : wf::probe {
       if (any(model, decoder)) add_tokens(acc, out, at, {decoder});
     for (auto const hooks = needs(model); auto const& name : hooks.names()) {
       auto const s = side::of(*model.find_hook(name));
-      auto const ids = acc[s.ids()];
-      std::size_t const items = ids.size(0);
-      for (std::string const map : {"dot", "cosine"}) {
-        std::string const what = map == "dot" ? "inner product" : "cosine";
-        auto const& rows = acc[name + "/" + map];
-        out.add(name + "/" + map, rows)
-            .about(what + " of the vectors at two positions of " + name + "; NaN beyond an item's length")
-            .view("heatmap")
-            .missing("beyond an item's length");
-        wf::tensor edges(wf::dtype::f64, {{"item", items}, {"edge", bins_ + 1}}),
-            share(wf::dtype::f64, {{"item", items}, {"bin", bins_}});
-        wf::tensor bias(wf::dtype::f64, {{"item", items}}), off(wf::dtype::f64, {{"item", items}}),
-            unrelated(wf::dtype::f64, {{"item", items}});
-        for (std::size_t i = 0; i < items; ++i) {
-          auto const view = rows[i].view<float const>();
-          std::size_t const n = length_of(ids, i);
-          auto const h = histogram_of(view, n, bins_);
-          for (std::size_t b = 0; b < bins_; ++b) edges(i, b) = h.edges[b], share(i, b) = h.share[b];
-          edges(i, bins_) = h.edges[bins_];
-          std::tie(bias(i), off(i)) = self_bias(view, n);
-          for (std::size_t p = 0; p < n; ++p) unrelated(i) += double{view(p, p)} / static_cast<double>(n);
-        }
-        out.add(name + "/histogram_" + map + "_edges", edges)
-            .about("edges of the bins, from the least to the largest " + what)
-            .view("table");
-        out.add(name + "/histogram_" + map, share).about("share of all pairs of positions in each bin").view("histogram");
-        out.add(name + "/self_bias_" + map, bias)
-            .about("SB_sim: mean " + what + " of a position with itself less that with others")
-            .view("histogram")
-            .missing("a text of one token has no other");
-        out.add(name + "/self_bias_" + map + "_expected", unrelated)
-            .view("histogram")
-            .about("its value for vectors that have nothing in common: " +
-                   std::string(map == "dot" ? "their mean squared length" : "1, or 0 for vectors of length 0"));
-        out.add(name + "/mean_" + map, off)
-            .about("mean " + what + " of two different positions")
-            .view("histogram")
-            .missing("a text of one token has no other");
-      }
+      for (std::string const map : {"dot", "cosine"}) put_map(acc, out, name, map, acc[s.ids()]);
       out.add(name + "/norm", acc[name + "/norm"])
           .about("length of the vector at each position of " + name)
           .view("tokens")
@@ -200,6 +162,47 @@ struct similarity_map final : wf::probe {
   }
 
  private:
+  /// `map`: "dot" or "cosine" of the vectors at two positions of the hook `name`.
+  void put_map(wf::accumulator const& acc, wf::results& out, std::string const& name, std::string const& map,
+               wf::tensor const& ids) const {
+    std::size_t const items = ids.size(0);
+    std::string const what = map == "dot" ? "inner product" : "cosine";
+    auto const& rows = acc[name + "/" + map];
+    out.add(name + "/" + map, rows)
+        .about(what + " of the vectors at two positions of " + name + "; NaN beyond an item's length")
+        .view("heatmap")
+        .missing("beyond an item's length");
+    wf::tensor edges(wf::dtype::f64, {{"item", items}, {"edge", bins_ + 1}}),
+        share(wf::dtype::f64, {{"item", items}, {"bin", bins_}});
+    wf::tensor bias(wf::dtype::f64, {{"item", items}}), off(wf::dtype::f64, {{"item", items}}),
+        unrelated(wf::dtype::f64, {{"item", items}});
+    for (std::size_t i = 0; i < items; ++i) {
+      auto const view = rows[i].view<float const>();
+      std::size_t const n = length_of(ids, i);
+      auto const h = histogram_of(view, n, bins_);
+      for (std::size_t b = 0; b < bins_; ++b) edges(i, b) = h.edges[b], share(i, b) = h.share[b];
+      edges(i, bins_) = h.edges[bins_];
+      std::tie(bias(i), off(i)) = self_bias(view, n);
+      for (std::size_t p = 0; p < n; ++p) unrelated(i) += double{view(p, p)} / static_cast<double>(n);
+    }
+    out.add(name + "/histogram_" + map + "_edges", edges)
+        .about("edges of the bins, from the least to the largest " + what)
+        .view("table");
+    out.add(name + "/histogram_" + map, share).about("share of all pairs of positions in each bin").view("histogram");
+    out.add(name + "/self_bias_" + map, bias)
+        .about("SB_sim: mean " + what + " of a position with itself less that with others")
+        .view("histogram")
+        .missing("a text of one token has no other");
+    out.add(name + "/self_bias_" + map + "_expected", unrelated)
+        .view("histogram")
+        .about("its value for vectors that have nothing in common: " +
+               std::string(map == "dot" ? "their mean squared length" : "1, or 0 for vectors of length 0"));
+    out.add(name + "/mean_" + map, off)
+        .about("mean " + what + " of two different positions")
+        .view("histogram")
+        .missing("a text of one token has no other");
+  }
+
   bool any(wf::model_info const& model, bool decoder) const {
     auto const hooks = needs(model);
     return std::any_of(hooks.names().begin(), hooks.names().end(),

@@ -103,9 +103,6 @@ struct topic_attention final : wf::probe {
     std::size_t const documents = attention.size(0);
     wf::dims const per_head{{"layer", attention.size(1)}, {"head", attention.size(2)}};
     auto table = [&] { return wf::tensor(wf::dtype::f64, per_head); };
-    struct columns {
-      wf::tensor value, error;
-    };
     auto columns_of = [&] { return columns{table(), table()}; };
     std::array<columns, classes> average{columns_of(), columns_of(), columns_of(), columns_of()};
     std::array<wf::tensor, classes> sums{table(), table(), table(), table()};
@@ -132,7 +129,6 @@ struct topic_attention final : wf::probe {
         put(own_topic, mean({same_token, topic}) / mean({non_topic}));
       }
 
-    constexpr char by_head[] = R"({"kind": "heatmap", "rows": "layer", "columns": "head"})";
     for (std::size_t c = 0; c < classes; ++c) {
       std::string const name = class_names[c], what = class_meaning[c];
       double count = 0;
@@ -150,18 +146,31 @@ struct topic_attention final : wf::probe {
           .missing(none)
           .view(by_head);
     }
-    auto add = [&](std::string const& name, columns const& value, std::string const& about) {
-      std::string const none = "no document has two different words of one topic, or none has words of two topics";
-      out.add(name, value.value).about(about).missing(none).view(by_head);
-      out.add(name + "_standard_error", value.error)
-          .about("standard error over documents: " + about)
-          .missing(none + "; or there are fewer than two documents")
-          .view(by_head);
-    };
-    add("difference", difference, "mean attention within topics less that between topics");
-    add("ratio", ratio, "mean attention within topics over that between topics");
-    add("own_topic_ratio", own_topic, "as ratio, the same token counted as its own topic: R of the theorem on attention");
-    if (average[topic].value.count() == 1) {
+    add(out, "difference", difference, "mean attention within topics less that between topics");
+    add(out, "ratio", ratio, "mean attention within topics over that between topics");
+    add(out, "own_topic_ratio", own_topic, "as ratio, the same token counted as its own topic: R of the theorem on attention");
+    summarise(out, average[topic].value.count() == 1);
+    out.add("num_topics", acc["topics"]).dims("item").about("distinct topics of each document").view("histogram");
+  }
+
+ private:
+  static constexpr char by_head[] = R"({"kind": "heatmap", "rows": "layer", "columns": "head"})";
+
+  struct columns {
+    wf::tensor value, error;
+  };
+
+  static void add(wf::results& out, std::string const& name, columns const& value, std::string const& about) {
+    std::string const none = "no document has two different words of one topic, or none has words of two topics";
+    out.add(name, value.value).about(about).missing(none).view(by_head);
+    out.add(name + "_standard_error", value.error)
+        .about("standard error over documents: " + about)
+        .missing(none + "; or there are fewer than two documents")
+        .view(by_head);
+  }
+
+  static void summarise(wf::results& out, bool one_head) {
+    if (one_head) {
       out.summarise("attention to own topic " + wf::told(out.at("topic_relative").scalar()) + ", to others " +
                     wf::told(out.at("non_topic_relative").scalar()) + " times uniform");
     } else {
@@ -175,10 +184,8 @@ struct topic_attention final : wf::probe {
       out.summarise("attention to own topic " + mean("topic_relative") + ", to others " + mean("non_topic_relative") +
                     " times uniform, in the mean over heads");
     }
-    out.add("num_topics", acc["topics"]).dims("item").about("distinct topics of each document").view("histogram");
   }
 
- private:
   topic_labels labels(wf::probe_context const& at) const {
     return repo_ ? published_labels(at, words_per_topic_) : true_labels(at, words_per_topic_);
   }

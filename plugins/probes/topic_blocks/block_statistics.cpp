@@ -30,6 +30,23 @@ class column_mean {
   std::vector<double> means_;
 };
 
+/// Sum of a row over its own topic less that over another, mean over the pairs.
+double topic_sum_contrast(tensor const& whole, std::vector<std::size_t> const& words, std::vector<double> const& size,
+                          std::span<std::int32_t const> topic_of_token) {
+  auto const m = whole.view<double const>();
+  auto const topic = [&](std::size_t token) { return static_cast<std::size_t>(topic_of_token[token]); };
+  column_mean topic_sums;
+  for (std::size_t const i : words) {
+    std::vector<double> sum(size.size());
+    for (std::size_t const l : words) sum[topic(l)] += m(i, l);
+    double contrast = 0, others = 0;
+    for (std::size_t t = 0; t < size.size(); ++t)
+      if (t != topic(i) && size[t] > 0) contrast += sum[topic(i)] - sum[t], ++others;
+    topic_sums.add(contrast, others);
+  }
+  return topic_sums.result();
+}
+
 }  // namespace
 
 block_statistics measure_blocks(tensor const& matrix, std::span<std::int32_t const> topic_of_token) {
@@ -85,16 +102,7 @@ block_statistics measure_blocks(tensor const& matrix, std::span<std::int32_t con
   s.contrast = moments_of(contrasts);
   s.positive_same = pairs > 0 ? positive / pairs : nan;
 
-  column_mean topic_sums;
-  for (std::size_t const i : words) {
-    std::vector<double> sum(topics);
-    for (std::size_t const l : words) sum[topic(l)] += m(i, l);
-    double contrast = 0, others = 0;
-    for (std::size_t t = 0; t < topics; ++t)
-      if (t != topic(i) && size[t] > 0) contrast += sum[topic(i)] - sum[t], ++others;
-    topic_sums.add(contrast, others);
-  }
-  s.topic_sum_contrast = topic_sums.result();
+  s.topic_sum_contrast = topic_sum_contrast(whole, words, size, topic_of_token);
   return s;
 }
 

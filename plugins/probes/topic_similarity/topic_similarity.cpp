@@ -69,14 +69,8 @@ struct topic_similarity final : wf::probe {
     if (table.rank() != 2 || table.size(0) < topics.of_token.size())
       throw wf::usage_error(weight_ + " is " + wf::describe(table.shape()) + ", not one row for each token; choose embed.W_E");
 
-    std::vector<std::int32_t> tokens;
-    for (std::size_t t = 0; t < topics.of_token.size(); ++t)
-      if (topics.has_topic(static_cast<std::int32_t>(t))) tokens.push_back(static_cast<std::int32_t>(t));
-    double const with_topic = static_cast<double>(tokens.size());
-    if (tokens.size() < 3)
-      throw wf::usage_error("only " + std::to_string(tokens.size()) +
-                            " tokens are whole words with a topic; fit the topics to text of the "
-                            "model's language, or loosen the filter");
+    std::vector<std::int32_t> tokens = with_topic(topics);
+    double const all = static_cast<double>(tokens.size());
     wf::random_stream draw(seed_, "topic_similarity");
     draw.shuffle(static_cast<std::uint32_t>(tokens.size()),
                  [&](std::uint32_t i, std::uint32_t j) { std::swap(tokens[i], tokens[j]); });
@@ -94,59 +88,80 @@ struct topic_similarity final : wf::probe {
     auto const chance =
         sums(x, [&](std::size_t i, std::size_t j) { return topics.share_topic(tokens[dealt[i]], tokens[dealt[j]]); });
 
-    out.add("tokens_with_topic", with_topic).units("token").about("tokens of the vocabulary that are whole words with a topic");
+    out.add("tokens_with_topic", all).units("token").about("tokens of the vocabulary that are whole words with a topic");
     out.add("tokens", static_cast<double>(n)).units("token").about("those that were compared");
-    std::string const one_kind = "no two tokens share a topic, or all do";
+    put(out, false, own, chance);
+    std::array<figures, 2> const f = put(out, true, own, chance);
     char line[96] = "";
-    for (bool const cosine : {false, true}) {
-      std::string const prefix = cosine ? "cosine_" : "dot_", what = cosine ? "cosine" : "inner product";
-      auto const sum = cosine ? &row_sums::cosine : &row_sums::dot, squares = cosine ? &row_sums::cosine2 : &row_sums::dot2;
-      std::array<figures, 2> const f{figures(own, sum, squares, 0), figures(own, sum, squares, 1)};
-      for (std::size_t which : {1, 0}) {
-        std::string const name = which ? "same" : "different",
-                          of = which ? "tokens that share a topic" : "tokens that share none";
-        std::string const none = "no two " + of;
-        out.add(prefix + name, f[which].mean).about("mean " + what + " of two " + of).missing(none);
-        out.add(prefix + name + "_deviation", f[which].deviation)
-            .about("deviation over pairs of the " + what + " of two " + of)
-            .missing(none);
-        out.add(prefix + name + "_standard_error", f[which].error)
-            .about("standard error over tokens of the mean " + what + " of two " + of)
-            .missing(none);
-        if (!cosine) {
-          double pairs = 0;
-          for (auto const& r : own) pairs += r.count[which];
-          out.add(name + "_pairs", pairs).units("ordered pairs").about("pairs of different " + of);
-        }
-      }
-      auto difference = f[1].influence, ratio = f[1].influence;
-      for (std::size_t i = 0; i < n; ++i) {
-        difference[i] -= f[0].influence[i];
-        ratio[i] = (f[1].influence[i] - f[1].mean / f[0].mean * f[0].influence[i]) / f[0].mean;
-      }
-      out.add(prefix + "difference", f[1].mean - f[0].mean)
-          .about("mean " + what + " within topics less that between topics")
-          .missing(one_kind);
-      out.add(prefix + "difference_standard_error", figures::error_of(difference))
-          .about("standard error over tokens of the difference")
-          .missing(one_kind);
-      out.add(prefix + "ratio", f[1].mean / f[0].mean)
-          .about("mean " + what + " within topics over that between topics")
-          .missing(one_kind);
-      out.add(prefix + "ratio_standard_error", figures::error_of(ratio))
-          .about("standard error over tokens of the ratio")
-          .missing(one_kind);
-      figures const same(chance, sum, squares, 1), different(chance, sum, squares, 0);
-      out.add(prefix + "chance_difference", same.mean - different.mean)
-          .about("the difference with randomly assigned topics")
-          .missing(one_kind);
-      if (cosine)
-        std::snprintf(line, sizeof line, "%zu tokens: cosine %.4f within topics, %.4f between", n, f[1].mean, f[0].mean);
-    }
+    std::snprintf(line, sizeof line, "%zu tokens: cosine %.4f within topics, %.4f between", n, f[1].mean, f[0].mean);
     out.summarise(line);
   }
 
  private:
+  /// Tokens that are whole words with a topic.
+  static std::vector<std::int32_t> with_topic(token_topics const& topics) {
+    std::vector<std::int32_t> tokens;
+    for (std::size_t t = 0; t < topics.of_token.size(); ++t)
+      if (topics.has_topic(static_cast<std::int32_t>(t))) tokens.push_back(static_cast<std::int32_t>(t));
+    if (tokens.size() < 3)
+      throw wf::usage_error("only " + std::to_string(tokens.size()) +
+                            " tokens are whole words with a topic; fit the topics to text of the "
+                            "model's language, or loosen the filter");
+    return tokens;
+  }
+
+  /// What the pairs' cosines, or inner products, are between topics and within them.
+  static std::array<figures, 2> put(wf::results& out, bool cosine, std::vector<row_sums> const& own,
+                                    std::vector<row_sums> const& chance) {
+    std::string const prefix = cosine ? "cosine_" : "dot_", what = cosine ? "cosine" : "inner product";
+    auto const sum = cosine ? &row_sums::cosine : &row_sums::dot, squares = cosine ? &row_sums::cosine2 : &row_sums::dot2;
+    std::array<figures, 2> const f{figures(own, sum, squares, 0), figures(own, sum, squares, 1)};
+    for (std::size_t which : {1, 0}) {
+      std::string const name = which ? "same" : "different", of = which ? "tokens that share a topic" : "tokens that share none";
+      std::string const none = "no two " + of;
+      out.add(prefix + name, f[which].mean).about("mean " + what + " of two " + of).missing(none);
+      out.add(prefix + name + "_deviation", f[which].deviation)
+          .about("deviation over pairs of the " + what + " of two " + of)
+          .missing(none);
+      out.add(prefix + name + "_standard_error", f[which].error)
+          .about("standard error over tokens of the mean " + what + " of two " + of)
+          .missing(none);
+      if (cosine) continue;
+      double pairs = 0;
+      for (auto const& r : own) pairs += r.count[which];
+      out.add(name + "_pairs", pairs).units("ordered pairs").about("pairs of different " + of);
+    }
+    put_contrast(out, prefix, what, f);
+    figures const same(chance, sum, squares, 1), different(chance, sum, squares, 0);
+    out.add(prefix + "chance_difference", same.mean - different.mean)
+        .about("the difference with randomly assigned topics")
+        .missing(one_kind);
+    return f;
+  }
+
+  static constexpr char one_kind[] = "no two tokens share a topic, or all do";
+
+  static void put_contrast(wf::results& out, std::string const& prefix, std::string const& what,
+                           std::array<figures, 2> const& f) {
+    auto difference = f[1].influence, ratio = f[1].influence;
+    for (std::size_t i = 0; i < difference.size(); ++i) {
+      difference[i] -= f[0].influence[i];
+      ratio[i] = (f[1].influence[i] - f[1].mean / f[0].mean * f[0].influence[i]) / f[0].mean;
+    }
+    out.add(prefix + "difference", f[1].mean - f[0].mean)
+        .about("mean " + what + " within topics less that between topics")
+        .missing(one_kind);
+    out.add(prefix + "difference_standard_error", figures::error_of(difference))
+        .about("standard error over tokens of the difference")
+        .missing(one_kind);
+    out.add(prefix + "ratio", f[1].mean / f[0].mean)
+        .about("mean " + what + " within topics over that between topics")
+        .missing(one_kind);
+    out.add(prefix + "ratio_standard_error", figures::error_of(ratio))
+        .about("standard error over tokens of the ratio")
+        .missing(one_kind);
+  }
+
   /// [row], over pairs with all other rows. `same(i, j)`: whether they share a topic.
   template <class Same>
   std::vector<row_sums> sums(wf::tensor const& x, Same const& same) const {

@@ -12,25 +12,21 @@
 #include <wayfarer/error.hpp>
 #include <wayfarer/probe.hpp>
 
+#include "common/topic_process.hpp"
+
 namespace wf = wayfarer;
+namespace parameters = wayfarer::topics::parameters;
 
 using matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 struct topic_theory final : wf::probe {
   explicit topic_theory(wf::config const& c)
-      : T_(c["topics"]),
+      : p_(wf::topics::setting::read(c, "topic_theory")),
+        T_(c["topics"]),
         v_(c["words_per_topic"]),
-        tau_(c["topics_per_document"]),
-        alpha_(c["alpha"]),
-        mask_(c["p_m"]),
-        keep_(c["p_c"]),
-        random_(c["p_r"]),
-        included_(c["masked_keys"].text() == "included"),
         descent_(c["solver"].text() == "gradient_descent"),
         l2_(c["l2"]),
         updates_(c["updates"]) {
-    if (tau_ > T_) throw wf::usage_error("topic_theory: topics_per_document is more than topics");
-    if (keep_ + random_ > 1) throw wf::usage_error("topic_theory: p_c and p_r add up to more than 1");
     if (!descent_ && l2_ <= 0)
       throw wf::usage_error("topic_theory: the normal equations need l2 above 0, since the optimum alone is not unique");
     if (T_ * v_ > 4096) throw wf::usage_error("topic_theory solves for a full matrix of at most 4096 words");
@@ -39,12 +35,14 @@ struct topic_theory final : wf::probe {
   void finish(wf::accumulator const&, wf::results& out, wf::probe_context const&) const override {
     // Token 0 is [MASK]; p: frequencies of what is seen, q: of what is to be predicted.
     auto const tokens = static_cast<Eigen::Index>(T_ * v_ + 1);
-    double const T = static_cast<double>(T_), v = static_cast<double>(v_), tau = static_cast<double>(tau_);
-    double const kappa = included_ ? 1 - (1 - keep_) * mask_ : 1, noise = included_ ? mask_ * random_ / (T * v) : 0;
-    double const mask = included_ ? mask_ * (1 - keep_ - random_) : 0;
-    double const squares = tau_ > 0 ? 1 / tau : (alpha_ + 1) / (T * alpha_ + 1);  // sum over the topics of E theta_t^2
-    double const square = squares / T, product = T_ > 1 ? (1 - squares) / (T * (T - 1)) : 0;  // E theta_t^2, E theta_t theta_t'
-    matrix seen(tokens, tokens), target = matrix::Zero(tokens, tokens);                       // E p p^T, E q p^T
+    // Written out here: the closed form of the theorem is held to what comes of it.
+    double const T = p_.topics, v = p_.words_per_topic, tau = p_.topics_per_document, alpha = p_.alpha;
+    double const kappa = p_.masked_keys ? 1 - (1 - p_.keep) * p_.mask : 1,
+                 noise = p_.masked_keys ? p_.mask * p_.random / (T * v) : 0;
+    double const mask = p_.masked_keys ? p_.mask * (1 - p_.keep - p_.random) : 0;
+    double const squares = tau > 0 ? 1 / tau : (alpha + 1) / (T * alpha + 1);    // sum over the topics of E theta_t^2
+    double const square = squares / T, product = (1 - squares) / (T * (T - 1));  // E theta_t^2, E theta_t theta_t'
+    matrix seen(tokens, tokens), target = matrix::Zero(tokens, tokens);          // E p p^T, E q p^T
     double const mean = kappa / (T * v) + noise;
     for (Eigen::Index i = 0; i < tokens; ++i)
       for (Eigen::Index l = 0; l < tokens; ++l) {
@@ -94,29 +92,18 @@ struct topic_theory final : wf::probe {
     return w;
   }
 
-  std::size_t T_, v_, tau_;
-  double alpha_;
-  double mask_, keep_, random_;
-  bool included_, descent_;
+  wf::topics::setting p_;
+  std::size_t T_, v_;
+  bool descent_;
   double l2_;
   std::size_t updates_;
 };
 
 WAYFARER_PROBE(topic_theory, "1.1.0",
                "Value matrix of the population optimum, every entry free: the numerical side of the theorem on W^V",
-               wf::port::source("source", "documents whose process is meant; none is read").optional(),
-               wf::param("topics", 10, "T").fact("topics").at_least(1),
-               wf::param("words_per_topic", 10, "v").fact("words_per_topic").at_least(1),
-               wf::param("topics_per_document", 4, "tau; 0: weights of topics from a Dirichlet distribution")
-                   .fact("topics_per_document")
-                   .at_least(0),
-               wf::param("alpha", 0.1, "Dirichlet parameter, where topics_per_document is 0").fact("alpha").between(1e-6, 1e6),
-               wf::param("p_m", 0.15, "chance that a position is to be predicted").between(0, 1).fact("p_m"),
-               wf::param("p_c", 0.1, "chance that such a position shows the word itself").between(0, 1).fact("p_c"),
-               wf::param("p_r", 0.1, "chance that it shows a random word").between(0, 1).fact("p_r"),
-               wf::param("masked_keys", "included", "whether masked positions are attended to")
-                   .one_of("included|excluded")
-                   .fact("masked_keys"),
+               wf::port::source("source", "documents whose process is meant; none is read").optional(), parameters::topics,
+               parameters::words_per_topic, parameters::topics_per_document, parameters::alpha, parameters::mask,
+               parameters::keep, parameters::random, parameters::masked_keys,
                wf::param("solver", "ridge", "normal equations, or gradient descent from zero").one_of("ridge|gradient_descent"),
                wf::param("l2", 1e-8, "penalty on |W|^2 beside the loss").at_least(0),
                wf::param("updates", 1000, "of the gradient descent").at_least(1));

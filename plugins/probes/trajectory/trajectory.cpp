@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <limits>
 #include <span>
 #include <string>
@@ -148,6 +149,18 @@ struct trajectory final : wf::probe {
     auto const add = [&](char const* name, char const* view, std::string const& about) -> wf::dataset& {
       return labelled(out.add(name, acc[name])).view(view).about(about).missing("beyond the item's length");
     };
+    add_steps(add);
+    add_readings(add);
+    add_token_texts(out, "top_tokens", acc["top_ids"], model, "lens");
+    if (targets_ != 0) add_targets(add);
+    if (fit_tokens_ != 0) add_embedding(model, out);
+    add_mean_step(acc, out, top.layers, model.info().d_model);
+  }
+
+ private:
+  using add_function = std::function<wf::dataset&(char const* name, char const* view, std::string const& about)>;
+
+  void add_steps(add_function const& add) const {
     if (path_)
       add("path", "heatmap",
           "points to project: the word's embedding; with its position; that and the residual state after each block as the final "
@@ -164,6 +177,9 @@ struct trajectory final : wf::probe {
         .missing("a block that moves the state nowhere, or beyond the item's length");
     add("geodesic_length", "tokens", "length of the whole path on the sphere");
     add("direct_length", "tokens", "length of the great circle from its beginning to its end");
+  }
+
+  static void add_readings(add_function const& add) {
     std::string const next = " the token that follows; none at the end";
     add("next_rank", "heatmap", "how many tokens come before" + next + " (-1)");
     std::string const no_next = "no next token";
@@ -175,29 +191,34 @@ struct trajectory final : wf::probe {
     add("top_ids", "table", "likeliest tokens read from each state; -1 beyond an item's length");
     add("top_logits", "heatmap", "logits of top_ids");
     add("top_probabilities", "heatmap", "probabilities of top_ids");
-    add_token_texts(out, "top_tokens", acc["top_ids"], model, "lens");
-    if (targets_ != 0) {
-      add("target_rank", "heatmap", "how many tokens come before each target");
-      add("target_log_probability", "heatmap", "log probability of each target").units("nat");
-      add("target_cosine", "heatmap", "cosine between the normed state and the embedding of each target");
-      add("target_distance", "heatmap", "distance between the normed state and the embedding of each target");
-    }
-    if (fit_tokens_ != 0) {
-      wf::tensor const embedding = model.weight("embed.W_E");
-      std::size_t const n = std::min(fit_tokens_, embedding.size(0));
-      std::vector<std::string> texts;
-      for (std::size_t t = 0; t < n; ++t) texts.push_back(model.token_text(static_cast<std::int32_t>(t)));
-      out.add("embedding", embedding.slice(0, 0, n).to(wf::dtype::f32).clone())
-          .labels(embedding.shape()[0].name, std::move(texts))
-          .about("embeddings of the first tokens, for a projection to be fitted on")
-          .view("heatmap");
-    }
-    // From the rows, in the items' order: the same bytes however items were cut into blocks.
+  }
+
+  static void add_targets(add_function const& add) {
+    add("target_rank", "heatmap", "how many tokens come before each target");
+    add("target_log_probability", "heatmap", "log probability of each target").units("nat");
+    add("target_cosine", "heatmap", "cosine between the normed state and the embedding of each target");
+    add("target_distance", "heatmap", "distance between the normed state and the embedding of each target");
+  }
+
+  /// For a projection to be fitted on.
+  void add_embedding(wf::model const& model, wf::results& out) const {
+    wf::tensor const embedding = model.weight("embed.W_E");
+    std::size_t const n = std::min(fit_tokens_, embedding.size(0));
+    std::vector<std::string> texts;
+    for (std::size_t t = 0; t < n; ++t) texts.push_back(model.token_text(static_cast<std::int32_t>(t)));
+    out.add("embedding", embedding.slice(0, 0, n).to(wf::dtype::f32).clone())
+        .labels(embedding.shape()[0].name, std::move(texts))
+        .about("embeddings of the first tokens, for a projection to be fitted on")
+        .view("heatmap");
+  }
+
+  /// From the rows, in the items' order: the same bytes however items were cut into blocks.
+  static void add_mean_step(wf::accumulator const& acc, wf::results& out, std::size_t layers, std::size_t d_model) {
     auto const lengths = acc["step_length"].view<float const>();
-    wf::tensor const mean(wf::dtype::f64, {{"layer", top.layers}});
+    wf::tensor const mean(wf::dtype::f64, {{"layer", layers}});
     double whole = 0;
     std::size_t words = 0;
-    for (std::size_t l = 0; l < top.layers; ++l) {
+    for (std::size_t l = 0; l < layers; ++l) {
       words = 0;
       for (std::size_t i = 0; i < lengths.size(0); ++i)
         for (std::size_t p = 0; p < lengths.size(2); ++p)
@@ -210,11 +231,10 @@ struct trajectory final : wf::probe {
         .view("curve");
     out.summarise(words == 0 ? "no tokens, so no path"
                              : "a token's mean path on the sphere is " + wf::told(whole) + ", " +
-                                   wf::told(whole / std::sqrt(static_cast<double>(model.info().d_model))) +
-                                   " of its radius, over " + wf::counted(words, "token"));
+                                   wf::told(whole / std::sqrt(static_cast<double>(d_model))) + " of its radius, over " +
+                                   wf::counted(words, "token"));
   }
 
- private:
   /// A state as the final norm maps it; a model without norms is read as it is. x: [pos, d_model].
   static wf::tensor normed(wf::model const& m, wf::tensor const& x) {
     return m.info().norm == wf::norm_kind::none ? x : m.final_norm(x);

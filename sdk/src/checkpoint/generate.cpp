@@ -121,19 +121,27 @@ double log_probability_of_draw(std::span<float const> logits, sampling const& ho
   return -std::numeric_limits<double>::infinity();
 }
 
-ragged<std::int32_t> generate(model const& of, batch const& prompt, sampling const& how, run_request const& request,
-                              std::function<bool(generation_step const&)> const& observe) {
-  check(how);
-  refuse_forced_tokens(of);
-  model_info const& info = of.info();
-  bool const two_stacks = info.family == model_family::encoder_decoder;
-  auto const& read = two_stacks ? prompt.decoder_tokens : prompt.tokens;
+namespace {
+
+void check_prompt(batch const& prompt, ragged<std::int32_t> const& read) {
   std::size_t const items = prompt.items();
   if (items == 0) throw usage_error("there is no prompt to continue");
   if (read.size() != items)
     throw usage_error("an encoder-decoder continues decoder tokens, and the prompt has none; give at least the start token");
   for (std::size_t i = 0; i < items; ++i)
     if (read[i].empty()) throw usage_error("prompt " + std::to_string(i) + " has no token to continue; give it at least one");
+}
+
+}  // namespace
+
+ragged<std::int32_t> generate(model const& of, batch const& prompt, sampling const& how, run_request const& request,
+                              std::function<bool(generation_step const&)> const& observe) {
+  check(how);
+  refuse_forced_tokens(of);
+  model_info const& info = of.info();
+  bool const two_stacks = info.family == model_family::encoder_decoder;
+  check_prompt(prompt, two_stacks ? prompt.decoder_tokens : prompt.tokens);
+  std::size_t const items = prompt.items();
 
   std::vector<std::vector<std::int32_t>> drawn(items);
   auto const result = [&] {

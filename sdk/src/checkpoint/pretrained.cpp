@@ -16,40 +16,92 @@ namespace wayfarer {
 
 pretrained::~pretrained() = default;
 
-generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabulary) {
+namespace {
+
+/// Files that say how to generate, the first one first, each with its name.
+using generation_files = std::vector<std::pair<std::string, json_value>>;
+
+generation_files open_generation_files(hf_config const& c) {
   namespace fs = std::filesystem;
   std::string const beside = (fs::path(c.folder()) / "generation_config.json").string();
   std::error_code ignored;
-  std::vector<std::pair<std::string, json_value>> files;
+  generation_files files;
   if (fs::exists(beside, ignored)) files.emplace_back(beside, read_json(beside));
   files.emplace_back(c.path(), c.json());
   for (auto const& [name, json] : files)
     if (json.kind() != json_kind::object) json.fail("expected an object");
+  return files;
+}
 
-  generation_tokens out;
-  // One id or a list of ids, from the first file that has the key.
-  auto const ids = [&](char const* key, bool strict) {
-    std::vector<std::int32_t> all;
-    for (auto const& file : files) {
-      auto const v = file.second.find_set(key);
-      if (!v) continue;
-      auto const take = [&](json_value const& one) {
-        std::int64_t const id =
-            strict ? one.as_integer(0, static_cast<std::int64_t>(vocabulary) - 1) : one.as_integer(-1, INT32_MAX);
-        if (id >= static_cast<std::int64_t>(vocabulary))
-          out.remarks.push_back(file.first + ": " + key + " " + std::to_string(id) + " is outside the vocabulary of " +
-                                std::to_string(vocabulary) + ", so that it never comes");
-        else if (id >= 0)
-          all.push_back(static_cast<std::int32_t>(id));
-      };
-      if (v->kind() == json_kind::array)
-        for (json_value const one : v->elements()) take(one);
-      else
-        take(*v);
-      return all;
-    }
+/// One id or a list of ids, from the first file that has the key. `strict`: another than a token's is an error.
+std::vector<std::int32_t> ids_of(generation_files const& files, char const* key, std::size_t vocabulary, bool strict,
+                                 std::vector<std::string>& remarks) {
+  std::vector<std::int32_t> all;
+  for (auto const& file : files) {
+    auto const v = file.second.find_set(key);
+    if (!v) continue;
+    auto const take = [&](json_value const& one) {
+      std::int64_t const id =
+          strict ? one.as_integer(0, static_cast<std::int64_t>(vocabulary) - 1) : one.as_integer(-1, INT32_MAX);
+      if (id >= static_cast<std::int64_t>(vocabulary))
+        remarks.push_back(file.first + ": " + key + " " + std::to_string(id) + " is outside the vocabulary of " +
+                          std::to_string(vocabulary) + ", so that it never comes");
+      else if (id >= 0)
+        all.push_back(static_cast<std::int32_t>(id));
+    };
+    if (v->kind() == json_kind::array)
+      for (json_value const one : v->elements()) take(one);
+    else
+      take(*v);
     return all;
-  };
+  }
+  return all;
+}
+
+/// Settings that force or forbid tokens, "KEY in FILE".
+std::vector<std::string> forced_by(generation_files const& files) {
+  std::vector<std::string> all;
+  for (auto const* key : {"forced_bos_token_id", "force_bos_token_to_be_generated", "forced_eos_token_id", "forced_decoder_ids",
+                          "force_words_ids", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"})
+    for (auto const& [name, json] : files) {
+      auto const v = json.find_set(key);
+      if (!v) continue;
+      bool const empty = ((v->kind() == json_kind::array || v->kind() == json_kind::object) && v->size() == 0) ||
+                         (v->kind() == json_kind::boolean && !v->as_bool());
+      if (!empty) all.push_back(std::string(key) + " in " + name);
+      break;
+    }
+  return all;
+}
+
+/// Settings of generation_config.json that shape what is generated and are not used here, "a, b".
+std::string unused_in(json_value const& generation) {
+  // Each with the value that changes nothing.
+  constexpr std::pair<char const*, double> shaping[] = {{"repetition_penalty", 1},
+                                                        {"encoder_repetition_penalty", 1},
+                                                        {"no_repeat_ngram_size", 0},
+                                                        {"encoder_no_repeat_ngram_size", 0},
+                                                        {"min_length", 0},
+                                                        {"min_new_tokens", 0},
+                                                        {"num_beams", 1},
+                                                        {"length_penalty", 1},
+                                                        {"typical_p", 1},
+                                                        {"diversity_penalty", 0},
+                                                        {"penalty_alpha", 0},
+                                                        {"guidance_scale", 1}};
+  std::string unused;
+  for (auto const& [key, neutral] : shaping)
+    if (auto const v = generation.find_set(key); v && v->as_number() != neutral)
+      unused += (unused.empty() ? "" : ", ") + std::string(key);
+  return unused;
+}
+
+}  // namespace
+
+generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabulary) {
+  auto const files = open_generation_files(c);
+  generation_tokens out;
+  auto const ids = [&](char const* key, bool strict) { return ids_of(files, key, vocabulary, strict, out.remarks); };
   auto const one = [&](char const* key) {
     auto const all = ids(key, false);
     return all.empty() ? std::nullopt : std::optional(all.front());
@@ -61,38 +113,10 @@ generation_tokens read_generation_tokens(hf_config const& c, std::size_t vocabul
   out.stop = ids("eos_token_id", false);
   out.bos = one("bos_token_id");
   out.pad = one("pad_token_id");
-  for (auto const* key : {"forced_bos_token_id", "force_bos_token_to_be_generated", "forced_eos_token_id", "forced_decoder_ids",
-                          "force_words_ids", "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"})
-    for (auto const& [name, json] : files) {
-      auto const v = json.find_set(key);
-      if (!v) continue;
-      bool const empty = ((v->kind() == json_kind::array || v->kind() == json_kind::object) && v->size() == 0) ||
-                         (v->kind() == json_kind::boolean && !v->as_bool());
-      if (!empty) out.forced.push_back(std::string(key) + " in " + name);
-      break;
-    }
-  if (files.size() > 1) {
-    // Each with the value that changes nothing.
-    constexpr std::pair<char const*, double> shaping[] = {{"repetition_penalty", 1},
-                                                          {"encoder_repetition_penalty", 1},
-                                                          {"no_repeat_ngram_size", 0},
-                                                          {"encoder_no_repeat_ngram_size", 0},
-                                                          {"min_length", 0},
-                                                          {"min_new_tokens", 0},
-                                                          {"num_beams", 1},
-                                                          {"length_penalty", 1},
-                                                          {"typical_p", 1},
-                                                          {"diversity_penalty", 0},
-                                                          {"penalty_alpha", 0},
-                                                          {"guidance_scale", 1}};
-    std::string unused;
-    for (auto const& [key, neutral] : shaping)
-      if (auto const v = files.front().second.find_set(key); v && v->as_number() != neutral)
-        unused += (unused.empty() ? "" : ", ") + std::string(key);
-    if (!unused.empty())
-      out.remarks.push_back(files.front().first + ": " + unused +
-                            " would change what is generated elsewhere and is not used here");
-  }
+  out.forced = forced_by(files);
+  if (files.size() == 1) return out;
+  if (std::string const unused = unused_in(files.front().second); !unused.empty())
+    out.remarks.push_back(files.front().first + ": " + unused + " would change what is generated elsewhere and is not used here");
   return out;
 }
 

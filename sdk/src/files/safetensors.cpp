@@ -149,15 +149,13 @@ struct safetensors_file::contents {
   std::map<std::string, std::string> metadata;
 };
 
-safetensors_file safetensors_file::view(std::span<std::byte const> bytes, std::string name, std::shared_ptr<void const> keep) {
-  auto c = std::make_shared<contents>();
-  c->path = std::move(name);
-  c->keep = std::move(keep);
+namespace {
 
-  std::string_view const text(reinterpret_cast<char const*>(bytes.data()), bytes.size());
+/// The header's text, with its bounds checked.
+std::string_view header_of(std::string_view text, std::string const& path) {
   auto const refuse = [&](std::string const& why) {
     std::string_view const other = mistaken_for(text.substr(0, 64));
-    throw data_error(c->path + ": " + (other.empty() ? "not a safetensors file: " + why : std::string(other)));
+    throw data_error(path + ": " + (other.empty() ? "not a safetensors file: " + why : std::string(other)));
   };
   if (text.size() < 8) refuse("it has " + std::to_string(text.size()) + " bytes, the length of its header alone takes 8");
   std::uint64_t length = 0;
@@ -169,7 +167,33 @@ safetensors_file safetensors_file::view(std::span<std::byte const> bytes, std::s
            " follow (truncated?)");
   std::string_view const header = text.substr(8, length);
   if (!header.starts_with('{')) refuse("its header doesn't begin with '{'");
-  c->data = bytes.subspan(8 + length);
+  return header;
+}
+
+/// Every byte of the data belongs to exactly one tensor: nothing can hide between them or behind them. Returns where the last
+/// one ends.
+std::size_t end_of_tensors(std::vector<safetensors_entry const*> order, json_value const& root) {
+  std::sort(order.begin(), order.end(),
+            [](auto const* a, auto const* b) { return std::pair(a->begin, a->end) < std::pair(b->begin, b->end); });
+  std::size_t reached = 0;
+  for (safetensors_entry const* e : order) {
+    if (e->begin != reached)
+      root.at(e->name).fail("data begins at byte " + std::to_string(e->begin) + " of the data, where " + std::to_string(reached) +
+                            (e->begin < reached ? " is next: overlaps another tensor" : " is next: leaves a hole"));
+    reached = e->end;
+  }
+  return reached;
+}
+
+}  // namespace
+
+safetensors_file safetensors_file::view(std::span<std::byte const> bytes, std::string name, std::shared_ptr<void const> keep) {
+  auto c = std::make_shared<contents>();
+  c->path = std::move(name);
+  c->keep = std::move(keep);
+  std::string_view const header = header_of({reinterpret_cast<char const*>(bytes.data()), bytes.size()}, c->path);
+  std::size_t const begin = 8 + header.size();
+  c->data = bytes.subspan(begin);
 
   // A tensor takes at least 50 bytes for 6 values, and 2 bytes more for a dimension.
   json_limits const limits{max_header, 3, 1024 + header.size() / 5};
@@ -191,22 +215,12 @@ safetensors_file safetensors_file::view(std::span<std::byte const> bytes, std::s
     }
   }
 
-  // Every byte of the data belongs to exactly one tensor: nothing can hide between them or behind them.
-  std::vector<safetensors_entry const*> order;
-  for (safetensors_entry const& e : c->entries) order.push_back(&e);
-  for (safetensors_entry const& e : unread) order.push_back(&e);
-  std::sort(order.begin(), order.end(),
-            [](auto const* a, auto const* b) { return std::pair(a->begin, a->end) < std::pair(b->begin, b->end); });
-  std::size_t reached = 0;
-  for (safetensors_entry const* e : order) {
-    if (e->begin != reached)
-      root.at(e->name).fail("data begins at byte " + std::to_string(e->begin) + " of the data, where " + std::to_string(reached) +
-                            (e->begin < reached ? " is next: overlaps another tensor" : " is next: leaves a hole"));
-    reached = e->end;
-  }
-  if (reached != c->data.size())
+  std::vector<safetensors_entry const*> all;
+  for (safetensors_entry const& e : c->entries) all.push_back(&e);
+  for (safetensors_entry const& e : unread) all.push_back(&e);
+  if (std::size_t const reached = end_of_tensors(std::move(all), root); reached != c->data.size())
     throw data_error(c->path + ": " + std::to_string(c->data.size() - reached) +
-                     " bytes follow the last tensor, which ends at byte " + std::to_string(8 + length + reached));
+                     " bytes follow the last tensor, which ends at byte " + std::to_string(begin + reached));
 
   for (std::size_t i = 0; i < c->entries.size(); ++i) c->by_name.emplace(c->entries[i].name, i);
   return safetensors_file(std::move(c));
@@ -313,6 +327,32 @@ bool plain_shard_name(std::string_view name) {
          name.ends_with(".safetensors");
 }
 
+/// The files that the index of a sharded checkpoint names, each once.
+std::vector<std::string> shard_names_of(json_value const& weight_map) {
+  std::vector<std::string> names;
+  std::unordered_set<std::string_view> seen;
+  for (auto const& [name, shard] : weight_map.members()) {
+    std::string const& file = shard.as_string();
+    if (!plain_shard_name(file))
+      shard.fail("expected the name of a .safetensors file in the same folder, got " + in_quotes(file));
+    if (!seen.insert(file).second) continue;
+    if (names.size() == max_shards) weight_map.fail("more than " + std::to_string(max_shards) + " files");
+    names.push_back(file);
+  }
+  return names;
+}
+
+/// A folder without weights: says what it has instead.
+[[noreturn]] void refuse_folder(std::string const& path, std::string const& folder) {
+  for (char const* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.ckpt", "consolidated.00.pth"})
+    if (exists(folder + pickle)) throw data_error(folder + pickle + ": " + std::string(mistaken_for("PK\x03\x04")));
+  for (auto const& [file, maker] : {std::pair{"tf_model.h5", "TensorFlow"}, std::pair{"flax_model.msgpack", "Flax"}})
+    if (exists(folder + file))
+      throw data_error(folder + file + ": is a file of " + maker +
+                       "; convert it with transformers: from_pretrained, then save_pretrained(FOLDER)");
+  throw data_error(path + ": no model.safetensors and no model.safetensors.index.json in this folder" + what_lies_in(path));
+}
+
 }  // namespace
 
 checkpoint open_checkpoint(std::string const& path) {
@@ -328,24 +368,10 @@ checkpoint open_checkpoint(std::string const& path) {
     c->files.push_back(folder + "model.safetensors");
   } else if (exists(index_path)) {
     weight_map = read_json(index_path, {std::size_t{64} << 20, 16, 2'000'000}).at("weight_map");
-    std::unordered_set<std::string_view> seen;
-    for (auto const& [name, shard] : weight_map->members()) {
-      std::string const& file = shard.as_string();
-      if (!plain_shard_name(file))
-        shard.fail("expected the name of a .safetensors file in the same folder, got " + in_quotes(file));
-      if (!seen.insert(file).second) continue;
-      if (shard_names.size() == max_shards) weight_map->fail("more than " + std::to_string(max_shards) + " files");
-      shard_names.push_back(file);
-      c->files.push_back(folder + file);
-    }
+    shard_names = shard_names_of(*weight_map);
+    for (auto const& file : shard_names) c->files.push_back(folder + file);
   } else {
-    for (char const* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.ckpt", "consolidated.00.pth"})
-      if (exists(folder + pickle)) throw data_error(folder + pickle + ": " + std::string(mistaken_for("PK\x03\x04")));
-    for (auto const& [file, maker] : {std::pair{"tf_model.h5", "TensorFlow"}, std::pair{"flax_model.msgpack", "Flax"}})
-      if (exists(folder + file))
-        throw data_error(folder + file + ": is a file of " + maker +
-                         "; convert it with transformers: from_pretrained, then save_pretrained(FOLDER)");
-    throw data_error(path + ": no model.safetensors and no model.safetensors.index.json in this folder" + what_lies_in(path));
+    refuse_folder(path, folder);
   }
 
   for (std::string const& file : c->files) c->shards.push_back(safetensors_file::open(file));

@@ -273,27 +273,7 @@ class byte_level final : public bpe {
     out.ids.reserve(out.ids.size() + likely);
     out.spans.reserve(out.spans.size() + likely);
     std::vector<seen> cache(text.size() < worth_a_cache ? 0 : cache_slots);
-    std::size_t at = 0;
-    if (prefix_space_ && text[0] != ' ') {
-      // As if the text began with a space, which then belongs to the first piece.
-      std::string const with = ' ' + std::string(text.substr(0, std::min(text.size(), longest_peek(text))));
-      std::size_t const end = end_of_piece(with, 0);
-      // The piece is one byte longer than what stands there, and its first token begins where the text does.
-      bool first = true;
-      std::size_t const from = out.spans.size();
-      auto const set_first = [&] {
-        if (std::exchange(first, false)) out.spans[from].begin = begin;
-      };
-      std::function<void()> const set_and_give = [&] {
-        set_first();
-        (*give)();
-      };
-      if (give) now.give = &set_and_give;
-      word({std::string_view(with).substr(0, end), nullptr, begin - 1}, now);
-      set_first();
-      now.give = give;
-      at = end - 1;
-    }
+    std::size_t at = prefix_space_ && text[0] != ' ' ? cut_first_piece(text, begin, give, now) : 0;
     while (at < text.size()) {
       std::size_t const end = end_of_piece(text, at);
       std::string_view const piece = text.substr(at, end - at);
@@ -331,6 +311,28 @@ class byte_level final : public bpe {
       }
       at = end;
     }
+  }
+
+  /// The first piece as if the text began with a space, which then belongs to it. Returns where it ends in the text.
+  std::size_t cut_first_piece(std::string_view text, std::size_t begin, std::function<void()> const* give, state& now) const {
+    encoding& out = now.out;
+    std::string const with = ' ' + std::string(text.substr(0, std::min(text.size(), longest_peek(text))));
+    std::size_t const end = end_of_piece(with, 0);
+    // The piece is one byte longer than what stands there, and its first token begins where the text does.
+    bool first = true;
+    std::size_t const from = out.spans.size();
+    auto const set_first = [&] {
+      if (std::exchange(first, false)) out.spans[from].begin = begin;
+    };
+    std::function<void()> const set_and_give = [&] {
+      set_first();
+      (*give)();
+    };
+    if (give) now.give = &set_and_give;
+    word({std::string_view(with).substr(0, end), nullptr, begin - 1}, now);
+    set_first();
+    now.give = give;
+    return end - 1;
   }
 
   void merge_piece(std::string_view piece, std::size_t begin, state& now) const {

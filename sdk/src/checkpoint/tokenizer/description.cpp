@@ -325,9 +325,9 @@ void description::refuse(std::optional<json_value> const& setting, std::string_v
   if (setting && !rests(*setting)) unread(*setting, "is " + to_json(*setting) + ", " + std::string(why));
 }
 
-description describe(folder& from) {
-  description d;
-  json_value const &config = from.tokenizer_config(), &map = from.special_tokens_map(), &model = from.model_config();
+namespace {
+
+void read_class(description& d, json_value const& config, json_value const& model) {
   for (auto const* file : {&config, &model}) {
     if (file->is_null()) continue;
     auto const name = file->find_set("tokenizer_class");
@@ -339,25 +339,22 @@ description describe(folder& from) {
   }
   if (!model.is_null())
     if (auto const type = model.find_set("model_type")) d.model_type = type->as_string();
+}
 
-  read_roles(d, config, map);
+void read_special_lists(description& d, json_value const& config, json_value const& map) {
   for (auto const* file : {&config, &map}) {
     if (file->is_null()) continue;
     for (char const* name : {"additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens"})
       if (auto const list = file->find_set(name)) read_more(*list, d.more_special);
   }
-  if (!map.is_null())
-    for (auto const& [name, value] : map.members())
-      if (!among(name, role_names) && !among(name, read_here))
-        if (auto t = token_of(value)) d.more_special.push_back(std::move(*t));
-  read_added(d, from, config);
+  if (map.is_null()) return;
+  for (auto const& [name, value] : map.members())
+    if (!among(name, role_names) && !among(name, read_here))
+      if (auto t = token_of(value)) d.more_special.push_back(std::move(*t));
+}
 
-  if (config.is_null()) return d;
-  d.lower_case = config.find_set("do_lower_case"), d.chinese = config.find_set("tokenize_chinese_chars");
-  d.accents = config.find("strip_accents"), d.prefix_space = config.find_set("add_prefix_space");
-  d.extra_ids = config.find_set("extra_ids"), d.legacy = config.find_set("legacy");
-  d.add_bos = config.find_set("add_bos_token"), d.add_eos = config.find_set("add_eos_token");
-  if (auto const split = config.find_set("split_special_tokens")) d.special_as_text = split->as_bool();
+/// The first setting of tokenizer_config.json that changes tokens and is not followed; notes of those that nobody knows.
+void find_unfollowed(description& d, json_value const& config, std::string const& path) {
   auto const unfollowed = [&](json_value const& at, std::string why) {
     if (!d.unfollowed) d.unfollowed.emplace(at, std::move(why));
   };
@@ -382,11 +379,30 @@ description describe(folder& from) {
   for (auto const& [name, value] : config.members()) {
     if (among(name, harmless) || among(name, read_here) || among(name, role_names) || value.is_null()) continue;
     if (!among(name, foreign))
-      d.notes.push_back(from.path("tokenizer_config.json") + ": the setting " + in_quotes(name) +
+      d.notes.push_back(path + ": the setting " + in_quotes(name) +
                         " is not known here; if it changes tokens, it was not followed");
     else if (!rests(value))
       unfollowed(value, "belongs to a kind of tokenizer that this build does not read; it changes tokens");
   }
+}
+
+}  // namespace
+
+description describe(folder& from) {
+  description d;
+  json_value const &config = from.tokenizer_config(), &map = from.special_tokens_map(), &model = from.model_config();
+  read_class(d, config, model);
+  read_roles(d, config, map);
+  read_special_lists(d, config, map);
+  read_added(d, from, config);
+
+  if (config.is_null()) return d;
+  d.lower_case = config.find_set("do_lower_case"), d.chinese = config.find_set("tokenize_chinese_chars");
+  d.accents = config.find("strip_accents"), d.prefix_space = config.find_set("add_prefix_space");
+  d.extra_ids = config.find_set("extra_ids"), d.legacy = config.find_set("legacy");
+  d.add_bos = config.find_set("add_bos_token"), d.add_eos = config.find_set("add_eos_token");
+  if (auto const split = config.find_set("split_special_tokens")) d.special_as_text = split->as_bool();
+  find_unfollowed(d, config, from.path("tokenizer_config.json"));
   return d;
 }
 

@@ -247,63 +247,72 @@ normalizer by_character_map(std::shared_ptr<character_map const> map) {
   });
 }
 
-normalizer by_unicode_form(unicode_form form) {
-  UErrorCode code = U_ZERO_ERROR;
-  UNormalizer2 const* const n = form == unicode_form::nfc    ? unorm2_getNFCInstance(&code)
-                                : form == unicode_form::nfd  ? unorm2_getNFDInstance(&code)
-                                : form == unicode_form::nfkc ? unorm2_getNFKCInstance(&code)
-                                                             : unorm2_getNFKDInstance(&code);
-  check(code, "normalise");
-  // Below these nothing changes, unless a mark follows; all marks are above.
-  char32_t const plain = form == unicode_form::nfc ? 0x300 : 0x80;
-  auto const step = [n, plain](aligned_text const& in, aligned_text& out) {
+namespace {
+
+/// One of Unicode's normal forms. Below `plain` nothing changes, unless a mark follows; all marks are above.
+struct unicode_rule {
+  UNormalizer2 const* to;
+  char32_t plain;
+
+  /// Where a run of plain characters ends that begins at `i`: before its last one if something else follows.
+  std::size_t end_of_plain(std::string_view text, std::size_t i) const {
+    std::size_t last = i, run = i;
+    while (run < text.size()) {
+      character const c = read_character(text, run);
+      if (c.value >= plain && c.valid) break;
+      last = run, run += c.length;
+    }
+    return run == text.size() ? run : last;
+  }
+  /// Where what is normalised by itself ends that begins at `i`: it lies between two borders.
+  std::size_t end_of_group(std::string_view text, std::size_t i) const {
+    character const first = read_character(text, i);
+    std::size_t end = i + first.length;
+    while (end < text.size() && first.valid) {
+      character const c = read_character(text, end);
+      if (c.value < 0x80 || !c.valid || unorm2_hasBoundaryBefore(to, static_cast<UChar32>(c.value))) break;
+      end += c.length;
+    }
+    return end;
+  }
+  /// `wide`, `done`: room that is used again.
+  void normalise(std::string_view text, std::u16string& wide, std::u16string& done, std::string& out) const {
+    auto const size = static_cast<std::int32_t>(text.size());
+    wide.resize(text.size());
+    std::int32_t length = 0;
+    UErrorCode status = U_ZERO_ERROR;
+    u_strFromUTF8(wide.data(), size, &length, text.data(), size, &status);
+    wide.resize(static_cast<std::size_t>(length));
+    // No character becomes more than 18 units in any form.
+    done.resize(wide.size() * 18 + 1);
+    length = unorm2_normalize(to, wide.data(), static_cast<std::int32_t>(wide.size()), done.data(),
+                              static_cast<std::int32_t>(done.size()), &status);
+    check(status, "normalise");
+    out.clear();
+    for (std::int32_t k = 0; k < length;) {
+      UChar32 c;
+      U16_NEXT(done.data(), k, length, c);
+      append_utf8(out, static_cast<char32_t>(c));
+    }
+  }
+
+  void apply(aligned_text const& in, aligned_text& out) const {
     std::string_view const text = in.text;
     std::u16string wide, done;
     std::string back;
     for (std::size_t i = 0; i < text.size();) {
-      // A run of plain characters, but for the last one if something else follows.
-      std::size_t last = i, run = i;
-      while (run < text.size()) {
-        character const c = read_character(text, run);
-        if (c.value >= plain && c.valid) break;
-        last = run, run += c.length;
-      }
-      std::size_t const sure = run == text.size() ? run : last;
-      if (sure > i) {
+      if (std::size_t const sure = end_of_plain(text, i); sure > i) {
         out.put(in, i, sure - i);
         i = sure;
         continue;
       }
-      // What lies between two borders is normalised by itself.
-      character const first = read_character(text, i);
-      std::size_t end = i + first.length;
-      while (end < text.size() && first.valid) {
-        character const c = read_character(text, end);
-        if (c.value < 0x80 || !c.valid || unorm2_hasBoundaryBefore(n, static_cast<UChar32>(c.value))) break;
-        end += c.length;
-      }
+      std::size_t const end = end_of_group(text, i);
       if (end == i + 1) {
         out.put(in, i, 1);
         i = end;
         continue;
       }
-      auto const size = static_cast<std::int32_t>(end - i);
-      wide.resize(end - i);
-      std::int32_t length = 0;
-      UErrorCode status = U_ZERO_ERROR;
-      u_strFromUTF8(wide.data(), size, &length, text.data() + i, size, &status);
-      wide.resize(static_cast<std::size_t>(length));
-      // No character becomes more than 18 units in any form.
-      done.resize(wide.size() * 18 + 1);
-      length = unorm2_normalize(n, wide.data(), static_cast<std::int32_t>(wide.size()), done.data(),
-                                static_cast<std::int32_t>(done.size()), &status);
-      check(status, "normalise");
-      back.clear();
-      for (std::int32_t k = 0; k < length;) {
-        UChar32 c;
-        U16_NEXT(done.data(), k, length, c);
-        append_utf8(back, static_cast<char32_t>(c));
-      }
+      normalise(text.substr(i, end - i), wide, done, back);
       // Characters that stay as they are keep their own places.
       if (back == text.substr(i, end - i))
         out.put(in, i, end - i);
@@ -311,8 +320,10 @@ normalizer by_unicode_form(unicode_form form) {
         out.put(back, span_of(in, i, end - i));
       i = end;
     }
-  };
-  return local(normalizer(step, [n, plain](std::string_view text) {
+  }
+
+  /// Whether no character of the text changes.
+  bool leaves(std::string_view text) const {
     for (std::size_t i = 0; i < text.size();) {
       if (std::uint64_t word; text.size() - i >= sizeof word) {
         std::memcpy(&word, text.data() + i, sizeof word);
@@ -322,11 +333,25 @@ normalizer by_unicode_form(unicode_form form) {
         }
       }
       character const c = read_character(text, i);
-      if (c.valid && c.value >= plain && !unorm2_isInert(n, static_cast<UChar32>(c.value))) return false;
+      if (c.valid && c.value >= plain && !unorm2_isInert(to, static_cast<UChar32>(c.value))) return false;
       i += c.length;
     }
     return true;
-  }));
+  }
+};
+
+}  // namespace
+
+normalizer by_unicode_form(unicode_form form) {
+  UErrorCode code = U_ZERO_ERROR;
+  UNormalizer2 const* const n = form == unicode_form::nfc    ? unorm2_getNFCInstance(&code)
+                                : form == unicode_form::nfd  ? unorm2_getNFDInstance(&code)
+                                : form == unicode_form::nfkc ? unorm2_getNFKCInstance(&code)
+                                                             : unorm2_getNFKDInstance(&code);
+  check(code, "normalise");
+  unicode_rule const rule{n, form == unicode_form::nfc ? char32_t{0x300} : char32_t{0x80}};
+  auto const step = [rule](aligned_text const& in, aligned_text& out) { rule.apply(in, out); };
+  return local(normalizer(step, [rule](std::string_view text) { return rule.leaves(text); }));
 }
 
 normalizer lower_case() {

@@ -1,5 +1,6 @@
 // Reads byte-level vocabularies with their merges: a JSON object of tokens, and a text file with one merge a line.
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include <wayfarer/error.hpp>
@@ -62,59 +63,32 @@ merge_table read_merges(std::string const& file, std::string_view text, vocabula
   return reader.take();
 }
 
-}  // namespace
+using find_id = std::function<std::int32_t(std::string_view)>;  ///< -1: there is none
 
-std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, description about, std::string_view vocab_name,
-                                                       std::string_view merges_name) {
-  about.require(cutting::bpe, vocabulary_files::vocab_and_merges);
-  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
-    about.refuse(*setting, "which byte-level BPE does not read");
-  json_value const vocab = from.json(vocab_name);
-  std::string const merges = from.text(merges_name);
-  // Those that put <s> and </s> around a text.
-  bool const roberta =
-      about.is_class({"RobertaTokenizer", "BartTokenizer", "LEDTokenizer", "LongformerTokenizer", "MvpTokenizer"}) ||
-      (about.tokenizer_class.empty() && about.model_type == "roberta");
+/// Whether <s> and </s> stand around a text.
+bool is_roberta(description const& about) {
+  return about.is_class({"RobertaTokenizer", "BartTokenizer", "LEDTokenizer", "LongformerTokenizer", "MvpTokenizer"}) ||
+         (about.tokenizer_class.empty() && about.model_type == "roberta");
+}
 
-  auto const id_of = [&](std::string_view text) {
-    auto const id = vocab.find(text);
-    return id ? static_cast<std::int32_t>(id->as_integer(0, 0x7fffffff)) : -1;
-  };
-  auto const usual = [&](char const* role, char const* text) {
+/// RoBERTa's tokens by their usual names, where no file names others.
+void name_roberta_tokens(folder& from, description& about, find_id const& id_of) {
+  for (auto const& [role, text] : {std::pair("bos_token", "<s>"), std::pair("eos_token", "</s>"), std::pair("unk_token", "<unk>"),
+                                   std::pair("pad_token", "<pad>"), std::pair("cls_token", "<s>"), std::pair("sep_token", "</s>"),
+                                   std::pair("mask_token", "<mask>")})
     if (id_of(text) >= 0) about.roles.try_emplace(role, added_token{-1, text});
-  };
-  if (roberta) {
-    for (auto const& [role, text] :
-         {std::pair("bos_token", "<s>"), std::pair("eos_token", "</s>"), std::pair("unk_token", "<unk>"),
-          std::pair("pad_token", "<pad>"), std::pair("cls_token", "<s>"), std::pair("sep_token", "</s>"),
-          std::pair("mask_token", "<mask>")})
-      usual(role, text);
-    // Written as a bare text it takes the space before it along.
-    if (auto const mask = about.roles.find("mask_token"); mask != about.roles.end()) {
-      bool stated = false;
-      for (auto const* file : {&from.tokenizer_config(), &from.special_tokens_map()})
-        if (!file->is_null())
-          if (auto const t = file->find_set("mask_token")) stated = stated || t->kind() == json_kind::object;
-      if (!stated) mask->second.strips_left = true;
-    }
-  }
-  std::vector<added_token> added;
-  add_described(added, about, id_of, refusal_at(vocab));
-  if (auto const id = id_of("<|endoftext|>");
-      id >= 0 && std::none_of(added.begin(), added.end(), [&](added_token const& t) { return t.id == id; }))
-    added.push_back({id, "<|endoftext|>"});
-  setting s;
-  read_byte_letters(vocab, added, s.tokens);
-  add_tokens(s, added, refusal_at(vocab));
-  s.tokens.index();
-  merge_table table = read_merges(from.path(merges_name), merges, s.tokens);
+  // Written as a bare text it takes the space before it along.
+  auto const mask = about.roles.find("mask_token");
+  if (mask == about.roles.end()) return;
+  bool stated = false;
+  for (auto const* file : {&from.tokenizer_config(), &from.special_tokens_map()})
+    if (!file->is_null())
+      if (auto const t = file->find_set("mask_token")) stated = stated || t->kind() == json_kind::object;
+  if (!stated) mask->second.strips_left = true;
+}
 
-  bpe_rules rules;
-  std::vector<pre_tokenizer> words;
-  if (about.prefix_space && about.prefix_space->as_bool()) words.emplace_back(std::in_place_type<prefix_step>);
-  words.emplace_back(std::in_place_type<gpt2_step>);
-  rules.words = pre_tokenization(std::move(words));
-  if (roberta) {
+void read_ends(json_value const& vocab, description const& about, setting& s) {
+  if (is_roberta(about)) {
     auto const token = [&](char const* role, char const* text) {
       auto const* const said = about.role(role);
       auto const id = s.tokens.find(said ? std::string_view(said->text) : text);
@@ -132,6 +106,39 @@ std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, description
     s.around.before = {bos};
     s.around.both = ends::pair{{bos}, {}, {}, 0, 0, 0, 1, 1};
   }
+}
+
+}  // namespace
+
+std::shared_ptr<tokenizer const> read_vocab_and_merges(folder& from, description about, std::string_view vocab_name,
+                                                       std::string_view merges_name) {
+  about.require(cutting::bpe, vocabulary_files::vocab_and_merges);
+  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
+    about.refuse(*setting, "which byte-level BPE does not read");
+  json_value const vocab = from.json(vocab_name);
+  std::string const merges = from.text(merges_name);
+  find_id const id_of = [&](std::string_view text) {
+    auto const id = vocab.find(text);
+    return id ? static_cast<std::int32_t>(id->as_integer(0, 0x7fffffff)) : -1;
+  };
+  if (is_roberta(about)) name_roberta_tokens(from, about, id_of);
+  std::vector<added_token> added;
+  add_described(added, about, id_of, refusal_at(vocab));
+  if (auto const id = id_of("<|endoftext|>");
+      id >= 0 && std::none_of(added.begin(), added.end(), [&](added_token const& t) { return t.id == id; }))
+    added.push_back({id, "<|endoftext|>"});
+  setting s;
+  read_byte_letters(vocab, added, s.tokens);
+  add_tokens(s, added, refusal_at(vocab));
+  s.tokens.index();
+  merge_table table = read_merges(from.path(merges_name), merges, s.tokens);
+
+  bpe_rules rules;
+  std::vector<pre_tokenizer> words;
+  if (about.prefix_space && about.prefix_space->as_bool()) words.emplace_back(std::in_place_type<prefix_step>);
+  words.emplace_back(std::in_place_type<gpt2_step>);
+  rules.words = pre_tokenization(std::move(words));
+  read_ends(vocab, about, s);
   finish(s, about, from);
   if (s.roles.unk) rules.unknown = *s.roles.unk;
   return make_byte_level(std::move(s), std::move(table), std::move(rules));

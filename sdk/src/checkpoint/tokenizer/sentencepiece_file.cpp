@@ -304,6 +304,82 @@ merge_table merges_of(model_file const& f, vocabulary& pieces, std::int32_t& nex
   return table;
 }
 
+/// What both kinds of models make of their pieces.
+struct piece_list {
+  piece_list(description const& about, refusal const& why) : refuse(why) {
+    for (auto const& t : about.added) apart.insert(t.id);
+  }
+  void enter(std::string_view text, std::size_t i) {
+    if (auto const [at, fresh] = seen.emplace(text, i); !fresh)
+      refuse("pieces " + std::to_string(at->second) + " and " + std::to_string(i) + " are both " + in_quotes(text));
+  }
+  void enter_unknown(std::string_view text, std::int32_t id) {
+    if (unknown >= 0)
+      refuse("pieces " + std::to_string(unknown) + " and " + std::to_string(id) + " are both for what is unknown");
+    unknown = id;
+    added.push_back({id, std::string(text)});
+  }
+  std::string text_of(std::int32_t id, std::string_view piece) const {
+    return apart.contains(id) ? std::string(piece) : with_spaces(piece);
+  }
+  /// Adds what other files describe. As in the library itself, no added token waits for the normalised text.
+  void enter_described(description& about) {
+    auto const id_of = [&](std::string_view text) {
+      auto const at = seen.find(text);
+      return at == seen.end() ? -1 : static_cast<std::int32_t>(at->second);
+    };
+    add_described(added, about, id_of, refuse);
+    for (auto& t : added) t.normalized = false;
+  }
+
+  refusal const& refuse;
+  std::map<std::string_view, std::size_t> seen{};
+  std::set<std::int32_t> apart{};  ///< pieces that are added tokens, too, stand for their own text
+  std::vector<std::pair<std::string_view, std::int32_t>> words{}, defined{};
+  std::vector<added_token> added{};
+  std::int32_t unknown = -1;
+};
+
+void require_all_bytes(std::vector<std::int32_t> const& byte_tokens, refusal const& refuse) {
+  for (unsigned b = 0; b < 256; ++b)
+    if (byte_tokens[b] < 0) refuse("falls back to bytes, but has no piece for byte " + std::to_string(b));
+}
+
+sentencepiece_rules rules_of(model_file const& f, description const& about, piece_list& pieces) {
+  sentencepiece_rules rules;
+  rules.defined = byte_trie(std::move(pieces.defined));
+  rules.map = std::make_shared<character_map const>(std::string(f.character_map), pieces.refuse);
+  rules.dummy_prefix = f.dummy_prefix, rules.squeeze_spaces = f.squeeze_spaces, rules.escape_spaces = f.escape_spaces;
+  rules.prefix_once = about.legacy && !about.legacy->as_bool();
+  return rules;
+}
+
+void read_bpe_pieces(model_file const& f, piece_list& pieces, vocabulary& tokens, character_rules& more) {
+  refusal const& refuse = pieces.refuse;
+  if (f.byte_fallback) more.byte_tokens.assign(256, -1);
+  for (std::size_t i = 0; i < f.pieces.size(); ++i) {
+    auto const& piece = f.pieces[i];
+    auto const id = static_cast<std::int32_t>(i);
+    pieces.enter(piece.text, i);
+    bool const in_text = piece.type == piece_type::normal || piece.type == piece_type::unused;
+    more.as_written.add(id, piece.text, refuse, !in_text);
+    if (piece.type == piece_type::byte) {
+      int const byte = byte_of_token(piece.text);
+      if (byte < 0) refuse("piece " + std::to_string(i) + " is of the type byte, but is " + in_quotes(piece.text));
+      if (f.byte_fallback) more.byte_tokens[static_cast<std::size_t>(byte)] = id;
+      char const c = static_cast<char>(byte);
+      tokens.add(id, {&c, 1}, refuse, true);
+      continue;
+    }
+    if (piece.type == piece_type::defined) pieces.defined.emplace_back(piece.text, id);
+    if (piece.type == piece_type::control) pieces.added.push_back({id, std::string(piece.text)});
+    if (piece.type == piece_type::unknown) pieces.enter_unknown(piece.text, id);
+    tokens.add(id, pieces.text_of(id, piece.text), refuse);
+  }
+  if (pieces.unknown < 0) refuse("has no piece for what is unknown");
+  if (f.byte_fallback) require_all_bytes(more.byte_tokens, refuse);
+}
+
 std::shared_ptr<tokenizer const> read_bpe_model(folder& from, description about, model_file const& f, refusal const& refuse) {
   about.require(cutting::bpe, vocabulary_files::sentencepiece);
   about.refuse(about.extra_ids, "which only T5's tokenizers read");
@@ -313,63 +389,20 @@ std::shared_ptr<tokenizer const> read_bpe_model(folder& from, description about,
   std::size_t const n = f.pieces.size();
   s.tokens.expect(n + about.added.size());
   more.as_written.expect(2 * n + about.added.size());
-  std::map<std::string_view, std::size_t> seen;
-  std::vector<std::pair<std::string_view, std::int32_t>> defined;
-  std::vector<added_token> added;
-  std::set<std::int32_t> apart;
-  for (auto const& t : about.added) apart.insert(t.id);
-  if (f.byte_fallback) more.byte_tokens.assign(256, -1);
-  for (std::size_t i = 0; i < n; ++i) {
-    auto const& piece = f.pieces[i];
-    auto const id = static_cast<std::int32_t>(i);
-    if (auto const [at, fresh] = seen.emplace(piece.text, i); !fresh)
-      refuse("pieces " + std::to_string(at->second) + " and " + std::to_string(i) + " are both " + in_quotes(piece.text));
-    bool const in_text = piece.type == piece_type::normal || piece.type == piece_type::unused;
-    more.as_written.add(id, piece.text, refuse, !in_text);
-    if (piece.type == piece_type::byte) {
-      int const byte = byte_of_token(piece.text);
-      if (byte < 0) refuse("piece " + std::to_string(i) + " is of the type byte, but is " + in_quotes(piece.text));
-      if (f.byte_fallback) more.byte_tokens[static_cast<std::size_t>(byte)] = id;
-      char const c = static_cast<char>(byte);
-      s.tokens.add(id, {&c, 1}, refuse, true);
-      continue;
-    }
-    if (piece.type == piece_type::defined) defined.emplace_back(piece.text, id);
-    if (piece.type == piece_type::control) added.push_back({id, std::string(piece.text)});
-    if (piece.type == piece_type::unknown) {
-      if (rules.unknown >= 0)
-        refuse("pieces " + std::to_string(rules.unknown) + " and " + std::to_string(i) + " are both for what is unknown");
-      rules.unknown = id;
-      added.push_back({id, std::string(piece.text)});
-    }
-    s.tokens.add(id, apart.contains(id) ? std::string(piece.text) : with_spaces(piece.text), refuse);
-  }
-  if (rules.unknown < 0) refuse("has no piece for what is unknown");
-  if (f.byte_fallback)
-    for (unsigned b = 0; b < 256; ++b)
-      if (more.byte_tokens[b] < 0) refuse("falls back to bytes, but has no piece for byte " + std::to_string(b));
-  add_described(
-      added, about,
-      [&](std::string_view text) {
-        auto const at = seen.find(text);
-        return at == seen.end() ? -1 : static_cast<std::int32_t>(at->second);
-      },
-      refuse);
-  for (auto& t : added) t.normalized = false;
-  for (auto const& t : added)
+  piece_list pieces(about, refuse);
+  read_bpe_pieces(f, pieces, s.tokens, more);
+  rules.unknown = pieces.unknown;
+  pieces.enter_described(about);
+  for (auto const& t : pieces.added)
     if (!more.as_written.has(t.id)) more.as_written.add(t.id, t.text, refuse, true);
-  add_tokens(s, added, refuse);
+  add_tokens(s, pieces.added, refuse);
   s.tokens.index();
   more.first_without_token = static_cast<std::int32_t>(more.as_written.size());
   std::int32_t next_id = more.first_without_token;
   merge_table merges = merges_of(f, more.as_written, next_id, refuse);
   more.as_written.index();
 
-  sentencepiece_rules spaces;
-  spaces.defined = byte_trie(std::move(defined));
-  spaces.map = std::make_shared<character_map const>(std::string(f.character_map), refuse);
-  spaces.dummy_prefix = f.dummy_prefix, spaces.squeeze_spaces = f.squeeze_spaces, spaces.escape_spaces = f.escape_spaces;
-  spaces.prefix_once = about.legacy && !about.legacy->as_bool();
+  sentencepiece_rules spaces = rules_of(f, about, pieces);
   // Then they come back.
   spaces.broken = f.byte_fallback ? broken_bytes::kept : broken_bytes::replaced;
   more.spaces.emplace(std::move(spaces));
@@ -380,6 +413,82 @@ std::shared_ptr<tokenizer const> read_bpe_model(folder& from, description about,
   read_roles_and_ends(about, f, rules.unknown, s);
   finish(s, about, from);
   return make_character_bpe(std::move(s), std::move(merges), std::move(rules), std::move(more));
+}
+
+unigram_pieces read_unigram_pieces(model_file const& f, piece_list& pieces, vocabulary& tokens) {
+  refusal const& refuse = pieces.refuse;
+  unigram_pieces p;
+  std::size_t const n = f.pieces.size();
+  p.scores.resize(n), p.defined.resize(n), p.bytes.resize(n);
+  p.lowest = std::numeric_limits<float>::max(), p.highest = std::numeric_limits<float>::min();
+  std::vector<std::int32_t> byte_tokens(256, -1);
+  for (std::size_t i = 0; i < n; ++i) {
+    auto const& piece = f.pieces[i];
+    auto const id = static_cast<std::int32_t>(i);
+    pieces.enter(piece.text, i);
+    p.scores[i] = piece.score;
+    switch (piece.type) {
+      case piece_type::normal:
+        p.lowest = std::min<double>(p.lowest, piece.score);
+        p.highest = std::max<double>(p.highest, piece.score);
+        pieces.words.emplace_back(piece.text, id);
+        break;
+      case piece_type::defined:
+        p.defined[i] = true;
+        pieces.words.emplace_back(piece.text, id);
+        pieces.defined.emplace_back(piece.text, id);
+        break;
+      case piece_type::unknown:
+        pieces.enter_unknown(piece.text, id);
+        break;
+      case piece_type::control:
+        pieces.added.push_back({id, std::string(piece.text)});
+        break;
+      case piece_type::byte: {
+        unsigned byte = 0;
+        if (piece.text.size() != 6 || std::sscanf(std::string(piece.text).c_str(), "<0x%2X>", &byte) != 1)
+          refuse("piece " + std::to_string(i) + " is of the type byte, but is " + in_quotes(piece.text));
+        byte_tokens[byte] = id;
+        p.bytes[i] = true;
+        char const c = static_cast<char>(byte);
+        tokens.add(id, {&c, 1}, refuse, true);
+        continue;
+      }
+      case piece_type::unused:
+        break;
+    }
+    tokens.add(id, pieces.text_of(id, piece.text), refuse);
+  }
+  p.unknown = pieces.unknown;
+  if (p.unknown < 0) refuse("has no piece for what is unknown");
+  if (pieces.words.empty()) refuse("has no pieces for text");
+  if (f.byte_fallback) {
+    require_all_bytes(byte_tokens, refuse);
+    p.byte_tokens = std::move(byte_tokens);
+  }
+  return p;
+}
+
+std::shared_ptr<tokenizer const> read_unigram_model(folder& from, description about, model_file const& f, refusal const& refuse) {
+  about.require(cutting::unigram, vocabulary_files::sentencepiece);
+  std::size_t const sentinels = sentinels_of(about), n = f.pieces.size();
+  setting s;
+  s.tokens.expect(n + sentinels + about.added.size());
+  piece_list pieces(about, refuse);
+  unigram_pieces p = read_unigram_pieces(f, pieces, s.tokens);
+  // The highest id is <extra_id_0>, as the published checkpoints have it.
+  bool const legacy = !about.legacy || about.legacy->as_bool();
+  for (std::size_t k = 0; k < sentinels; ++k)
+    pieces.added.push_back(
+        {static_cast<std::int32_t>(n + k), "<extra_id_" + std::to_string(sentinels - 1 - k) + ">", true, !legacy, !legacy});
+  pieces.enter_described(about);
+  add_tokens(s, pieces.added, refuse);
+  s.tokens.index();
+  p.trie = byte_trie(std::move(pieces.words));
+  sentencepiece_rules rules = rules_of(f, about, pieces);
+  read_roles_and_ends(about, f, p.unknown, s);
+  finish(s, about, from);
+  return make_unigram(std::move(s), std::move(p), std::move(rules));
 }
 
 }  // namespace
@@ -396,97 +505,9 @@ std::shared_ptr<tokenizer const> read_sentencepiece(folder& from, description ab
   if (about.prefix_space && about.prefix_space->as_bool() != f.dummy_prefix)
     unread(*about.prefix_space, "is " + to_json(*about.prefix_space) + ", but " + std::string(name) + " puts " +
                                     (f.dummy_prefix ? "a" : "no") + " space before a text; make them agree");
-  if (f.model_type == 2) return read_bpe_model(from, std::move(about), f, refusal_at(file));
-  about.require(cutting::unigram, vocabulary_files::sentencepiece);
-  std::size_t const sentinels = sentinels_of(about);
   auto const refuse = refusal_at(file);
-
-  setting s;
-  unigram_pieces p;
-  sentencepiece_rules rules;
-  std::size_t const n = f.pieces.size();
-  s.tokens.expect(n + sentinels + about.added.size());
-  p.scores.resize(n), p.defined.resize(n), p.bytes.resize(n);
-  p.lowest = std::numeric_limits<float>::max(), p.highest = std::numeric_limits<float>::min();
-  std::map<std::string_view, std::size_t> seen;
-  std::vector<std::pair<std::string_view, std::int32_t>> words, defined;
-  std::vector<added_token> added;
-  std::vector<std::int32_t> byte_tokens(256, -1);
-  std::set<std::int32_t> apart;  // pieces that are added tokens, too, stand for their own text
-  for (auto const& t : about.added) apart.insert(t.id);
-  for (std::size_t i = 0; i < n; ++i) {
-    auto const& piece = f.pieces[i];
-    auto const id = static_cast<std::int32_t>(i);
-    if (auto const [at, fresh] = seen.emplace(piece.text, i); !fresh)
-      refuse("pieces " + std::to_string(at->second) + " and " + std::to_string(i) + " are both " + in_quotes(piece.text));
-    p.scores[i] = piece.score;
-    switch (piece.type) {
-      case piece_type::normal:
-        p.lowest = std::min<double>(p.lowest, piece.score);
-        p.highest = std::max<double>(p.highest, piece.score);
-        words.emplace_back(piece.text, id);
-        break;
-      case piece_type::defined:
-        p.defined[i] = true;
-        words.emplace_back(piece.text, id);
-        defined.emplace_back(piece.text, id);
-        break;
-      case piece_type::unknown:
-        if (p.unknown >= 0)
-          refuse("pieces " + std::to_string(p.unknown) + " and " + std::to_string(i) + " are both for what is unknown");
-        p.unknown = id;
-        added.push_back({id, std::string(piece.text)});
-        break;
-      case piece_type::control:
-        added.push_back({id, std::string(piece.text)});
-        break;
-      case piece_type::byte: {
-        unsigned byte = 0;
-        if (piece.text.size() != 6 || std::sscanf(std::string(piece.text).c_str(), "<0x%2X>", &byte) != 1)
-          refuse("piece " + std::to_string(i) + " is of the type byte, but is " + in_quotes(piece.text));
-        byte_tokens[byte] = id;
-        p.bytes[i] = true;
-        char const c = static_cast<char>(byte);
-        s.tokens.add(id, {&c, 1}, refuse, true);
-        continue;
-      }
-      case piece_type::unused:
-        break;
-    }
-    s.tokens.add(id, apart.contains(id) ? std::string(piece.text) : with_spaces(piece.text), refuse);
-  }
-  if (p.unknown < 0) refuse("has no piece for what is unknown");
-  if (words.empty()) refuse("has no pieces for text");
-  if (f.byte_fallback) {
-    for (unsigned b = 0; b < 256; ++b)
-      if (byte_tokens[b] < 0) refuse("falls back to bytes, but has no piece for byte " + std::to_string(b));
-    p.byte_tokens = byte_tokens;
-  }
-  // The highest id is <extra_id_0>, as the published checkpoints have it.
-  bool const legacy = !about.legacy || about.legacy->as_bool();
-  for (std::size_t k = 0; k < sentinels; ++k)
-    added.push_back(
-        {static_cast<std::int32_t>(n + k), "<extra_id_" + std::to_string(sentinels - 1 - k) + ">", true, !legacy, !legacy});
-  add_described(
-      added, about,
-      [&](std::string_view text) {
-        auto const at = seen.find(text);
-        return at == seen.end() ? -1 : static_cast<std::int32_t>(at->second);
-      },
-      refuse);
-  // This is the library's own order of things: no token waits for the normalised text.
-  for (auto& t : added) t.normalized = false;
-  add_tokens(s, added, refuse);
-  s.tokens.index();
-  p.trie = byte_trie(std::move(words));
-  rules.defined = byte_trie(std::move(defined));
-  rules.map = std::make_shared<character_map const>(std::string(f.character_map), refuse);
-  rules.dummy_prefix = f.dummy_prefix, rules.squeeze_spaces = f.squeeze_spaces, rules.escape_spaces = f.escape_spaces;
-  rules.prefix_once = !legacy;
-
-  read_roles_and_ends(about, f, p.unknown, s);
-  finish(s, about, from);
-  return make_unigram(std::move(s), std::move(p), std::move(rules));
+  return f.model_type == 2 ? read_bpe_model(from, std::move(about), f, refuse)
+                           : read_unigram_model(from, std::move(about), f, refuse);
 }
 
 }  // namespace wayfarer::tokenizing

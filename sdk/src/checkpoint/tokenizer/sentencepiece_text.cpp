@@ -54,6 +54,28 @@ sentencepiece_text::prefix sentencepiece_text::next(std::string_view text) const
   return {"\xef\xbf\xbd", 1};
 }
 
+namespace {
+
+origin bytes(std::size_t first, std::size_t last) {
+  return {static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)};
+}
+
+/// Puts what stands for the bytes `from`, without its first spaces if one came before; the mark stands for each space. Returns
+/// whether it ends with a space; as before if nothing is put.
+bool put_replacement(std::string_view with, origin from, bool after_space, std::string_view mark, aligned_text& out) {
+  while (after_space && with.starts_with(' ')) with.remove_prefix(1);
+  if (!with.empty()) after_space = with.ends_with(' ');
+  while (!with.empty()) {
+    std::size_t const word = std::min(with.find(' '), with.size());
+    out.put(with.substr(0, word), from);
+    if (word < with.size()) out.put(mark, from);
+    with.remove_prefix(std::min(word + 1, with.size()));
+  }
+  return after_space;
+}
+
+}  // namespace
+
 void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, std::size_t end, bool goes_on,
                                    std::function<void(std::string_view, origins const&)> const& put) const {
   aligned_text out;
@@ -81,9 +103,6 @@ void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, st
   // Behind an added token T5's later rule keeps a space that is there, and puts none.
   bool const put_prefix =
       rules_.prefix_once && begin != 0 ? text[begin] == ' ' || text.substr(begin).starts_with(space_mark) : rules_.dummy_prefix;
-  auto const bytes = [](std::size_t first, std::size_t last) {
-    return origin{static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)};
-  };
   if (put_prefix && !goes_on) out.put(space, bytes(at, at));
   bool after_space = rules_.squeeze_spaces && !goes_on;
   while (at < end) {
@@ -97,17 +116,7 @@ void sentencepiece_text::normalise(std::string_view whole, std::size_t begin, st
       after_space = false;
     } else {
       prefix const p = next(text.substr(at));
-      std::string_view with = p.text;
-      while (after_space && with.starts_with(' ')) with.remove_prefix(1);
-      auto const from = bytes(at, at + p.length);
-      if (!with.empty()) after_space = with.ends_with(' ');
-      while (!with.empty()) {
-        std::size_t const word = std::min(with.find(' '), with.size());
-        out.put(with.substr(0, word), from);
-        if (word < with.size()) out.put(space, from);
-        with.remove_prefix(std::min(word + 1, with.size()));
-      }
-      if (!rules_.squeeze_spaces) after_space = false;
+      after_space = put_replacement(p.text, bytes(at, at + p.length), after_space, space, out) && rules_.squeeze_spaces;
       at += p.length;
     }
     if (out.text.size() < enough) continue;

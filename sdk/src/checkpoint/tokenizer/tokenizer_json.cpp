@@ -359,6 +359,39 @@ split_step of_kind(split_step::kind kind, delimiter what) {
 /// GPT-2's own pattern.
 constexpr std::string_view gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+/// `alone`: it is the file's only step.
+void read_byte_level_step(json_value const& part, description const& about, bool alone, std::vector<pre_tokenizer>& words) {
+  expect_only(part, {"add_prefix_space", "trim_offsets", "use_regex"});
+  bool space = flag(part, "add_prefix_space", true);
+  // Hugging Face rewrites the file's setting by tokenizer_config.json's, if it stands alone.
+  if (about.prefix_space && alone) space = about.prefix_space->as_bool();
+  if (space) words.emplace_back(std::in_place_type<prefix_step>);
+  if (flag(part, "use_regex", true)) words.emplace_back(std::in_place_type<gpt2_step>);
+  words.emplace_back(std::in_place_type<letters_step>);
+}
+
+pre_tokenizer read_split(json_value const& part) {
+  expect_only(part, {"pattern", "behavior", "invert"});
+  auto what = read_pattern(part);
+  split_step s;
+  s.how = what.matches ? split_step::looked_for::by_pattern : split_step::looked_for::by_text;
+  s.what = read_behavior(part), s.inverted = flag(part, "invert", false);
+  // It matches everywhere, so that nothing lies between.
+  if (what.matches && what.matches->text() == gpt2_pattern && s.what == delimiter::isolated) return gpt2_step{};
+  s.matches = std::move(what.matches), s.text = std::move(what.text);
+  return s;
+}
+
+split_step read_character_split(json_value const& part) {
+  expect_only(part, {"delimiter"});
+  json_value const said = part.at("delimiter");
+  std::string const& text = said.as_string();
+  if (text.empty() || read_character(text, 0).length != text.size()) said.fail("expected one character");
+  split_step s = of_kind(split_step::kind::character, delimiter::removed);
+  s.character = read_character(text, 0).value;
+  return s;
+}
+
 /// The steps of the file, where bytes become letters among them.
 std::vector<pre_tokenizer> read_words(json_value const& whole, description const& about) {
   std::vector<pre_tokenizer> words;
@@ -367,28 +400,11 @@ std::vector<pre_tokenizer> read_words(json_value const& whole, description const
   for (json_value const& part : parts) {
     std::string const type = type_of(part);
     if (type == "ByteLevel") {
-      expect_only(part, {"add_prefix_space", "trim_offsets", "use_regex"});
       if (letters) part.fail("pre_tokenizer ByteLevel: comes twice, which is not supported");
       letters = true;
-      bool space = flag(part, "add_prefix_space", true);
-      // Hugging Face rewrites the file's setting by tokenizer_config.json's, if it stands alone.
-      if (about.prefix_space && parts.size() == 1) space = about.prefix_space->as_bool();
-      if (space) words.emplace_back(std::in_place_type<prefix_step>);
-      if (flag(part, "use_regex", true)) words.emplace_back(std::in_place_type<gpt2_step>);
-      words.emplace_back(std::in_place_type<letters_step>);
+      read_byte_level_step(part, about, parts.size() == 1, words);
     } else if (type == "Split") {
-      expect_only(part, {"pattern", "behavior", "invert"});
-      auto what = read_pattern(part);
-      split_step s;
-      s.how = what.matches ? split_step::looked_for::by_pattern : split_step::looked_for::by_text;
-      s.what = read_behavior(part), s.inverted = flag(part, "invert", false);
-      // It matches everywhere, so that nothing lies between.
-      if (what.matches && what.matches->text() == gpt2_pattern && s.what == delimiter::isolated) {
-        words.emplace_back(std::in_place_type<gpt2_step>);
-        continue;
-      }
-      s.matches = std::move(what.matches), s.text = std::move(what.text);
-      words.push_back(std::move(s));
+      words.push_back(read_split(part));
     } else if (type == "Digits") {
       expect_only(part, {"individual_digits"});
       words.push_back(of_kind(split_step::kind::number,
@@ -409,13 +425,7 @@ std::vector<pre_tokenizer> read_words(json_value const& whole, description const
       s.how = split_step::looked_for::by_words, s.what = delimiter::removed, s.inverted = true;
       words.push_back(std::move(s));
     } else if (type == "CharDelimiterSplit") {
-      expect_only(part, {"delimiter"});
-      json_value const said = part.at("delimiter");
-      std::string const& text = said.as_string();
-      if (text.empty() || read_character(text, 0).length != text.size()) said.fail("expected one character");
-      split_step s = of_kind(split_step::kind::character, delimiter::removed);
-      s.character = read_character(text, 0).value;
-      words.push_back(std::move(s));
+      words.push_back(read_character_split(part));
     } else if (type == "Metaspace") {
       if (letters) part.fail("pre_tokenizer Metaspace: is not supported behind ByteLevel");
       words.push_back(read_metaspace(part));
@@ -524,100 +534,104 @@ void read_characters(json_value const& vocab, std::vector<added_token> const& ad
   }
 }
 
-std::shared_ptr<tokenizer const> read_bpe(folder& from, description about, json_value const& whole, json_value const& model) {
-  about.require(cutting::bpe, vocabulary_files::tokenizer_json);
-  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
-    about.refuse(*setting, "which BPE does not read");
+/// What both kinds of BPE read of the file.
+struct bpe_parts {
+  setting s{};
+  bpe_rules rules{};
+  character_rules more{};
+  std::vector<pre_tokenizer> words{};
+  bool fall_back = false;
+  bool bytes = false;  ///< a token is bytes; otherwise it is characters, of the letters that bytes are written with, too
+};
+
+/// Byte-level BPE's own steps must fit: what turns bytes into letters comes last, or is turned back.
+void check_byte_steps(json_value const& whole, bpe_parts& b) {
+  auto const letters =
+      std::find_if(b.words.begin(), b.words.end(), [](auto const& w) { return std::holds_alternative<letters_step>(w); });
+  b.bytes = letters != b.words.end() && b.more.prefix.empty() && b.more.suffix.empty() && !b.fall_back;
+  if (!b.bytes) return;
+  if (letters + 1 == b.words.end())
+    b.words.erase(letters);
+  else
+    std::get<letters_step>(*letters).back = true;
+  auto const& back = b.more.back.steps();
+  if (back.size() > 1 || (back.size() == 1 && !std::holds_alternative<decode_letters>(back[0])))
+    whole.at("decoder").fail("decoder " + type_of(whole.at("decoder")) +
+                             ": with byte-level BPE this build reads ByteLevel alone");
+}
+
+/// tokenizer_config.json may say whether a space comes before a text, and so do the steps.
+void check_prefix_space(json_value const& whole, description const& about, std::vector<pre_tokenizer> const& words) {
+  if (!about.prefix_space || !about.is_class({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"})) return;
+  bool puts = false;
+  for (json_value const& part : parts_of(whole, "normalizer", "normalizers")) puts = puts || type_of(part) == "Prepend";
+  for (auto const& w : words)
+    if (auto const* m = std::get_if<mark_step>(&w)) puts = puts || m->prepend != mark_step::prefix::never;
+  if (about.prefix_space->as_bool() != puts)
+    about.prefix_space->fail("is " + to_json(*about.prefix_space) + ", but tokenizer.json puts " + (puts ? "a" : "no") +
+                             " space before a text; make them agree");
+}
+
+bpe_parts read_bpe_parts(json_value const& whole, description const& about, json_value const& model) {
   expect_only(model, {"vocab", "merges", "continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback",
                       "unk_token", "fuse_unk", "ignore_merges"});
   if (auto const dropout = model.find_set("dropout"); dropout && dropout->as_number() != 0)
     dropout->fail("dropout: cuts at random, which this build does not; set it to null");
-
-  setting s;
-  bpe_rules rules;
-  character_rules more;
+  bpe_parts b;
   auto const affix = [&](char const* name) { return model.find_set(name) ? short_text(model, name) : std::string(); };
-  more.prefix = affix("continuing_subword_prefix"), more.suffix = affix("end_of_word_suffix");
-  s.steps = read_steps(whole, about);
-  auto words = read_words(whole, about);
-  more.back = read_decoding(whole);
-  rules.whole_words = flag(model, "ignore_merges", false);
-  rules.fuse_unknown = flag(model, "fuse_unk", false);
-  bool const fall_back = flag(model, "byte_fallback", false);
-  auto const letters =
-      std::find_if(words.begin(), words.end(), [](auto const& w) { return std::holds_alternative<letters_step>(w); });
-  // Then a token is bytes; otherwise it is characters, of the letters that bytes are written with, too.
-  bool const bytes = letters != words.end() && more.prefix.empty() && more.suffix.empty() && !fall_back;
-  if (bytes) {
-    if (letters + 1 == words.end())
-      words.erase(letters);
-    else
-      std::get<letters_step>(*letters).back = true;
-    auto const& back = more.back.steps();
-    if (back.size() > 1 || (back.size() == 1 && !std::holds_alternative<decode_letters>(back[0])))
-      whole.at("decoder").fail("decoder " + type_of(whole.at("decoder")) +
-                               ": with byte-level BPE this build reads ByteLevel alone");
-  } else if (about.prefix_space && about.is_class({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"})) {
-    bool puts = false;
-    for (json_value const& part : parts_of(whole, "normalizer", "normalizers")) puts = puts || type_of(part) == "Prepend";
-    for (auto const& w : words)
-      if (auto const* m = std::get_if<mark_step>(&w)) puts = puts || m->prepend != mark_step::prefix::never;
-    if (about.prefix_space->as_bool() != puts)
-      about.prefix_space->fail("is " + to_json(*about.prefix_space) + ", but tokenizer.json puts " + (puts ? "a" : "no") +
-                               " space before a text; make them agree");
-  }
-  rules.words = pre_tokenization(std::move(words));
+  b.more.prefix = affix("continuing_subword_prefix"), b.more.suffix = affix("end_of_word_suffix");
+  b.s.steps = read_steps(whole, about);
+  b.words = read_words(whole, about);
+  b.more.back = read_decoding(whole);
+  b.rules.whole_words = flag(model, "ignore_merges", false);
+  b.rules.fuse_unknown = flag(model, "fuse_unk", false);
+  b.fall_back = flag(model, "byte_fallback", false);
+  check_byte_steps(whole, b);
+  if (!b.bytes) check_prefix_space(whole, about, b.words);
+  b.rules.words = pre_tokenization(std::move(b.words));
+  return b;
+}
 
+std::shared_ptr<tokenizer const> read_bpe(folder& from, description about, json_value const& whole, json_value const& model) {
+  about.require(cutting::bpe, vocabulary_files::tokenizer_json);
+  for (auto const* setting : {&about.lower_case, &about.accents, &about.extra_ids})
+    about.refuse(*setting, "which BPE does not read");
+  bpe_parts b = read_bpe_parts(whole, about, model);
   json_value const vocab = model.at("vocab");
   auto const added = all_added(whole, about, ids_of(vocab));
   auto const refuse_added = refusal_at(whole.find("added_tokens").value_or(whole));
-  auto const unknown = model.find_set("unk_token");
-  auto const find_unknown = [&](vocabulary const& in) {
-    if (!unknown) return;
-    rules.unknown = in.find(unknown->as_string());
-    if (rules.unknown < 0) unknown->fail("is not a token");
-  };
-  std::size_t const expected = model.at("merges").size();
-  if (bytes) {
-    read_byte_letters(vocab, added, s.tokens);
-    add_tokens(s, added, refuse_added);
-    s.tokens.index();
-    merge_reader reader(s.tokens, true, expected);
-    read_merges(model, reader);
-    find_unknown(s.tokens);
-    read_ends(whole, s);
-    follow_class(about, s);
-    finish(s, about, from);
-    return make_byte_level(std::move(s), reader.take(), std::move(rules));
+  if (b.bytes) {
+    read_byte_letters(vocab, added, b.s.tokens);
+  } else {
+    read_characters(vocab, added, b.s, b.more);
+    for (auto const& t : added)
+      if (!b.more.as_written.has(t.id)) b.more.as_written.add(t.id, t.text, refuse_added, true);
   }
-  read_characters(vocab, added, s, more);
-  for (auto const& t : added)
-    if (!more.as_written.has(t.id)) more.as_written.add(t.id, t.text, refuse_added, true);
-  add_tokens(s, added, refuse_added);
-  s.tokens.index(), more.as_written.index();
-  if (fall_back) {
-    more.byte_tokens.assign(256, -1);
+  add_tokens(b.s, added, refuse_added);
+  b.s.tokens.index();
+  if (!b.bytes) b.more.as_written.index();
+  if (b.fall_back) {
+    b.more.byte_tokens.assign(256, -1);
     constexpr char hex[] = "0123456789ABCDEF";
-    for (unsigned b = 0; b < 256; ++b)
-      more.byte_tokens[b] = more.as_written.find(std::string("<0x") + hex[b >> 4] + hex[b & 15] + ">");
+    for (unsigned c = 0; c < 256; ++c)
+      b.more.byte_tokens[c] = b.more.as_written.find(std::string("<0x") + hex[c >> 4] + hex[c & 15] + ">");
   }
-  merge_reader reader(more.as_written, false, expected, more.prefix);
+  vocabulary const& merged = b.bytes ? b.s.tokens : b.more.as_written;
+  merge_reader reader(merged, b.bytes, model.at("merges").size(), b.more.prefix);
   read_merges(model, reader);
-  find_unknown(more.as_written);
-  read_ends(whole, s);
-  follow_class(about, s);
-  finish(s, about, from);
-  return make_character_bpe(std::move(s), reader.take(), std::move(rules), std::move(more));
+  if (auto const unknown = model.find_set("unk_token")) {
+    b.rules.unknown = merged.find(unknown->as_string());
+    if (b.rules.unknown < 0) unknown->fail("is not a token");
+  }
+  read_ends(whole, b.s);
+  follow_class(about, b.s);
+  finish(b.s, about, from);
+  if (b.bytes) return make_byte_level(std::move(b.s), reader.take(), std::move(b.rules));
+  return make_character_bpe(std::move(b.s), reader.take(), std::move(b.rules), std::move(b.more));
 }
 
-std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, json_value const& whole, json_value const& model) {
-  about.require(cutting::unigram, vocabulary_files::tokenizer_json);
-  for (auto const* setting : {&about.lower_case, &about.accents})
-    about.refuse(*setting, "which Unigram does not read; the normalizer in tokenizer.json says it");
-  expect_only(model, {"vocab", "unk_id", "byte_fallback"});
+metaspace_rules read_unigram_words(json_value const& whole, description const& about) {
   metaspace_rules rules;
-  setting s;
-  s.steps = read_steps(whole, about);
   bool marks = false;
   for (json_value const& part : parts_of(whole, "pre_tokenizer", "pretokenizers")) {
     std::string const type = type_of(part);
@@ -640,29 +654,31 @@ std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, j
     if (type_of(part) != "Metaspace") unsupported(part, "with Unigram decoder", "Metaspace");
     read_prefix(part);
   }
+  return rules;
+}
 
-  unigram_pieces p;
+/// The byte that "<0x1F>" stands for; -1 for other tokens. In capitals alone.
+int byte_of_capitals(std::string_view text) {
+  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return -1;
+  constexpr std::string_view hex = "0123456789ABCDEF";
+  auto const high = hex.find(text[3]), low = hex.find(text[4]);
+  return high < 16 && low < 16 ? static_cast<int>(high * 16 + low) : -1;
+}
+
+/// `apart`: ids of added tokens, which stand for their own text.
+unigram_pieces read_unigram_pieces(json_value const& model, std::set<std::int32_t> const& apart, vocabulary& tokens) {
   json_value const vocab = model.at("vocab");
   std::size_t const n = vocab.size();
-  auto const added = all_added(whole, about, [&](std::string_view text) {
-    for (std::size_t i = 0; i < n; ++i)
-      if (json_value const entry = vocab.at(i); entry.size() == 2 && entry.at(0).as_string() == text)
-        return static_cast<std::int32_t>(i);
-    return -1;
-  });
-  std::set<std::int32_t> apart;
-  for (auto const& t : added) apart.insert(t.id);
   if (n == 0) vocab.fail("is empty");
-  s.tokens.expect(n + added.size());
+  unigram_pieces p;
+  tokens.expect(n + apart.size());
   p.scores.resize(n), p.defined.resize(n), p.bytes.resize(n);
   p.lowest = std::numeric_limits<double>::max(), p.highest = std::numeric_limits<double>::lowest();
-  json_value const unknown = model.at("unk_id");
-  p.unknown = static_cast<std::int32_t>(unknown.as_integer(0, static_cast<std::int64_t>(n) - 1));
+  p.unknown = static_cast<std::int32_t>(model.at("unk_id").as_integer(0, static_cast<std::int64_t>(n) - 1));
   bool const fall_back = flag(model, "byte_fallback", false);
   std::vector<std::int32_t> byte_tokens(256, -1);
   std::set<std::string_view> seen;
   std::vector<std::pair<std::string_view, std::int32_t>> words;
-  constexpr char hex[] = "0123456789ABCDEF";
   for (std::size_t i = 0; i < n; ++i) {
     json_value const entry = vocab.at(i);
     auto const id = static_cast<std::int32_t>(i);
@@ -675,25 +691,43 @@ std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, j
     p.scores[i] = score;
     p.lowest = std::min(p.lowest, score);
     p.highest = std::max(p.highest, score);
-    if (fall_back && text.size() == 6 && text.starts_with("<0x") && text[5] == '>') {
-      auto const high = std::string_view(hex).find(text[3]), low = std::string_view(hex).find(text[4]);
-      if (high < 16 && low < 16) {
-        byte_tokens[high * 16 + low] = id;
-        p.bytes[i] = true;
-        char const c = static_cast<char>(high * 16 + low);
-        s.tokens.add(id, {&c, 1}, refuse, true);
-        continue;
-      }
+    if (int const byte = fall_back ? byte_of_capitals(text) : -1; byte >= 0) {
+      byte_tokens[static_cast<std::size_t>(byte)] = id;
+      p.bytes[i] = true;
+      char const c = static_cast<char>(byte);
+      tokens.add(id, {&c, 1}, refuse, true);
+      continue;
     }
     bool const whole_token = apart.contains(id) || id == p.unknown;
-    s.tokens.add(id, whole_token ? text : with_spaces(text), refuse);
+    tokens.add(id, whole_token ? text : with_spaces(text), refuse);
     if (!whole_token && !text.empty()) words.emplace_back(text, id);
   }
   // Hugging Face falls back only if all bytes are there.
   if (fall_back && std::find(byte_tokens.begin(), byte_tokens.end(), -1) == byte_tokens.end()) p.byte_tokens = byte_tokens;
+  p.trie = byte_trie(std::move(words));
+  return p;
+}
+
+std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, json_value const& whole, json_value const& model) {
+  about.require(cutting::unigram, vocabulary_files::tokenizer_json);
+  for (auto const* setting : {&about.lower_case, &about.accents})
+    about.refuse(*setting, "which Unigram does not read; the normalizer in tokenizer.json says it");
+  expect_only(model, {"vocab", "unk_id", "byte_fallback"});
+  setting s;
+  s.steps = read_steps(whole, about);
+  metaspace_rules const rules = read_unigram_words(whole, about);
+  json_value const vocab = model.at("vocab");
+  auto const added = all_added(whole, about, [&](std::string_view text) {
+    for (std::size_t i = 0; i < vocab.size(); ++i)
+      if (json_value const entry = vocab.at(i); entry.size() == 2 && entry.at(0).as_string() == text)
+        return static_cast<std::int32_t>(i);
+    return -1;
+  });
+  std::set<std::int32_t> apart;
+  for (auto const& t : added) apart.insert(t.id);
+  unigram_pieces p = read_unigram_pieces(model, apart, s.tokens);
   add_tokens(s, added, refusal_at(whole.find("added_tokens").value_or(whole)));
   s.tokens.index();
-  p.trie = byte_trie(std::move(words));
   if (about.extra_ids && about.is_class({"T5Tokenizer", "MT5Tokenizer"})) {
     auto const sentinels = about.extra_ids->as_unsigned(10'000);
     if (sentinels > 0 && s.tokens.find("<extra_id_" + std::to_string(sentinels - 1) + ">") < 0)
@@ -705,7 +739,7 @@ std::shared_ptr<tokenizer const> read_unigram(folder& from, description about, j
   read_ends(whole, s);
   s.roles.unk = p.unknown;
   finish(s, about, from);
-  return make_unigram(std::move(s), std::move(p), std::move(rules));
+  return make_unigram(std::move(s), std::move(p), rules);
 }
 
 std::shared_ptr<tokenizer const> read_wordpiece(folder& from, description about, json_value const& whole,
