@@ -203,6 +203,9 @@ decoders = {
     "opt": dict(vocab_size=29, num_hidden_layers=2, num_attention_heads=4, hidden_size=24, ffn_dim=14, max_position_embeddings=24), "bloom": dict(vocab_size=29, n_layer=2, n_head=4, hidden_size=24),
     "falcon": dict(vocab_size=29, num_hidden_layers=2, num_attention_heads=4, hidden_size=24, new_decoder_architecture=True, num_kv_heads=2),
     "gptj": gpt | dict(rotary_dim=4), "gpt_bigcode": gpt,
+    **{f"wayfarer_decoder, mixer {mixer}": llama | dict(position=position, norm=norm, activation="gelu", mixer=mixer, **more) for mixer, position, norm, more in (
+        ("attention", "rotary", "rms", dict(gated=True)), ("mean", "learned", "layer", {}), ("window", "none", "layer", dict(window=5)),
+        ("conv", "none", "rms", dict(window=5)), ("position", "none", "layer", {}))},
     "gpt_neo": dict(vocab_size=29, num_layers=2, num_heads=4, hidden_size=24, intermediate_size=14, max_position_embeddings=24, window_size=5,
                     attention_types=[[["global", "local"], 1]]),
 }
@@ -239,7 +242,7 @@ def hooks():
             lines += [f"{plugin}, tests/data/{name}"] + hooks_of(plugin, source / "tests/data" / name)
     with tempfile.TemporaryDirectory() as folder:
         for family, sizes in decoders.items():
-            Path(folder, "config.json").write_text(json.dumps({"model_type": family} | sizes))
+            Path(folder, "config.json").write_text(json.dumps({"model_type": family.split(",")[0]} | sizes))
             lines += [f"decoder, {family}"] + hooks_of("decoder", folder)
     return lines + ["gpt2_trained"] + hooks_of("gpt2_trained")
 

@@ -138,6 +138,30 @@ TEST(decoder_config, a_key_that_changes_numbers_and_is_not_followed_is_an_error)
       "");
 }
 
+TEST(decoder_config, our_own_family_says_each_of_its_choices_and_none_that_contradicts_another) {
+  for (char const* key : {"position", "norm", "activation", "mixer", "max_position_embeddings", "vocab_size"})
+    EXPECT_THAT(says("own_mean", {}, {key}), AllOf(HasSubstr(key), HasSubstr("missing")));
+  for (char const* key : {"position", "norm", "mixer"})
+    for (json_value const& value : {json_value("sideways"), json_value(3), json_value(true)})
+      EXPECT_THAT(says("own_mean", {{key, value}}), HasSubstr(std::string("config.json: ") + key)) << to_json(value);
+  EXPECT_THAT(says("own_mean", {{"mixer", "median"}}), AllOf(HasSubstr("median"), HasSubstr("attention, mean, window, conv")));
+  EXPECT_THAT(says("own_mean", {{"position", "rotary"}}),
+              AllOf(HasSubstr("position"), HasSubstr("mean"), HasSubstr("use learned")));
+  EXPECT_THAT(says("own_conv", {{"position", "alibi"}}),
+              AllOf(HasSubstr("position"), HasSubstr("conv"), HasSubstr("use learned")));
+  EXPECT_THAT(says("own_learned", {{"position", "relative"}}), AllOf(HasSubstr("relative"), HasSubstr("does not read yet")));
+  for (char const* name : {"own_mean", "own_position", "own_rotary"})
+    EXPECT_THAT(says(name, {{"window", 3}}), AllOf(HasSubstr("window"), HasSubstr("has no window"))) << name;
+  for (char const* name : {"own_window", "own_conv"}) {
+    EXPECT_THAT(says(name, {}, {"window"}), HasSubstr("window is missing"));
+    EXPECT_THAT(says(name, {{"window", 0}}), HasSubstr("window"));
+  }
+  EXPECT_THAT(says("own_alibi", {{"rope_theta", 5000.0}}), AllOf(HasSubstr("rope_theta"), HasSubstr("wayfarer_decoder")));
+  // Tables of other sizes than the keys say, and projections that the keys leave out.
+  EXPECT_THAT(says("own_conv", {{"window", 6}}), AllOf(HasSubstr("self_attn.distance"), HasSubstr("4 x 4")));
+  EXPECT_THAT(says("own_position", {{"max_position_embeddings", 30}}), HasSubstr("24"));
+}
+
 TEST(decoder_config, mixtures_of_experts_and_vision_towers_are_refused_by_name) {
   EXPECT_THAT(says("llama", {{"model_type", "mixtral"}}),
               AllOf(HasSubstr("mixtral"), HasSubstr("mixture of experts"), HasSubstr("this build reads")));

@@ -71,11 +71,12 @@ inline void fill(decoder_case& c, std::uint64_t seed) {
   for (std::size_t i = 0; i < p.L; ++i) {
     std::string const at = std::to_string(i) + ".";
     for (auto const& [part, shape] : matrices) {
-      if (part == "gate" && !p.gated) continue;
+      if ((part == "gate" && !p.gated) || ((part == "q" || part == "k") && p.mixer != "attention")) continue;
       p.w[at + part] = noise(shape.first * shape.second, 1.5 / std::sqrt(static_cast<double>(shape.second)));
       bool const in_qkv = c.fused != "none" && (part == "q" || part == "k" || part == "v");
       if (has_bias(in_qkv ? "qkv" : part)) p.w[at + part + ".bias"] = noise(shape.first, 0.3);
     }
+    if (c.names.contains("distance")) p.w[at + "distance"] = noise(p.H * (p.windows.empty() ? p.P : p.windows[i]), 1);
     for (std::string const part : {"ln1", "ln2", "ln1_post", "ln2_post"})
       if (c.names.contains(part)) norm(at + part, p.D, p.norm_bias);
     if (!p.head_norms) continue;
@@ -132,6 +133,10 @@ inline weights laid_out(decoder_case const& c) {
         {"ln1", 0}, {"ln2", 0}, {"ln1_post", 0}, {"ln2_post", 0},  {"q_norm", 0}, {"k_norm", 0}};
     for (auto const& [name, width] : columns)
       if (c.names.contains(name)) part(n + name, at + c.names.at(name), width);
+    if (c.names.contains("distance")) {
+      auto const& table = p.w.at(n + "distance");
+      all[at + c.names.at("distance")] = {{p.H, table.size() / p.H}, floats(table)};
+    }
     if (c.names.contains("own_head_norms"))
       for (std::string const name : {"q_norm", "k_norm"})
         all.at(at + c.names.at(name) + ".weight").shape = {p.w.at(n + name).size() / p.d, p.d};
@@ -516,6 +521,43 @@ inline std::vector<decoder_case> decoder_cases() {
        .head = "tied",
        .names = opt},
       [gpt](plain_decoder& p) { gpt(p), p.act = "relu", p.position = "table", p.offset = 2, p.affine = false; });
+  // Our own family: every rule of positions, and every mixer.
+  auto const own = [&](std::string const& name, std::string const& keys, std::map<std::string, std::string> const& parts,
+                       std::string const& biases, std::function<void(plain_decoder&)> const& choose) {
+    add({.name = "own_" + name,
+         .config = R"("model_type": "wayfarer_decoder", )" + keys + ", " + sizes,
+         .prefix = "model.",
+         .names = parts,
+         .biases = biases},
+        [choose](plain_decoder& p) { p.epsilon = 1e-5, choose(p); });
+  };
+  auto const layer = [](plain_decoder& p) { p.rms = p.gated = false, p.norm_bias = true, p.act = "gelu_new"; };
+  auto const plain = with(llama, {}, {"gate"}), mixed = with(plain, {}, {"q", "k"}),
+             table = with(mixed, {{"distance", "self_attn.distance"}});
+  std::map<std::string, std::string> const pos{{"pos", "embed_positions"}};
+  std::string const all_biased = " q k v o up down ", layered = R"("norm": "layer", "activation": "gelu_new", "position": )";
+  own("learned", layered + R"("learned", "mixer": "attention")", with(plain, pos), all_biased,
+      [layer](plain_decoder& p) { layer(p), p.position = "table"; });
+  own("rotary",
+      R"("norm": "rms", "norm_eps": 1e-4, "gated": true, "activation": "silu", "position": "rotary", "rope_theta": 700.0, "mixer": "attention")",
+      llama, "", [](plain_decoder& p) {
+        p.epsilon = 1e-4, p.thetas = {700, 700};
+      });
+  own("alibi", layered + R"("alibi", "mixer": "attention", "biases": false)", plain, "",
+      [layer](plain_decoder& p) { layer(p), p.norm_bias = false, p.position = "alibi"; });
+  own("none", R"("norm": "rms", "biases": true, "activation": "relu", "position": "none", "mixer": "attention")", plain,
+      all_biased, [](plain_decoder& p) { p.gated = false, p.act = "relu", p.position = "none"; });
+  own("mean", layered + R"("learned", "mixer": "mean")", with(mixed, pos), all_biased,
+      [layer](plain_decoder& p) { layer(p), p.position = "table", p.mixer = "mean"; });
+  own("window", layered + R"("none", "mixer": "window", "window": 5)", mixed, all_biased, [layer](plain_decoder& p) {
+    layer(p), p.position = "none", p.mixer = "window", p.windows = {5, 5};
+  });
+  own("conv", R"("norm": "rms", "gated": true, "activation": "gelu", "position": "none", "mixer": "conv", "window": 4)",
+      with(llama, {{"distance", "self_attn.distance"}}, {"q", "k"}), "", [](plain_decoder& p) {
+        p.act = "gelu", p.position = "none", p.mixer = "conv", p.windows = {4, 4};
+      });
+  own("position", layered + R"("learned", "mixer": "position")", with(table, pos), all_biased,
+      [layer](plain_decoder& p) { layer(p), p.position = "table", p.mixer = "position"; });
   return all;
 }
 

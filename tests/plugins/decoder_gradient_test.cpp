@@ -150,13 +150,11 @@ TEST_P(decoder_gradient, by_every_hook_is_what_small_edits_do) {
   EXPECT_GT(all, 1) << "the gradients are nothing";
 }
 
-/// The stored tensors of the loaded model, found in its mapped file by one that the model shows as it is.
-std::map<std::string, tensor> stored_weights(decoder_case const& c, decoder_folder const& f, model const& m) {
-  auto const file = safetensors_file::open(f.folder.file("model.safetensors"));
-  std::string layer = c.layer;
-  layer.replace(layer.find('#'), 1, "0");
+/// The stored tensors of the loaded model, found in its mapped file by one that the model shows as it is: W_O of block 0.
+std::map<std::string, tensor> stored_weights(std::string const& o, scratch_folder const& folder, model const& m) {
+  auto const file = safetensors_file::open(folder.file("model.safetensors"));
   auto const* const seen = static_cast<std::byte const*>(m.weight("blocks.0.attn.W_O").raw());
-  auto const* const here = static_cast<std::byte const*>(file.tensor(c.prefix + layer + c.names.at("o") + ".weight").raw());
+  auto const* const here = static_cast<std::byte const*>(file.tensor(o).raw());
   std::map<std::string, tensor> all;
   for (auto const& name : file.names()) {
     tensor const t = file.tensor(name);
@@ -171,7 +169,9 @@ TEST_P(decoder_gradient, by_every_weight_is_what_the_plain_decoder_does) {
   auto const m = f.open();
   task const t(c.plain);
   auto ask = ask_for(t, *m, "");
-  auto const stored = stored_weights(c, f, *m);
+  std::string layer = c.layer;
+  layer.replace(layer.find('#'), 1, "0");
+  auto const stored = stored_weights(c.prefix + layer + c.names.at("o") + ".weight", f.folder, *m);
   std::map<std::string, tensor> by_weight;
   for (auto const& [name, w] : stored) {
     by_weight.emplace(name, tensor(dtype::f64, w.shape()));
@@ -229,6 +229,46 @@ TEST_P(decoder_gradient, is_the_same_alone_in_float_and_for_any_number_of_thread
     auto const one = run(t, "hook_embed", 2);
     EXPECT_LE(distance(one.by_hook.at("hook_embed", 0), whole.by_hook.at("hook_embed", 0)),
               precision == dtype::f64 ? 1e-11 : 1e-4);
+  }
+}
+
+// ---- PyTorch ------------------------------------------------------------------------------------------------------------------
+
+TEST(decoder_gradient_golden, of_every_mixer_and_rule_of_positions_are_those_of_pytorch) {
+  auto const file = safetensors_file::open(data_folder("mixers.safetensors"));
+  for (std::string const name : {"learned", "rotary", "alibi", "none", "mean", "window", "conv", "position"}) {
+    std::string config;
+    for (auto const byte : ids_of(file.tensor(name + "/config"))) config += static_cast<char>(byte);
+    weights all;
+    std::string const from = name + "/weights/";
+    for (auto const& e : file.entries())
+      if (e.name.starts_with(from)) {
+        auto const v = numbers(file.tensor(e.name));
+        all[e.name.substr(from.size())] = {e.shape, std::vector<float>(v.begin(), v.end())};
+      }
+    scratch_folder folder;
+    write_folder(folder, config, all, "F32");
+    auto const m = open_model("decoder", folder.path());
+    batch items;
+    gradient_request ask;
+    ask.forward.precision = dtype::f64;
+    ask.forward.capture = m->info().hooks_for(std::vector<std::string>{"logits", "blocks.1.attn.hook_pattern"});
+    for (std::string const i : {"0", "1"}) {
+      items.tokens.push_back(ids_of(file.tensor(name + "/tokens/" + i)));
+      ask.loss.targets.push_back(ids_of(file.tensor(name + "/targets/" + i)));
+    }
+    auto const stored = stored_weights("model.layers.0.self_attn.o_proj.weight", folder, *m);
+    ASSERT_EQ(stored.size(), all.size()) << name;
+    for (auto const& [key, w] : stored) ask.weights.push_back({w, tensor(dtype::f64, w.shape())});
+    auto const got = with_gradients(*m).differentiate(items, ask);
+    for (std::size_t i = 0; i < 2; ++i) {
+      std::string const at = std::to_string(i);
+      EXPECT_LE(distance(got.captured.at("logits", i), file.tensor(name + "/logits/" + at)), 1e-9) << name;
+      EXPECT_LE(distance(got.captured.at("blocks.1.attn.hook_pattern", i), file.tensor(name + "/pattern/" + at)), 1e-9) << name;
+    }
+    std::size_t next = 0;
+    for (auto const& [key, w] : stored)
+      EXPECT_LE(distance(ask.weights[next++].gradient, file.tensor(name + "/gradient/" + key)), 1e-8) << name << " " << key;
   }
 }
 

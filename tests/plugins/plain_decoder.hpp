@@ -26,6 +26,7 @@ struct plain_decoder {
   bool gated = true;
   std::string position = "rotary";  // or table, alibi, none
   std::size_t offset = 0;
+  std::string mixer = "attention";   // or mean, window, conv, position
   std::vector<std::size_t> windows;  // of each layer; empty: none
   std::vector<bool> turns;           // of each layer; empty: all
   std::vector<double> thetas;        // of each layer; empty: 10000
@@ -36,7 +37,8 @@ struct plain_decoder {
   bool head_norms = false, head_norms_whole = false, head_norms_rms = true;
   double scale = 1 / std::sqrt(6.0), score_cap = 0, logit_cap = 0;
   double embed_scale = 1, residual_scale = 1, logit_scale = 1;
-  /// "embed" [V, D], "pos", "head", "final", ...; "0.q" [H d, D], "0.q.bias", "0.ln1", ... A part that is not there is left out.
+  /// "embed" [V, D], "pos", "head", "final", ...; "0.q" [H d, D], "0.q.bias", "0.ln1", "0.distance" [H, distance], ... A part
+  /// that is not there is left out.
   std::map<std::string, numbers> w;
 
   bool has(std::string const& name) const { return w.contains(name); }
@@ -113,7 +115,36 @@ struct plain_decoder {
     return std::pow(2.0, -4.0 * static_cast<double>(2 * (head - n) + 1) / wide);
   }
 
+  /// What stands in attention's place where no content decides.
+  numbers mixed(hooks& keep, std::string const& b, std::size_t i, numbers const& x) const {
+    std::string const n = std::to_string(i) + ".", a = b + "attn.";
+    numbers const v = linear(x, n + "v", D);
+    std::size_t const T = x.size() / D, window = windows.empty() ? T : windows[i];
+    numbers pattern(H * T * T), scores(H * T * T, -std::numeric_limits<double>::infinity()), z(T * H * d);
+    for (std::size_t h = 0; h < H; ++h)
+      for (std::size_t t = 0; t < T; ++t) {
+        double sum = 0;
+        auto const weight = [&](std::size_t back) {
+          if (mixer == "mean" || mixer == "window") return 1.0;
+          auto const& table = w.at(n + "distance");
+          double const number = table[h * (table.size() / H) + back];
+          return mixer == "position" ? std::exp(number) : number;
+        };
+        for (std::size_t back = 0; back <= t && back < window; ++back) sum += mixer == "conv" ? 0 : weight(back);
+        for (std::size_t back = 0; back <= t && back < window; ++back) {
+          std::size_t const j = t - back;
+          double const p = mixer == "conv" ? weight(back) : weight(back) / sum;
+          scores[(h * T + t) * T + j] = std::log(weight(back)), pattern[(h * T + t) * T + j] = p;
+          for (std::size_t c = 0; c < d; ++c) z[(t * H + h) * d + c] += p * v[(j * K + h / (H / K)) * d + c];
+        }
+      }
+    keep[a + "hook_v"] = v, keep[a + "hook_pattern"] = pattern, keep[a + "hook_z"] = z;
+    if (mixer == "position") keep[a + "hook_attn_scores"] = scores;
+    return linear(z, n + "o", H * d);
+  }
+
   numbers attention(hooks& keep, std::string const& b, std::size_t i, numbers const& x) const {
+    if (mixer != "attention") return mixed(keep, b, i, x);
     std::string const n = std::to_string(i) + ".", a = b + "attn.";
     numbers q = linear(x, n + "q", D), k = linear(x, n + "k", D), v = linear(x, n + "v", D);
     std::size_t const T = x.size() / D;

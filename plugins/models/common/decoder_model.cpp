@@ -90,6 +90,13 @@ void decoder_model::split(linear_weights const& all, block& b) const {
   }
 }
 
+mixing_options decoder_model::mixing_of(std::size_t layer) const {
+  mixing_options out{spec_.heads, spec_.kv_heads, spec_.each[layer].window};
+  if (spec_.has("distance")) out.by_distance = weights_.stored(spec_.stored("distance", layer));
+  out.softmax = spec_.mixer != mixer_kind::conv;
+  return out;
+}
+
 void decoder_model::find_parts() {
   if (!weights_.missing().empty()) return;  // for weight probes alone
   decoder_spec const& s = spec_;
@@ -115,8 +122,10 @@ void decoder_model::find_parts() {
       b.qkv = part("qkv");
     else if (s.fused == fused_rows::plain)
       split(part("qkv"), b);
-    else
+    else if (s.mixer == mixer_kind::attention)
       b.q = part("q"), b.k = part("k"), b.v = part("v");
+    else
+      b.v = part("v"), b.mixing = mixing_of(i);
     if (s.head_norms)
       for (auto const& [name, to, heads] :
            {std::tuple{"q_norm", &b.q_norm, s.heads}, std::tuple{"k_norm", &b.k_norm, s.kv_heads}}) {
@@ -226,6 +235,15 @@ rows decoder_model::attention(std::size_t layer, rows const& x, pass const& p, t
   return wayfarer::linear(past ? attend(q, *past, options, at) : attend(q, k, v, options, at), b.o);
 }
 
+/// In attention's place where weights follow from positions alone. The cache holds values in the place of keys as well.
+rows decoder_model::mixed(std::size_t layer, rows const& x, pass const& p, tap_scope const& at) const {
+  block const& b = blocks_[layer];
+  rows const v = at("hook_v", wayfarer::linear(x, b.v));
+  key_values* const past = p.past ? &(*p.past)[layer] : nullptr;
+  if (past) past->append(v, v);
+  return wayfarer::linear(mix(v, b.mixing, at, past), b.o);
+}
+
 rows decoder_model::feed_forward(block const& b, rows const& x, tap_scope const& at) const {
   return mlp(x, b.mlp, at);
 }
@@ -258,7 +276,8 @@ pass_end decoder_model::forward(batch const& items, run_request const& request, 
     x = here("hook_resid_pre", std::move(x));
     bool const post = s.form == residual_form::post_norm, parallel = s.form == residual_form::parallel;
     rows const read = !post && s.has("ln1") ? norm(x, b.ln1, here.in("ln1")) : x;
-    rows attended = attention(i, read, p, here.in("attn"));
+    rows attended =
+        s.mixer == mixer_kind::attention ? attention(i, read, p, here.in("attn")) : mixed(i, read, p, here.in("attn"));
     if (s.has("ln1_post")) attended = norm(attended, b.ln1_post, here.in("ln1_post"));
     attended = here("hook_attn_out", added(std::move(attended)));
     bool const last = at.done() && (!past || i + 1 == blocks_.size());

@@ -1,6 +1,7 @@
 // The one transformer of all decoders: hooks, weights, forward pass and continued runs of a model that decoder_spec describes.
 //
 // An attention layer is four parts: project (queries, keys, values), position (norms of the heads, rotation), cache, attend. A
+// model without queries and keys has another mixer in that place (mixing.hpp). A
 // difference between families is a choice in the description, never a branch on a name. Constructed before any weight is read;
 // `take` brings the weights in, once. From then on immutable, for any number of threads.
 #pragma once
@@ -15,6 +16,7 @@
 #include <wayfarer/differentiable.hpp>
 #include <wayfarer/hf_config.hpp>
 #include <wayfarer/layers.hpp>
+#include <wayfarer/mixing.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/rotary.hpp>
 #include <wayfarer/taps.hpp>
@@ -45,6 +47,7 @@ struct decoder_model : one_stack_model, differentiable_model {
   struct block {
     norm_weights ln1, ln2, ln1_post, ln2_post, q_norm, k_norm;
     linear_weights q, k, v, qkv, o;
+    mixing_options mixing;
     mlp_weights mlp;
   };
   /// What all layers of one pass share.
@@ -62,6 +65,7 @@ struct decoder_model : one_stack_model, differentiable_model {
   void split(linear_weights const& all, block&) const;
   linear_weights linear(std::string_view part, std::string const& stored) const;
   norm_weights norm(std::string const& stored, bool bias) const;
+  mixing_options mixing_of(std::size_t layer) const;
   rows norm(rows const& x, norm_weights const&, tap_scope const& at) const;
   void check_positions(row_packing const&, std::vector<key_values> const* past) const;
 
@@ -69,6 +73,7 @@ struct decoder_model : one_stack_model, differentiable_model {
   rows embedding(batch const&, std::shared_ptr<row_packing const> const&, run_request const&, taps& at) const;
   std::array<rows, 3> projected(block const&, rows const& x) const;
   rows attention(std::size_t layer, rows const& x, pass const&, tap_scope const& at) const;
+  rows mixed(std::size_t layer, rows const& x, pass const&, tap_scope const& at) const;
   rows feed_forward(block const&, rows const& x, tap_scope const& at) const;
   /// What the head's matrix reads of a state.
   rows before_head(rows x) const { return spec_.has("project_in") ? wayfarer::linear(x, project_out_) : x; }

@@ -72,6 +72,22 @@ struct hook_list {
     norm(at, of, s.head_norms_rms, s.head_norms_whole ? whole : row, s.head_norms_whole ? one : each, s.head_norms_bias);
   }
 
+  /// In attention's place: what there is without queries and keys.
+  void mixing(std::string const& a, std::size_t layer, std::string const& reads) {
+    std::string const near = "those in its window of " + std::to_string(s.each[layer].window);
+    add(a + "hook_v", keys, "values of " + reads + ", bias included");
+    if (s.mixer == mixer_kind::position)
+      add(a + "hook_attn_scores", pairs, "a number learned for each head and distance, -infinity for keys after the query", true);
+    add(a + "hook_pattern", pairs,
+        s.mixer == mixer_kind::mean     ? "the same for each of the keys up to the query"
+        : s.mixer == mixer_kind::window ? "the same for each of the keys up to the query, of " + near
+        : s.mixer == mixer_kind::position
+            ? "softmax of the scores over keys"
+            : "a number learned for each head and distance, for keys up to the query, of " + near + "; of any sign and sum",
+        true);
+    add(a + "hook_z", queries, "values weighted by the pattern, before W_O");
+  }
+
   void attention(std::string const& a, std::size_t layer, std::string const& reads) {
     add(a + "hook_q", queries, "queries of " + reads + ", bias included");
     add(a + "hook_k", keys, "keys of " + reads + ", bias included");
@@ -110,7 +126,8 @@ struct hook_list {
     add(b + "hook_resid_pre", state, "residual stream before the block");
     bool const first = !after && s.has("ln1"), second = !after && s.has("ln2");
     if (first) norm(b + "ln1.", "hook_resid_pre");
-    attention(b + "attn.", i, first ? "ln1.hook_out" : "hook_resid_pre");
+    std::string const reads = first ? "ln1.hook_out" : "hook_resid_pre";
+    s.mixer == mixer_kind::attention ? attention(b + "attn.", i, reads) : mixing(b + "attn.", i, reads);
     if (s.has("ln1_post")) norm(b + "ln1_post.", "what attention gives");
     std::string const scaled = s.residual_scale != 1 ? ", times residual_multiplier" : "";
     add(b + "hook_attn_out", state,
@@ -240,7 +257,9 @@ struct weight_list {
       }
     } else {
       for (auto const& p : parts) {
-        std::string const part_name(1, p.letter), at = s.stored(part_name, i);
+        std::string const part_name(1, p.letter);
+        if (!s.has(part_name)) continue;
+        std::string const at = s.stored(part_name, i);
         linear(part_name, at, wide, {"head_d_head", p.heads * d});
         auto const view = [name = p.dim_name, heads = p.heads, d, conv1d = s.conv1d](tensor const& t) {
           return split_heads(t, 0, heads, d, conv1d)
@@ -253,6 +272,10 @@ struct weight_list {
         else
           w.zeros(a + "b_" + p.name, {{p.dim_name, p.heads}, {"d_head", d}});
       }
+    }
+    if (s.has("distance")) {
+      w.store(s.stored("distance", i), {{"head", s.heads}, {"distance", s.distances}});
+      w.name(a + "distance", s.stored("distance", i));
     }
     std::string const out = s.stored("o", i);
     linear("o", out, {"head_d_head", s.heads * d}, wide);

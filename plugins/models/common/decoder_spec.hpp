@@ -32,6 +32,15 @@ enum class residual_form {
 
 enum class positions_kind { none, table, rotary, alibi };
 
+/// What weighs the values of other positions.
+enum class mixer_kind {
+  attention,  ///< softmax of products of queries and keys
+  mean,       ///< all up to the query's own alike
+  window,     ///< the same within the layer's window
+  conv,       ///< a number for each head and distance within the window, learned as it is
+  position,   ///< softmax of a score for each head and distance
+};
+
 struct decoder_layer {
   std::size_t window = 0;    ///< 0: none
   bool turns = false;        ///< rotary positions
@@ -58,6 +67,8 @@ struct decoder_spec {
   std::vector<rotary> rotations;
   bool alibi_bf16 = false;  ///< Falcon's: rounded to bfloat16, and scaled like the scores
   std::vector<decoder_layer> each;
+  mixer_kind mixer = mixer_kind::attention;
+  std::size_t distances = 0;  ///< of the table of conv and position
 
   bool head_norms = false, head_norms_whole = false;  ///< of queries and keys: over each head, or over all at once
   bool head_norms_rms = true, head_norms_bias = false, head_norms_own = false;  ///< own: a weight for each head
@@ -74,7 +85,8 @@ struct decoder_spec {
   bool biased(std::string_view part) const { return biases.find(" " + std::string(part) + " ") != std::string::npos; }
 
   /// Checkpoint's names of the parts, without the prefix that wrappers put there: embed, pos, embed_ln, project_in, project_out,
-  /// block ("layers.{}."), ln1, ln2, ln1_post, ln2_post, q, k, v, qkv, q_norm, k_norm, o, gate, up, gate_up, down, final, head.
+  /// block ("layers.{}."), ln1, ln2, ln1_post, ln2_post, q, k, v, qkv, q_norm, k_norm, distance, o, gate, up, gate_up, down, final,
+  /// head.
   std::map<std::string, std::string, std::less<>> names;
   bool has(std::string_view part) const { return names.find(part) != names.end(); }
   std::string const& stored(std::string_view part) const { return names.find(part)->second; }

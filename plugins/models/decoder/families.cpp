@@ -77,6 +77,11 @@ constexpr std::string_view opt_names =
     "block=decoder.layers.{}. ln1=self_attn_layer_norm q=self_attn.q_proj k=self_attn.k_proj v=self_attn.v_proj "
     "o=self_attn.out_proj ln2=final_layer_norm up=fc1 down=fc2 final=decoder.final_layer_norm head=lm_head";
 
+constexpr std::string_view own_names =
+    "embed=embed_tokens pos=embed_positions block=layers.{}. ln1=input_layernorm q=self_attn.q_proj k=self_attn.k_proj "
+    "v=self_attn.v_proj distance=self_attn.distance o=self_attn.o_proj ln2=post_attention_layernorm gate=mlp.gate_proj "
+    "up=mlp.up_proj down=mlp.down_proj final=norm head=lm_head";
+
 // ---- what families do otherwise ----------------------------------------------------------------------------------------------
 
 void layer_norms(decoder_spec& s) {
@@ -379,6 +384,70 @@ void read_opt(hf_config const& c, decoder_spec& s) {
     s.d_embed = embed;
 }
 
+// Our own family: docs/decoder.md has its keys and tensors.
+
+/// One of these words, which the configuration must say.
+template <class Kind>
+Kind read_choice(hf_config const& c, std::string_view key, std::initializer_list<std::pair<std::string_view, Kind>> choices) {
+  std::string const word = c.text(key, "");
+  std::string known;
+  for (auto const& [name, kind] : choices) {
+    if (name == word) return kind;
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  c.json().at(key).fail("expected one of " + known + ", got " + in_quotes(word));
+}
+
+void read_own_positions(hf_config const& c, decoder_spec& s) {
+  std::string const word = c.text("position", "");
+  if (word == "relative")
+    c.json().at("position").fail("is \"relative\", which this build does not read yet; it reads learned, rotary, alibi and none");
+  s.position = read_choice<positions_kind>(c, "position",
+                                           {{"learned", positions_kind::table},
+                                            {"rotary", positions_kind::rotary},
+                                            {"alibi", positions_kind::alibi},
+                                            {"none", positions_kind::none}});
+  if (s.mixer != mixer_kind::attention && (s.position == positions_kind::rotary || s.position == positions_kind::alibi))
+    c.json()
+        .at("position")
+        .fail("is " + in_quotes(word) + ", which changes the scores of queries and keys, and mixer " +
+              in_quotes(c.text("mixer", "")) + " has none; use learned or none");
+  if (s.position == positions_kind::rotary) read_rotary(c, s, {});
+}
+
+void read_own_mixer(hf_config const& c, decoder_spec& s) {
+  s.mixer = read_choice<mixer_kind>(c, "mixer",
+                                    {{"attention", mixer_kind::attention},
+                                     {"mean", mixer_kind::mean},
+                                     {"window", mixer_kind::window},
+                                     {"conv", mixer_kind::conv},
+                                     {"position", mixer_kind::position}});
+  bool const local = s.mixer == mixer_kind::window || s.mixer == mixer_kind::conv;
+  if (local) {
+    std::size_t const window = c.size("window", limits::positions);
+    for (auto& layer : s.each) layer.window = window;
+    s.distances = window;
+  } else if (auto const given = c.find("window")) {
+    given->fail("is given, and mixer " + in_quotes(c.text("mixer", "")) + " has no window; windows belong to window and conv");
+  }
+  if (s.mixer == mixer_kind::position) s.distances = s.positions;
+  if (s.mixer != mixer_kind::attention) drop(s, "q"), drop(s, "k");
+  if (s.mixer != mixer_kind::conv && s.mixer != mixer_kind::position) drop(s, "distance");
+}
+
+void read_own(hf_config const& c, decoder_spec& s) {
+  for (auto const key : {"max_position_embeddings", "activation"}) c.json().at(key);
+  s.rms = read_choice<bool>(c, "norm", {{"layer", false}, {"rms", true}});
+  s.gated = c.flag("gated", false);
+  if (!s.gated) drop(s, "gate");
+  bool const biases = c.flag("biases", !s.rms);
+  if (biases) s.biases = " q k v o gate up down ";
+  s.norm_bias = biases && !s.rms;
+  read_own_mixer(c, s);
+  read_own_positions(c, s);
+  if (s.position != positions_kind::table) drop(s, "pos");
+}
+
 // ---- the table ---------------------------------------------------------------------------------------------------------------
 
 // clang-format off
@@ -424,6 +493,8 @@ constexpr family table[] = {
      .more = read_gpt2},
     {.type = "opt", .names = opt_names, .rms = false, .act_key = "activation_function", .act = "relu", .epsilon_key = "", .epsilon = 1e-5,
      .tied = true, .gated = false, .biases = " q k v o up down ", .more = read_opt},
+    {.type = "wayfarer_decoder", .names = own_names, .act_key = "activation", .epsilon_key = "norm_eps", .epsilon = 1e-5,
+     .gated = false, .more = read_own},
 };
 // clang-format on
 

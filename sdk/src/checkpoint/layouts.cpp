@@ -16,6 +16,7 @@
 #include <wayfarer/json.hpp>
 #include <wayfarer/layers.hpp>
 #include <wayfarer/metric.hpp>
+#include <wayfarer/mixing.hpp>
 #include <wayfarer/model.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/optimizer.hpp>

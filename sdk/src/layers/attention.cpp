@@ -9,9 +9,11 @@
 
 #include <wayfarer/backward.hpp>
 #include <wayfarer/error.hpp>
+#include <wayfarer/mixing.hpp>
 #include <wayfarer/tape.hpp>
 
 #include "common.hpp"
+#include "distances.hpp"
 #include "products.hpp"
 
 namespace wayfarer {
@@ -98,6 +100,12 @@ struct attention_pass {
   bool values = true;
 };
 
+/// What weights are made of.
+struct weighting {
+  bool content = true;  ///< products of queries and keys; else of what positions give alone, and queries are never read
+  bool softmax = true;  ///< else those numbers are the weights
+};
+
 template <class T>
 struct attention_job {
   rows const& q;
@@ -106,6 +114,7 @@ struct attention_job {
   tensor by_distance, by_key;  // in T
   attention_pass pass;
   T* z;
+  weighting rule{};
 
   std::size_t d_head() const { return q.width() / how.heads; }
   /// First column of the keys and values that a head of the queries reads.
@@ -125,19 +134,20 @@ struct attention_job {
   /// Where the sums over keys begin: only whole blocks are left out, so that the order of a sum is the same for every tile.
   std::size_t first_block(std::size_t item, std::size_t query) const { return first_key(item, query) / block_k * block_k; }
 
-  T const* bias_row(std::size_t item, std::size_t head, std::size_t query) const {
+  /// The bias of a query's keys from `first` on.
+  T const* bias_from(std::size_t first, std::size_t item, std::size_t head, std::size_t query) const {
     if (!how.bias) return nullptr;
-    if (how.bias->full.defined()) return how.bias->full.head<T>(item, head) + query * kv.length(item);
-    if (by_key.defined()) return by_key.view<T const>().row(head).data() + (q.packing().first_position[item] - first_query(item));
+    if (how.bias->full.defined()) return how.bias->full.head<T>(item, head) + query * kv.length(item) + first;
+    if (by_key.defined())
+      return by_key.view<T const>().row(head).data() + (q.packing().first_position[item] - first_query(item) + first);
     if (!by_distance.defined()) return nullptr;
-    return by_distance.view<T const>().row(head).data() + (how.bias->origin - (first_query(item) + query));
+    return by_distance.view<T const>().row(head).data() + (how.bias->origin + first - (first_query(item) + query));
   }
 
   /// A query's scaled products with the keys that it sees, to scores.
   void finish_scores(T* row, T by, std::size_t item, std::size_t head, std::size_t query) const {
     std::size_t const from = first_key(item, query), n = visible_keys(item, query) - from;
-    T const* const bias = bias_row(item, head, query);
-    kernels<T>().scores(row + from, by, bias ? bias + from : nullptr, n);
+    kernels<T>().scores(row + from, by, bias_from(from, item, head, query), n);
     if (how.cap > 0) kernels<T>().cap(row + from, static_cast<T>(how.cap), n);
   }
 
@@ -155,13 +165,15 @@ struct attention_job {
         std::memcpy(out + from, row + from, n * sizeof(T));
         std::fill(out + visible, out + n_keys, outside);
       };
-      if (pass.scores_in)
+      if (pass.scores_in) {
         std::memcpy(row + from, pass.scores_in->head<T>(item, head) + i * n_keys + from, n * sizeof(T));
-      else
+      } else {
+        if (!rule.content) std::fill(row + from, row + visible, T(0));
         finish_scores(row, static_cast<T>(how.scale), item, head, i);
+      }
       if (pass.scores_out) copy_out(*pass.scores_out, -std::numeric_limits<T>::infinity());
       if (!pass.pattern_out && !pass.values) continue;
-      k.softmax(row + from, n);
+      if (rule.softmax) k.softmax(row + from, n);
       std::fill(row + begin, row + from, T(0));
       std::fill(row + visible, row + seen, T(0));
       if (pass.pattern_out) copy_out(*pass.pattern_out, T(0));
@@ -180,7 +192,7 @@ struct attention_job {
       std::memcpy(s, pass.pattern_in->head<T>(item, head), n_keys * sizeof(T));
       std::fill(s, s + first_key(item, 0), T(0));
     } else {
-      if (!pass.scores_in)
+      if (rule.content && !pass.scores_in)
         for (std::size_t j = begin; j < n_keys; j += page) {
           matrix const w{kv.page<T>(item, j / page, false) + column, number_of(dtype_of<T>()), ld, false};
           std::size_t const n = std::min(page, n_keys - j);
@@ -209,7 +221,7 @@ struct attention_job {
     std::size_t const reach = how.causal ? first_query(item) + last : n_keys, P = k.panel;
     std::size_t const column = kv_column(head), begin = first_block(item, first);
     auto const type = number_of(dtype_of<T>());
-    bool const need_scores = !pass.pattern_in && !pass.scores_in;
+    bool const need_scores = rule.content && !pass.pattern_in && !pass.scores_in;
     std::size_t const key_panels = (reach + P - 1) / P, value_panels = (dh + P - 1) / P;
     T* const keys = need_scores ? scratch<T>(key_panels * P * dh, 0) : nullptr;
     if (need_scores)
@@ -356,7 +368,7 @@ void check_bias(position_bias const& bias, rows const& q, attention_keys const& 
   }
 }
 
-rows attend_to(rows const& q, attention_keys const& kv, attend_options const& how, tap_scope const& at) {
+rows attend_to(rows const& q, attention_keys const& kv, attend_options const& how, tap_scope const& at, weighting rule = {}) {
   std::size_t const kv_heads = how.kv_heads ? how.kv_heads : how.heads;
   if (how.heads == 0 || q.width() % how.heads != 0 || how.heads % kv_heads != 0 || kv.width() != q.width() / how.heads * kv_heads)
     throw plugin_error("queries of " + std::to_string(q.width()) + " numbers do not fit " + std::to_string(how.heads) +
@@ -368,13 +380,13 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
     if (how.causal && kv.length(i) < q.packing().length(i))
       throw plugin_error("fewer keys than queries, where a query stands at each of the last keys");
   }
-  if (how.bias && how.bias->any()) check_bias(*how.bias, q, kv, how);
+  if (rule.content && how.bias && how.bias->any()) check_bias(*how.bias, q, kv, how);
   rows z = q.like(q.width());
   auto const make = [&](bool wanted) { return wanted ? pairs(q.shared_packing(), keys, how.heads, q.precision()) : pairs(); };
   bool const scores = at.wants("hook_attn_scores"), pattern = at.wants("hook_pattern");
   pairs s = make(scores), p = make(pattern);
   with_type(q.type(), [&]<class T>(T const*) {
-    attention_job<T> job{q, kv, how, {}, {}, {}, z.overwrite<T>()};
+    attention_job<T> job{q, kv, how, {}, {}, {}, z.overwrite<T>(), rule};
     if (how.bias && how.bias->by_distance.defined()) job.by_distance = how.bias->by_distance.to(q.type());
     if (how.bias && how.bias->by_key.defined()) job.by_key = how.bias->by_key.to(q.type());
     attention_pass next;
@@ -383,7 +395,7 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
       attend_options plain = how;
       plain.causal = false, plain.bias = nullptr, plain.window = 0, plain.cap = 0;
       attention_pass const only_products{.scores_out = &products, .values = false};
-      attention_job<T>{q, kv, plain, {}, {}, only_products, job.z}.run();
+      attention_job<T>{q, kv, plain, {}, {}, only_products, job.z, rule}.run();
       products = at("hook_qk", std::move(products));
     }
     if (at.edits("hook_qk") || at.edits("hook_attn_scores")) {
@@ -423,6 +435,17 @@ rows attend_to(rows const& q, attention_keys const& kv, attend_options const& ho
   return z;
 }
 
+/// Where an edit changes what lies within the layer, its step says so, and there is no other.
+bool is_edited(tape& on, rows& z, std::vector<recorded_value> const& read, std::string const& layer, tap_scope const& at) {
+  for (char const* const hook : {"hook_qk", "hook_attn_scores", "hook_pattern"})
+    if (at.edits(hook)) {
+      std::string const why = layer + " has no gradient while '" + at.name_of(hook) + "' is edited";
+      on.add(layer, read, {&z}, [why](step_gradients&) { throw usage_error(why); });
+      return true;
+    }
+  return false;
+}
+
 /// The step of attention on the tape, if anything that is wanted depends on it.
 void record(rows& z, rows const& q, rows const& keys, rows const& values, attend_options const& how, tap_scope const& at) {
   auto const pattern = at.gradient_of_pairs("hook_pattern"), scores = at.gradient_of_pairs("hook_attn_scores"),
@@ -430,13 +453,7 @@ void record(rows& z, rows const& q, rows const& keys, rows const& values, attend
   std::vector<recorded_value> const read{q.recorded(), keys.recorded(), values.recorded()};
   tape* on = tape::following("attention", {read[0], read[1], read[2]});
   if (!on && (pattern || scores || of_bias)) on = at.on_tape();
-  if (!on) return;
-  for (char const* const hook : {"hook_qk", "hook_attn_scores", "hook_pattern"})
-    if (at.edits(hook)) {
-      std::string const why = "attention has no gradient while '" + at.name_of(hook) + "' is edited";
-      on->add("attention", read, {&z}, [why](step_gradients&) { throw usage_error(why); });
-      return;
-    }
+  if (!on || is_edited(*on, z, read, "attention", at)) return;
   auto back = [q = q.bare(), keys = keys.bare(), values = values.bare(), how, bias = how.bias ? *how.bias : position_bias(),
                pattern, scores, of_bias](step_gradients& g) {
     attend_options again = how;
@@ -447,6 +464,18 @@ void record(rows& z, rows const& q, rows const& keys, rows const& values, attend
     g.add_columns(2, all, q.width() + keys.width());
   };
   on->add("attention", read, {&z}, std::move(back));
+}
+
+/// The same of mixing.
+void record(rows& z, rows const& values, mixing_options const& how, tap_scope const& at) {
+  auto const pattern = at.gradient_of_pairs("hook_pattern"), scores = at.gradient_of_pairs("hook_attn_scores");
+  std::vector<recorded_value> const read{values.recorded()};
+  tape* on = tape::following("mixing", {read[0]}, {&how.by_distance});
+  if (!on && (pattern || scores)) on = at.on_tape();
+  if (!on || is_edited(*on, z, read, "mixing", at)) return;
+  on->add("mixing", read, {&z}, [values = values.bare(), how, pattern, scores](step_gradients& g) {
+    g.add(0, mix_backward(values, how, g.take(), g.weight(how.by_distance), {pattern.get(), scores.get()}));
+  });
 }
 
 }  // namespace
@@ -463,6 +492,24 @@ rows attend(rows const& q, rows const& keys, rows const& values, attend_options 
 rows attend(rows const& q, key_values const& past, attend_options const& how, tap_scope const& at) {
   if (past.items() != q.packing().items()) throw plugin_error("queries of other items than the keys");
   return at("hook_z", attend_to(q, attention_keys{nullptr, nullptr, &past}, how, at));
+}
+
+rows mix(rows const& values, mixing_options const& how, tap_scope const& at, key_values const* past) {
+  if (past && past->items() != values.packing().items()) throw plugin_error("values of other items than those that were read");
+  attention_keys const all{past ? nullptr : &values, past ? nullptr : &values, past};
+  std::size_t longest = 0;
+  for (std::size_t i = 0; i < values.packing().items(); ++i) longest = std::max(longest, all.length(i));
+  check_mixing(how, all.width(), longest);
+  std::size_t const d_head = all.width() / (how.kv_heads ? how.kv_heads : how.heads);
+  position_bias table;
+  if (how.by_distance.defined())
+    table.by_distance = in_order_of_keys(how.by_distance, values.type()), table.origin = how.by_distance.size(1) - 1;
+  attend_options options{how.heads, 1, true, &table};
+  options.kv_heads = how.kv_heads, options.window = how.window;
+  rows const shape = values.like(how.heads * d_head);  // where queries would stand
+  rows z = attend_to(shape, all, options, at, {.content = false, .softmax = how.softmax});
+  if (!past) record(z, values, how, at);
+  return at("hook_z", std::move(z));
 }
 
 rows attention(rows const& x, rows const& memory, attention_weights const& w, attend_options const& how, tap_scope const& at,
