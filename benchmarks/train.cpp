@@ -24,7 +24,7 @@
 namespace {
 
 using namespace wayfarer;
-using gpt2_training::net;
+using gpt2_training::gpt2_net;
 using gpt2_training::net_shape;
 
 std::size_t threads = 2;
@@ -43,7 +43,7 @@ double median(std::vector<double> x) {
 }
 
 void update(benchmark::State& state, net_shape const& s, std::size_t windows, std::size_t context) {
-  net<float> learner(s);
+  gpt2_net<float> learner(s);
   learner.start(0);
   std::size_t const n = windows * context;
   std::vector<std::int32_t> tokens, targets;
