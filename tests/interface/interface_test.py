@@ -244,7 +244,9 @@ def hooks():
         for family, sizes in decoders.items():
             Path(folder, "config.json").write_text(json.dumps({"model_type": family.split(",")[0]} | sizes))
             lines += [f"decoder, {family}"] + hooks_of("decoder", folder)
-    return lines + ["gpt2_trained"] + hooks_of("gpt2_trained")
+    for plugin in ("gpt2_trained", "language_model_trained"):
+        lines += [plugin] + hooks_of(plugin)
+    return lines
 
 
 golden = Path(__file__).resolve().parent / f"{what}.txt"

@@ -2,7 +2,7 @@
 wayfarer_test(docs_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/docs_test.cpp TIMEOUT 300)
 wayfarer_test(docs_run_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/docs_run_test.cpp LABEL slow TIMEOUT 600)
 foreach(name docs_test docs_run_test)
-  add_dependencies(${name} wayfarer lda tokens text hellaswag topic_transformer gpt2 t5 bert gpt2_trained activations language_loss
+  add_dependencies(${name} wayfarer lda tokens text hellaswag topic_transformer gpt2 t5 bert gpt2_trained language_model_trained activations language_loss
     logit_lens topic_blocks concept_similarity group_contrast accuracy closed_form logit_attribution patching trajectory pca head_spectra
     similarity_map cross_encoding lda_fit word_vectors word_similarity analogy)
 endforeach()

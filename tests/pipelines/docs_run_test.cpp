@@ -11,7 +11,8 @@ TEST_F(docs, every_block_of_yaml_runs) {
     if (own_plugin(b)) continue;
     std::vector<std::string> words{"run", file("block.yaml", b.text).string(), "--out",
                                    (folder / ("block-" + std::to_string(++number) + ".h5")).string()};
-    if (b.text.find("gpt2_trained") != std::string::npos) {
+    if (b.text.find("model: gpt2_trained") != std::string::npos ||
+        b.text.find("model: language_model_trained") != std::string::npos) {
       words.insert(words.end(), {"--set", "learner.train.updates=2", "--set", "learner.train.snapshots=[0, 1]"});
       if (b.text.find(" lens:") != std::string::npos) words.insert(words.end(), {"--set", "lens.items=1"});
     }

@@ -20,7 +20,7 @@
 namespace wayfarer::test {
 namespace {
 
-using gpt2_training::net;
+using gpt2_training::gpt2_net;
 using gpt2_training::net_shape;
 using ::testing::HasSubstr;
 
@@ -364,8 +364,8 @@ struct sequences {
 };
 
 template <class T>
-net<T> random_net(net_shape const& s) {
-  net<T> n(s);
+gpt2_net<T> random_net(net_shape const& s) {
+  gpt2_net<T> n(s);
   n.start(5);
   // Norms and biases that are neither 1 nor 0, and weights that make attention choose.
   random_stream draw(3, "shift");
@@ -409,7 +409,7 @@ TEST(gpt2_gradient, whole_models_of_random_shapes) {
 TEST(gpt2_gradient, float_agrees_with_double) {
   net_shape s{2, 4, 64, 256, 300, 96};
   auto exact = random_net<double>(s);
-  net<float> rounded(s);
+  gpt2_net<float> rounded(s);
   for (std::size_t i = 0; i < exact.values().size(); ++i) {
     rounded.values()[i] = static_cast<float>(exact.values()[i]);
     exact.values()[i] = static_cast<double>(rounded.values()[i]);

@@ -21,94 +21,23 @@
 #include <wayfarer/safetensors.hpp>
 #include <wayfarer/stopping.hpp>
 
-#include "models/gpt2_trained/checkpoint.hpp"
-#include "models/gpt2_trained/corpus.hpp"
-#include "models/gpt2_trained/trainer.hpp"
-#include "plugins/run_plugins.hpp"
+#include "models/common/training/checkpoint.hpp"
+#include "models/common/training/corpus.hpp"
+#include "models/common/training/trainer.hpp"
+#include "models/gpt2_trained/net.hpp"
+#include "plugins/training_runs.hpp"
 
 namespace wayfarer::test {
 namespace {
 
 using namespace gpt2_training;
+using namespace language_training;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-template <class Error, class F>
-void expect_error(F f, ::testing::Matcher<std::string const&> what) {
-  try {
-    f();
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (Error const& e) {
-    EXPECT_THAT(std::string(e.what()), what);
-  } catch (std::exception const& e) {
-    ADD_FAILURE() << "another error: " << e.what();
-  }
-}
-
-class folder {
- public:
-  folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "wayfarer-train-XXXXXX").string();
-    if (!mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  folder(folder const&) = delete;
-  ~folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string operator/(std::string const& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
-std::string bytes_of(std::string const& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-struct silent final : progress {
-  void at(std::size_t, std::size_t, std::string_view note) override { last = note; }
-  void warn(std::string_view text) override { warnings.emplace_back(text); }
-  std::string last;
-  std::vector<std::string> warnings;
-};
-
-/// Sentences that are soon learned.
-std::string story() {
-  std::string text;
-  random_stream draw(0, "story");
-  char const* const names[] = {"Anna", "Ben", "Clara", "David"};
-  for (int i = 0; i < 300; ++i) {
-    char const* const who = names[draw.below(4)];
-    text += std::string(who) + " went home. Then " + who + " slept.\n";
-  }
-  return text;
-}
-
-struct trained {
-  results curves;
-  std::vector<snapshot> states;
-  silent said;
-};
 trained train(values given, std::string const& text, std::string const& rest = "") {
-  trained out;
-  auto const m = make<model>("gpt2_trained", std::move(given));
-  auto const data = make_source("text", {{"texts", std::vector<std::string>{text}}});
-  auto const held_out = rest.empty() ? nullptr : make_source("text", {{"texts", std::vector<std::string>{rest}}});
-  dynamic_cast<trainable_model const&>(*m).train(
-      {*data, held_out.get(), out.curves, out.said, [&](snapshot s) { out.states.push_back(std::move(s)); }});
-  return out;
-}
-
-bool same_weights(model const& a, model const& b) {
-  for (auto const& name : a.info().weights) {
-    auto const x = a.weight(name).clone(), y = b.weight(name).clone();
-    if (x.bytes() != y.bytes() || std::memcmp(x.raw(), y.raw(), x.bytes()) != 0) return false;
-  }
-  return true;
+  return test::train("gpt2_trained", std::move(given), text, rest);
 }
 
 // ---- PyTorch -----------------------------------------------------------------------------------------------------------------
@@ -116,7 +45,7 @@ bool same_weights(model const& a, model const& b) {
 TEST(gpt2_trained_golden, gradients_and_steps_are_those_of_pytorch) {
   auto const file = safetensors_file::open(std::string(WAYFARER_SOURCE_DIR) + "/tests/data/train.safetensors");
   for (std::string const name : {"tied", "untied"}) {
-    net<double> n({2, 2, 8, 20, 23, 11, name == "tied"});
+    gpt2_net<double> n({2, 2, 8, 20, 23, 11, name == "tied"});
     auto const put = [&](std::string const& part, auto const& check) {
       for (auto const& p : n.parameters()) {
         auto const t = file.tensor(name + "/" + part + "/" + p.name);
@@ -168,11 +97,6 @@ values const small{{"d_model", std::int64_t{32}},
                    {"train.log_every", std::int64_t{7}},
                    {"train.held_out_every", std::int64_t{25}},
                    {"train.snapshots", std::vector<std::int64_t>{0, 20, 40}}};
-
-values with(values base, values more) {
-  for (auto& [name, v] : more) base[name] = std::move(v);
-  return base;
-}
 
 TEST(gpt2_trained, learns_and_tells_how_far_it_is) {
   auto const t = train(with(small, {{"train.updates", std::int64_t{250}}}), story(), "Clara went home. Then Clara slept.\n");
@@ -531,12 +455,12 @@ TEST(gpt2_trained, float16_is_the_nearest_and_what_does_not_fit_is_refused) {
              r = read->weight("blocks.1.mlp.W_in").to(dtype::f64).clone();
   for (std::size_t i = 0; i < w.count(); ++i)
     ASSERT_NEAR(w.values<double const>()[i], r.values<double const>()[i], 5e-4 * std::abs(w.values<double const>()[i]) + 3e-8);
-  net<float> n({1, 1, 4, 4, 5, 3});
+  gpt2_net<float> n({1, 1, 4, 4, 5, 3});
   n.values()[0] = 1e6f;
-  expect_error<usage_error>([&] { write_checkpoint({here / "large"}, n.shape(), n.copy(), nullptr, dtype::f16); },
+  expect_error<usage_error>([&] { write_checkpoint({here / "large"}, config_of(n.shape()), n.copy(), nullptr, dtype::f16); },
                             AllOf(HasSubstr("wte.weight"), HasSubstr("f32")));
   n.values()[0] = std::numeric_limits<float>::quiet_NaN();
-  expect_error<usage_error>([&] { write_checkpoint({here / "nan"}, n.shape(), n.copy(), nullptr, dtype::f16); },
+  expect_error<usage_error>([&] { write_checkpoint({here / "nan"}, config_of(n.shape()), n.copy(), nullptr, dtype::f16); },
                             HasSubstr("wte.weight"));
 }
 
@@ -624,14 +548,14 @@ TEST(gpt2_trained_refuses, a_loss_that_is_no_number) {
         train(with(small, {{"train.learning_rate", 1e30}, {"train.clip", 0.0}}), story());
       },
       AllOf(HasSubstr("no longer finite at update"), HasSubstr("learning_rate")));
-  net<float> n({1, 1, 4, 4, 300, 3});
+  gpt2_net<float> n({1, 1, 4, 4, 300, 3});
   n.start(0);
   n.values()[5] = std::numeric_limits<float>::quiet_NaN();
   token_stream s;
   s.tokens = {1, 2, 1, 2, 1, 2};
   training_plan plan;
   plan.updates = 2, plan.batch = 1, plan.context = 3, plan.rate = {1e-3, 0, 0, 2};
-  expect_error<usage_error>([&] { gpt2_training::train<float>(n, plan, s, nullptr, {}); },
+  expect_error<usage_error>([&] { language_training::train<float>(n, plan, s, nullptr, {}); },
                             HasSubstr("no longer finite at update 1"));
 }
 

@@ -118,6 +118,33 @@ TEST(tape, gradients_of_weights_go_to_their_memory) {
   }
 }
 
+TEST(tape, neighbouring_weights_may_have_gradients_apart) {
+  auto const of = pack({5, 4});
+  rows const x = noise_rows(of, 6, "x"), by = noise_rows(of, 6, "z");
+  tensor all_w = noise({{"out", 18}, {"in", 6}}, "w");
+  tensor const room(dtype::f64, {{"out", 36}, {"in", 6}});
+  auto const part = [&](tensor const& t, std::size_t i) { return t.slice(0, 6 * i, 6 * i + 6); };
+  auto const weights = [&](std::size_t i) { return linear_weights{part(all_w, i), {}, false}; };
+  std::size_t const place[] = {2, 0, 1};
+  attend_options const how{2, 0.6, true};
+  tape on;
+  for (std::size_t i = 0; i < 3; ++i) on.want(part(all_w, i), part(room, place[i]));
+  rows begun = x;
+  on.begin(begun);
+  auto const made = project(begun, weights(0), weights(1), weights(2));
+  rows const z = attend(made[0], made[1], made[2], how, {});
+  on.seed(z.recorded(), by);
+  on.back();
+  auto const loss = [&] {
+    auto const q = project(x, weights(0), weights(1), weights(2));
+    return weighted(attend(q[0], q[1], q[2], how, {}), by);
+  };
+  for (std::size_t i = 0; i < 3; ++i)
+    expect_gradient("w", all_w.values<double>().subspan(36 * i, 36), room.values<double const>().subspan(36 * place[i], 36),
+                    loss);
+  for (double const beyond : room.values<double const>().subspan(108)) ASSERT_EQ(beyond, 0);
+}
+
 TEST(tape, a_table_that_is_also_the_head_gets_the_sum) {
   auto const of = pack({3});
   ragged<std::int32_t> tokens;

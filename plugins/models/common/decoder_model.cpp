@@ -55,6 +55,16 @@ void decoder_model::tell_rotation() {
 
 void decoder_model::take(std::string const& path) {
   weights_.load(path);
+  find_parts(), keep_parts();
+}
+
+void decoder_model::take(std::string const& what, std::map<std::string, tensor> const& tensors) {
+  watch(what, tensors);
+  keep_parts();
+}
+
+void decoder_model::watch(std::string const& what, std::map<std::string, tensor> const& tensors) {
+  weights_.load(what, tensors);
   find_parts();
 }
 
@@ -148,6 +158,10 @@ void decoder_model::find_parts() {
   if (s.has("final")) ln_final_ = norm(s.stored("final"), s.norm_bias);
   unembed_ = {weights_.stored(s.stored("head") + ".weight"),
               s.biased("head") ? weights_.stored(s.stored("head") + ".bias") : tensor(), false};
+}
+
+void decoder_model::keep_parts() {
+  if (blocks_.empty()) return;
   for (auto const& b : blocks_)
     for (auto const* w : {&b.qkv, &b.q, &b.k, &b.v, &b.o, &b.mlp.gate, &b.mlp.in, &b.mlp.out}) kept_.push_back(keep_packed(*w));
   kept_.push_back(keep_packed(unembed_));
@@ -256,7 +270,7 @@ pass_end decoder_model::forward(batch const& items, run_request const& request, 
   auto const of = row_packing::of(items.tokens, items.first_position);
   check_positions(*of, past);
   // Passes without edits seldom come again, and a benchmark that repeats one must do all of its work.
-  bool const alone = past || request.edits.empty() || at.on_tape();
+  bool const alone = past || !prefix_ || request.edits.empty() || at.on_tape();
   auto prefix = alone ? prefix_states::pass() : prefix_->open(items, request.precision, untouched_blocks(at, blocks_.size()));
   rows x = prefix.begin() ? prefix.take_state() : embedding(items, of, request, at);
   if (s.position == positions_kind::table && prefix.begin() == 0)

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,8 +32,11 @@ namespace wayfarer {
 struct decoder_model : one_stack_model, differentiable_model {
   decoder_model(decoder_spec, std::function<tokenizer const*()> find_tokenizer);
 
-  /// The weights of a checkpoint's folder or file, mapped.
+  /// The weights of a checkpoint's folder or file, mapped, or tensors in memory under their names in one.
   void take(std::string const& path);
+  void take(std::string const& what, std::map<std::string, tensor> const& tensors);
+  /// The same of tensors whose numbers change between passes, as they do in training: nothing of them is kept.
+  void watch(std::string const& what, std::map<std::string, tensor> const& tensors);
   /// What a user should know of the checkpoint, one sentence each.
   std::vector<std::string> remarks_on_files(hf_config const&) const;
 
@@ -60,6 +64,7 @@ struct decoder_model : one_stack_model, differentiable_model {
 
   void tell_rotation();
   void find_parts();
+  void keep_parts();
   /// Whether queries, keys and values come out of one product in turns, and must be taken apart.
   bool interleaved() const { return spec_.fused == fused_rows::per_head || spec_.fused == fused_rows::per_group; }
   void split(linear_weights const& all, block&) const;

@@ -1,1 +1,1 @@
-set(libraries model_common)
+set(libraries model_common language_training)

@@ -139,7 +139,9 @@ struct gradient final : wf::probe, wf::plan_checker {
  private:
   static wf::differentiable_model const& differentiable(wf::model const& m) {
     auto const* const d = dynamic_cast<wf::differentiable_model const*>(&m);
-    if (!d) throw wf::usage_error(m.info().architecture + " gives no gradients yet; gpt2, gpt2_trained and decoder do");
+    if (!d)
+      throw wf::usage_error(m.info().architecture +
+                            " gives no gradients yet; gpt2, gpt2_trained, language_model_trained and decoder do");
     return *d;
   }
 
@@ -355,7 +357,8 @@ struct gradient final : wf::probe, wf::plan_checker {
 
 WAYFARER_PROBE(
     gradient, "1.0.0", "Gradients of a logit, a logit difference or the loss by activations: saliency, integrated gradients",
-    wf::port::model("model", "one that gives gradients: gpt2, gpt2_trained or decoder"), wf::port::source("source"),
+    wf::port::model("model", "one that gives gradients: gpt2, gpt2_trained, language_model_trained or decoder"),
+    wf::port::source("source"),
     wf::param("hooks", wf::strings("hook_embed"), "hooks by whose activations the gradient is taken; '*' stands for any text"),
     wf::param("scalar", "logit", "what is differentiated: a logit or a difference of two at one position, or the mean loss")
         .one_of("logit|loss"),

@@ -111,12 +111,33 @@ std::optional<linear_weights> joined(std::array<linear_weights, 3> const& parts)
   return all;
 }
 
+/// Whether the parts' gradients lie as the parts do: then one matrix holds them too.
+bool lie_alike(step_gradients const& g, linear_weights const& all, std::array<linear_weights, 3> const& parts) {
+  auto const alike = [&](tensor const& whole, auto const& part_of) {
+    tensor const to = g.weight(whole);
+    for (auto const& part : parts) {
+      tensor const& one = part_of(part);
+      tensor const own = g.weight(one);
+      if (own.defined() != to.defined()) return false;
+      if (!own.defined()) continue;
+      auto const apart = (static_cast<std::byte const*>(one.raw()) - static_cast<std::byte const*>(whole.raw())) /
+                         static_cast<std::ptrdiff_t>(size_of(whole.type()));
+      auto const* const expected =
+          static_cast<std::byte const*>(to.raw()) + apart * static_cast<std::ptrdiff_t>(size_of(to.type()));
+      if (static_cast<std::byte const*>(own.raw()) != expected) return false;
+    }
+    return true;
+  };
+  return alike(all.w, [](linear_weights const& w) -> tensor const& { return w.w; }) &&
+         (!all.b.defined() || alike(all.b, [](linear_weights const& w) -> tensor const& { return w.b; }));
+}
+
 void project_backward(step_gradients& g, rows const& x, std::array<linear_weights, 3> const& parts) {
   auto const one = [&](linear_weights const& w, rows const& dy) {
     rows dx = linear_backward(x, w, dy, {g.weight(w.w), g.weight(w.b)}, g.wanted());
     if (g.wanted()) g.add(0, std::move(dx));
   };
-  if (auto const all = joined(parts))
+  if (auto const all = joined(parts); all && lie_alike(g, *all, parts))
     if (auto const dy = g.take_joined()) return one(*all, *dy);
   for (std::size_t i = 0; i < parts.size(); ++i) one(parts[i], g.take(i));
 }

@@ -8,7 +8,7 @@
 #include <wayfarer/random.hpp>
 #include <wayfarer/stopping.hpp>
 
-namespace wayfarer::gpt2_training {
+namespace wayfarer::language_training {
 
 std::string token_stream::digest() const {
   return sha256().update(std::as_bytes(std::span(tokens))).hex();
@@ -24,7 +24,7 @@ std::size_t characters_of(std::string_view text) {
 
 void require_window(token_stream const& data, std::size_t context) {
   if (data.tokens.size() <= context)
-    throw data_error("gpt2_trained: the source gives " + std::to_string(data.tokens.size()) + " tokens, and a context of " +
+    throw data_error("train.source: the source gives " + std::to_string(data.tokens.size()) + " tokens, and a context of " +
                      std::to_string(context) + " needs more than that; choose a smaller `context`");
 }
 
@@ -133,4 +133,4 @@ tokenizer const& byte_tokenizer() {
   return one;
 }
 
-}  // namespace wayfarer::gpt2_training
+}  // namespace wayfarer::language_training

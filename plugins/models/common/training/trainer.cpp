@@ -12,12 +12,11 @@
 #include <wayfarer/safetensors.hpp>
 #include <wayfarer/stopping.hpp>
 
-namespace wayfarer::gpt2_training {
+namespace wayfarer::language_training {
 namespace {
 
+// Named after the plugin that wrote it first.
 constexpr char format[] = "gpt2_trained state 1";
-
-using named_tensors = std::vector<std::pair<std::string, tensor>>;
 
 /// Of everything that is read back: names, types, shapes and numbers, in their order.
 std::string checksum_of(named_tensors const& all, std::string const& training) {
@@ -223,7 +222,7 @@ struct loop {
     undivided_work const whole;  // a stop before here has changed nothing
     ++update;
     if (!std::isfinite(loss) || !std::isfinite(norm))
-      throw usage_error("gpt2_trained: the loss is no longer finite at update " + std::to_string(update) +
+      throw usage_error("the loss is no longer finite at update " + std::to_string(update) +
                         "; lower train.learning_rate, or set train.clip");
     double const scale = plan.clip > 0 && norm > plan.clip ? plan.clip / norm : 1, rate = plan.rate.at(update);
     adamw_options plain = plan.adam;
@@ -249,8 +248,7 @@ struct loop {
 
   void run() {
     m.resize(learner.values().size()), v.resize(m.size());
-    if (held_out && held_out->tokens.size() < 2)
-      throw data_error("gpt2_trained: the held-out source gives fewer than two tokens");
+    if (held_out && held_out->tokens.size() < 2) throw data_error("train.held_out: the source gives fewer than two tokens");
     named_tensors start;
     if (!plan.state.empty() && wants_snapshot(0)) start = learner.copy();
     bool const resumed = read_state();
@@ -305,4 +303,4 @@ template training_curves train<float>(net<float>&, training_plan const&, token_s
 template training_curves train<double>(net<double>&, training_plan const&, token_stream const&, token_stream const*,
                                        training_observer<double> const&);
 
-}  // namespace wayfarer::gpt2_training
+}  // namespace wayfarer::language_training

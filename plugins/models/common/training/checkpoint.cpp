@@ -14,11 +14,12 @@
 #include <wayfarer/run_files.hpp>
 #include <wayfarer/safetensors.hpp>
 
-namespace wayfarer::gpt2_training {
+namespace wayfarer::language_training {
 namespace fs = std::filesystem;
 
 namespace {
 
+// The format is named after the plugin that wrote it first.
 constexpr char list_name[] = "wayfarer-save.json", list_format[] = "gpt2_trained save 1", weights_name[] = "model.safetensors",
                config_name[] = "config.json";
 constexpr json_limits list_limits{std::size_t{64} << 10, 4, 1000};
@@ -186,20 +187,19 @@ void check_state_folder(std::string const& folder, std::vector<std::size_t> cons
   }
 }
 
-void write_checkpoint(save_place const& place, net_shape const& s, std::vector<std::pair<std::string, tensor>> const& weights,
-                      tokenizer const* words, dtype type) {
+void write_checkpoint(save_place const& place, json_value config, named_tensors const& weights, tokenizer const* words,
+                      dtype type) {
   std::string const& folder = place.folder;
   fs::path const to(folder);
-  std::vector<std::pair<std::string, tensor>> stored;
+  named_tensors stored;
   for (auto const& [name, t] : weights) {
     if (type == dtype::f16) {
       tensor const wide = t.to(dtype::f64);
       for (double const x : wide.values<double const>())
         if (!(std::abs(x) < 65'520))
-          throw usage_error("gpt2_trained: " + name + " holds " + std::to_string(x) +
-                            ", beyond float16; set train.save_as to f32");
+          throw usage_error(name + " holds " + std::to_string(x) + ", beyond float16; set train.save_as to f32");
     }
-    stored.emplace_back((name == "lm_head.weight" ? "" : "transformer.") + name, t.to(type));
+    stored.emplace_back(name, t.to(type));
   }
   check_save_place(place, words);
   std::error_code failed;
@@ -228,23 +228,7 @@ void write_checkpoint(save_place const& place, net_shape const& s, std::vector<s
       write_file_atomically(target(fs::path(file).filename().string()), read_text(file, tokenizer_limits.bytes));
   }
   write_safetensors(target(weights_name), stored, {{"format", "pt"}});
-  auto config = json_value::object({{"architectures", json_value::array({"GPT2LMHeadModel"})},
-                                    {"model_type", "gpt2"},
-                                    {"n_layer", s.layers},
-                                    {"n_head", s.heads},
-                                    {"n_embd", s.d_model},
-                                    {"n_inner", s.d_mlp},
-                                    {"n_positions", s.positions},
-                                    {"n_ctx", s.positions},
-                                    {"vocab_size", s.vocabulary},
-                                    {"activation_function", s.act == activation::gelu_erf ? "gelu" : "gelu_new"},
-                                    {"layer_norm_epsilon", s.epsilon},
-                                    {"initializer_range", 0.02},
-                                    {"attn_pdrop", 0.0},
-                                    {"embd_pdrop", 0.0},
-                                    {"resid_pdrop", 0.0},
-                                    {"tie_word_embeddings", s.tied},
-                                    {"torch_dtype", type == dtype::f16 ? "float16" : "float32"}});
+  config.set("torch_dtype", type == dtype::f16 ? "float16" : "float32");
   if (words && words->special().eos) config.set("bos_token_id", *words->special().eos).set("eos_token_id", *words->special().eos);
   write_file_atomically((to / config_name).string(), to_json(config, 1) + "\n");
   std::map<std::string, std::string> digests;
@@ -252,4 +236,4 @@ void write_checkpoint(save_place const& place, net_shape const& s, std::vector<s
   write_list(folder, files, digests);
 }
 
-}  // namespace wayfarer::gpt2_training
+}  // namespace wayfarer::language_training

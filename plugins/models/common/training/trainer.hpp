@@ -1,7 +1,7 @@
 // The loop: batches of windows, one step of AdamW a batch, the loss on held-out text now and then, snapshots on a schedule, and
 // the state on the disk, so that a killed run can be resumed.
 //
-// Called by the plugin's `train`, by tests and benchmarks, on one thread. A run is a pure function of its arguments: neither the
+// Called by a plugin's `train`, by tests and benchmarks, on one thread. A run is a pure function of its arguments: neither the
 // number of threads nor where it was interrupted changes a byte.
 #pragma once
 
@@ -16,7 +16,7 @@
 #include "corpus.hpp"
 #include "net.hpp"
 
-namespace wayfarer::gpt2_training {
+namespace wayfarer::language_training {
 
 struct training_plan {
   std::uint64_t seed = 0;
@@ -40,7 +40,7 @@ template <class T>
 struct training_observer {
   std::function<void(std::size_t update, training_curves const&)> progress;
   /// Parameters at a snapshot, in their order, T; called in order of the updates, after a resumed run too.
-  std::function<void(std::size_t update, std::vector<std::pair<std::string, tensor>> const&)> snapshot;
+  std::function<void(std::size_t update, named_tensors const&)> snapshot;
   std::function<void(std::string const&)> warn;
 };
 
@@ -55,4 +55,4 @@ template <class T>
 training_curves train(net<T>&, training_plan const&, token_stream const& data, token_stream const* held_out,
                       training_observer<T> const&);
 
-}  // namespace wayfarer::gpt2_training
+}  // namespace wayfarer::language_training

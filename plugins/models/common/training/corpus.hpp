@@ -1,6 +1,6 @@
 // The training data: the items of a source as one stream of tokens, and the windows of it that make up a batch.
 //
-// Called by the plugin and by tests, on one thread. A batch is a pure function of (seed, update).
+// Called by the plugins that train and by tests, on one thread. A batch is a pure function of (seed, update).
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 #include <wayfarer/source.hpp>
 #include <wayfarer/tokenizer.hpp>
 
-namespace wayfarer::gpt2_training {
+namespace wayfarer::language_training {
 
 struct token_stream {
   std::vector<std::int32_t> tokens;
@@ -43,4 +43,4 @@ token_batch take_windows(token_stream const&, std::size_t first, std::size_t cou
 /// Each byte a token, for a model that is given no tokenizer.
 tokenizer const& byte_tokenizer();
 
-}  // namespace wayfarer::gpt2_training
+}  // namespace wayfarer::language_training

@@ -1,0 +1,1 @@
+set(libraries model_common language_training)
