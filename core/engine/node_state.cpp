@@ -6,6 +6,7 @@
 
 #include <wayfarer/snapshot_state.hpp>
 
+#include "engine/equal_steps.hpp"
 #include "engine/failure.hpp"
 
 namespace wayfarer::host {
@@ -64,6 +65,7 @@ node_state read_state(filed_reader& in, wayfarer::model const* learner) {
     if (!maker) in.fail();
     s.snapshots.push_back(maker->snapshot_of(tensors));
   }
+  s.first_equal = first_equal(s.snapshots, dynamic_cast<snapshot_state const*>(learner));
   return s;
 }
 

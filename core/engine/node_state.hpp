@@ -23,6 +23,7 @@ struct node_state {
   std::vector<results> parts;                                     ///< of each combination along the axes; empty without axes
   std::vector<std::size_t> steps;                                 ///< of a trained model
   std::vector<std::shared_ptr<wayfarer::model const>> snapshots;  ///< of a trained model
+  std::vector<std::size_t> first_equal;                           ///< of a trained model: see equal_steps.hpp
   std::vector<not_finite> gaps;                                   ///< known once written
   std::string spoiled;        ///< what the model or an edit gave that is not finite; "" for nothing
   std::string why_no_reason;  ///< stands in the datasets for the node's own reasons, which such values make untrue

@@ -143,7 +143,7 @@ class WAYFARER_API probe_context {
   bool has_model() const noexcept { return model_ != nullptr; }
   bool has_data() const noexcept { return source_ != nullptr; }
   item_range items() const noexcept { return items_; }  ///< what is observed
-  std::size_t step() const noexcept { return step_; }   ///< of the snapshot, 0 for a model that does not learn
+  std::size_t step() const noexcept { return step_; }   ///< of the (first equal) snapshot, 0 if nothing is learned
   /// Most tokens (decoder tokens) of any item that is observed, after cutting: what rows must hold. Known in `shape`, `observe`
   /// and `finish` of a probe that has a model and a source.
   std::size_t longest() const noexcept { return longest_; }
