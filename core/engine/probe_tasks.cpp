@@ -36,7 +36,7 @@ std::size_t run::blocks_in_flight(std::size_t block, std::uint64_t block_bytes) 
 std::optional<block_store> run::blocks_of(task const& t, std::size_t step) {
   if (!options_.resume && !work_) return {};
   std::string const key = unit_of(t, "step " + std::to_string(step));
-  if (work_) return block_store(work_->path(), key, block_store::places::spread);
+  if (work_) return block_store(work_->folder().path(), key, block_store::places::spread);
   std::lock_guard const lock(block_keys_mutex_);
   block_keys_.insert(key);
   return block_store(block_folder(options_.out), key);
@@ -135,10 +135,10 @@ void run::prepare_pass(step_pass& pass, task const& t, std::vector<member> const
   p.in_flight = with_place(members.front().name, [&] { return blocks_in_flight(block, each * block); });
   pass.kept = blocks_of(t, in.step);
   if (pass.kept) p.blocks = &*pass.kept;
-  if (work_) pass.kept->group({p.items, p.block, std::max<std::size_t>(1, work_->blocks_a_unit(pass.kept->key()))});
+  if (work_) pass.kept->group({p.items, p.block, std::max<std::size_t>(1, work_->folder().blocks_a_unit(pass.kept->key()))});
   bool const rows = std::any_of(pass.watching.begin(), pass.watching.end(), [](observer const& o) { return has_rows(o.sums); });
   if (work_ && !rows && merge_levels(p) != 0) {
-    pass.merged.emplace(work_->path(), unit_of(t, "merged step " + std::to_string(in.step)), block_store::places::spread,
+    pass.merged.emplace(work_->folder().path(), unit_of(t, "merged step " + std::to_string(in.step)), block_store::places::spread,
                         ".merged");
     p.merged = &*pass.merged;
   }

@@ -19,18 +19,17 @@
 
 #include "engine/blocks.hpp"
 #include "engine/console.hpp"
-#include "engine/courier.hpp"
 #include "engine/edits.hpp"
 #include "engine/engine.hpp"
 #include "engine/failure.hpp"
 #include "engine/node_state.hpp"
 #include "engine/provenance.hpp"
 #include "engine/shared_store.hpp"
+#include "engine/shared_work.hpp"
 #include "engine/stack.hpp"
 #include "engine/stored_pass.hpp"
 #include "engine/sweep.hpp"
 #include "engine/texts.hpp"
-#include "engine/work_folder.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host {
@@ -106,15 +105,11 @@ class run {
 
   // worker.cpp
   std::string unit_of(task const&, std::string_view what) const;
-  struct unit_round;
-  struct unit_work;
-  unit_round make_missing(unit_work const&, std::unordered_set<std::string> const& there);
   unit_round make_lengths(task const&, std::vector<member> const&, step_input const&,
                           std::unordered_set<std::string> const& there);
   unit_round make_blocks(task const&, console::part&);
   std::vector<std::string> agree_on_units(task const&, step_pass&, class block_maker const&, std::size_t proposed);
   std::string name_of_node(task const&) const;
-  void record_lasting(std::string const& unit, std::string const& pass) const;
   unit_round make_merges(step_pass const&, block_maker const&, std::unordered_set<std::string> const& there,
                          std::string const& name);
   std::string lengths_key(task const&, std::size_t most) const;
@@ -126,12 +121,8 @@ class run {
   bool is_filed(task const&) const;
   void file(task const&, std::string const& unit, std::set<std::string> const& warnings) const;
   bool restore(task const&, std::string const& unit);
-  void require_no_failure() const;
   void work_through(std::vector<task> const&);
   std::optional<run_outcome> write_unless_written(std::string const& started);
-  bool leads() const noexcept { return !courier_ || courier_->leads(); }
-  void share(std::string const& unit) const;
-  void open_work();
   void note_reads() const;
   std::string name_of_read(possible_input const&) const;
   bool was_read_by_anyone(possible_input const&) const;
@@ -160,8 +151,7 @@ class run {
   std::vector<possible_input> inputs_;
   std::string code_;                     // digest of the program and the plugins, if blocks are kept
   std::unique_ptr<shared_store> store_;  // null: nothing is kept for other runs
-  std::unique_ptr<work_folder> work_;    // null: this process does everything
-  std::unique_ptr<courier> courier_;     // null: all workers see the folder
+  std::unique_ptr<shared_work> work_;    // null: this process does everything
   std::optional<result_writer> writer_;
   std::exception_ptr write_failure_;
   std::map<std::size_t, std::vector<std::string>> awaited_;  // by a task's first node: units that others are at

@@ -4,15 +4,11 @@
 // A loop over the tasks in the order of the plan, one at a time, with all threads inside a task. It holds a lease only while it
 // works and waits only when it holds none, so that processes can't wait for each other in a circle.
 //
-// Where each process has a folder of its own (`courier_`), it makes what falls to it and nothing else, and the first alone does
-// what needs all of it: the others wait for what comes of that.
+// Where each process has a folder of its own, it makes what falls to it and nothing else, and the first alone does what needs all
+// of it: the others wait for what comes of that.
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <chrono>
-#include <thread>
-
-#include <oneapi/tbb/parallel_pipeline.h>
 
 #include <wayfarer/digest.hpp>
 #include <wayfarer/findings.hpp>
@@ -28,23 +24,6 @@
 #include "text/numbers.hpp"
 
 namespace wayfarer::host {
-
-/// What came of a round over units.
-struct run::unit_round {
-  std::size_t units = 0;               ///< made by this process
-  std::vector<std::string> missing{};  ///< still, as others are at them
-  bool merging = false;                ///< all blocks are there, and the missing ones are sums of them
-};
-
-/// Units that are one piece of a task's work, and how each is made.
-struct run::unit_work {
-  std::vector<std::string> units{};
-  std::string pass{};  ///< for people
-  std::size_t in_flight = 1;
-  bool of_merge = false;  ///< by --merge too; where folders are apart, by the first process alone
-  bool for_all = false;   ///< every process needs all of them
-  std::function<void(std::size_t)> make{};
-};
 
 namespace {
 
@@ -67,65 +46,6 @@ std::string run::unit_of(task const& t, std::string_view what) const {
 /// What a task leaves when it is done.
 std::string run::name_of_node(task const& t) const {
   return unit_of(t, "node").substr(0, 40) + ".node";
-}
-
-/// The exception in flight, for the others.
-void run::record_lasting(std::string const& unit, std::string const& pass) const {
-  if (auto const [code, text] = lasting_error(std::current_exception()); code != 0) work_->record_failure(unit, pass, text, code);
-}
-
-/// Makes those of the units that are missing and that nobody is at, this worker's own first.
-run::unit_round run::make_missing(unit_work const& w, std::unordered_set<std::string> const& there) {
-  std::vector<std::size_t> order, others;
-  for (std::size_t i = 0; i < w.units.size(); ++i) {
-    bool const mine = courier_ && w.of_merge ? leads() : work_->mine(w.units[i]);
-    // What every rank needs the first one sends, also if an earlier job left it there and the rank that it falls to knows that.
-    if ((mine || (w.for_all && leads())) && there.count(w.units[i]) != 0) share(w.units[i]);
-    if (there.count(w.units[i]) == 0) (mine ? order : others).push_back(i);
-  }
-  unit_round out;
-  if (courier_) {
-    // What the first one had when the job began need not be made again to be sent to it.
-    std::erase_if(order, [&](std::size_t i) { return courier_->is_delivered(w.units[i]); });
-    if (leads() || w.for_all)
-      for (std::size_t const i : others) out.missing.push_back(w.units[i]);
-  } else {
-    order.insert(order.end(), others.begin(), others.end());
-  }
-  if (options_.merge && !w.of_merge) {
-    for (std::size_t const i : order) out.missing.push_back(w.units[i]);
-    return out;
-  }
-  std::atomic<std::size_t> done{0};
-  std::vector<std::optional<work_folder::claim>> held(w.units.size());
-  std::size_t next = 0;
-  auto const take = [&](tbb::flow_control& control) -> std::size_t {
-    // What rank 0 ended without nobody needs.
-    for (; next < order.size() && !(courier_ && courier_->has_ended()); ++next)
-      if (auto claim = work_->try_claim(w.units[order[next]])) {
-        held[order[next]].emplace(std::move(*claim));
-        return order[next++];
-      }
-    control.stop();
-    return 0;
-  };
-  auto const work = [&](std::size_t i) {
-    try {
-      w.make(i);
-    } catch (...) {
-      record_lasting(w.units[i], w.pass);
-      throw;
-    }
-    held[i].reset();
-    share(w.units[i]);
-    ++done;
-  };
-  tbb::parallel_pipeline(w.in_flight, tbb::make_filter<void, std::size_t>(tbb::filter_mode::serial_in_order, take) &
-                                          tbb::make_filter<std::size_t, void>(tbb::filter_mode::parallel, work));
-  out.units = done;
-  for (std::size_t const i : order)
-    if (!work_->has(w.units[i])) out.missing.push_back(w.units[i]);
-  return out;
 }
 
 std::string run::lengths_key(task const& t, std::size_t most) const {
@@ -170,7 +90,7 @@ std::optional<filed_lengths> read_lengths(std::filesystem::path const& place) {
 /// The lengths of some items, as they are filed; measured and filed if they are not there, or damaged.
 item_lengths run::measure_range(task const& t, item_range r, std::size_t most, text_counts& texts) const {
   wire const *over = wire_of(t.nodes.front(), port_kind::model), *from = wire_of(t.nodes.front(), port_kind::source);
-  auto const place = work_->place_for(name_of_lengths(lengths_key(t, most), r));
+  auto const place = work_->folder().place_for(name_of_lengths(lengths_key(t, most), r));
   auto known = read_lengths(place);
   if (!known) {
     node_state const& learner = states_[over->node];
@@ -191,8 +111,8 @@ item_lengths run::measure_range(task const& t, item_range r, std::size_t most, t
   return known->longest;
 }
 
-run::unit_round run::make_lengths(task const& t, std::vector<member> const& members, step_input const& in,
-                                  std::unordered_set<std::string> const& there) {
+unit_round run::make_lengths(task const& t, std::vector<member> const& members, step_input const& in,
+                             std::unordered_set<std::string> const& there) {
   if (!reads_items(t, members, in.over, in.data)) return {};
   std::size_t const most = most_tokens_of(t, members, *in.over);
   auto const ranges = measured_ranges(t, *in.data);
@@ -203,14 +123,14 @@ run::unit_round run::make_lengths(task const& t, std::vector<member> const& memb
     text_counts unused(most);
     measure_range(t, ranges[i], most, unused);
   };
-  work_->announce(key, w.pass, "lengths of items", w.units.size());
-  return make_missing(w, there);
+  work_->folder().announce(key, w.pass, "lengths of items", w.units.size());
+  return work_->make_missing(w, there);
 }
 
 /// The blocks of all steps of a task.
-run::unit_round run::make_blocks(task const& t, console::part& report) {
+unit_round run::make_blocks(task const& t, console::part& report) {
   auto const members = members_of(t);
-  auto const there = work_->units();
+  auto const there = work_->folder().units();
   unit_round all;
   std::optional<item_lengths> longest;
   std::size_t const steps = steps_of(t);
@@ -241,10 +161,12 @@ run::unit_round run::make_blocks(task const& t, console::part& report) {
                 .in_flight = pass.plan.in_flight,
                 .make = [&](std::size_t i) { make(ranges[i]); }};
     for (auto const r : ranges) w.units.push_back(pass.kept->unit_of(r));
-    work_->announce(w.units.front(), w.pass, group == 1 ? "blocks" : "files of " + counted(group, "block"), w.units.size());
-    unit_round some = make_missing(w, there);
+    work_->folder().announce(w.units.front(), w.pass, group == 1 ? "blocks" : "files of " + counted(group, "block"),
+                             w.units.size());
+    unit_round some = work_->make_missing(w, there);
     all.units += some.units;
-    if (some.missing.empty() && pass.merged && leads()) some = make_merges(pass, make, there, w.pass), all.units += some.units;
+    if (some.missing.empty() && pass.merged && work_->leads())
+      some = make_merges(pass, make, there, w.pass), all.units += some.units;
     if (!some.missing.empty()) all.merging = some.merging && (all.missing.empty() || all.merging);
     all.missing.insert(all.missing.end(), some.missing.begin(), some.missing.end());
   }
@@ -257,15 +179,15 @@ std::vector<std::string> run::agree_on_units(task const& t, step_pass& pass, blo
   std::string const& key = pass.kept->key();
   auto const group = [&](std::size_t n) {
     pass.kept->group({pass.plan.items, pass.plan.block, n});
-    if (courier_ && leads()) courier_->decide(key, n);
+    work_->tell_group(key, n);
   };
-  if (!leads()) {
-    std::size_t const decided = courier_->decided(key);
+  if (!work_->leads()) {
+    std::size_t const decided = work_->told_group(key);
     if (decided == 0) return {pass.kept->unit_of(pass.plan.items)};
     group(decided);
     return {};
   }
-  if (std::size_t const decided = work_->blocks_a_unit(key); decided != 0 || options_.merge) {
+  if (std::size_t const decided = work_->folder().blocks_a_unit(key); decided != 0 || options_.merge) {
     group(std::max<std::size_t>(1, decided));
     return {};
   }
@@ -278,7 +200,7 @@ std::vector<std::string> run::agree_on_units(task const& t, step_pass& pass, blo
   for (std::size_t i = 0; i < blocks.size() && proposed == 0; ++i) {
     item_range const r = blocks[(begin + i) % blocks.size()];
     std::string const unit = pass.kept->unit_of(r);
-    auto const claim = work_->try_claim(unit);
+    auto const claim = work_->folder().try_claim(unit);
     if (!claim) {
       busy.push_back(unit);
       continue;
@@ -290,18 +212,18 @@ std::vector<std::string> run::agree_on_units(task const& t, step_pass& pass, blo
       proposed = std::clamp<std::size_t>(static_cast<std::size_t>(seconds_a_unit / std::max(seconds, 1e-6)), 1, most);
     } catch (...) {
       // By the name of what will be there in the end: units may come to hold more than this block.
-      record_lasting(name_of_node(t), plan_.nodes[t.nodes.front()].name);
+      work_->record_lasting(name_of_node(t), plan_.nodes[t.nodes.front()].name);
       throw;
     }
   }
   if (proposed == 0) return busy;
-  group(work_->decide_blocks_a_unit(key, std::bit_floor(proposed)));
+  group(work_->folder().decide_blocks_a_unit(key, std::bit_floor(proposed)));
   return {};
 }
 
 /// The sums of a long pass, level by level.
-run::unit_round run::make_merges(step_pass const& pass, block_maker const& make, std::unordered_set<std::string> const& there,
-                                 std::string const& name) {
+unit_round run::make_merges(step_pass const& pass, block_maker const& make, std::unordered_set<std::string> const& there,
+                            std::string const& name) {
   unit_round all;
   all.merging = true;
   std::vector<std::vector<item_range>> levels;
@@ -314,8 +236,8 @@ run::unit_round run::make_merges(step_pass const& pass, block_maker const& make,
                   make.merge(levels[l][i], l + 1);
                 }};
     for (auto const r : levels[l]) w.units.push_back(pass.merged->unit_of(r));
-    if (l == 0) work_->announce(w.units.front(), name, "sums of blocks", names.size());
-    unit_round some = make_missing(w, there);
+    if (l == 0) work_->folder().announce(w.units.front(), name, "sums of blocks", names.size());
+    unit_round some = work_->make_missing(w, there);
     all.units += some.units, all.missing = std::move(some.missing);
   }
   return all;
@@ -336,7 +258,7 @@ bool run::is_filed(task const& t) const {
 
 void run::file(task const& t, std::string const& unit, std::set<std::string> const& warnings) const {
   note_reads();
-  filed_writer out(work_->place_for(unit));
+  filed_writer out(work_->folder().place_for(unit));
   out.put(std::vector<std::string>(warnings.begin(), warnings.end()));
   for (std::size_t const i : t.nodes) put_state(out, states_[i], objects_[i].model.get());
   out.commit();
@@ -344,7 +266,7 @@ void run::file(task const& t, std::string const& unit, std::set<std::string> con
 
 /// Reads what a task left; false, and the file is gone, if it is damaged.
 bool run::restore(task const& t, std::string const& unit) {
-  auto const place = work_->path_of(unit);
+  auto const place = work_->folder().path_of(unit);
   try {
     filed_reader in(place);
     auto const warnings = in.texts();
@@ -358,15 +280,15 @@ bool run::restore(task const& t, std::string const& unit) {
   } catch (error const&) {
     std::error_code none;
     // The first rank sends it in any case, and may have done so just now.
-    if (leads() && std::filesystem::remove(place, none)) talk_.note(place.string() + ": damaged, and made again");
+    if (work_->leads() && std::filesystem::remove(place, none)) talk_.note(place.string() + ": damaged, and made again");
     return false;
   }
 }
 
 /// Does a task whose blocks are there, unless somebody else is at it.
 run::state_of_task run::finish(task const& t, std::string const& unit) {
-  if (!leads()) return state_of_task::waiting;
-  auto const claim = work_->try_claim(unit);
+  if (!work_->leads()) return state_of_task::waiting;
+  auto const claim = work_->folder().try_claim(unit);
   if (!claim) return state_of_task::waiting;
   std::set<std::string> warnings;
   talk_.record_warnings(&warnings);
@@ -377,11 +299,11 @@ run::state_of_task run::finish(task const& t, std::string const& unit) {
     auto const [code, text] = lasting_error(failure);
     // A metric that fails leaves the others' results sound, and so is one more thing that is known.
     bool const known = code != 0 && plan_.nodes[t.nodes.front()].kind == plugin_kind::metric;
-    if (!known && code != 0) work_->record_failure(unit, plan_.nodes[t.nodes.front()].name, text, code);
+    if (!known && code != 0) work_->folder().record_failure(unit, plan_.nodes[t.nodes.front()].name, text, code);
     if (!known) std::rethrow_exception(failure);
   }
   file(t, unit, warnings);
-  share(unit);
+  work_->share(unit);
   return state_of_task::done;
 }
 
@@ -396,29 +318,25 @@ run::state_of_task run::advance(task const& t, console::part& report) {
     return state_of_task::done;
   }
   std::string const unit = name_of_node(t);
-  if (work_->has(unit) && restore(t, unit)) {
-    share(unit);  // an earlier run may have left it here alone
+  if (work_->folder().has(unit) && restore(t, unit)) {
+    work_->share(unit);  // an earlier run may have left it here alone
     return state_of_task::done;
   }
-  require_no_failure();
+  work_->require_no_failure();
   if (plan_.nodes[t.nodes.front()].kind == plugin_kind::probe) {
     auto& awaited = awaited_[t.nodes.front()];
-    if (!awaited.empty() && std::all_of(awaited.begin(), awaited.end(), [&](std::string const& u) { return work_->is_busy(u); }))
+    if (!awaited.empty() &&
+        std::all_of(awaited.begin(), awaited.end(), [&](std::string const& u) { return work_->folder().is_busy(u); }))
       return state_of_task::waiting;
     unit_round some = make_blocks(t, report);
     if (!some.missing.empty() && options_.merge && !some.merging)
-      throw data_error(work_->path().string() + ": " + counted(some.missing.size(), "unit") + " of '" +
+      throw data_error(work_->folder().path().string() + ": " + counted(some.missing.size(), "unit") + " of '" +
                        plan_.nodes[t.nodes.front()].name +
                        "' missing, and --merge makes none: run the workers again, or without --merge");
     awaited = std::move(some.missing);
     if (!awaited.empty()) return some.units != 0 ? state_of_task::advanced : state_of_task::waiting;
   }
   return finish(t, unit);
-}
-
-/// What another worker found to be wrong, this one would find as well.
-void run::require_no_failure() const {
-  if (auto const failure = work_->new_failure()) throw_as(failure->exit_code, failure->text + " (found by another worker)");
 }
 
 void run::work_through(std::vector<task> const& tasks) {
@@ -435,7 +353,7 @@ void run::work_through(std::vector<task> const& tasks) {
         for (auto const& w : plan_.nodes[i].wires) ready = ready && done[w.node];
       if (!ready) continue;
       stop_if_asked();
-      work_->at_work_on(plan_.nodes[front].name);
+      work_->folder().at_work_on(plan_.nodes[front].name);
       auto& report = reports[front];
       if (!report) report = talk_.start(plan_.nodes[front].name);
       auto const came_to = advance(t, *report);
@@ -449,16 +367,13 @@ void run::work_through(std::vector<task> const& tasks) {
       wait = shortest_wait;
       continue;
     }
-    work_->at_work_on("waits for others");
+    work_->folder().at_work_on("waits for others");
     stop_if_asked();
-    if (courier_ && courier_->has_ended()) break;
-    if (courier_)
-      courier_->wait(wait);
-    else
-      std::this_thread::sleep_for(wait);
+    if (work_->has_ended()) break;
+    work_->wait(wait);
     wait = std::min(2 * wait, longest_wait);
   }
-  work_->at_work_on("");
+  work_->folder().at_work_on("");
 }
 
 /// The result, if it is not there and nobody else writes it; nothing if it is there.
@@ -466,17 +381,17 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
   std::string facts = code_ + " result " + plan_.title + " " + sha256_hex(plan_.text) + " " + canonical_json(given_);
   for (auto const& r : records_) facts += " " + r.key;
   std::string const unit = sha256_hex(facts).substr(0, 40) + ".result";
-  while (!leads() && !courier_->has_ended()) {
+  while (!work_->leads() && !work_->has_ended()) {
     stop_if_asked();
-    courier_->wait(longest_wait);
+    work_->wait(longest_wait);
   }
-  if (!leads()) {
-    work_->tidy();
+  if (!work_->leads()) {
+    work_->folder().tidy();
     return std::nullopt;
   }
   auto const is_there = [&] {
     try {
-      auto const said = read_json(work_->path_of(unit).string());
+      auto const said = read_json(work_->folder().path_of(unit).string());
       return said.at("sha256").as_string() == sha256_file(options_.out);
     } catch (error const&) {
       return false;
@@ -484,29 +399,24 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
   };
   for (auto wait = shortest_wait; !is_there(); wait = std::min(2 * wait, longest_wait)) {
     stop_if_asked();
-    if (auto const claim = work_->try_claim(unit + ".writing")) {
+    if (auto const claim = work_->folder().try_claim(unit + ".writing")) {
       if (is_there()) break;
       std::error_code none;
-      std::filesystem::remove(work_->path_of(unit), none);
+      std::filesystem::remove(work_->folder().path_of(unit), none);
       writer_.emplace(options_.out, plan_.title, plan_.seed);
       for (std::size_t i = 0; i < plan_.nodes.size(); ++i) write(i);
       run_outcome outcome = finish_result(started);
       auto const record =
           json_value::object({{"sha256", json_value(sha256_file(options_.out))}, {"bytes", json_value(outcome.bytes)}});
-      write_file_atomically(work_->place_for(unit).string(), std::string_view(to_json(record) + "\n"));
-      work_->tidy();
+      write_file_atomically(work_->folder().place_for(unit).string(), std::string_view(to_json(record) + "\n"));
+      work_->folder().tidy();
       return outcome;
     }
-    std::this_thread::sleep_for(wait);
+    work_->wait(wait);
   }
   // Once is enough: each look costs a shared file system some hundred operations.
-  if (options_.merge || options_.place.index == 1) work_->tidy();
+  if (options_.merge || options_.place.index == 1) work_->folder().tidy();
   return std::nullopt;
-}
-
-/// Where folders are apart: sends a unit to those that need it.
-void run::share(std::string const& unit) const {
-  if (courier_) courier_->share(unit);
 }
 
 /// Tells the others which files were read, before what was made of them is there.
@@ -516,14 +426,14 @@ void run::note_reads() const {
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     if (noted_.count(i) != 0 || !(was_read(inputs_[i].file) || read_for_store_.count(i) != 0)) continue;
     std::string const unit = name_of_read(inputs_[i]);
-    if (!work_->has(unit)) write_file_atomically(work_->place_for(unit).string(), std::string_view("read\n"));
-    share(unit);
+    if (!work_->folder().has(unit)) write_file_atomically(work_->folder().place_for(unit).string(), std::string_view("read\n"));
+    work_->share(unit);
     noted_.insert(i);
   }
 }
 
 bool run::was_read_by_anyone(possible_input const& one) const {
-  if (was_read(one.file) || (work_ && work_->has(name_of_read(one)))) return true;
+  if (was_read(one.file) || (work_ && work_->folder().has(name_of_read(one)))) return true;
   std::lock_guard const lock(noted_mutex_);
   return read_for_store_.count(static_cast<std::size_t>(&one - inputs_.data())) != 0;
 }
@@ -532,33 +442,15 @@ std::string run::name_of_read(possible_input const& one) const {
   return sha256_hex(code_ + " read " + one.what.node + " " + one.in_key + " " + one.what.sha256).substr(0, 40) + ".read";
 }
 
-/// The folder that all workers see, or one of this process alone.
-void run::open_work() {
-  if (!options_.local) {
-    work_ = std::make_unique<work_folder>(options_.work, options_.place, options_.lease_seconds);
-    return;
-  }
-  courier_ = std::make_unique<courier>();
-  worker_place const place = courier_->place();
-  if (place.index != options_.place.index || place.count != options_.place.count)
-    throw resource_error(
-        "MPI says that this is rank " + std::to_string(place.index - 1) + " of " + std::to_string(place.count) +
-        ", and the environment another; was the program started by the mpirun of the MPI that it was built with?");
-  // Ranks of one machine may be given the same folder.
-  work_ =
-      std::make_unique<work_folder>(options_.work / ("rank-" + std::to_string(place.index - 1)), place, options_.lease_seconds);
-  std::string keys;
-  for (auto const& r : records_) keys += r.key + " ";
-  courier_->begin(*work_, code_, sha256_hex(keys));
-}
-
 run_outcome run::work(std::size_t threads) {
   threads_ = threads;
   std::string const started = utc_now();
   prepare();
   open_store();
   code_ = code_of_all();
-  open_work();
+  std::string keys;
+  for (auto const& r : records_) keys += r.key + " ";
+  work_ = std::make_unique<shared_work>(options_, code_, sha256_hex(keys));
   auto const tasks = tasks_of(plan_);
   // Of each task what is shared, and what one worker does.
   talk_.begin(2 * tasks.size());
@@ -567,7 +459,7 @@ run_outcome run::work(std::size_t threads) {
   try {
     work_through(tasks);
     outcome = write_unless_written(started);
-    if (courier_) courier_->end();
+    work_->end();
   } catch (stopped const&) {
     throw_if_stopped(listening.end());
     throw;
