@@ -232,15 +232,15 @@ void run::tell_gaps(run_outcome& outcome) {
 
 /// What is known before anything runs: digests of files, models that are the same, keys, records.
 void run::prepare() {
-  inputs_ = digest_inputs(plan_);
-  same_ = same_models(plan_, inputs_);
+  inputs_.emplace(digest_inputs(plan_), options_.files_before);
+  same_ = same_models(plan_, inputs_->all());
   // Other models than those of a checkpoint may make weights from their seed.
   for (std::size_t i = 0; i < same_.size(); ++i)
     if (!dynamic_cast<pretrained const*>(objects_[i].model.get())) same_[i] = i;
   for (auto& node : plan_.nodes)
     for (auto& w : node.wires) w.node = same_[w.node];
   // What will be read shows later; until then whatever may be read counts, for the names of blocks too.
-  auto const keys = node_keys(plan_, inputs_);
+  auto const keys = node_keys(plan_, inputs_->all());
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
     plan_node const& n = plan_.nodes[i];
     name_width_ = std::max(name_width_, n.name.size() + 2);
@@ -318,7 +318,7 @@ run_outcome run::finish_result(std::string const& started) {
   record.plan_json = canonical_json(given_);
   record.versions = library_versions();
   record.environment = environment();
-  auto const read = inputs_read(inputs_, plan_, same_, [&](possible_input const& one) { return was_read_by_anyone(one); });
+  auto const read = inputs_read(inputs_->all(), plan_, same_, [&](possible_input const& one) { return inputs_->was_read(one); });
   for (auto const& one : read) record.inputs.push_back(one.what);
   record.warnings = warnings_in_order();
   record.expectations = tabulate(outcome.verdicts);

@@ -22,6 +22,7 @@
 #include "engine/edits.hpp"
 #include "engine/engine.hpp"
 #include "engine/failure.hpp"
+#include "engine/input_log.hpp"
 #include "engine/node_state.hpp"
 #include "engine/provenance.hpp"
 #include "engine/shared_store.hpp"
@@ -93,10 +94,7 @@ class run {
   void tell_store() const;
   std::string code_of(std::set<std::size_t> const& nodes);
   std::string code_of_all();
-  std::string mark_of(std::size_t input, std::size_t node) const;
-  void require_same_files();
-  bool is_unchanged(possible_input const&) const;
-  store_hooks hooks_of(std::set<std::size_t> const& nodes);
+  void stop_keeping(std::string const& changed_file);
   void use_store(step_pass&, task const&, step_input const&);
 
   // measured.cpp
@@ -123,9 +121,6 @@ class run {
   bool restore(task const&, std::string const& unit);
   void work_through(std::vector<task> const&);
   std::optional<run_outcome> write_unless_written(std::string const& started);
-  void note_reads() const;
-  std::string name_of_read(possible_input const&) const;
-  bool was_read_by_anyone(possible_input const&) const;
 
   wire const* wire_of(std::size_t i, port_kind kind) const {
     for (auto const& w : plan_.nodes[i].wires)
@@ -148,16 +143,13 @@ class run {
   console& talk_;
   std::vector<node_state> states_;
   std::vector<node_record> records_;
-  std::vector<possible_input> inputs_;
+  std::optional<input_log> inputs_;
   std::string code_;                     // digest of the program and the plugins, if blocks are kept
   std::unique_ptr<shared_store> store_;  // null: nothing is kept for other runs
   std::unique_ptr<shared_work> work_;    // null: this process does everything
   std::optional<result_writer> writer_;
   std::exception_ptr write_failure_;
   std::map<std::size_t, std::vector<std::string>> awaited_;  // by a task's first node: units that others are at
-  mutable std::mutex noted_mutex_;
-  mutable std::set<std::size_t> noted_;   // of inputs_, those of which others know that they were read
-  std::set<std::size_t> read_for_store_;  // of inputs_, those that were read for what was found in the store
   std::mutex codes_mutex_;
   std::map<std::set<std::size_t>, std::string> codes_;  // of nodes
   std::mutex block_keys_mutex_;

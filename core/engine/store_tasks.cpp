@@ -6,7 +6,6 @@
 
 #include <wayfarer/digest.hpp>
 #include <wayfarer/findings.hpp>
-#include <wayfarer/run_files.hpp>
 
 #include "engine/run.hpp"
 #include "text/numbers.hpp"
@@ -16,7 +15,7 @@ namespace wayfarer::host {
 void run::open_store() {
   auto const tell = [this](std::string const& text) { talk_.note(text); };
   if (!options_.store.empty()) store_ = std::make_unique<shared_store>(options_.store, options_.store_limit, tell);
-  if (store_) require_same_files();
+  if (store_ && !inputs_->missing_file().empty()) stop_keeping(inputs_->missing_file());
   if (!store_ && plan_.keeps_activations)
     talk_.note("keep: activations keeps nothing without a store; give one with --store DIR");
 }
@@ -42,60 +41,16 @@ std::string run::code_of_all() {
   return code_of(all);
 }
 
-/// What says in an entry that a file was read: it holds no name of a node and no path.
-std::string run::mark_of(std::size_t input, std::size_t node) const {
-  possible_input const& one = inputs_[input];
-  return sha256_hex("read " + records_[node].key + " " + one.in_key + " " + one.what.sha256).substr(0, 40);
-}
-
-/// Plugins have looked at the files before their digests were taken. If a file was there then and is not now, the keys are those
-/// of other files.
-void run::require_same_files() {
-  std::set<std::string> now;
-  for (auto const& one : inputs_) now.insert(one.path);
-  for (auto const& [path, state] : options_.files_before)
-    if (now.count(path) == 0) return store_->stop_writing(path + " has changed since the run began");
-}
-
-/// Whether a file is still as it was before anything was read of it. What is made of a changed one must not be kept under the key
-/// of the old one.
-bool run::is_unchanged(possible_input const& one) const {
-  auto const before = options_.files_before.find(one.path);
-  return before != options_.files_before.end() && state_of(one.path) == before->second;
-}
-
-/// Of an entry that these nodes make.
-store_hooks run::hooks_of(std::set<std::size_t> const& nodes) {
-  std::map<std::string, std::size_t> marks;  // of inputs_
-  std::vector<std::size_t> files;
-  for (std::size_t i = 0; i < inputs_.size(); ++i)
-    for (std::size_t const n : nodes)
-      if (plan_.nodes[n].name == inputs_[i].what.node) marks.emplace(mark_of(i, n), i), files.push_back(i);
-  store_hooks hooks;
-  hooks.found = [this, marks](std::set<std::string> const& there) {
-    std::lock_guard const lock(noted_mutex_);
-    for (auto const& [mark, i] : marks)
-      if (there.count(mark) != 0) read_for_store_.insert(i);
-  };
-  hooks.read = [this, marks, files]() -> std::optional<std::set<std::string>> {
-    for (std::size_t const i : files)
-      if (!is_unchanged(inputs_[i])) {
-        store_->stop_writing(inputs_[i].path + " has changed since the run began");
-        return std::nullopt;
-      }
-    std::set<std::string> read;
-    std::lock_guard const lock(noted_mutex_);
-    for (auto const& [mark, i] : marks)
-      if (was_read(inputs_[i].file) || read_for_store_.count(i) != 0) read.insert(mark);
-    return read;
-  };
-  return hooks;
+/// The keys are those of the file as it was before.
+void run::stop_keeping(std::string const& changed_file) {
+  store_->stop_writing(changed_file + " has changed since the run began");
 }
 
 /// Gives a pass its entries in the store.
 void run::use_store(step_pass& pass, task const& t, step_input const& in) {
   if (!store_) return;
   sweep_plan& p = pass.plan;
+  auto const changed = [this](std::string const& path) { stop_keeping(path); };
   std::string const step = " step " + std::to_string(in.step);
   std::set<std::size_t> const nodes = with_inputs(plan_, t.nodes);
   std::string facts = code_of(nodes) + " blocks" + step, names;
@@ -105,7 +60,7 @@ void run::use_store(step_pass& pass, task const& t, step_input const& in) {
   }
   std::string const of_step = in.name.empty() ? "" : ", " + in.name;
   pass.stored.emplace(store_->open(sha256_hex(facts).substr(0, 40) + ".blocks", names + of_step), p.items, p.block,
-                      hooks_of(nodes));
+                      inputs_->hooks_of(plan_, records_, nodes, changed));
   p.stored = &*pass.stored;
   // What edits do is counted while the model runs.
   if (!in.over || p.edits || captured_by(pass.watching).empty()) return;
@@ -117,7 +72,7 @@ void run::use_store(step_pass& pass, task const& t, step_input const& in) {
                                      " " + std::to_string(front.max_tokens) + " " + std::string(name_of(front.precision)));
   pass.outputs.emplace(
       store_->open(key.substr(0, 40) + ".outputs", plan_.nodes[model].name + of_step + " over " + plan_.nodes[source].name),
-      plan_.keeps_activations, hooks_of(both));
+      plan_.keeps_activations, inputs_->hooks_of(plan_, records_, both, changed));
   p.outputs = &*pass.outputs;
 }
 

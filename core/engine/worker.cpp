@@ -13,7 +13,6 @@
 #include <wayfarer/digest.hpp>
 #include <wayfarer/findings.hpp>
 #include <wayfarer/json.hpp>
-#include <wayfarer/run_files.hpp>
 #include <wayfarer/snapshot_state.hpp>
 #include <wayfarer/stopping.hpp>
 
@@ -100,7 +99,7 @@ item_lengths run::measure_range(task const& t, item_range r, std::size_t most, t
     p.items = r;
     text_counts some(most);
     known = filed_lengths{longest_of(p, some), some.numbers()};
-    note_reads();
+    inputs_->tell_others();
     filed_writer out(place);
     out.put(std::uint64_t{known->longest.tokens});
     out.put(std::uint64_t{known->longest.decoder});
@@ -148,7 +147,7 @@ unit_round run::make_blocks(task const& t, console::part& report) {
     step_pass pass;
     prepare_pass(pass, t, members, in, longest.value_or(item_lengths{}));
     if (!pass.passes) continue;
-    pass.plan.before_save = [this] { note_reads(); };
+    pass.plan.before_save = [this] { inputs_->tell_others(); };
     report.round(s, steps, in.name);
     block_maker const make(pass.plan, pass.watching, report);
     if (auto const measured = agree_on_units(t, pass, make, group); !measured.empty()) {
@@ -257,7 +256,7 @@ bool run::is_filed(task const& t) const {
 }
 
 void run::file(task const& t, std::string const& unit, std::set<std::string> const& warnings) const {
-  note_reads();
+  inputs_->tell_others();
   filed_writer out(work_->folder().place_for(unit));
   out.put(std::vector<std::string>(warnings.begin(), warnings.end()));
   for (std::size_t const i : t.nodes) put_state(out, states_[i], objects_[i].model.get());
@@ -419,29 +418,6 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
   return std::nullopt;
 }
 
-/// Tells the others which files were read, before what was made of them is there.
-void run::note_reads() const {
-  if (!work_) return;
-  std::lock_guard const lock(noted_mutex_);
-  for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    if (noted_.count(i) != 0 || !(was_read(inputs_[i].file) || read_for_store_.count(i) != 0)) continue;
-    std::string const unit = name_of_read(inputs_[i]);
-    if (!work_->folder().has(unit)) write_file_atomically(work_->folder().place_for(unit).string(), std::string_view("read\n"));
-    work_->share(unit);
-    noted_.insert(i);
-  }
-}
-
-bool run::was_read_by_anyone(possible_input const& one) const {
-  if (was_read(one.file) || (work_ && work_->folder().has(name_of_read(one)))) return true;
-  std::lock_guard const lock(noted_mutex_);
-  return read_for_store_.count(static_cast<std::size_t>(&one - inputs_.data())) != 0;
-}
-
-std::string run::name_of_read(possible_input const& one) const {
-  return sha256_hex(code_ + " read " + one.what.node + " " + one.in_key + " " + one.what.sha256).substr(0, 40) + ".read";
-}
-
 run_outcome run::work(std::size_t threads) {
   threads_ = threads;
   std::string const started = utc_now();
@@ -451,6 +427,7 @@ run_outcome run::work(std::size_t threads) {
   std::string keys;
   for (auto const& r : records_) keys += r.key + " ";
   work_ = std::make_unique<shared_work>(options_, code_, sha256_hex(keys));
+  inputs_->share(*work_, code_);
   auto const tasks = tasks_of(plan_);
   // Of each task what is shared, and what one worker does.
   talk_.begin(2 * tasks.size());
