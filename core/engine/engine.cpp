@@ -16,7 +16,6 @@
 #include "engine/equal_steps.hpp"
 #include "engine/run.hpp"
 #include "engine/threads.hpp"
-#include "store/store.hpp"
 #include "text/numbers.hpp"
 
 namespace wayfarer::host {
@@ -28,26 +27,6 @@ std::string padded(std::string_view text, std::size_t width) {
   std::string out(text);
   if (out.size() < width) out.resize(width, ' ');
   return out;
-}
-
-/// "hook_embed", or "7 datasets (mean_entropy, entropy, divergence and 4 more)".
-std::string describe_datasets(std::vector<std::string> const& names) {
-  constexpr std::size_t most = 4;
-  if (names.size() == 1) return names[0];
-  std::string text = counted(names.size(), "dataset") + " (" + names[0];
-  std::size_t const told = names.size() <= most ? names.size() : most - 1;
-  for (std::size_t k = 1; k < told; ++k) text += (k + 1 == names.size() ? " and " : ", ") + names[k];
-  return text + (told == names.size() ? ")" : " and " + std::to_string(names.size() - told) + " more)");
-}
-
-std::string text_of(std::exception_ptr const& failure) {
-  try {
-    std::rethrow_exception(failure);
-  } catch (std::exception const& e) {
-    return e.what();
-  } catch (...) {
-    return "unknown reason";
-  }
 }
 
 }  // namespace
@@ -120,7 +99,7 @@ void run::execute(task const& t) {
         break;  // names whichever of its probes fails
     }
   } catch (...) {
-    failed(states_[front].failure);
+    keep_failure(states_[front].failure);
     for (std::size_t k : t.nodes) states_[k].skipped = k != front;
     return;
   }
@@ -132,101 +111,6 @@ void run::execute(task const& t) {
     std::snprintf(time, sizeof time, "%8.1f s", states_[i].seconds);
     std::string line = padded(plan_.nodes[i].name, name_width_) + padded(plan_.nodes[i].what->id(), plugin_width_);
     talk_.line(padded(line + states_[i].out.summary(), name_width_ + plugin_width_ + 58) + time);
-  }
-}
-
-/// The first failure, if metrics alone failed, which does no harm to what the other nodes left; else null.
-std::exception_ptr run::failure_of_metrics_alone() const {
-  std::exception_ptr first;
-  for (std::size_t i = 0; i < states_.size() && !write_failure_; ++i) {
-    if (!states_[i].failure) continue;
-    if (plan_.nodes[i].kind != plugin_kind::metric) return nullptr;
-    try {
-      std::rethrow_exception(states_[i].failure);
-    } catch (resource_error const&) {
-      return nullptr;
-    } catch (stopped const&) {
-      return nullptr;
-    } catch (...) {
-      if (!first) first = states_[i].failure;
-    }
-  }
-  return first;
-}
-
-/// Called in plan order, by one task at a time.
-void run::write(std::size_t i) {
-  if (states_[i].failure || states_[i].skipped || write_failure_) return;
-  try {
-    with_place(title(i), [&] { states_[i].gaps = writer_->write(records_[i], states_[i].out); });
-  } catch (...) {
-    failed(write_failure_);
-  }
-}
-
-/// Keeps the exception in flight. A disk or memory that is full fails all the rest too, so the run ends at once.
-void run::failed(std::exception_ptr& into) {
-  into = std::current_exception();
-  try {
-    throw;
-  } catch (resource_error const&) {
-    ask_to_stop(0);
-  } catch (...) {
-  }
-}
-
-/// What made the run fail; null if nothing did. Work that only heard of it and stopped is not to blame.
-std::exception_ptr run::first_failure() const {
-  std::exception_ptr heard;
-  auto const to_blame = [&](std::exception_ptr const& e) {
-    try {
-      if (e) std::rethrow_exception(e);
-      return false;
-    } catch (stopped const&) {
-      heard = e;
-      return false;
-    } catch (...) {
-      return true;
-    }
-  };
-  for (auto const& s : states_)
-    if (to_blame(s.failure)) return s.failure;
-  return to_blame(write_failure_) ? write_failure_ : heard;
-}
-
-/// What is not finite in the result: explained by its dataset or warned of. In plan order, after everything else. Datasets of a
-/// node that have one reason share a line.
-void run::tell_gaps(run_outcome& outcome) {
-  for (std::size_t i = 0; i < states_.size(); ++i) {
-    std::string const& node = plan_.nodes[i].name;
-    std::string const& spoiled = states_[i].why_no_reason;
-    // Report activations that are not finite even if all results are.
-    if (states_[i].gaps.empty() && !states_[i].spoiled.empty()) talk_.warn(node, states_[i].spoiled);
-    struct shared_reason {
-      not_finite sum;
-      std::vector<std::string> names{};
-    };
-    std::vector<shared_reason> reasons;
-    for (auto const& g : states_[i].gaps) {
-      if (g.missing.empty()) {
-        ++outcome.unexplained;
-        talk_.warn(node, g.dataset + ": " + describe(g) + ", and the plugin does not say why");
-        continue;
-      }
-      auto at = std::find_if(reasons.begin(), reasons.end(), [&](auto const& r) { return r.sum.missing == g.missing; });
-      if (at == reasons.end()) at = reasons.insert(at, shared_reason{not_finite{"", 0, 0, 0, g.missing}});
-      at->sum.nan += g.nan, at->sum.infinite += g.infinite, at->sum.of += g.of;
-      at->names.push_back(g.dataset);
-    }
-    for (auto const& r : reasons) {
-      std::string const what = describe_datasets(r.names), text = ": " + describe(r.sum) + ": " + r.sum.missing;
-      if (!spoiled.empty() && r.sum.missing == spoiled) {
-        outcome.unexplained += r.names.size();
-        talk_.warn(node, what + text);
-      } else {
-        outcome.missing.push_back(node + (r.names.size() == 1 ? "/" : ": ") + what + text);
-      }
-    }
   }
 }
 
@@ -257,7 +141,8 @@ void run::prepare() {
 void run::run_graph(std::vector<task> const& tasks) {
   namespace flow = tbb::flow;
   flow::graph graph;
-  flow::function_node<std::size_t> writer(graph, flow::serial, [&](std::size_t i) { write(i); });
+  flow::function_node<std::size_t> writer(graph, flow::serial,
+                                          [&](std::size_t i) { result_->write(i, records_[i], states_[i]); });
   flow::sequencer_node<std::size_t> in_order(graph, [](std::size_t i) { return i; });
   flow::make_edge(in_order, writer);
   std::vector<std::unique_ptr<flow::continue_node<flow::continue_msg>>> nodes;
@@ -283,57 +168,9 @@ void run::run_graph(std::vector<task> const& tasks) {
   graph.wait_for_all();
 }
 
-/// Warnings in the order of the plan, as threads and processes come in any.
-std::vector<std::string> run::warnings_in_order() const {
-  auto const place = [&](std::string const& warning) {
-    std::size_t best = plan_.nodes.size(), length = 0;
-    for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
-      std::string const& name = plan_.nodes[i].name;
-      bool const mine = warning.starts_with(name) && (warning[name.size()] == ':' || warning[name.size()] == ',');
-      if (mine && name.size() > length) best = i, length = name.size();
-    }
-    return best;
-  };
-  auto all = talk_.warnings();
-  std::sort(all.begin(), all.end(), [&](auto const& a, auto const& b) {
-    auto const x = place(a), y = place(b);
-    return x != y ? x < y : a < b;
-  });
-  return all;
-}
-
-/// The rest of the file, once all nodes are in it.
 run_outcome run::finish_result(std::string const& started) {
-  run_outcome outcome;
-  outcome.failure = failure_of_metrics_alone();
-  if (auto const failure = first_failure(); failure && !outcome.failure) std::rethrow_exception(failure);
-  for (std::size_t i = 0; i < states_.size(); ++i)
-    if (states_[i].failure || states_[i].skipped)
-      talk_.warn(plan_.nodes[i].name, states_[i].failure ? "failed, and is left out of the result: " + text_of(states_[i].failure)
-                                                         : "needs a node that failed, and is left out of the result");
-  tell_gaps(outcome);
-  outcome.verdicts = compare_with_expected(given_, [&](std::size_t i) -> results const& { return states_[i].out; });
-  run_record record;
-  record.pipeline_text = plan_.text;
-  record.plan_json = canonical_json(given_);
-  record.versions = library_versions();
-  record.environment = environment();
   auto const read = inputs_read(inputs_->all(), plan_, same_, [&](possible_input const& one) { return inputs_->was_read(one); });
-  for (auto const& one : read) record.inputs.push_back(one.what);
-  record.warnings = warnings_in_order();
-  record.expectations = tabulate(outcome.verdicts);
-  record.reproducible = options_.reproducible;
-  record.threads = threads_;
-  record.started = started;
-  record.ended = utc_now();
-  record.peak_memory = peak_memory_bytes();
-  auto const final_keys = node_keys(plan_, read);
-  for (std::size_t i = 0; i < records_.size(); ++i) records_[i].key = final_keys[i], records_[i].seconds = states_[i].seconds;
-  writer_->commit(record, records_);
-  outcome.written = true;
-  outcome.datasets = writer_->datasets();
-  outcome.bytes = writer_->bytes();
-  return outcome;
+  return result_->finish(records_, states_, read, threads_, started);
 }
 
 void run::throw_if_stopped(int signal) const {
@@ -347,7 +184,7 @@ void run::throw_if_stopped(int signal) const {
 run_outcome run::operator()(std::size_t threads) {
   threads_ = threads;
   std::string const started = utc_now();
-  writer_.emplace(options_.out, plan_.title, plan_.seed);
+  result_.emplace(given_, plan_, options_, talk_);
   prepare();
   open_store();
   if (options_.resume) {
@@ -376,13 +213,6 @@ std::string kept_when_stopped(plan const& p, run_options const& options) {
               " the training of '" + n.name + "'";
   return "; no result is written, and " + (kept.empty() ? std::string("nothing is kept: --resume keeps finished blocks")
                                                         : kept + ": run the same command again to resume");
-}
-
-std::string describe(not_finite const& g) {
-  return format_count(g.nan + g.infinite) + " of " + format_count(g.of) + (g.of == 1 ? " value is " : " values are ") +
-         (g.infinite == 0 ? "NaN"
-          : g.nan == 0    ? "infinite"
-                          : "not finite (" + format_count(g.nan) + " NaN)");
 }
 
 run_outcome run_plan(plan const& p, std::vector<instance>& objects, run_options const& options, console& talk) {

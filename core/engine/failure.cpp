@@ -2,6 +2,16 @@
 
 namespace wayfarer::host {
 
+void keep_failure(std::exception_ptr& into) {
+  into = std::current_exception();
+  try {
+    throw;
+  } catch (resource_error const&) {
+    ask_to_stop(0);
+  } catch (...) {
+  }
+}
+
 void throw_as(int exit_code, std::string const& text) {
   switch (exit_code) {
     case 2:

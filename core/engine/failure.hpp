@@ -47,6 +47,8 @@ auto with_place(std::string const& place, Work&& work) {
   }
 }
 
+/// Keeps the exception in flight. A disk or memory that is full fails all the rest too, so the run ends at once.
+void keep_failure(std::exception_ptr& into);
 /// The exit code and text of an error that other processes would meet as well; 0 for others: a full disk, a signal.
 std::pair<int, std::string> lasting_error(std::exception_ptr const&);
 /// Throws such an error, which another process met.

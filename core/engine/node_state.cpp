@@ -11,6 +11,12 @@
 
 namespace wayfarer::host {
 
+std::string title_of(plan_node const& n, std::size_t combination) {
+  std::string const which = n.name_of_combination(combination);
+  return n.name + " (" + std::string(n.what->id()) + ", " + n.what->library().filename().string() +
+         (which.empty() ? "" : "; " + which) + ")";
+}
+
 void put_state(filed_writer& out, node_state const& s, wayfarer::model const* learner) {
   auto const [code, text] = s.failure ? lasting_error(s.failure) : std::pair<int, std::string>();
   out.put(static_cast<std::uint64_t>(code));

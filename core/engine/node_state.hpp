@@ -12,6 +12,7 @@
 
 #include "engine/filed.hpp"
 #include "engine/stack.hpp"
+#include "pipeline/plan.hpp"
 #include "store/store.hpp"
 
 namespace wayfarer::host {
@@ -31,6 +32,9 @@ struct node_state {
   bool skipped = false;  ///< something that it needs failed
   double seconds = 0;
 };
+
+/// What errors call a node, or one combination of a swept one: "lens (logit_lens, wayfarer_logit_lens.so)".
+std::string title_of(plan_node const&, std::size_t combination = 0);
 
 /// `learner`: the node's model, if it is one that was trained.
 void put_state(filed_writer&, node_state const&, wayfarer::model const* learner);

@@ -1,6 +1,7 @@
-// One run of a plan: what its tasks share. Private to the engine: run_plan makes one, and its parts are in engine.cpp (the flow
-// graph, the result file), probe_tasks.cpp, metric_tasks.cpp, worker.cpp (many processes, one result), store_tasks.cpp (for other
-// runs) and measured.cpp.
+// One run of a plan: what its tasks share. Private to the engine: run_plan makes one. Its functions are in engine.cpp (the flow
+// graph), probe_tasks.cpp, metric_tasks.cpp, worker.cpp (many processes, one result), store_tasks.cpp (for other runs) and
+// measured.cpp. What has a state of its own is a class of its own: the result file (run_result.hpp), which inputs were read
+// (input_log.hpp), and what workers share (shared_work.hpp).
 #pragma once
 
 #include <cstddef>
@@ -25,6 +26,7 @@
 #include "engine/input_log.hpp"
 #include "engine/node_state.hpp"
 #include "engine/provenance.hpp"
+#include "engine/run_result.hpp"
 #include "engine/shared_store.hpp"
 #include "engine/shared_work.hpp"
 #include "engine/stack.hpp"
@@ -52,7 +54,6 @@ class run {
  private:
   void prepare();
   void run_graph(std::vector<task> const&);
-  std::vector<std::string> warnings_in_order() const;
   run_outcome finish_result(std::string const& started);
   void throw_if_stopped(int signal) const;
   void execute(task const&);
@@ -82,11 +83,6 @@ class run {
   void put_together(std::size_t i, std::vector<axis>, std::vector<results>);
   std::optional<block_store> blocks_of(task const&, std::size_t step);
   sweep_plan plan_of_sweep(task const&, wayfarer::model const*, source const*) const;
-  void write(std::size_t i);
-  static void failed(std::exception_ptr& into);
-  std::exception_ptr first_failure() const;
-  std::exception_ptr failure_of_metrics_alone() const;
-  void tell_gaps(run_outcome&);
   std::size_t blocks_in_flight(std::size_t block, std::uint64_t block_bytes) const;
 
   // store_tasks.cpp
@@ -127,12 +123,7 @@ class run {
       if (w.kind == kind && !is_edit(w)) return &w;
     return nullptr;
   }
-  std::string title(std::size_t i, std::size_t combination = 0) const {
-    plan_node const& n = plan_.nodes[i];
-    std::string const which = n.name_of_combination(combination);
-    return n.name + " (" + std::string(n.what->id()) + ", " + n.what->library().filename().string() +
-           (which.empty() ? "" : "; " + which) + ")";
-  }
+  std::string title(std::size_t i, std::size_t combination = 0) const { return title_of(plan_.nodes[i], combination); }
   std::string scratch_folder() const { return options_.out.has_parent_path() ? options_.out.parent_path().string() : "."; }
 
   plan const& given_;
@@ -147,8 +138,7 @@ class run {
   std::string code_;                     // digest of the program and the plugins, if blocks are kept
   std::unique_ptr<shared_store> store_;  // null: nothing is kept for other runs
   std::unique_ptr<shared_work> work_;    // null: this process does everything
-  std::optional<result_writer> writer_;
-  std::exception_ptr write_failure_;
+  std::optional<run_result> result_;
   std::map<std::size_t, std::vector<std::string>> awaited_;  // by a task's first node: units that others are at
   std::mutex codes_mutex_;
   std::map<std::set<std::size_t>, std::string> codes_;  // of nodes

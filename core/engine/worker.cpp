@@ -402,8 +402,8 @@ std::optional<run_outcome> run::write_unless_written(std::string const& started)
       if (is_there()) break;
       std::error_code none;
       std::filesystem::remove(work_->folder().path_of(unit), none);
-      writer_.emplace(options_.out, plan_.title, plan_.seed);
-      for (std::size_t i = 0; i < plan_.nodes.size(); ++i) write(i);
+      result_.emplace(given_, plan_, options_, talk_);
+      for (std::size_t i = 0; i < plan_.nodes.size(); ++i) result_->write(i, records_[i], states_[i]);
       run_outcome outcome = finish_result(started);
       auto const record =
           json_value::object({{"sha256", json_value(sha256_file(options_.out))}, {"bytes", json_value(outcome.bytes)}});
