@@ -120,7 +120,9 @@ void a_document(benchmark::State& state, lda::kernel_table<float> const& table, 
     return state.SkipWithError("this processor, or WAYFARER_ISA, lacks these instructions");
   std::size_t const topics = 100, ld = 112, words = 134, padded = 144;
   std::vector<float> beta(words * ld), counts(padded, 0), alpha(ld, 1), gamma(ld, 1), theta(ld), rate(padded), rows(padded * ld),
-      sums(ld), bounds(padded, 1e-9f);
+      sums(ld), bounds(padded, 0), extra(ld);
+  std::vector<std::size_t> which(padded);
+  std::fill_n(bounds.begin(), words, 1e-9f);  // no product of these weights is less: none is taken in logarithms
   std::vector<std::int32_t> ids(words);
   wayfarer::random_stream draw(0, "benchmark");
   for (std::size_t w = 0; w < words; ++w) {
@@ -131,7 +133,7 @@ void a_document(benchmark::State& state, lda::kernel_table<float> const& table, 
   lda::document_job<float> job;
   job.beta = beta.data(), job.words = ids.data(), job.counts = counts.data(), job.n = words, job.alpha = alpha.data();
   job.gamma = gamma.data(), job.theta = theta.data(), job.rate = rate.data(), job.rows = rows.data(), job.sums = sums.data();
-  job.bounds = bounds.data();
+  job.bounds = bounds.data(), job.which = which.data(), job.extra = extra.data();
   job.ld = ld, job.topics = topics, job.iterations = 50, job.threshold = 0;
   for (auto _ : state) {
     std::fill_n(gamma.begin(), topics, 1.0f);

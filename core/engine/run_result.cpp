@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/stopping.hpp>
 
 #include "engine/failure.hpp"

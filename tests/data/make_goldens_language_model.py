@@ -77,7 +77,8 @@ def turned(x):
     d = x.shape[-1]
     inverse = (1.0 / 10000 ** (torch.arange(0, d, 2, dtype=torch.float32) / d)).float()
     angle = torch.arange(x.shape[2], dtype=torch.float32)[:, None] * inverse
-    cos, sin = torch.cos(angle).double(), torch.sin(angle).double()
+    # torch's own cosine of a float32 may miss the nearest one by a unit in the last place.
+    cos, sin = torch.cos(angle.double()).float().double(), torch.sin(angle.double()).float().double()
     a, b = x[..., : d // 2], x[..., d // 2 :]
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 

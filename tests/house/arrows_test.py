@@ -25,7 +25,7 @@ FLOORS = {
     "base": "error export layout packed_numbers progress stopping version",
     "numeric": "factored instruction_set masking ops parallel ragged random simd statistics tensor",
     "files": "array_file digest file json result_file run_files safetensors text_table utf8",
-    "layers": "backward layers optimizer packing rotary rows scan tape taps vocabulary",
+    "layers": "backward layers mixing optimizer packing rotary rows scan tape taps vocabulary",
     "interfaces": "accumulator config descriptor differentiable findings hooks metric model parameter_error plugin probe results snapshot_state source "
                   "testing tokenizer whole_texts",
     "checkpoint": "generate hf_config pretrained weights",

@@ -183,9 +183,9 @@ TEST_F(shared, a_run_that_was_taken_for_dead_loses_one_file_and_goes_on) {
 TEST_F(shared, a_file_that_can_not_be_read_counts_as_neither_whole_nor_damaged) {
   using opened_file = shared_store::entry::opened;
   char bytes[10];
-  opened_file const folder_of{open_descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY)), 10};
+  opened_file const folder_of{wayfarer::open_descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY)), 10};
   EXPECT_EQ(folder_of.read(0, bytes), opened_file::got::nothing);
-  opened_file const file_of{open_descriptor(::open(file("f", "12345678901").c_str(), O_RDONLY)), 11};
+  opened_file const file_of{wayfarer::open_descriptor(::open(file("f", "12345678901").c_str(), O_RDONLY)), 11};
   EXPECT_EQ(file_of.read(0, bytes), opened_file::got::all);
   EXPECT_EQ(file_of.read(5, bytes), opened_file::got::too_few);
 }

@@ -266,9 +266,16 @@ TEST(decoder_gradient_golden, of_every_mixer_and_rule_of_positions_are_those_of_
       EXPECT_LE(distance(got.captured.at("logits", i), file.tensor(name + "/logits/" + at)), 1e-9) << name;
       EXPECT_LE(distance(got.captured.at("blocks.1.attn.hook_pattern", i), file.tensor(name + "/pattern/" + at)), 1e-9) << name;
     }
+    // Relative to the largest of all weights: a bias of keys that are not turned has none but rounding.
     std::size_t next = 0;
-    for (auto const& [key, w] : stored)
-      EXPECT_LE(distance(ask.weights[next++].gradient, file.tensor(name + "/gradient/" + key)), 1e-8) << name << " " << key;
+    double largest = 0, worst = 0;
+    for (auto const& [key, w] : stored) {
+      auto const mine = numbers(ask.weights[next++].gradient), theirs = numbers(file.tensor(name + "/gradient/" + key));
+      ASSERT_EQ(mine.size(), theirs.size()) << name << " " << key;
+      for (std::size_t i = 0; i < mine.size(); ++i)
+        worst = std::max(worst, std::abs(mine[i] - theirs[i])), largest = std::max(largest, std::abs(theirs[i]));
+    }
+    EXPECT_LE(worst, 1e-8 * largest) << name;
   }
 }
 

@@ -85,8 +85,8 @@ struct decoder_spec {
   bool biased(std::string_view part) const { return biases.find(" " + std::string(part) + " ") != std::string::npos; }
 
   /// Checkpoint's names of the parts, without the prefix that wrappers put there: embed, pos, embed_ln, project_in, project_out,
-  /// block ("layers.{}."), ln1, ln2, ln1_post, ln2_post, q, k, v, qkv, q_norm, k_norm, distance, o, gate, up, gate_up, down, final,
-  /// head.
+  /// block ("layers.{}."), ln1, ln2, ln1_post, ln2_post, q, k, v, qkv, q_norm, k_norm, distance, o, gate, up, gate_up, down,
+  /// final, head.
   std::map<std::string, std::string, std::less<>> names;
   bool has(std::string_view part) const { return names.find(part) != names.end(); }
   std::string const& stored(std::string_view part) const { return names.find(part)->second; }

@@ -69,9 +69,9 @@ void report(results& out, training_plan const& plan, training_curves const& curv
 
 }  // namespace
 
-vocabulary::vocabulary(std::string const& plugin, std::string const& folder, std::size_t wish) {
+vocabulary::vocabulary(std::string const& plugin, std::string const& folder, std::size_t wanted) {
   if (folder.empty()) {
-    size = wish ? wish : 256;
+    size = wanted ? wanted : 256;
     if (size >= 256) words = &byte_tokenizer();
     return;
   }
@@ -80,10 +80,10 @@ vocabulary::vocabulary(std::string const& plugin, std::string const& folder, std
     throw data_error(folder + ": there is no tokenizer in this folder; it needs vocab.json and merges.txt, or tokenizer.json");
   words = opened.get();
   size = words->vocabulary();
-  if (wish && wish < size)
-    throw usage_error(plugin + ": a vocabulary of " + std::to_string(wish) + " is too small for the tokenizer's " +
+  if (wanted && wanted < size)
+    throw usage_error(plugin + ": a vocabulary of " + std::to_string(wanted) + " is too small for the tokenizer's " +
                       std::to_string(size) + " tokens; leave `vocabulary` out");
-  size = std::max(size, wish);
+  size = std::max(size, wanted);
 }
 
 std::optional<item_block> words_as_tokens(item_block const& items) {

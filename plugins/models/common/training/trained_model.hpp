@@ -31,9 +31,9 @@ namespace wayfarer::language_training {
 
 /// What several nodes and all snapshots share: the tokenizer of a folder, or bytes, or numbers below `size` alone.
 struct vocabulary {
-  /// `wish`: 0, or the size of the embedding. Throws data_error for a folder without a tokenizer, usage_error, which begins with
-  /// `plugin`, for a wish below it.
-  vocabulary(std::string const& plugin, std::string const& folder, std::size_t wish);
+  /// `wanted`: 0, or the size of the embedding. Throws data_error for a folder without a tokenizer, usage_error, which begins
+  /// with `plugin`, if `wanted` is less than it has.
+  vocabulary(std::string const& plugin, std::string const& folder, std::size_t wanted);
   std::shared_ptr<tokenizer const> opened;
   tokenizer const* words = nullptr;
   std::size_t size = 0;
