@@ -488,6 +488,77 @@ TEST(encoding_walk, measures_steps_between_residual_states) {
   EXPECT_TRUE(std::isnan(get(out, "mean_angle", {0})));
 }
 
+TEST(encoding_walk, self_bias_is_the_logit_of_the_own_token_less_the_mean_of_the_others) {
+  auto const gpt2 = open("gpt2", "gpt2-odd"), t5 = open("t5", "t5-relu");
+  listed const pairs({{4, 9, 1}}, {{3, 5, 3, 8, 1}});
+  for (auto const* const m : {gpt2.get(), t5.get()}) {
+    bool const two = m == t5.get();
+    listed const& texts = two ? pairs : short_texts;
+    auto const out = observe("encoding_walk", *m, texts, {{"ranks", false}, {"nearest", std::int64_t{0}}});
+    std::string const blocks = two ? "decoder." : "blocks.";
+    std::vector<std::string> hooks{blocks + "0.hook_resid_pre"};
+    for (std::size_t l = 0; l < (two ? 3u : 2u); ++l)
+      for (std::string const hook : {"hook_resid_mid", "hook_resid_mid_cross", "hook_resid_post"})
+        if (m->info().find_hook(blocks + std::to_string(l) + "." + hook))
+          hooks.push_back(blocks + std::to_string(l) + "." + hook);
+    std::vector<std::vector<double>> mean(texts.tokens_.size(), std::vector<double>(hooks.size()));
+    for (std::size_t i = 0; i < texts.tokens_.size(); ++i)
+      for (std::size_t s = 0; s < hooks.size(); ++s) {
+        auto const& tokens = two ? texts.decoder_[i] : texts.tokens_[i];
+        wf::run_request request;
+        request.capture = m->info().hooks_for(hooks[s]);
+        auto const states = m->run(m->encode(texts.read({i, i + 1}), {}), request).at(hooks[s], 0);
+        auto const logits = m->unembed(m->final_norm(states.to(wf::dtype::f64)));
+        std::size_t const n = tokens.size();
+        for (std::size_t p = 0; p < n; ++p) {
+          std::vector<double> z;
+          for (std::size_t v = 0; v < m->info().vocabulary; ++v) z.push_back(logits.get({p, v}));
+          auto const law = softmax(z);
+          double others = 0, probability = 0;
+          for (std::size_t q = 0; q < n; ++q)
+            if (q != p) {
+              others += z[static_cast<std::size_t>(tokens[q])] / static_cast<double>(n - 1);
+              probability += law[static_cast<std::size_t>(tokens[q])] / static_cast<double>(n - 1);
+            }
+          auto const own = static_cast<std::size_t>(tokens[p]);
+          EXPECT_NEAR(get(out, "self_bias", {i, s, p}), z[own] - others, 1e-4) << hooks[s];
+          EXPECT_NEAR(get(out, "repeat_probability", {i, s, p}), law[own], 1e-5);
+          EXPECT_NEAR(get(out, "repeat_probability_expected", {i, s, p}), probability, 1e-5);
+          mean[i][s] += (z[own] - others) / static_cast<double>(n);
+        }
+      }
+    double total = 0, by_kind[2] = {};
+    for (std::size_t s = 0; s < hooks.size(); ++s) {
+      double all = 0;
+      for (auto const& item : mean) all += item[s] / static_cast<double>(mean.size());
+      EXPECT_NEAR(get(out, "mean_self_bias", {s}), all, 1e-4);
+      if (s == 0) continue;
+      double const change = get(out, "self_bias_change", {s - 1});
+      total += change;
+      by_kind[static_cast<std::size_t>(get(out, "kind", {s - 1}))] += change;
+    }
+    EXPECT_NEAR(total, get(out, "mean_self_bias", {hooks.size() - 1}) - get(out, "mean_self_bias", {0}), 1e-9);
+    EXPECT_NEAR(out.at("self_bias_by_filters").scalar(), by_kind[0], 1e-9);
+    EXPECT_NEAR(out.at("self_bias_by_aggregation").scalar(), by_kind[1], 1e-9);
+    EXPECT_THAT(out.summary(), HasSubstr("self-bias "));
+    if (!two)
+      EXPECT_NEAR(get(out, "mean_self_bias_standard_error", {1}), std::abs(mean[0][1] - mean[1][1]) / 2, 1e-4);
+    else
+      EXPECT_TRUE(std::isnan(get(out, "mean_self_bias_standard_error", {1}))) << "one item has no error";
+  }
+}
+
+TEST(encoding_walk, self_bias_of_one_token_or_of_one_token_all_over_is_none) {
+  auto const m = open("gpt2", "gpt2-odd");
+  auto const out = observe("encoding_walk", *m, listed(ids{{3}, {5, 5, 5, 5}}), {{"ranks", false}});
+  EXPECT_TRUE(std::isnan(get(out, "self_bias", {0, 0, 0})));
+  for (std::size_t s = 0; s < 5; ++s) {
+    EXPECT_NEAR(get(out, "self_bias", {1, s, 2}), 0, 1e-5) << "its own token is that of the others";
+    EXPECT_NEAR(get(out, "repeat_probability", {1, s, 2}), get(out, "repeat_probability_expected", {1, s, 2}), 1e-6);
+    EXPECT_NEAR(get(out, "mean_self_bias", {s}), 0, 1e-5);
+  }
+}
+
 TEST(encoding_walk, knows_where_norms_stand_on_the_path) {
   auto const bert = open("bert", "bert-small");
   auto const out = observe("encoding_walk", *bert, listed({{1, 5, 9, 2}}), {{"ranks", false}});

@@ -65,7 +65,7 @@ WAYFARER_MODEL(
     wf::param("position", "learned",
               "how the model knows positions: a table, turned queries and keys, a slope of the scores, or not at all")
         .one_of("learned|rotary|alibi|none"),
-    wf::param("rope_theta", 10'000.0, "base of the rotary frequencies").between(1.001, 1e15),
+    wf::param("rope_theta", 10'000.0, "base of the rotary frequencies").between(1.001, 1e9),
     wf::param(
         "mixer", "attention",
         "what weighs other positions: queries and keys; all alike; the last `window` alike; a learned weight for each head and "

@@ -39,12 +39,6 @@ struct choice_score {
 /// where contexts are the block's items.
 using request_of = std::function<run_request(std::vector<std::size_t> rows)>;
 
-/// The hook from which logits are made: the final norm's output, or the last block's where there is no norm.
-inline hook_set states_before_logits(model_info const& m) {
-  stack const top = stack_of(m);
-  return m.hooks_for(m.norm == norm_kind::none ? top.block(top.layers - 1, "hook_resid_post") : top.final_norm + "hook_out");
-}
-
 namespace detail {
 
 constexpr std::size_t tokens_at_once = 1024;  // of contexts and endings in one pass; their keys and values are kept meanwhile

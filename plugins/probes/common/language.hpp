@@ -49,6 +49,12 @@ inline stack stack_of(model_info const& m) {
   return {"blocks.", ends_in_block ? last : "ln_final.", "hook_embed", m.layers, false};
 }
 
+/// The hook from which logits are made: the final norm's output, or the last block's where there is no norm.
+inline hook_set states_before_logits(model_info const& m) {
+  stack const top = stack_of(m);
+  return m.hooks_for(m.norm == norm_kind::none ? top.block(top.layers - 1, "hook_resid_post") : top.final_norm + "hook_out");
+}
+
 [[noreturn]] inline void nothing_is_likely() {
   throw data_error("no logit is a number, so there is no likeliest token; look for NaN in the model's weights");
 }

@@ -111,4 +111,14 @@ class distribution {
   double sum_ = 0, log_sum_ = 0;
 };
 
+/// Jensen-Shannon divergence (nat): mean divergence of two distributions from their mean; at most log 2.
+template <class T>
+double jensen_shannon(distribution<T> const& p, distribution<T> const& q) {
+  return chained_sum(p.logits().size(), [&](std::size_t v) {
+    double const lp = p.log_probability(v), lq = q.log_probability(v), x = std::exp(lp), y = std::exp(lq);
+    double const log_mean = std::log(0.5 * (x + y));
+    return 0.5 * ((x > 0 ? x * (lp - log_mean) : 0) + (y > 0 ? y * (lq - log_mean) : 0));
+  });
+}
+
 }  // namespace wayfarer::language

@@ -16,11 +16,8 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <map>
-#include <mutex>
 #include <numeric>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -32,6 +29,7 @@
 #include <wayfarer/statistics.hpp>
 #include <wayfarer/whole_texts.hpp>
 
+#include "probes/common/common_tokens.hpp"
 #include "probes/common/token_rows.hpp"
 #include "probes/common/whole_items.hpp"
 #include "probes/common/words.hpp"
@@ -39,12 +37,6 @@
 namespace wf = wayfarer;
 
 namespace {
-
-/// The tokens that have a row, commonest first.
-struct chosen_tokens {
-  std::vector<std::int32_t> ids;
-  std::vector<std::int32_t> row;  ///< [token]; -1: none
-};
 
 /// Pairs of different rows that would be often enough together by chance, and both measures of their association.
 struct cells {
@@ -141,11 +133,8 @@ struct cooccurrence final : wf::probe, wf::reads_whole_texts {
   }
 
   void observe(wf::accumulator& acc, wf::sample const& block, wf::probe_context const& at) const override {
-    auto const& chosen = chosen_for(at);
-    auto const row_of = [&](std::int32_t token) {
-      auto const t = static_cast<std::size_t>(token);
-      return token >= 0 && t < chosen.row.size() ? chosen.row[t] : -1;
-    };
+    auto const& chosen = choice_.of(at, most_, choose_from_);
+    auto const row_of = [&](std::int32_t token) { return chosen.row_of(token); };
     auto const hooks = needs(at.model().info());
     for (std::size_t i = 0; i < block.size(); ++i) {
       auto const tokens = wf::language::whole_tokens(block, i, at.model());
@@ -164,7 +153,7 @@ struct cooccurrence final : wf::probe, wf::reads_whole_texts {
   }
 
   void finish(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at) const override {
-    auto const& chosen = chosen_for(at);
+    auto const& chosen = choice_.of(at, most_, choose_from_);
     std::size_t const rows = chosen.ids.size();
     double const all = acc["all_places"]();
     if (rows < 3 || all == 0)
@@ -232,42 +221,6 @@ struct cooccurrence final : wf::probe, wf::reads_whole_texts {
     }
   }
 
-  /// The commonest tokens of the first items, and the same for all blocks: counted at the first request.
-  chosen_tokens const& chosen_for(wf::probe_context const& at) const {
-    std::scoped_lock const lock(mutex_);
-    auto& made = chosen_[{&at.model(), &at.data(), at.items().first, at.items().last}];
-    if (made.row.size() == at.model().info().vocabulary) return made;
-    made = {};
-    auto const& model = at.model();
-    std::vector<std::size_t> count(model.info().vocabulary);
-    constexpr std::size_t items_at_once = 64;
-    std::size_t const end = std::min(at.items().last, at.items().first + choose_from_);
-    for (std::size_t first = at.items().first; first < end; first += items_at_once) {
-      auto const items = at.data().read({first, std::min(first + items_at_once, end)});
-      auto const tokens = model.encode(items, {});
-      wf::activations const none;
-      wf::sample const block(items, tokens, none, 0);
-      for (std::size_t i = 0; i < block.size(); ++i)
-        for (auto const t : wf::language::whole_tokens(block, i, model))
-          if (t >= 0 && static_cast<std::size_t>(t) < count.size()) ++count[static_cast<std::size_t>(t)];
-    }
-    if (auto const* tokenizer = model.text_tokenizer())  // what is put around each item says nothing of it
-      for (auto const& id : {tokenizer->special().bos, tokenizer->special().eos, tokenizer->special().cls,
-                             tokenizer->special().sep, tokenizer->special().pad})
-        if (id && *id >= 0 && static_cast<std::size_t>(*id) < count.size()) count[static_cast<std::size_t>(*id)] = 0;
-    std::vector<std::int32_t> order;
-    for (std::size_t t = 0; t < count.size(); ++t)
-      if (count[t] != 0) order.push_back(static_cast<std::int32_t>(t));
-    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-      return count[static_cast<std::size_t>(a)] > count[static_cast<std::size_t>(b)];
-    });
-    order.resize(std::min(order.size(), most_));
-    made.row.assign(count.size(), -1);
-    for (std::size_t r = 0; r < order.size(); ++r) made.row[static_cast<std::size_t>(order[r])] = static_cast<std::int32_t>(r);
-    made.ids = std::move(order);
-    return made;
-  }
-
   /// [token, other_token]: how often two tokens meet, and how often they would by chance.
   static double together(wf::tensor const& pairs, std::size_t a, std::size_t b) { return pairs(a, b) + pairs(b, a); }
   static double by_chance(wf::accumulator const& acc, std::string const& prefix, std::size_t a, std::size_t b) {
@@ -308,8 +261,8 @@ struct cooccurrence final : wf::probe, wf::reads_whole_texts {
     return out;
   }
 
-  void add_counts(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at, chosen_tokens const& chosen,
-                  wf::tensor const& pmi, cells const& measured) const {
+  void add_counts(wf::accumulator const& acc, wf::results& out, wf::probe_context const& at,
+                  wf::language::chosen_tokens const& chosen, wf::tensor const& pmi, cells const& measured) const {
     std::size_t const rows = chosen.ids.size();
     std::vector<std::string> names;
     for (auto const id : chosen.ids) names.push_back(at.model().token_text(id));
@@ -401,7 +354,7 @@ struct cooccurrence final : wf::probe, wf::reads_whole_texts {
     return m.deviation * (groups - 1) / std::sqrt(static_cast<double>(groups));
   }
 
-  wf::tensor rows_of_weight(wf::model const& m, chosen_tokens const& chosen) const {
+  wf::tensor rows_of_weight(wf::model const& m, wf::language::chosen_tokens const& chosen) const {
     wf::tensor const table = wf::words::token_table(m, weight_);
     if (table.size(0) < m.info().vocabulary)
       throw wf::data_error(weight_ + " has " + wf::counted(table.size(0), "row") + ", fewer than the model has tokens");
@@ -424,8 +377,7 @@ struct cooccurrence final : wf::probe, wf::reads_whole_texts {
   std::vector<std::string> hooks_;
   std::size_t shuffles_;
   std::uint64_t seed_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::tuple<wf::model const*, wf::source const*, std::size_t, std::size_t>, chosen_tokens> chosen_;
+  wf::language::token_choice choice_;
 };
 
 WAYFARER_PROBE(cooccurrence, "1.0.0", "Pointwise mutual information of neighbouring tokens, and how it agrees with their vectors",

@@ -134,17 +134,6 @@ std::vector<std::int32_t> beam_search(wf::model const& m, wf::sample const& bloc
   return std::max_element(done.begin(), done.end(), [](beam const& a, beam const& b) { return a.score() < b.score(); })->tokens;
 }
 
-/// Jensen-Shannon divergence (nat): mean divergence of two distributions from their mean.
-double jensen_shannon(std::span<float const> a, std::span<float const> b) {
-  distribution p, q;
-  p.of(a), q.of(b);
-  return wf::language::chained_sum(a.size(), [&](std::size_t v) {
-    double const lp = p.log_probability(v), lq = q.log_probability(v), x = std::exp(lp), y = std::exp(lq);
-    double const log_mean = std::log(0.5 * (x + y));
-    return 0.5 * ((x > 0 ? x * (lp - log_mean) : 0) + (y > 0 ? y * (lq - log_mean) : 0));
-  });
-}
-
 wf::tensor gram_sizes() {
   std::vector<std::int64_t> n(wf::repetition::longest_gram);
   std::iota(n.begin(), n.end(), std::int64_t{1});
@@ -513,7 +502,9 @@ struct decoding_walk final : wf::probe {
       std::copy(from.row(a).begin(), from.row(a).end(), rows.view<float>().row(0).begin());
       std::copy(from.row(b).begin(), from.row(b).end(), rows.view<float>().row(1).begin());
       auto const z = m.unembed(rows);
-      return jensen_shannon(z.view<float const>().row(0), z.view<float const>().row(1));
+      distribution p, q;
+      p.of(z.view<float const>().row(0)), q.of(z.view<float const>().row(1));
+      return wf::language::jensen_shannon(p, q);
     };
     auto const ids = acc["pair_ids"].view<std::int32_t>();
     for (std::size_t k = 0; k < std::min(pairs_, same.size()); ++k) {

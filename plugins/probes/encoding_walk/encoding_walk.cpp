@@ -8,6 +8,9 @@
 // Attention also sees its own position. What others brought is sum_h (z_h - w_ii v_h) W_O; the rest, w_ii v_h W_O and the bias,
 // would be there without them. `aggregation_share` counts the first alone.
 //
+// Self-bias of a state is the logit that it gives to the position's own token, less the mean logit of the tokens at the text's
+// other positions: 0 if the model does not tell its own token from another of the text. Each step changes it.
+//
 //     walk: {probe: encoding_walk, model: gpt2, source: prompts}
 #include <algorithm>
 #include <cmath>
@@ -15,14 +18,18 @@
 #include <cstdio>
 #include <functional>
 #include <limits>
+#include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/findings.hpp>
 #include <wayfarer/ops.hpp>
 #include <wayfarer/probe.hpp>
 
+#include "probes/common/repetition.hpp"
 #include "probes/common/shared_heads.hpp"
 #include "probes/common/token_rows.hpp"
 #include "probes/common/vocabulary.hpp"
@@ -149,7 +156,7 @@ wf::tensor rms_norm(wf::tensor const& x, wf::tensor const& weight, double epsilo
 
 struct encoding_walk final : wf::probe {
   explicit encoding_walk(wf::config const& c)
-      : stack_(c["stack"].text()), nearest_(c["nearest"]), states_(c["states"]), ranks_(c["ranks"]) {}
+      : stack_(c["stack"].text()), nearest_(c["nearest"]), states_(c["states"]), ranks_(c["ranks"]), self_bias_(c["self_bias"]) {}
 
   wf::hook_set needs(wf::model_info const& model) const override {
     wf::hook_set all;
@@ -175,6 +182,11 @@ struct encoding_walk final : wf::probe {
     if (ranks_ && walk.predicts) {
       acc.define_rows("predicted_ids", {pos}, wf::dtype::i32);
       acc.define_rows("predicted_rank", {state, pos}, wf::dtype::i32);
+    }
+    if (self_bias_ && walk.predicts) {
+      for (auto const* name : {"self_bias", "repeat_probability", "repeat_probability_expected"})
+        acc.define_rows(name, {state, pos}, wf::dtype::f32);
+      acc.define_rows("item_self_bias", {state});
     }
     if (states_) acc.define_rows("states", {state, pos, {"d_model", model.d_model}}, wf::dtype::f32);
     acc.define("mean", {step, {"figure", 3}});
@@ -205,6 +217,7 @@ struct encoding_walk final : wf::probe {
       if (parts) put_shares(acc, i, walk, block, m, h, w_o, b_o);
       if (nearest_ != 0) put_nearest(acc, i, walk, h, embedding, at.model());
       if (ranks_ && walk.predicts) put_ranks(acc, i, h, at.model());
+      if (self_bias_ && walk.predicts) put_self_bias(acc, i, h, walk.where.tokens(block[i]), at.model());
     }
   }
 
@@ -259,8 +272,8 @@ struct encoding_walk final : wf::probe {
 
  private:
   /// Means over positions, and the finding. `why`: what other positions brought is not known; "" if it is.
-  static void put_means(wf::accumulator const& acc, wf::results& out, path const& walk, std::string const& why,
-                        std::function<wf::dataset&(wf::dataset&)> const& labelled) {
+  void put_means(wf::accumulator const& acc, wf::results& out, path const& walk, std::string const& why,
+                 std::function<wf::dataset&(wf::dataset&)> const& labelled) const {
     auto const& mean = acc["mean"];
     double const positions = acc["positions"]();
     char const* const names[] = {"mean_step_length", "mean_angle", "mean_share"};
@@ -289,7 +302,9 @@ struct encoding_walk final : wf::probe {
           .missing(why);
       std::snprintf(line, sizeof line, "%zu steps; what other positions brought is not known", walk.kinds.size());
     }
-    out.summarise(line);
+    std::string found = line;
+    if (self_bias_ && walk.predicts) found += "; " + add_self_bias(acc, out, walk, labelled);
+    out.summarise(found);
   }
 
   static void measure(wf::accumulator& acc, std::size_t i, path const& walk, std::vector<wf::tensor> const& h) {
@@ -412,33 +427,134 @@ struct encoding_walk final : wf::probe {
     return model.norm != wf::norm_kind::none && model.family != wf::model_family::encoder;
   }
 
+  /// All states of an item, [state x pos, d_model].
+  static wf::tensor stacked(std::vector<wf::tensor> const& h) {
+    std::size_t const n = h[0].size(0);
+    wf::tensor const all(wf::dtype::f32, {{"row", h.size() * n}, {"d_model", h[0].size(1)}});
+    for (std::size_t s = 0; s < h.size(); ++s) wf::copy_into(all.slice(0, s * n, (s + 1) * n), h[s]);
+    return all;
+  }
+  /// What states say of the vocabulary, through the norm before the head.
+  static std::vector<wf::token_distribution> read_states(wf::model const& m, wf::tensor const& states,
+                                                         wf::vocabulary_question const& question) {
+    return wf::language::read_vocabulary(m, has_final_norm(m.info()) ? m.final_norm(states) : states, question);
+  }
+
+  /// What each state makes of the position's own token, beside the tokens at the text's other positions.
+  static void put_self_bias(wf::accumulator& acc, std::size_t i, std::vector<wf::tensor> const& h,
+                            std::span<std::int32_t const> tokens, wf::model const& m) {
+    std::size_t const n = h[0].size(0);
+    if (n < 2 || tokens.size() != n) return;
+    wf::repetition::counted const text(tokens);
+    wf::vocabulary_question question;
+    for (std::size_t r = 0; r < h.size() * n; ++r) question.tokens.push_back(text.tokens);
+    auto const read = read_states(m, stacked(h), question);
+    auto const bias = acc["self_bias"].view<float>(), repeat = acc["repeat_probability"].view<float>(),
+               expected = acc["repeat_probability_expected"].view<float>();
+    double const others = static_cast<double>(n - 1);
+    for (std::size_t s = 0; s < h.size(); ++s) {
+      double sum = 0;
+      for (std::size_t p = 0; p < n; ++p) {
+        auto const& law = read[s * n + p];
+        auto const own =
+            static_cast<std::size_t>(std::lower_bound(text.tokens.begin(), text.tokens.end(), tokens[p]) - text.tokens.begin());
+        double logit = -law.logits[own], probability = -law.probability(law.logits[own]);
+        for (std::size_t k = 0; k < text.tokens.size(); ++k) {
+          logit += text.counts[k] * law.logits[k];
+          probability += text.counts[k] * law.probability(law.logits[k]);
+        }
+        double const one = law.logits[own] - logit / others;
+        sum += one;
+        bias(i, s, p) = static_cast<float>(one);
+        repeat(i, s, p) = static_cast<float>(law.probability(law.logits[own]));
+        expected(i, s, p) = static_cast<float>(probability / others);
+      }
+      acc["item_self_bias"](i, s) = sum / static_cast<double>(n);
+    }
+  }
+
+  /// Adds self-bias by state, what each step does to it, and that by kind of step; gives the finding in words.
+  template <class Labelled>
+  static std::string add_self_bias(wf::accumulator const& acc, wf::results& out, path const& walk, Labelled const& labelled) {
+    char const* const alone = "beyond an item's length, or its text has one token";
+    auto const add = [&](char const* name, std::string const& about, char const* units) {
+      labelled(out.add(name, acc[name])).view("heatmap").about(about).units(units).missing(alone);
+    };
+    add("self_bias", "logit of the position's own token, read from each state, less the mean of the text's other tokens; 0: none",
+        "nat");
+    add("repeat_probability", "probability that each state gives to the position's own token", "");
+    add("repeat_probability_expected", "its value under no bias: mean probability of the text's other tokens", "");
+    auto const rows = acc["item_self_bias"].view<double const>();
+    std::size_t const states = walk.hooks.size();
+    // Over items: `number(i)` of each that has one.
+    auto const over_items = [&](auto const& number) {
+      std::vector<double> values;
+      for (std::size_t i = 0; i < rows.size(0); ++i)
+        if (!std::isnan(rows(i, 0))) values.push_back(number(i));
+      auto m = wf::moments_of(values);
+      if (values.empty()) m.mean = std::numeric_limits<double>::quiet_NaN();
+      return std::pair{m.mean, values.size() < 2 ? std::numeric_limits<double>::quiet_NaN() : m.standard_error()};
+    };
+    auto const put = [&](std::string const& name, std::string const& about, wf::dim const& along, auto const& number) {
+      wf::tensor const mean(wf::dtype::f64, {along}), error(wf::dtype::f64, {along});
+      for (std::size_t k = 0; k < along.size; ++k)
+        std::tie(mean(k), error(k)) = over_items([&](std::size_t i) { return number(i, k); });
+      labelled(out.add(name, mean)).view("curve").about(about).units("nat").missing("no item has two tokens");
+      labelled(out.add(name + "_standard_error", error))
+          .view("curve")
+          .about("its standard error over items")
+          .units("nat")
+          .missing("fewer than two items have two tokens");
+    };
+    put("mean_self_bias", "self_bias, mean over an item's positions and over items; 0 under no bias", {"state", states},
+        [&](std::size_t i, std::size_t s) { return rows(i, s); });
+    put("self_bias_change", "what each step adds to it; 0 under no bias", {"step", states - 1},
+        [&](std::size_t i, std::size_t s) { return rows(i, s + 1) - rows(i, s); });
+    double by_kind[2];
+    for (auto const kind : {filter, aggregation}) {
+      auto const [mean, error] = over_items([&](std::size_t i) {
+        double sum = 0;
+        for (std::size_t s = 0; s + 1 < states; ++s)
+          if (walk.kinds[s] == kind) sum += rows(i, s + 1) - rows(i, s);
+        return sum;
+      });
+      std::string const name = kind == filter ? "self_bias_by_filters" : "self_bias_by_aggregation";
+      out.add(name, mean)
+          .about(std::string("what all steps that ") + (kind == filter ? "filter" : "aggregate") + " add to self-bias")
+          .units("nat")
+          .missing("no item has two tokens");
+      out.add(name + "_standard_error", error)
+          .about("its standard error over items")
+          .units("nat")
+          .missing("fewer than two items have two tokens");
+      by_kind[kind] = mean;
+    }
+    return "self-bias " + wf::told(over_items([&](std::size_t i) { return rows(i, 0); }).first, 3, true) + " at the start, " +
+           wf::told(by_kind[aggregation], 3, true) + " by aggregation, " + wf::told(by_kind[filter], 3, true) + " by filters, " +
+           wf::told(over_items([&](std::size_t i) { return rows(i, states - 1); }).first, 3, true) + " at the end";
+  }
+
   static void put_ranks(wf::accumulator& acc, std::size_t i, std::vector<wf::tensor> const& h, wf::model const& m) {
     auto const predicted = acc["predicted_ids"].view<std::int32_t>();
     auto const rank = acc["predicted_rank"].view<std::int32_t>();
     std::size_t const n = h[0].size(0);
-    auto const read = [&](wf::tensor const& states, wf::vocabulary_question const& question) {
-      return wf::language::read_vocabulary(m, has_final_norm(m.info()) ? m.final_norm(states) : states, question);
-    };
     wf::vocabulary_question first, follow;
     first.likeliest = 1, follow.ranks = true;
-    auto const final = read(h.back(), first);
+    auto const final = read_states(m, h.back(), first);
     for (std::size_t p = 0; p < n; ++p) {
       auto const& best = final[p].likeliest;
       predicted(i, p) = best.empty() ? -1 : best[0].token;  // nothing is predicted by what is no number
     }
-    wf::tensor const all(wf::dtype::f32, {{"row", h.size() * n}, {"d_model", h[0].size(1)}});
-    for (std::size_t s = 0; s < h.size(); ++s) {
-      wf::copy_into(all.slice(0, s * n, (s + 1) * n), h[s]);
+    for (std::size_t s = 0; s < h.size(); ++s)
       for (std::size_t p = 0; p < n; ++p) follow.tokens.push_back(std::span(&predicted(i, p), predicted(i, p) < 0 ? 0 : 1));
-    }
-    auto const here = read(all, follow);
+    auto const here = read_states(m, stacked(h), follow);
     for (std::size_t r = 0; r < here.size(); ++r)
       rank(i, r / n, r % n) = here[r].ranks.empty() ? -1 : static_cast<std::int32_t>(here[r].ranks[0]);
   }
 
   std::string stack_;
   std::size_t nearest_;
-  bool states_, ranks_;
+  bool states_, ranks_, self_bias_;
 };
 
 WAYFARER_PROBE(encoding_walk, "1.0.0", "Step lengths, angles and nearest tokens of each position's walk through the layers",
@@ -446,4 +562,5 @@ WAYFARER_PROBE(encoding_walk, "1.0.0", "Step lengths, angles and nearest tokens 
                wf::param("stack", "auto", "of an encoder-decoder; auto: the decoder").one_of("auto|encoder|decoder"),
                wf::param("nearest", 5, "nearest tokens kept at each state; 0: none").between(0, 1000),
                wf::param("ranks", true, "follow the rank of the token that the last state predicts"),
+               wf::param("self_bias", true, "read what each state makes of the position's own token"),
                wf::param("states", false, "keep the states themselves"));

@@ -1,0 +1,10 @@
+# How much room a model's vectors and paths have, and how far back it looks.
+wayfarer_test(intrinsic_dimension_test SOURCES plugins/intrinsic_dimension_test.cpp LIBRARIES intrinsic_dimension_internal Eigen3::Eigen TBB::tbb)
+wayfarer_test(token_information_test SOURCES plugins/token_information_test.cpp LIBRARIES token_information_internal TBB::tbb)
+wayfarer_test(context_reach_test SOURCES plugins/context_reach_test.cpp LIBRARIES context_reach_internal TBB::tbb)
+wayfarer_test(path_space_test SOURCES plugins/path_space_test.cpp LIBRARIES path_space_internal TBB::tbb)
+wayfarer_test(cka_test SOURCES plugins/cka_test.cpp LIBRARIES cka_internal Eigen3::Eigen TBB::tbb)
+wayfarer_test(linear_probe_test SOURCES plugins/linear_probe_test.cpp LIBRARIES linear_probe_internal Eigen3::Eigen TBB::tbb)
+foreach(test context_reach_test path_space_test)
+  add_dependencies(${test} gpt2)
+endforeach()
