@@ -191,8 +191,6 @@ WAYFARER_PROBE(
     wf::param("distances", wf::integers("1 2 3 4 6 8 12 16 24 32 48 64 96 128"), "how far apart, in rising order")
         .in("token")
         .between(1, 1'000'000),
-    wf::param("most_tokens", 100, "tokens that have a row each, the commonest; the others share one")
-        .in("token")
-        .between(1, 400),
+    wf::param("most_tokens", 100, "tokens that have a row each, the commonest; the others share one").in("token").between(1, 400),
     wf::param("choose_from", 1000, "how many items, the first, say which tokens are common").in("item").at_least(1),
     wf::param("seed", 0, "of the shuffled items").at_least(0));
