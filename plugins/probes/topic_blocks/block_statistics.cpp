@@ -32,7 +32,7 @@ class column_mean {
 
 /// Sum of a row over its own topic less that over another, mean over the pairs.
 entry_mean topic_sum_contrast(tensor const& whole, std::vector<std::size_t> const& words, std::vector<double> const& size,
-                          std::span<std::int32_t const> topic_of_token) {
+                              std::span<std::int32_t const> topic_of_token) {
   auto const m = whole.view<double const>();
   auto const topic = [&](std::size_t token) { return static_cast<std::size_t>(topic_of_token[token]); };
   column_mean topic_sums;
