@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <wayfarer/pretrained.hpp>
 
 #include "decoder_families.hpp"
@@ -190,10 +192,28 @@ TEST(decoder_config, what_nobody_knows_is_a_warning_by_name) {
                   {{"sauce", "hot"}, {"pretraining_tp", 1}, {"torch_dtype", "bfloat16"}, {"auto_map", json_value::object()}}));
   auto all = laid_out(c);
   all["model.layers.0.self_attn.twist.weight"] = {{1}, {1.0f}};
-  all["model.layers.0.self_attn.rotary_emb.inv_freq"] = {{3}, {1.0f, 1.0f, 1.0f}};
   write_weights(f.folder.file("model.safetensors"), all, "F32");
   EXPECT_THAT(remarks_of(f), testing::UnorderedElementsAre(AllOf(HasSubstr("\"sauce\""), HasSubstr("hot")),
                                                            HasSubstr("self_attn.twist.weight")));
+}
+
+TEST(decoder_config, saved_rotary_frequencies_are_compared_with_the_configuration) {
+  auto const c = case_of("llama");
+  decoder_folder const f(c);
+  auto all = laid_out(c);
+  // Heads of 6 numbers, and the family's rope_theta.
+  std::vector<float> right;
+  for (int j = 0; j < 3; ++j) right.push_back(static_cast<float>(std::pow(10'000.0, -2.0 * j / 6)));
+  auto& saved = all["model.layers.0.self_attn.rotary_emb.inv_freq"] = {{3}, right};
+  // As many checkpoints have them, in half precision.
+  for (char const* type : {"F32", "BF16"}) {
+    write_weights(f.folder.file("model.safetensors"), all, type);
+    EXPECT_THAT(remarks_of(f), testing::IsEmpty()) << type;
+  }
+  saved.values[2] *= 1.05f;
+  write_weights(f.folder.file("model.safetensors"), all, "F32");
+  EXPECT_THAT(remarks_of(f),
+              testing::ElementsAre(AllOf(HasSubstr("layers.0.self_attn.rotary_emb.inv_freq"), HasSubstr("rope_theta"))));
 }
 
 TEST(decoder_config, a_missing_tensor_stops_a_pass_and_no_look_at_the_others) {

@@ -1,13 +1,17 @@
 #include "decoder_model.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 
 #include <wayfarer/error.hpp>
+#include <wayfarer/hooks.hpp>
 #include <wayfarer/packing.hpp>
 #include <wayfarer/pretrained.hpp>
+#include <wayfarer/safetensors.hpp>
 
 #include "cached_run.hpp"
 #include "decoder_parts.hpp"
@@ -68,9 +72,42 @@ void decoder_model::watch(std::string const& what, std::map<std::string, tensor>
   find_parts();
 }
 
+namespace {
+
+/// Whether frequencies of a file are these, as far as half precision tells.
+bool about_equal(std::span<float const> a, std::vector<float> const& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](float x, float y) { return std::abs(x - y) <= 0.01f * std::abs(y) + 1e-6f; });
+}
+
+/// Old files carry the frequencies of the rotation. A sentence on those that are others than config.json's; else "".
+std::string other_frequencies(hf_config const& c, std::vector<rotary> const& rotations) {
+  if (rotations.empty()) return {};
+  auto const file = open_checkpoint(c.folder());
+  std::vector<std::string> others;
+  for (auto const& name : file.names()) {
+    if (!matches("*rotary_emb.inv_freq", name)) continue;
+    tensor const stored = file.tensor(name).to(dtype::f32);
+    bool const known = std::any_of(rotations.begin(), rotations.end(), [&](rotary const& r) {
+      rotary plain = r;
+      plain.kind = rotary_scaling::none;
+      auto const numbers = stored.values<float const>();
+      return about_equal(numbers, plain.frequencies(1)) || about_equal(numbers, r.frequencies(1));
+    });
+    if (!known) others.push_back(name);
+  }
+  if (others.empty()) return {};
+  return c.folder() + ": '" + others.front() + "'" +
+         (others.size() > 1 ? " and " + std::to_string(others.size() - 1) + " more" : std::string()) +
+         " hold other rotary frequencies than config.json gives (rope_theta, rope_scaling); those of config.json are used";
+}
+
+}  // namespace
+
 std::vector<std::string> decoder_model::remarks_on_files(hf_config const& c) const {
   if (!weights_.looked()) return {};
   auto all = weights_.remarks();
+  if (auto other = other_frequencies(c, spec_.rotations); !other.empty()) all.push_back(std::move(other));
   if (auto const own = own_head(weights_, spec_.stored("head") + ".weight", spec_.stored("embed") + ".weight", c, spec_.tied))
     all.push_back(*own);
   return all;
