@@ -1,7 +1,7 @@
-"""Opens reports in headless Chromium as a reader would. Usage: report_test.py WAYFARER SOURCE WORK SCREENSHOTS quick|all
+"""Opens reports in headless Chromium as a reader would. Usage: report_test.py WAYFARER SOURCE WORK SCREENSHOTS quick|all|runs
 
-quick: two small runs and a hostile file; all: every run that takes seconds, and what the test run left as results beside WORK.
-Exit code 77 if there is no browser or no h5py.
+quick: two small runs and a hostile file; all: every run that takes seconds; runs: what the test run left as results beside WORK.
+Exit code 77 if there is no browser, no h5py, or no result.
 """
 import json
 import os
@@ -437,12 +437,14 @@ def main():
         sys.exit(77)
     work.mkdir(parents=True, exist_ok=True)
     results = {}
-    for name in QUICK if which == "quick" else ALL:
+    for name in {"quick": QUICK, "all": ALL, "runs": []}[which]:
         results[name] = work / f"{name}.h5"
         run(wayfarer, "run", source / f"runs/{name}.yaml", "--quiet", "--out", results[name])
-    if which == "all":  # what the runs of the slow tests left
-        for file in sorted(work.parent.glob("*.h5")):
-            results.setdefault(file.stem, file)
+    if which == "runs":
+        results = {file.stem: file for file in sorted(work.parent.glob("*.h5")) if file.stem not in ALL}
+        if not results:
+            print("left out: no run has left a result")
+            sys.exit(77)
     axe = find_axe(source, work)
     with chromium.browser() as owner:
         for name, file in results.items():
@@ -452,7 +454,7 @@ def main():
             page = owner.open(out)
             page.wait(READY, 20)
             first = page.evaluate("performance.now()") / 1000
-            if which == "all":
+            if which != "quick":
                 page.screenshot(shots / f"{name}.png")
             if name in ("traveling-words-small", "t5-attention-kernels"):
                 open_all(page, lists=False)
@@ -493,6 +495,9 @@ def main():
             page.close()
             print(f"{name}: {len(figures)} figures ({', '.join(kinds)}), first view {first:.2f} s, all {time.monotonic() - started:.1f} s", flush=True)
 
+        if which == "runs":
+            print(f"{len(bad)} failures; screenshots in {shots}")
+            sys.exit(1 if bad else 0)
         page = owner.open(hostile(wayfarer, work, results["gpt2-logit-lens"]))
         page.wait(READY)
         open_all(page)

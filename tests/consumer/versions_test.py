@@ -128,6 +128,17 @@ if version["MINOR"] == 0:  # the first minor version of its major: there is no o
     del cases["older_minor"]
 
 
+flags = ["-std=c++20", "-O0", "-fPIC", "-fvisibility=hidden"]
+standard = work / "standard.hpp"
+
+
+def precompile():
+    """The standard headers that the SDK's include: the same in all cases, and most of what a compiler reads."""
+    names = sorted({name for h in (headers / "wayfarer").glob("*.hpp") for name in re.findall(r"^#include <([a-z_]+)>$", h.read_text(), re.M)})
+    standard.write_text("".join(f"#include <{name}>\n" for name in names))
+    subprocess.run([compiler, *flags, "-x", "c++-header", standard, "-o", f"{standard}.gch"], check=True)
+
+
 def library(folder, kind):
     return folder / f"wayfarer_crossing_{kind}.so"
 
@@ -135,7 +146,7 @@ def library(folder, kind):
 def compile_plugin(include, folder, kind):
     """The files that it read, without their folder."""
     out = library(folder, kind)
-    subprocess.run([compiler, "-std=c++20", "-O0", "-fPIC", "-shared", "-fvisibility=hidden", "-MMD", "-MF", f"{out}.d", "-I", include,
+    subprocess.run([compiler, *flags, "-shared", "-include", standard, "-MMD", "-MF", f"{out}.d", "-I", include,
                     here / f"crossing_{kind}.cpp", "-o", out, "-L", libraries, "-lwayfarer_sdk"], check=True)
     return set(re.findall(r"/wayfarer/(\w+\.hpp)", Path(f"{out}.d").read_text()))
 
@@ -164,6 +175,10 @@ def run(folder, odd=None):
     return done.returncode, done.stdout, numbers
 
 
+# Cases that are tried on all kinds of plugins; of the others' kinds, two.
+on_all_kinds = ["model_info_field", "run_request_field", "model_function", "older_minor", "newer_minor", "newer_major"]
+
+
 def check(name):
     """What is wrong with a case: a list of lines."""
     header, edit, words = cases[name]
@@ -173,6 +188,9 @@ def check(name):
     copy = folder / "include/wayfarer" / header
     copy.write_text(edit(copy.read_text()))
     wrong, touched = [], [k for k in kinds if header in read[k]]
+    if name not in on_all_kinds:  # in turn, so that each kind is met
+        first = list(cases).index(name)
+        touched = (touched[first % len(touched):] + touched[:first % len(touched)])[:2] if touched else []
     if not touched:
         wrong.append(f"no plugin includes {header}")
     for kind in touched:  # the others would be the same bytes
@@ -188,6 +206,7 @@ def check(name):
 
 same = work / "same"
 same.mkdir(parents=True, exist_ok=True)
+precompile()
 with ThreadPoolExecutor(os.cpu_count()) as pool:
     read = dict(zip(kinds, pool.map(lambda kind: compile_plugin(headers, same, kind), kinds)))
     code, said, numbers = run(same)

@@ -1,8 +1,11 @@
 // Runs that several processes share, and four small pipelines for them: rows, trainings, walks, ablations.
 #pragma once
 
+#include <cstdlib>
 #include <filesystem>
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <wayfarer/digest.hpp>
@@ -16,6 +19,18 @@ struct shared_run : scratch {
     std::string name, file;
     std::vector<std::string> settings{};
   };
+
+  shared_run() {
+    // Jobs of mpirun: ranks of this machine alone, without a look for networks, and when one has died the others do at once.
+    for (auto const& [name, value] :
+         std::initializer_list<std::pair<char const*, char const*>>{{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                                                                    {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                                                                    {"OMPI_MCA_plm", "isolated"},
+                                                                    {"OMPI_MCA_pml", "ob1"},
+                                                                    {"OMPI_MCA_btl", "self,vader"},
+                                                                    {"OMPI_MCA_odls_base_sigkill_timeout", "0"}})
+      ::setenv(name, value, 1);
+  }
 
   std::string out(std::string const& name) const { return (folder / name).string(); }
 

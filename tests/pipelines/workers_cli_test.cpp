@@ -86,8 +86,7 @@ TEST_F(workers_cli, mpirun_shares_a_run) {
   if (!installed("mpirun")) GTEST_SKIP() << "there is no mpirun here";
   auto const p = rows();
   std::string const whole = reference(p);
-  std::string line =
-      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 120 mpirun -n 3 --oversubscribe " WAYFARER_BINARY;
+  std::string line = "timeout 120 mpirun -n 3 --oversubscribe " WAYFARER_BINARY;
   for (auto const& word : command(p, "mpi.h5")) line += " '" + word + "'";
   ASSERT_EQ(std::system((line + " --threads 1 > " + log(0).string() + " 2>&1").c_str()), 0) << slurp(log(0));
   EXPECT_EQ(sha("mpi.h5"), whole);
@@ -102,10 +101,9 @@ struct workers_apart : workers_cli {
   /// A job whose ranks have a folder each, as on machines of their own. What mpirun returns. `prepare`: by the shell, before.
   int job(std::vector<std::string> const& words, std::size_t ranks, std::string const& prepare = "") const {
     // Open MPI leaves memory behind, of which the address sanitizer would speak.
-    std::string line =
-        "ASAN_OPTIONS=detect_leaks=0 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 120 mpirun -n " +
-        std::to_string(ranks) + " --oversubscribe sh -c '" + prepare + "exec \"$0\" \"$@\" --work-local \"" + out("local-") +
-        "$OMPI_COMM_WORLD_RANK\"' " WAYFARER_BINARY;
+    std::string line = "ASAN_OPTIONS=detect_leaks=0 timeout 120 mpirun -n " + std::to_string(ranks) + " --oversubscribe sh -c '" +
+                       prepare + "exec \"$0\" \"$@\" --work-local \"" + out("local-") +
+                       "$OMPI_COMM_WORLD_RANK\"' " WAYFARER_BINARY;
     for (auto const& word : words) line += " '" + word + "'";
     return std::system((line + " --threads 1 > " + log(0).string() + " 2>&1").c_str());
   }

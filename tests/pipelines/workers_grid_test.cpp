@@ -19,8 +19,7 @@ struct workers_grid : shared_run {
 
   /// Ranks of a job. One rank alone is no worker by itself, so that the folder is named.
   std::string by_mpirun(pipeline const& p, std::size_t workers, std::size_t threads, std::string const& result) const {
-    std::string line = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 300 mpirun -n " +
-                       std::to_string(workers) + " --oversubscribe " WAYFARER_BINARY;
+    std::string line = "timeout 300 mpirun -n " + std::to_string(workers) + " --oversubscribe " WAYFARER_BINARY;
     for (auto const& word : with(command(p, result), {"--work", out(result + ".w"), "--threads", std::to_string(threads)}))
       line += " '" + word + "'";
     EXPECT_EQ(std::system((line + " > " + log().string() + " 2>&1").c_str()), 0) << slurp(log());
