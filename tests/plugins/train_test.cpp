@@ -272,6 +272,37 @@ TEST(gpt2_trained, damage_in_what_is_kept_is_found) {
   EXPECT_EQ(bytes_of(path), good);
 }
 
+TEST(gpt2_trained, a_snapshot_of_another_update_is_not_taken_for_this_one) {
+  folder here;
+  auto const given = with(small, {{"train.state", here / "state"}});
+  auto const whole = train(given, story());
+  std::string const state = here / "state/";
+  auto const path_of = [&](int update) { return state + "snapshot-" + std::to_string(update) + ".safetensors"; };
+  std::map<int, std::string> good;
+  for (int const update : {0, 20, 40}) good[update] = bytes_of(path_of(update));
+  ASSERT_FALSE(good[40].empty());
+  auto const put = [&](int update, int of) { std::ofstream(path_of(update), std::ios::binary) << good[of]; };
+  // The start can be had again.
+  put(0, 20);
+  auto const again = train(given, story());
+  ASSERT_EQ(again.said.warnings.size(), 1u);
+  EXPECT_THAT(again.said.warnings[0], AllOf(HasSubstr("snapshot-0"), HasSubstr("of update 20"), HasSubstr("made again")));
+  ASSERT_EQ(again.states.size(), whole.states.size());
+  for (std::size_t i = 0; i < whole.states.size(); ++i)
+    EXPECT_TRUE(same_weights(*again.states[i].state, *whole.states[i].state)) << i;
+  EXPECT_EQ(bytes_of(path_of(0)), good[0]);
+  for (auto const& [update, other] : {std::pair{20, 0}, std::pair{40, 20}}) {
+    put(update, other);
+    expect_error<data_error>([&] { train(given, story()); },
+                             AllOf(HasSubstr("snapshot-" + std::to_string(update)),
+                                   HasSubstr("of update " + std::to_string(other)), HasSubstr("to train anew")));
+    put(update, update);
+  }
+  // A snapshot is no state to resume from.
+  std::filesystem::copy_file(path_of(40), state + "state.safetensors", std::filesystem::copy_options::overwrite_existing);
+  expect_error<data_error>([&] { train(given, story()); }, HasSubstr("state.safetensors"));
+}
+
 TEST(gpt2_trained, a_stop_keeps_the_training_where_it_is) {
   auto given = with(small, {{"train.snapshots", std::vector<std::int64_t>{0, 20}}});
   auto const whole = train(given, story(), "Ben went home. Then Ben slept.");

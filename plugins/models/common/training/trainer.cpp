@@ -18,10 +18,10 @@ namespace {
 // Named after the plugin that wrote it first.
 constexpr char format[] = "gpt2_trained state 1";
 
-/// Of everything that is read back: names, types, shapes and numbers, in their order.
-std::string checksum_of(named_tensors const& all, std::string const& training) {
+/// Of everything that is read back: the update, and names, types, shapes and numbers, in their order.
+std::string checksum_of(named_tensors const& all, std::string const& training, std::string const& update) {
   sha256 sum;
-  sum.update(training);
+  sum.update(training + "\n" + update);
   for (auto const& [name, t] : all) {
     tensor const whole = t.contiguous() ? t : t.clone();
     sum.update("\n" + name + " " + std::string(name_of(t.type())));
@@ -31,8 +31,11 @@ std::string checksum_of(named_tensors const& all, std::string const& training) {
   return sum.hex();
 }
 
-void write_kept(std::string const& path, named_tensors const& all, std::string const& training) {
-  write_safetensors(path, all, {{"format", format}, {"training", training}, {"checksum", checksum_of(all, training)}});
+void write_kept(std::string const& path, named_tensors const& all, std::string const& training, std::size_t at) {
+  std::string const update = std::to_string(at);
+  write_safetensors(
+      path, all,
+      {{"format", format}, {"training", training}, {"update", update}, {"checksum", checksum_of(all, training, update)}});
 }
 
 std::string fact(safetensors_file const& of, char const* name) {
@@ -46,7 +49,9 @@ std::string fault_of(safetensors_file const& stored) {
   if (wanted.empty()) return "has no checksum, since an earlier version wrote it, and damage would go unnoticed";
   named_tensors all;
   for (auto const& name : stored.names()) all.emplace_back(name, stored.tensor(name));
-  return checksum_of(all, fact(stored, "training")) == wanted ? "" : "is damaged: its numbers do not have its checksum";
+  return checksum_of(all, fact(stored, "training"), fact(stored, "update")) == wanted
+             ? ""
+             : "is damaged: its numbers do not have its checksum";
 }
 
 template <class T>
@@ -85,7 +90,7 @@ struct loop {
                             {"norms", numbers(curves.norms)},
                             {"held_out_at", numbers(curves.held_out_at)},
                             {"held_out_losses", numbers(curves.held_out_losses)}};
-    write_kept(file("state.safetensors"), all, plan.key);
+    write_kept(file("state.safetensors"), all, plan.key, update);
   }
 
   std::string begin_anew() const {
@@ -156,7 +161,7 @@ struct loop {
   void snapshot() const {
     if (!wants_snapshot(update)) return;
     auto const now = learner.copy();
-    if (!plan.state.empty()) write_kept(snapshot_file(update), now, plan.key);
+    if (!plan.state.empty()) write_kept(snapshot_file(update), now, plan.key, update);
     if (tell.snapshot) tell.snapshot(update, now);
   }
 
@@ -165,6 +170,9 @@ struct loop {
     if (fact(stored, "training") != plan.key)
       throw data_error(stored.path() + ": this is not a snapshot of this training" + begin_anew());
     if (std::string const fault = fault_of(stored); !fault.empty()) throw data_error(stored.path() + ": " + fault + begin_anew());
+    if (fact(stored, "update") != std::to_string(at))
+      throw data_error(stored.path() + ": is the snapshot of update " + fact(stored, "update") + " under another name" +
+                       begin_anew());
     named_tensors now;
     for (auto const& p : learner.parameters()) now.emplace_back(p.name, stored.tensor(p.name).clone());
     return now;
@@ -196,7 +204,7 @@ struct loop {
         if (why.ends_with(begin_anew())) why.resize(why.size() - begin_anew().size());
         if (there && tell.warn) tell.warn(why + "; it is made again");
         now = at == 0 ? start : learner.copy();
-        write_kept(snapshot_file(at), now, plan.key);
+        write_kept(snapshot_file(at), now, plan.key, at);
       }
       if (tell.snapshot) tell.snapshot(at, now);
     }
