@@ -144,14 +144,14 @@ block_store::found block_store::load(fs::path const& place, item_range in, item_
   std::string_view const file = kept->text();
   std::size_t const size = bytes_of_block(sums);
   auto const begin = place_of_block(in, r, r.size(), file.size(), size);
-  return begin && take_block(file.substr(*begin, size), "", sums) ? found::whole : found::damaged;
+  return begin && take_block(file.substr(*begin, size), unit_of(r), sums) ? found::whole : found::damaged;
 }
 
 void block_store::save(item_range r, std::vector<accumulator> const& sums) const {
   for (int again = 10;; --again) {
     try {
       writer out(*this, r);
-      out.add(sums);
+      out.add(r, sums);
       return out.publish();
     } catch (resource_error const&) {
       if (again == 0 || !is_gone(path_of(r).parent_path())) throw;
@@ -159,7 +159,7 @@ void block_store::save(item_range r, std::vector<accumulator> const& sums) const
   }
 }
 
-block_store::writer::writer(block_store const& to, item_range items) {
+block_store::writer::writer(block_store const& to, item_range items) : to_(&to) {
   fs::path const place = to.path_of(items);
   for (int again = 10;; --again) {
     temporary_file made = make_temporary_file(place.string());
@@ -177,8 +177,8 @@ block_store::writer::writer(block_store const& to, item_range items) {
   }
 }
 
-void block_store::writer::add(std::vector<accumulator> const& sums) {
-  put_block(sums, "", [&](std::string_view bytes) {
+void block_store::writer::add(item_range block_items, std::vector<accumulator> const& sums) {
+  put_block(sums, to_->unit_of(block_items), [&](std::string_view bytes) {
     if (waiting_.size() + bytes.size() > most_waiting) flush();
     if (bytes.size() > most_waiting)
       file_->write(bytes);

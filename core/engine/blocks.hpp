@@ -2,9 +2,10 @@
 // `wayfarer run --resume`, `--work`.
 //
 // A block's accumulators, or those of some blocks in a row, are one file, named by the digest of everything that determines them
-// and by its items, and published by write and rename: complete or absent. It is not synced. Each block has a checksum; what a
-// power failure damages does not have it and is made again. Every run makes the same bytes. Any thread may load and save, each
-// block once. Other runs may share the folder, and may take blocks or the folder away at any time: what is missing is made again.
+// and by its items, and published by write and rename: complete or absent. It is not synced. Each block has a checksum over its
+// bytes and its name. What a power failure damages, or what lies under another's name, does not have it and is made again. Every
+// run makes the same bytes. Any thread may load and save, each block once. Other runs may share the folder, and may take blocks
+// or the folder away at any time: what is missing is made again.
 #pragma once
 
 #include <cstddef>
@@ -69,12 +70,13 @@ class block_store {
   class writer {
    public:
     writer(block_store const&, item_range items);
-    void add(std::vector<accumulator> const& sums);
+    void add(item_range block_items, std::vector<accumulator> const& sums);
     /// Until then nothing is under its name.
     void publish();
 
    private:
     void flush();
+    block_store const* to_;
     std::optional<atomic_file> file_{};
     std::string waiting_{};
   };

@@ -19,6 +19,7 @@ constexpr dtype types[] = {dtype::f32, dtype::f64, dtype::f16, dtype::bf16, dtyp
 
 filed_writer::filed_writer(std::filesystem::path const& path)
     : file_(std::make_unique<atomic_file>(path.string())), to_([file = file_.get()](std::string_view b) { file->write(b); }) {
+  digest_.update(path.filename().string());  // so that it counts under its own name alone
   bytes(opening);
 }
 
@@ -114,7 +115,7 @@ void filed_writer::commit() {
 filed_reader::filed_reader(std::filesystem::path const& path) {
   auto file = mapped_file::open(path.string());
   std::string_view const bytes = file->text();
-  *this = filed_reader(bytes, std::move(file), path.string(), "");
+  *this = filed_reader(bytes, std::move(file), path.string(), path.filename().string());
 }
 
 filed_reader::filed_reader(std::string_view bytes, std::shared_ptr<void const> keep, std::string name, std::string_view salt)

@@ -49,7 +49,7 @@ class filed_writer {
 
 class filed_reader {
  public:
-  /// Throws data_error for a file that is not there or not whole.
+  /// Throws data_error for a file that is not there, not whole, or was written under another name.
   explicit filed_reader(std::filesystem::path const&);
   /// The same of bytes in memory that `keep` owns. `name`: for errors.
   filed_reader(std::string_view bytes, std::shared_ptr<void const> keep, std::string name, std::string_view salt);

@@ -367,7 +367,7 @@ void block_maker::operator()(item_range unit) const {
   if (plan.stored) left.emplace(*plan.stored);
   for (item_range const r : divided(unit, plan.block)) {
     block_result const one = state_->block(r);
-    out.add(one.sums);
+    out.add(r, one.sums);
     if (left && one.made) left->add(r, one.sums);
   }
   if (plan.before_save) plan.before_save();

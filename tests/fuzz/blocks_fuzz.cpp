@@ -36,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   store.group(three);
   static std::string const whole = [&] {
     host::block_store::writer out(store, {0, 12});
-    for (int i = 0; i < 3; ++i) out.add(sums(i));
+    for (std::size_t i = 0; i < 3; ++i) out.add({4 * i, 4 * i + 4}, sums(static_cast<double>(i)));
     out.publish();
     return wf::read_text(store.path_of({0, 12}).string(), std::size_t{1} << 20);
   }();

@@ -128,6 +128,8 @@ TEST_F(work, results_come_back_as_they_were_filed) {
   EXPECT_EQ(back.at("texts").shape(), r.at("texts").shape());
   EXPECT_EQ(back.at("nothing").values().count(), 0u);
   // Whatever happens to the file, it is an error and nothing else.
+  fs::copy_file(place, folder / "another");
+  EXPECT_THROW(filed_reader{folder / "another"}, wf::data_error);
   std::string const whole = wayfarer::test::slurp(place);
   for (std::size_t i = 0; i < whole.size(); i += 17) {
     std::string bad = whole;

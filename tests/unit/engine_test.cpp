@@ -166,6 +166,12 @@ TEST(sweep, takes_finished_blocks_as_they_are_and_makes_the_others_again) {
   EXPECT_EQ(run(data, &blocks).sums["sum"](), wanted.sums["sum"]());
   EXPECT_EQ(quiet.warnings, 2) << "a damaged block is named, a missing one is not";
   EXPECT_EQ(run(none, &blocks).sums["sum"](), wanted.sums["sum"]());
+  // A whole block under the name of another is not taken for it.
+  auto const place = [&](char const* items) { return folder + "/" + std::string(40, 'a') + items + ".block"; };
+  std::filesystem::copy_file(place("-16-32"), place("-32-48"), std::filesystem::copy_options::overwrite_existing);
+  EXPECT_THROW(run(none, &blocks), wf::data_error);
+  EXPECT_EQ(run(data, &blocks).sums["sum"](), wanted.sums["sum"]());
+  EXPECT_EQ(run(none, &blocks).sums["sum"](), wanted.sums["sum"]());
   std::ofstream(folder + "/mine.txt").put('x');
   std::ofstream(folder + "/" + std::string(40, 'c') + "-0-16.block").put('x');
   remove_blocks(folder, {std::string(64, 'a'), std::string(64, 'b')});
