@@ -47,6 +47,7 @@ std::string fact(safetensors_file const& of, char const* name) {
 std::string fault_of(safetensors_file const& stored) {
   std::string const wanted = fact(stored, "checksum");
   if (wanted.empty()) return "has no checksum, since an earlier version wrote it, and damage would go unnoticed";
+  if (fact(stored, "update").empty()) return "names no update, since an earlier version wrote it";
   named_tensors all;
   for (auto const& name : stored.names()) all.emplace_back(name, stored.tensor(name));
   return checksum_of(all, fact(stored, "training"), fact(stored, "update")) == wanted
