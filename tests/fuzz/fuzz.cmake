@@ -1,4 +1,4 @@
-# libFuzzer targets, which need clang and its runtime. The slow tests run each for eight seconds, `./dev fuzz` for as long as you like. What they
+# libFuzzer targets, which need clang and its runtime. The slow tests run each for half a minute, `./dev fuzz` for as long as you like. What they
 # test is compiled a second time, instrumented, from the same sources.
 find_program(WAYFARER_CLANG NAMES clang++-14 clang++)
 set(fuzz_runtime FALSE)
@@ -57,7 +57,7 @@ foreach(target safetensors tokenizer config yaml blocks)
   # New inputs go to a folder of the build tree; the seeds are only read.
   set(corpus ${CMAKE_CURRENT_BINARY_DIR}/fuzz/${target}_corpus)
   file(MAKE_DIRECTORY ${corpus})
-  add_test(NAME fuzz.${target} COMMAND ${program} -max_total_time=8 -seed=1 -max_len=16384 -rss_limit_mb=1024 -timeout=10
+  add_test(NAME fuzz.${target} COMMAND ${program} -max_total_time=30 -seed=1 -max_len=16384 -rss_limit_mb=1024 -timeout=10
     -malloc_limit_mb=256 -print_final_stats=1 -dict=${CMAKE_CURRENT_LIST_DIR}/fuzz.dict
     -artifact_prefix=${CMAKE_CURRENT_BINARY_DIR}/fuzz/
     ${corpus} ${CMAKE_CURRENT_LIST_DIR}/seeds/${target})

@@ -98,8 +98,8 @@ std::string other_frequencies(hf_config const& c, std::vector<rotary> const& rot
   }
   if (others.empty()) return {};
   return c.folder() + ": '" + others.front() + "'" +
-         (others.size() > 1 ? " and " + std::to_string(others.size() - 1) + " more" : std::string()) +
-         " hold other rotary frequencies than config.json gives (rope_theta, rope_scaling); those of config.json are used";
+         (others.size() > 1 ? " and " + std::to_string(others.size() - 1) + " more hold" : std::string(" holds")) +
+         " other rotary frequencies than config.json gives (rope_theta, rope_scaling); those of config.json are used";
 }
 
 }  // namespace
